@@ -1,0 +1,1 @@
+//! Leveret's server.

@@ -1,0 +1,1 @@
+//! Tests across the crates: one binary, one module per area.

@@ -1,4 +1,14 @@
-//! The Leveret broker as one deterministic state machine.
+//! The Leveret broker as one deterministic state machine: (state, now, input) → (state, effects).
 #![no_std]
 
 extern crate alloc;
+
+pub mod config;
+pub mod effect;
+pub mod engine;
+pub mod event;
+pub mod ids;
+pub mod input;
+pub mod limits;
+pub mod time;
+pub mod timer;

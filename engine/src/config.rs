@@ -1,0 +1,93 @@
+//! What a user may choose. Values only: files and environment variables are read by the driver.
+
+use alloc::string::{String, ToString};
+use core::time::Duration;
+
+use crate::limits;
+
+/// The engine's settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The node's name, as clients see it in `cluster_name`.
+    pub node_name: String,
+    /// The one user that exists on an empty node.
+    pub default_user: String,
+    /// Its password.
+    pub default_pass: String,
+    /// Whether the default user may only connect from loopback, as RabbitMQ's `guest`.
+    pub default_user_loopback_only: bool,
+    /// Channels per connection offered to clients; 0 is no limit.
+    pub channel_max: u16,
+    /// Bytes of the largest frame offered to clients; 0 is no limit.
+    pub frame_max: u32,
+    /// Heartbeat interval offered to clients, in whole seconds; zero is none.
+    pub heartbeat: Duration,
+    /// Time from accept to `connection.open`.
+    pub handshake_timeout: Duration,
+    /// Bytes of the largest message body.
+    pub message_size_max: u64,
+    /// Bytes waiting for a client above which queues stop delivering to it.
+    pub outbox_high_bytes: usize,
+    /// Bytes waiting for a client below which delivery resumes.
+    pub outbox_low_bytes: usize,
+    /// Bytes of message bodies one queue keeps in memory although they are in the log.
+    pub queue_cache_bytes: usize,
+    /// Bytes of message bodies in memory above which transient messages go to the disk too.
+    pub memory_high_bytes: usize,
+    /// Bytes asked of the disk at once when a queue's next messages are not in memory.
+    pub read_ahead_bytes: u32,
+    /// How the log is laid out.
+    pub log: LogConfig,
+    /// Whether events that come once per message are reported.
+    pub fine_events: bool,
+}
+
+/// Settings of the node's log. Tests make them small so that what is rare becomes frequent.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// Bytes of one segment. The largest record has to fit.
+    pub segment_bytes: u64,
+    /// Bytes the log may use beyond twice its live bytes before its oldest segment is cleaned.
+    pub slack_bytes: u64,
+    /// Bytes of one append.
+    pub append_bytes: usize,
+    /// How long records that nobody waits for may stay unsynced.
+    pub sync_interval: Duration,
+    /// How long to wait before trying again when the disk was full.
+    pub disk_retry: Duration,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            segment_bytes: limits::SEGMENT_BYTES,
+            slack_bytes: limits::LOG_SLACK_BYTES,
+            append_bytes: limits::LOG_APPEND_BYTES,
+            sync_interval: limits::LOG_SYNC_INTERVAL,
+            disk_retry: limits::DISK_RETRY,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            node_name: "leveret@localhost".to_string(),
+            default_user: "guest".to_string(),
+            default_pass: "guest".to_string(),
+            default_user_loopback_only: true,
+            channel_max: limits::CHANNEL_MAX,
+            frame_max: limits::FRAME_MAX,
+            heartbeat: limits::HEARTBEAT,
+            handshake_timeout: limits::HANDSHAKE_TIMEOUT,
+            message_size_max: limits::MESSAGE_SIZE_MAX,
+            outbox_high_bytes: limits::OUTBOX_HIGH_BYTES,
+            outbox_low_bytes: limits::OUTBOX_LOW_BYTES,
+            queue_cache_bytes: limits::QUEUE_CACHE_BYTES,
+            memory_high_bytes: limits::MEMORY_HIGH_BYTES,
+            read_ahead_bytes: limits::READ_AHEAD_BYTES,
+            log: LogConfig::default(),
+            fine_events: false,
+        }
+    }
+}

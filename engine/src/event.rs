@@ -1,0 +1,103 @@
+//! Facts about what the engine did, for logs, metrics and the simulator's oracles.
+
+use alloc::string::String;
+use core::net::SocketAddr;
+
+use crate::ids::{ChannelNumber, ConnectionId, Lsn, PublishSeqno, QueueId, QueueSeq};
+
+/// One fact. Those marked *fine* are reported only where [`crate::config::Config::fine_events`] is set: they come once per message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Recovery is over and clients are welcome.
+    Ready {
+        /// Messages found.
+        messages: u64,
+        /// Queues found.
+        queues: u64,
+        /// Bytes of the log's unfinished end that were cut off, because a crash had left them torn.
+        truncated_bytes: u64,
+    },
+    /// A client passed authentication and opened a vhost.
+    ConnectionOpened {
+        /// Which connection.
+        connection: ConnectionId,
+        /// From where.
+        peer: SocketAddr,
+        /// As whom.
+        user: String,
+    },
+    /// A connection ended.
+    ConnectionClosed {
+        /// Which connection.
+        connection: ConnectionId,
+        /// In words, for the log.
+        reason: String,
+    },
+    /// A channel was closed because of a client's mistake.
+    ChannelFailed {
+        /// Whose.
+        connection: ConnectionId,
+        /// Which channel.
+        channel: ChannelNumber,
+        /// The full reply text sent.
+        text: String,
+    },
+    /// Publishers are stopped until [`Event::AlarmCleared`].
+    AlarmRaised {
+        /// "disk" or "memory".
+        resource: &'static str,
+    },
+    /// Publishers go on.
+    AlarmCleared {
+        /// "disk" or "memory".
+        resource: &'static str,
+    },
+    /// A queue exists from here on.
+    QueueCreated {
+        /// Its incarnation.
+        queue: QueueId,
+        /// Its name.
+        name: String,
+        /// Whether it survives a restart.
+        durable: bool,
+    },
+    /// A queue is gone with all its messages.
+    QueueDeleted {
+        /// Its incarnation.
+        queue: QueueId,
+    },
+    /// *Fine.* A message entered a queue.
+    Enqueued {
+        /// The queue.
+        queue: QueueId,
+        /// Its place there.
+        seq: QueueSeq,
+        /// The record's position if it went to the log.
+        lsn: Option<Lsn>,
+        /// Who published it.
+        connection: ConnectionId,
+        /// On which channel.
+        channel: ChannelNumber,
+        /// The number of the publish, if the channel is in confirm mode.
+        seqno: Option<PublishSeqno>,
+    },
+    /// *Fine.* A message left a queue for good: acked, dropped or purged.
+    Settled {
+        /// The queue.
+        queue: QueueId,
+        /// Its place there.
+        seq: QueueSeq,
+        /// Position from which on the log knows; the settlement is durable once the log is, up to and including it. `None` for
+        /// messages the log never knew.
+        lsn: Option<Lsn>,
+    },
+    /// *Fine.* A publish was confirmed positively to its publisher.
+    Confirmed {
+        /// Whose.
+        connection: ConnectionId,
+        /// Which channel.
+        channel: ChannelNumber,
+        /// Which publish.
+        seqno: PublishSeqno,
+    },
+}

@@ -1,0 +1,78 @@
+//! Everything the world can tell the engine.
+
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::net::SocketAddr;
+
+use crate::ids::{ConnectionId, DiskOpId, SegmentId};
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A client's socket was accepted. The driver chooses the id and never uses it again.
+    ClientOpened {
+        /// The new connection.
+        connection: ConnectionId,
+        /// The client's address; decides whether it counts as loopback.
+        peer: SocketAddr,
+        /// The address it connected to.
+        local: SocketAddr,
+    },
+    /// Bytes arrived from a client.
+    ClientReceived {
+        /// From whom.
+        connection: ConnectionId,
+        /// Any split of the byte stream.
+        bytes: Bytes,
+    },
+    /// The operating system took bytes that the engine had sent. Until it is told, the engine counts them as waiting.
+    ClientWritten {
+        /// Which connection.
+        connection: ConnectionId,
+        /// How many bytes.
+        bytes: usize,
+    },
+    /// A client's socket is gone: it closed, reset, or the driver finished closing it. Nothing follows for this id.
+    ClientClosed {
+        /// Which connection.
+        connection: ConnectionId,
+    },
+    /// A disk operation ended well.
+    DiskDone {
+        /// Which operation.
+        op: DiskOpId,
+        /// What it brought.
+        outcome: DiskOutcome,
+    },
+    /// A disk operation failed.
+    DiskFailed {
+        /// Which operation.
+        op: DiskOpId,
+        /// Why.
+        error: DiskError,
+    },
+    /// The time asked for by `Engine::next_timeout` has come (or any other wake-up: being early does no harm).
+    Timeout,
+    /// The operator asks the node to stop: clients are told, the log is synced, then [`crate::effect::Stop`] follows.
+    Shutdown,
+}
+
+/// What a successful disk operation brings, by the kind of operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiskOutcome {
+    /// All segments present, in ascending order of id, each with its size in bytes.
+    Segments(Vec<(SegmentId, u64)>),
+    /// The operation left nothing to tell: created, appended (and synced if asked), deleted.
+    Done,
+    /// The bytes read; shorter than asked only where the segment ends.
+    Data(Bytes),
+}
+
+/// Why a disk operation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskError {
+    /// No space left (ENOSPC, EDQUOT). Nothing of the operation may be taken as written; it may be tried again.
+    NoSpace,
+    /// Anything else. After a failed append or sync the file's unsynced content is unknown, so it is never tried again.
+    Io,
+}

@@ -1,0 +1,48 @@
+//! Every limit of the engine, with its unit and its reason. What a user may change is in [`crate::config`], with these as defaults.
+
+use core::time::Duration;
+
+/// Channels per connection; RabbitMQ's default `channel_max`.
+pub const CHANNEL_MAX: u16 = 2047;
+/// Bytes of the largest frame; RabbitMQ's default `frame_max`.
+pub const FRAME_MAX: u32 = 131_072;
+/// Bytes of the smallest `frame_max` a client may ask for (AMQP 0-9-1 §4.2.3, `frame-min-size`). RabbitMQ 4.1 wants 8192, which shuts
+/// out amqplib before 0.10.7.
+pub const FRAME_MIN: u32 = 4096;
+/// Bytes of the largest frame before the connection is tuned; RabbitMQ's `initial_frame_max`.
+pub const INITIAL_FRAME_MAX: u32 = 8192;
+/// Heartbeat interval offered to clients; RabbitMQ's default.
+pub const HEARTBEAT: Duration = Duration::from_secs(60);
+/// Time from accept to `connection.open`; RabbitMQ's default `handshake_timeout`.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time a client has to answer `connection.close` before its socket is closed.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of the largest message body; RabbitMQ 4's default `max_message_size`.
+pub const MESSAGE_SIZE_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes waiting for one client's socket above which queues stop delivering to it. Large enough for several full writes of a fast
+/// reader, small enough that ten thousand stopped readers fit in memory only as long as most of them have nothing waiting.
+pub const OUTBOX_HIGH_BYTES: usize = 1024 * 1024;
+/// Bytes waiting below which delivery resumes.
+pub const OUTBOX_LOW_BYTES: usize = 256 * 1024;
+/// Bytes waiting above which the client is not read any more: it asks for more answers than it takes.
+pub const OUTBOX_STOP_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of one log segment: the unit in which space is taken and given back.
+pub const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+/// Bytes the log may use beyond twice its live bytes before its oldest segment is cleaned.
+pub const LOG_SLACK_BYTES: u64 = 48 * 1024 * 1024;
+/// Bytes of appends not yet written above which publishers are not read: the disk is slower than they are.
+pub const LOG_PENDING_HIGH_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of appends not yet written below which publishers are read again.
+pub const LOG_PENDING_LOW_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of one append, unless a single record is larger: a bound on how long one write holds up the next sync.
+pub const LOG_APPEND_BYTES: usize = 4 * 1024 * 1024;
+/// How long records that nobody waits for may stay unsynced.
+pub const LOG_SYNC_INTERVAL: Duration = Duration::from_millis(200);
+/// How long to wait before trying again when the disk was full.
+pub const DISK_RETRY: Duration = Duration::from_millis(500);
+/// Bytes of message bodies one queue keeps in memory although they are in the log.
+pub const QUEUE_CACHE_BYTES: usize = 1024 * 1024;
+/// Bytes asked of the disk at once when a queue's next messages are not in memory.
+pub const READ_AHEAD_BYTES: u32 = 256 * 1024;
+/// Bytes of message bodies in memory, over all queues, above which transient messages go to the disk too.
+pub const MEMORY_HIGH_BYTES: usize = 256 * 1024 * 1024;

@@ -12,3 +12,5 @@ pub mod input;
 pub mod limits;
 pub mod time;
 pub mod timer;
+
+pub mod amqp;

@@ -10,6 +10,7 @@ pub mod event;
 pub mod ids;
 pub mod input;
 pub mod limits;
+pub mod storage;
 pub mod time;
 pub mod timer;
 

@@ -1,0 +1,191 @@
+//! The values in which the log and its users talk about records: places, references, and what recovery found.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::fmt;
+
+use crate::ids::Lsn;
+
+/// Where a message's record is. It stays valid until the last of its shares is settled, released or moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The record's first byte.
+    pub lsn: Lsn,
+    /// Bytes of the whole record, its header included.
+    pub len: u32,
+    /// With how many references the record was written; each of them counts as one share of its bytes.
+    pub shares: u16,
+}
+
+impl Place {
+    /// The position after the record: it is durable once [`super::Log::durable`] is at least this.
+    #[must_use]
+    pub fn end(self) -> Lsn {
+        Lsn(self.lsn.0 + u64::from(self.len))
+    }
+
+    /// Bytes that one share stands for.
+    pub(super) fn share_bytes(self) -> u64 {
+        u64::from(self.len) / u64::from(self.shares.max(1))
+    }
+}
+
+/// Who a record is for: one message in one queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ref {
+    /// The queue's incarnation. Never used again for another queue, not even after a restart.
+    pub owner: u64,
+    /// The message's number there.
+    pub seq: u64,
+    /// Its state at the time of writing.
+    pub flags: RefFlags,
+}
+
+/// The state of one reference, as a set of bits.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RefFlags(u8);
+
+impl RefFlags {
+    /// Nothing special: a message that no consumer has seen and that survives a restart.
+    pub const NONE: Self = Self(0);
+    /// A consumer may have seen the message.
+    pub const REDELIVERED: Self = Self(1);
+    /// The message is in the log only to be out of memory; recovery does not bring it back.
+    pub const TRANSIENT: Self = Self(2);
+
+    const ALL: u8 = 3;
+
+    /// Whether all bits of `other` are set.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both sets of bits.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(super) const fn bits(self) -> u8 {
+        self.0
+    }
+
+    pub(super) const fn from_bits(bits: u8) -> Option<Self> {
+        if bits & !Self::ALL == 0 { Some(Self(bits)) } else { None }
+    }
+}
+
+impl fmt::Debug for RefFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let redelivered = if self.contains(Self::REDELIVERED) { "R" } else { "" };
+        let transient = if self.contains(Self::TRANSIENT) { "T" } else { "" };
+        write!(f, "RefFlags({redelivered}{transient})")
+    }
+}
+
+/// Those who answer for what is in the log: a short-lived view of the engine's queues and metadata.
+pub trait Owners {
+    /// The state of the message, if it lives and its record is the one at `lsn`. Messages delivered and not yet acked live.
+    fn live(&self, owner: u64, seq: u64, lsn: Lsn) -> Option<RefFlags>;
+
+    /// The message's record was written again at `to`, where it can be read; the share at `from` is given up. Only called for what
+    /// [`Owners::live`] has just confirmed.
+    fn moved(&mut self, owner: u64, seq: u64, from: Lsn, to: Place);
+
+    /// All metadata as one value, including the effect of everything given to [`super::Log::append_metadata`] so far.
+    fn snapshot(&self) -> Bytes;
+}
+
+/// What a completed disk operation means to the engine. After each of them [`super::Log::written`], [`super::Log::durable`] and
+/// [`super::Log::is_full`] may have changed.
+#[derive(Debug)]
+pub enum LogOutcome {
+    /// Nothing beyond that.
+    Nothing,
+    /// Recovery is over. The engine calls [`super::Log::retain`] for what it keeps before it lets the log go on.
+    Recovered(Recovered),
+    /// A read is complete.
+    Read {
+        /// The token given to [`super::Log::read`].
+        token: u64,
+        /// The position of the first byte.
+        start: Lsn,
+        /// The bytes; records in it are found by their places and opened by [`super::Log::open_record`].
+        data: Bytes,
+    },
+    /// The node cannot go on; a person reads this.
+    Fatal(String),
+}
+
+/// What was in the log.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// The last metadata snapshot.
+    pub snapshot: Option<Bytes>,
+    /// The metadata records after it, in order.
+    pub metadata: Vec<Bytes>,
+    /// What lives, per owner; also of owners that the metadata does not know (any more), whose messages are not to be retained.
+    pub owners: BTreeMap<u64, RecoveredOwner>,
+    /// Bytes of the unfinished end that were cut off.
+    pub truncated_bytes: u64,
+}
+
+/// What lives of one owner.
+#[derive(Debug, Default)]
+pub struct RecoveredOwner {
+    /// Greater than every number the log knows of this owner, settled and transient ones included. The owner goes on from here:
+    /// smaller numbers may be named by settlements that are still in the log.
+    pub next_seq: u64,
+    /// Its messages in ascending order of `seq`.
+    pub refs: Vec<RecoveredRef>,
+}
+
+/// One message that lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecoveredRef {
+    /// Its number.
+    pub seq: u64,
+    /// Its record's position.
+    pub lsn: Lsn,
+    /// Its record's bytes.
+    pub len: u32,
+    /// Its record's shares.
+    pub shares: u16,
+    /// Its state.
+    pub flags: RefFlags,
+}
+
+impl RecoveredRef {
+    /// Where its record is.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place { lsn: self.lsn, len: self.len, shares: self.shares }
+    }
+}
+
+/// A record that is not what it should be: torn, stale, misdirected or rotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Corrupt {
+    /// Where it should be.
+    pub lsn: Lsn,
+}
+
+impl fmt::Display for Corrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the log's record at position {} is corrupt", self.lsn)
+    }
+}
+
+/// How large the log is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogUsage {
+    /// Segments on disk, spare ones included.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes of records that are still needed.
+    pub live_bytes: u64,
+}

@@ -148,12 +148,15 @@ impl FieldTable {
 
     /// Appends the table with its length.
     pub fn encode(&self, out: &mut BytesMut) {
-        wire::put_counted(out, |out| {
-            for (name, value) in &self.0 {
-                wire::put_short(out, name.as_bytes());
-                value.encode(out);
-            }
-        });
+        wire::put_counted(out, |out| self.encode_entries(out));
+    }
+
+    /// Appends the entries without a length, as AMQPLAIN's response has them.
+    pub fn encode_entries(&self, out: &mut BytesMut) {
+        for (name, value) in &self.0 {
+            wire::put_short(out, name.as_bytes());
+            value.encode(out);
+        }
     }
 
     /// Reads a table with its length; nothing may follow it.
@@ -165,8 +168,11 @@ impl FieldTable {
         if encoded.is_empty() { Self::decode_entries(entries) } else { Err(MalformedTable) }
     }
 
-    /// Reads the entries of a table whose length has been read.
-    pub(super) fn decode_entries(entries: Bytes) -> Result<Self, MalformedTable> {
+    /// Reads the entries of a table whose length is known otherwise, as in AMQPLAIN's response.
+    ///
+    /// # Errors
+    /// [`MalformedTable`]; whoever knows the method or header makes the reply of it.
+    pub fn decode_entries(entries: Bytes) -> Result<Self, MalformedTable> {
         Self::decode_nested(entries, DEPTH_MAX)
     }
 

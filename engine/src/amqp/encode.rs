@@ -7,10 +7,28 @@ use bytes::{BufMut, BytesMut};
 use super::frame::{FRAME_END, FRAME_HEADER_LEN, FRAME_MIN_SIZE, FRAME_OVERHEAD, FRAME_SIZE_CEILING};
 use super::method::basic;
 use super::wire::{put_counted, put_short};
-use super::{FrameKind, Method, RawProperties, Routing, ShortStr};
+use super::{FrameKind, Method, ShortStr};
 
 /// Bytes of a heartbeat frame.
 pub const HEARTBEAT: [u8; 8] = [8, 0, 0, 0, 0, 0, 0, FRAME_END];
+
+/// The body of a content to be appended.
+#[derive(Clone, Copy, Debug)]
+pub enum Body<'a> {
+    /// Is appended with its frames.
+    Whole(&'a [u8]),
+    /// Has this many bytes, which the caller appends with [`start_body_frame`] and [`end_frame`].
+    Later(usize),
+}
+
+impl Body<'_> {
+    fn len(self) -> usize {
+        match self {
+            Self::Whole(body) => body.len(),
+            Self::Later(len) => len,
+        }
+    }
+}
 
 /// Bytes of a header frame around the properties.
 const CONTENT_HEADER_OVERHEAD: usize = FRAME_OVERHEAD + 12;
@@ -32,7 +50,7 @@ pub fn encode_method_frame(out: &mut BytesMut, channel: u16, method: &Method) {
 ///
 /// A body longer than `frame_max` allows is split; an empty one has no frame. A `frame_max` of 0 sets
 /// no limit. The header frame is never split: the protocol has no way to.
-pub fn encode_content(out: &mut BytesMut, channel: u16, frame_max: u32, properties: &RawProperties, body: &[u8]) {
+pub fn encode_content(out: &mut BytesMut, channel: u16, frame_max: u32, properties: &[u8], body: Body<'_>) {
     out.reserve(content_len(frame_max, properties, body));
     put_content(out, channel, frame_max, properties, body);
 }
@@ -42,12 +60,11 @@ pub fn encode_publish(
     out: &mut BytesMut,
     channel: u16,
     frame_max: u32,
-    routing: &Routing,
+    routing: &[u8],
     mandatory: bool,
-    properties: &RawProperties,
-    body: &[u8],
+    properties: &[u8],
+    body: Body<'_>,
 ) {
-    let routing = routing.as_bytes();
     let arguments_len = 2 + routing.len() + 1;
     start_method(out, channel, basic::Publish::METHOD_ID, arguments_len, content_len(frame_max, properties, body));
     out.put_u16(0);
@@ -64,11 +81,10 @@ pub fn encode_deliver(
     consumer_tag: &ShortStr,
     delivery_tag: u64,
     redelivered: bool,
-    routing: &Routing,
-    properties: &RawProperties,
-    body: &[u8],
+    routing: &[u8],
+    properties: &[u8],
+    body: Body<'_>,
 ) {
-    let routing = routing.as_bytes();
     let arguments_len = 1 + consumer_tag.len() + 8 + 1 + routing.len();
     start_method(out, channel, basic::Deliver::METHOD_ID, arguments_len, content_len(frame_max, properties, body));
     put_short(out, consumer_tag.as_bytes());
@@ -86,12 +102,11 @@ pub fn encode_get_ok(
     frame_max: u32,
     delivery_tag: u64,
     redelivered: bool,
-    routing: &Routing,
+    routing: &[u8],
     message_count: u32,
-    properties: &RawProperties,
-    body: &[u8],
+    properties: &[u8],
+    body: Body<'_>,
 ) {
-    let routing = routing.as_bytes();
     let arguments_len = 8 + 1 + routing.len() + 4;
     start_method(out, channel, basic::GetOk::METHOD_ID, arguments_len, content_len(frame_max, properties, body));
     out.put_u64(delivery_tag);
@@ -109,11 +124,10 @@ pub fn encode_return(
     frame_max: u32,
     reply_code: u16,
     reply_text: &ShortStr,
-    routing: &Routing,
-    properties: &RawProperties,
-    body: &[u8],
+    routing: &[u8],
+    properties: &[u8],
+    body: Body<'_>,
 ) {
-    let routing = routing.as_bytes();
     let arguments_len = 2 + 1 + reply_text.len() + routing.len();
     start_method(out, channel, basic::Return::METHOD_ID, arguments_len, content_len(frame_max, properties, body));
     out.put_u16(reply_code);
@@ -138,9 +152,12 @@ pub fn encode_nack(out: &mut BytesMut, channel: u16, delivery_tag: u64, multiple
 }
 
 /// How many bytes [`encode_content`] appends.
-pub fn content_len(frame_max: u32, properties: &RawProperties, body: &[u8]) -> usize {
-    let body_frames = body.len().div_ceil(body_frame_max(frame_max));
-    CONTENT_HEADER_OVERHEAD + properties.as_bytes().len() + body.len() + body_frames * FRAME_OVERHEAD
+pub fn content_len(frame_max: u32, properties: &[u8], body: Body<'_>) -> usize {
+    let header_len = CONTENT_HEADER_OVERHEAD + properties.len();
+    match body {
+        Body::Whole(body) => header_len + body.len() + body.len().div_ceil(body_frame_max(frame_max)) * FRAME_OVERHEAD,
+        Body::Later(_) => header_len,
+    }
 }
 
 /// Begins a method frame of class `basic`, with room for its arguments, its end, and `more`.
@@ -152,23 +169,33 @@ fn start_method(out: &mut BytesMut, channel: u16, method_id: u16, arguments_len:
     out.put_u16(method_id);
 }
 
-fn put_content(out: &mut BytesMut, channel: u16, frame_max: u32, properties: &RawProperties, body: &[u8]) {
-    let properties = properties.as_bytes();
+fn put_content(out: &mut BytesMut, channel: u16, frame_max: u32, properties: &[u8], body: Body<'_>) {
     put_frame_header(out, FrameKind::Header, channel, 12 + properties.len());
     out.put_u16(basic::Publish::CLASS_ID);
     out.put_u16(0);
     out.put_u64(u64::try_from(body.len()).unwrap_or(u64::MAX));
     out.put_slice(properties);
     out.put_u8(FRAME_END);
+    let Body::Whole(body) = body else { return };
     for piece in body.chunks(body_frame_max(frame_max)) {
-        put_frame_header(out, FrameKind::Body, channel, piece.len());
+        start_body_frame(out, channel, piece.len());
         out.put_slice(piece);
-        out.put_u8(FRAME_END);
+        end_frame(out);
     }
 }
 
+/// Appends the beginning of a body frame; its payload and [`end_frame`] follow.
+pub fn start_body_frame(out: &mut BytesMut, channel: u16, payload_len: usize) {
+    put_frame_header(out, FrameKind::Body, channel, payload_len);
+}
+
+/// Appends the end of a frame.
+pub fn end_frame(out: &mut BytesMut) {
+    out.put_u8(FRAME_END);
+}
+
 /// The greatest payload of a body frame; a limit below what peers must accept counts as that.
-fn body_frame_max(frame_max: u32) -> usize {
+pub fn body_frame_max(frame_max: u32) -> usize {
     let frame_max = match frame_max {
         0 => FRAME_SIZE_CEILING,
         limit => limit.max(FRAME_MIN_SIZE),
@@ -187,7 +214,7 @@ fn put_frame_header(out: &mut BytesMut, kind: FrameKind, channel: u16, payload_l
 mod tests {
     use bytes::Bytes;
 
-    use super::super::{Command, ContentAssembler, FrameDecoder, Properties};
+    use super::super::{Command, ContentAssembler, FrameDecoder, Properties, RawProperties, Routing};
     use super::*;
 
     fn decode(bytes: BytesMut, frame_max: u32) -> Command {
@@ -204,20 +231,20 @@ mod tests {
         command.unwrap()
     }
 
-    fn check(encode: impl Fn(&mut BytesMut, &RawProperties, &[u8]), method: impl Into<Method>) {
+    fn check(encode: impl Fn(&mut BytesMut, &[u8], Body<'_>), method: impl Into<Method>) {
         let properties = RawProperties::from(&Properties { priority: Some(3), ..Properties::default() });
         let method = method.into();
         let body: Bytes = (0..10_000_u32).flat_map(u32::to_be_bytes).collect();
         for len in [0, 1, 4088, 4089, 8176, 40_000] {
             let body = body.slice(..len);
             let mut out = BytesMut::new();
-            encode(&mut out, &properties, &body);
+            encode(&mut out, properties.as_bytes(), Body::Whole(&body));
             let method_len = {
                 let mut out = BytesMut::new();
                 encode_method_frame(&mut out, 7, &method);
                 out.len()
             };
-            assert_eq!(out.len(), method_len + content_len(4096, &properties, &body));
+            assert_eq!(out.len(), method_len + content_len(4096, properties.as_bytes(), Body::Whole(&body)));
             let command = decode(out, 4096);
             assert_eq!(command.method, method);
             let content = command.content.unwrap();
@@ -231,24 +258,24 @@ mod tests {
         let text = ShortStr::from_static("NO_ROUTE");
         let routing = Routing::new(&ShortStr::from_static("x"), &ShortStr::from_static("key"));
         check(
-            |out, properties, body| encode_publish(out, 7, 4096, &routing, true, properties, body),
+            |out, properties, body| encode_publish(out, 7, 4096, routing.as_bytes(), true, properties, body),
             basic::Publish { routing: routing.clone(), mandatory: true, immediate: false },
         );
         check(
             |out, properties, body| {
-                encode_deliver(out, 7, 4096, &tag, 99, true, &routing, properties, body);
+                encode_deliver(out, 7, 4096, &tag, 99, true, routing.as_bytes(), properties, body);
             },
             basic::Deliver { consumer_tag: tag.clone(), delivery_tag: 99, redelivered: true, routing: routing.clone() },
         );
         check(
             |out, properties, body| {
-                encode_get_ok(out, 7, 4096, 99, false, &routing, 5, properties, body);
+                encode_get_ok(out, 7, 4096, 99, false, routing.as_bytes(), 5, properties, body);
             },
             basic::GetOk { delivery_tag: 99, redelivered: false, routing: routing.clone(), message_count: 5 },
         );
         check(
             |out, properties, body| {
-                encode_return(out, 7, 4096, 312, &text, &routing, properties, body);
+                encode_return(out, 7, 4096, 312, &text, routing.as_bytes(), properties, body);
             },
             basic::Return { reply_code: 312, reply_text: text.clone(), routing: routing.clone() },
         );

@@ -61,7 +61,7 @@ proptest! {
         let mut stream = BytesMut::new();
         encode::encode_method_frame(&mut stream, 3, &method);
         if method.has_content() {
-            encode::encode_content(&mut stream, 3, 4096, &properties, &body);
+            encode::encode_content(&mut stream, 3, 4096, properties.as_bytes(), encode::Body::Whole(&body));
         }
         let mut stream = stream.freeze();
 
@@ -187,7 +187,13 @@ fn mutated(seeded: &mut Seeded) -> Vec<u8> {
         encode::encode_method_frame(&mut stream, 1, &method);
         if method.has_content() {
             let body = vec![7; seeded.below(40)];
-            encode::encode_content(&mut stream, 1, 4096, &RawProperties::from(&properties), &body);
+            encode::encode_content(
+                &mut stream,
+                1,
+                4096,
+                RawProperties::from(&properties).as_bytes(),
+                encode::Body::Whole(&body),
+            );
         }
     }
     let mut bytes = Vec::from(&stream[..]);

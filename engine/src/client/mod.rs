@@ -236,7 +236,15 @@ impl Client {
         }
         let seqno = channel.last_seqno;
         let frame_max = self.limits.frame_max;
-        encode::encode_publish(&mut self.output, number, frame_max, routing, mandatory, properties, body);
+        encode::encode_publish(
+            &mut self.output,
+            number,
+            frame_max,
+            routing.as_bytes(),
+            mandatory,
+            properties.as_bytes(),
+            encode::Body::Whole(body),
+        );
         self.heartbeat.has_sent = true;
         Ok(seqno)
     }

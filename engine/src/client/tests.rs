@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::*;
+use crate::amqp::encode::Body;
 use crate::amqp::method::{confirm, queue};
 use crate::amqp::{FieldTable, LongStr, ProtocolHeaderDecoder, ShortStr};
 
@@ -174,9 +175,38 @@ fn messages_come_as_events_with_their_contents() {
     let tag = ShortStr::from_static("tag");
     let text = ShortStr::from_static("NO_ROUTE");
     let (empty, body) = (RawProperties::empty(), &[9_u8; 6000][..]);
-    encode::encode_deliver(&mut server.output, 1, 4096, &tag, 5, true, &routing(), &empty, body);
-    encode::encode_get_ok(&mut server.output, 1, 4096, 6, false, &routing(), 3, &empty, b"got");
-    encode::encode_return(&mut server.output, 1, 4096, 312, &text, &routing(), &empty, b"");
+    encode::encode_deliver(
+        &mut server.output,
+        1,
+        4096,
+        &tag,
+        5,
+        true,
+        routing().as_bytes(),
+        empty.as_bytes(),
+        Body::Whole(body),
+    );
+    encode::encode_get_ok(
+        &mut server.output,
+        1,
+        4096,
+        6,
+        false,
+        routing().as_bytes(),
+        3,
+        empty.as_bytes(),
+        Body::Whole(b"got"),
+    );
+    encode::encode_return(
+        &mut server.output,
+        1,
+        4096,
+        312,
+        &text,
+        routing().as_bytes(),
+        empty.as_bytes(),
+        Body::Whole(b""),
+    );
     server.say(1, basic::GetEmpty::default());
     let events = server.flush(&mut client, at(0));
     assert_eq!(
@@ -238,7 +268,17 @@ fn what_comes_on_a_closing_channel_is_dropped() {
     assert_eq!(client.open_channel(1), Err(ClientError::ChannelInUse(1)));
     let tag = ShortStr::from_static("tag");
     let empty = RawProperties::empty();
-    encode::encode_deliver(&mut server.output, 1, 4096, &tag, 5, true, &routing(), &empty, b"late");
+    encode::encode_deliver(
+        &mut server.output,
+        1,
+        4096,
+        &tag,
+        5,
+        true,
+        routing().as_bytes(),
+        empty.as_bytes(),
+        Body::Whole(b"late"),
+    );
     let events = server.say(1, channel_class::CloseOk::default()).flush(&mut client, at(0));
     let reason = CloseReason::normal();
     assert_eq!(events, [ClientEvent::ChannelClosed { channel: 1, reason, is_by_server: false }]);

@@ -1,0 +1,3 @@
+//! What the tests start beside themselves: brokers, and folders for their data.
+
+pub(crate) mod rabbitmq;

@@ -1,0 +1,11 @@
+//! Tests across the crates: one binary, one module per area.
+
+#![allow(
+    clippy::print_stderr,
+    clippy::missing_panics_doc,
+    reason = "tests tell on stderr what they skipped, and fail by panicking"
+)]
+
+mod harness;
+
+mod conformance;

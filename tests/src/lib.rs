@@ -1,1 +1,0 @@
-//! Tests across the crates: one binary, one module per area.

@@ -199,22 +199,16 @@ struct FrameHeader {
 }
 
 impl FrameHeader {
+    #[inline]
     fn parse(header: [u8; FRAME_HEADER_LEN], frame_max: u32) -> Result<Self, AmqpError> {
         let [octet, c0, c1, s0, s1, s2, s3] = header;
         let size = u32::from_be_bytes([s0, s1, s2, s3]);
-        // RabbitMQ lets a payload be as long as frame_max itself, 8 bytes more than the specification,
-        // but names the specification's limit: "FRAME_ERROR - type 3, all octets = <<>>:
-        // {frame_too_large,131073,131064}", class 0, method 0.
         let limit = if frame_max == 0 { FRAME_SIZE_CEILING } else { frame_max };
-        let payload_len = match usize::try_from(size) {
-            Ok(payload_len) if size <= limit => payload_len,
-            _ => {
-                let announced = limit.saturating_sub(8);
-                let text = format!("{}: {{frame_too_large,{size},{announced}}}", describe(octet, &[]));
-                return Err(AmqpError::connection(ReplyCode::FrameError, text));
-            }
-        };
-        Ok(Self { octet, channel: u16::from_be_bytes([c0, c1]), payload_len })
+        // RabbitMQ lets a payload be as long as frame_max itself, 8 bytes more than the specification.
+        match usize::try_from(size) {
+            Ok(payload_len) if size <= limit => Ok(Self { octet, channel: u16::from_be_bytes([c0, c1]), payload_len }),
+            _ => Err(too_large(octet, size, limit)),
+        }
     }
 
     fn frame_len(&self) -> usize {
@@ -222,22 +216,41 @@ impl FrameHeader {
     }
 
     /// Makes the frame of its payload and end octet.
+    #[inline]
     fn finish(&self, payload: Bytes, end: u8) -> Result<Frame, AmqpError> {
         if end != FRAME_END {
-            // RabbitMQ: "FRAME_ERROR - type 1, all octets = <<0,20,0,10,0>>: {invalid_frame_end_marker,207}".
-            let text = format!("{}: {{invalid_frame_end_marker,{end}}}", describe(self.octet, &payload));
-            return Err(AmqpError::connection(ReplyCode::FrameError, text));
+            return Err(wrong_end(self.octet, &payload, end));
         }
         match FrameKind::from_octet(self.octet) {
             Some(kind) if kind.accepts(payload.len()) => Ok(Frame { kind, channel: self.channel, payload }),
-            // RabbitMQ: "FRAME_ERROR - type 4, all octets = <<"abc">>: unknown_frame". It says the same
-            // of a method or header too short for its fixed fields and of a heartbeat with a payload.
-            _ => {
-                let text = format!("{}: unknown_frame", describe(self.octet, &payload));
-                Err(AmqpError::connection(ReplyCode::FrameError, text))
-            }
+            _ => Err(unknown_frame(self.octet, &payload)),
         }
     }
+}
+
+/// RabbitMQ names the specification's limit, not its own: "FRAME_ERROR - type 3, all octets = <<>>:
+/// {frame_too_large,131073,131064}", class 0, method 0.
+#[cold]
+fn too_large(octet: u8, size: u32, limit: u32) -> AmqpError {
+    let announced = limit.saturating_sub(8);
+    frame_error(octet, &[], &format!("{{frame_too_large,{size},{announced}}}"))
+}
+
+/// RabbitMQ: "FRAME_ERROR - type 1, all octets = <<0,20,0,10,0>>: {invalid_frame_end_marker,207}".
+#[cold]
+fn wrong_end(octet: u8, payload: &[u8], end: u8) -> AmqpError {
+    frame_error(octet, payload, &format!("{{invalid_frame_end_marker,{end}}}"))
+}
+
+/// RabbitMQ: "FRAME_ERROR - type 4, all octets = <<"abc">>: unknown_frame". It says the same of a method
+/// or header too short for its fixed fields and of a heartbeat with a payload.
+#[cold]
+fn unknown_frame(octet: u8, payload: &[u8]) -> AmqpError {
+    frame_error(octet, payload, "unknown_frame")
+}
+
+fn frame_error(octet: u8, payload: &[u8], reason: &str) -> AmqpError {
+    AmqpError::connection(ReplyCode::FrameError, format!("{}: {reason}", describe(octet, payload)))
 }
 
 /// RabbitMQ's description of a frame in error texts, with no more than 16 bytes of the payload.

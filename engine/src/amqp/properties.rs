@@ -36,7 +36,7 @@ macro_rules! properties {
             /// # Errors
             /// [`MalformedProperties`]; whoever knows the channel makes the reply of it.
             pub fn decode(encoded: Bytes) -> Result<Self, MalformedProperties> {
-                let mut reader = Reader::new(encoded);
+                let mut reader = Reader::new(&encoded);
                 let flags = u16::read(&mut reader)?;
                 if flags & CONTINUATION != 0 {
                     return Err(MalformedProperties);
@@ -119,29 +119,29 @@ properties! {
 
 /// A property's reader; it differs from that of a method's argument in that strings are any bytes.
 trait Property: Sized {
-    fn read_property(reader: &mut Reader) -> Result<Self, MalformedProperties>;
+    fn read_property(reader: &mut Reader<'_>) -> Result<Self, MalformedProperties>;
 }
 
 impl Property for ShortStr {
-    fn read_property(reader: &mut Reader) -> Result<Self, MalformedProperties> {
+    fn read_property(reader: &mut Reader<'_>) -> Result<Self, MalformedProperties> {
         Ok(reader.take_short()?)
     }
 }
 
 impl Property for u8 {
-    fn read_property(reader: &mut Reader) -> Result<Self, MalformedProperties> {
+    fn read_property(reader: &mut Reader<'_>) -> Result<Self, MalformedProperties> {
         Ok(Self::read(reader)?)
     }
 }
 
 impl Property for u64 {
-    fn read_property(reader: &mut Reader) -> Result<Self, MalformedProperties> {
+    fn read_property(reader: &mut Reader<'_>) -> Result<Self, MalformedProperties> {
         Ok(Self::read(reader)?)
     }
 }
 
 impl Property for FieldTable {
-    fn read_property(reader: &mut Reader) -> Result<Self, MalformedProperties> {
+    fn read_property(reader: &mut Reader<'_>) -> Result<Self, MalformedProperties> {
         Ok(Self::read(reader)?)
     }
 }
@@ -171,14 +171,12 @@ impl RawProperties {
         if flags & CONTINUATION != 0 {
             return Err(MalformedProperties);
         }
-        for (index, kind) in (0..).zip(KINDS) {
-            if flags & flag(index) != 0 {
-                let (value, after) = split_property(kind, rest).ok_or(MalformedProperties)?;
-                if matches!(kind, Kind::Table) {
-                    field_table::validate_entries(value)?;
-                }
-                rest = after;
+        for kind in present(flags).map(|(_, kind)| kind) {
+            let (value, after) = split_property(kind, rest).ok_or(MalformedProperties)?;
+            if matches!(kind, Kind::Table) {
+                field_table::validate_entries(value)?;
             }
+            rest = after;
         }
         if rest.is_empty() { Ok(Self(encoded)) } else { Err(MalformedProperties) }
     }
@@ -306,17 +304,25 @@ impl RawProperties {
             return None;
         }
         let mut rest = self.0.get(2..)?;
-        for (index, kind) in (0..).zip(KINDS) {
-            if flags & flag(index) != 0 {
-                let (value, after) = split_property(kind, rest)?;
-                if index == wanted {
-                    return Some(value);
-                }
-                rest = after;
+        for (index, kind) in present(flags) {
+            let (value, after) = split_property(kind, rest)?;
+            if index == wanted {
+                return Some(value);
             }
+            rest = after;
         }
         None
     }
+}
+
+/// The properties whose flags are set, in order.
+fn present(mut flags: u16) -> impl Iterator<Item = (u32, Kind)> {
+    core::iter::from_fn(move || {
+        let index = flags.leading_zeros();
+        let kind = KINDS.get(usize::try_from(index).ok()?)?;
+        flags &= !flag(index);
+        Some((index, *kind))
+    })
 }
 
 fn split_property(kind: Kind, bytes: &[u8]) -> Option<(&[u8], &[u8])> {

@@ -25,15 +25,9 @@ impl Routing {
         Self(encoded.freeze())
     }
 
-    /// Takes an encoding that begins with two short strings, and splits them off.
-    pub(super) fn split_from(bytes: &mut Bytes) -> Option<Self> {
-        let len = encoded_len(bytes)?;
-        Some(Self(bytes.split_to(len)))
-    }
-
     /// Takes exactly two encoded short strings, as [`Routing::as_bytes`] gave them.
     pub fn from_encoded(bytes: Bytes) -> Option<Self> {
-        (encoded_len(&bytes)? == bytes.len()).then_some(Self(bytes))
+        (Self::encoded_len(&bytes)? == bytes.len()).then_some(Self(bytes))
     }
 
     /// The exchange's name; empty for the default exchange.
@@ -85,16 +79,17 @@ impl Routing {
         split().unwrap_or_default()
     }
 
+    /// The length of the two short strings that `bytes` begins with.
+    pub(super) fn encoded_len(bytes: &[u8]) -> Option<usize> {
+        let exchange_len = usize::from(*bytes.first()?);
+        let routing_key_len = usize::from(*bytes.get(1 + exchange_len)?);
+        let len = 2 + exchange_len + routing_key_len;
+        (len <= bytes.len()).then_some(len)
+    }
+
     pub(super) fn put(&self, out: &mut BytesMut) {
         out.put_slice(&self.0);
     }
-}
-
-fn encoded_len(bytes: &[u8]) -> Option<usize> {
-    let exchange_len = usize::from(*bytes.first()?);
-    let routing_key_len = usize::from(*bytes.get(1 + exchange_len)?);
-    let len = 2 + exchange_len + routing_key_len;
-    (len <= bytes.len()).then_some(len)
 }
 
 impl Default for Routing {

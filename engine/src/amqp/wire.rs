@@ -1,6 +1,6 @@
 //! Reading and writing the elementary types (AMQP 0-9-1 §4.2.5).
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{FieldTable, LongStr, Routing, ShortStr};
 
@@ -15,34 +15,40 @@ pub(super) enum DecodeError {
     Table,
 }
 
-/// Reads arguments from the front of a payload.
-pub(super) struct Reader {
-    rest: Bytes,
+/// Reads arguments one after the other; what it takes are slices of the payload.
+pub(super) struct Reader<'a> {
+    payload: &'a Bytes,
+    at: usize,
     /// The octet of a run of bits, and how many of it are left: `bit` fields share octets.
     bits: u8,
     bits_left: u8,
 }
 
-impl Reader {
-    pub(super) fn new(rest: Bytes) -> Self {
-        Self { rest, bits: 0, bits_left: 0 }
+impl<'a> Reader<'a> {
+    pub(super) fn new(payload: &'a Bytes) -> Self {
+        Self { payload, at: 0, bits: 0, bits_left: 0 }
     }
 
     pub(super) fn finish(self) -> Result<(), DecodeError> {
-        if self.rest.is_empty() { Ok(()) } else { Err(DecodeError::Length) }
+        if self.at == self.payload.len() { Ok(()) } else { Err(DecodeError::Length) }
     }
 
-    fn rest(&mut self) -> &mut Bytes {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         self.bits_left = 0;
-        &mut self.rest
+        let rest = self.payload.get(self.at..).unwrap_or_default();
+        let array = rest.first_chunk::<N>().ok_or(DecodeError::Length)?;
+        self.at += N;
+        Ok(*array)
     }
 
     pub(super) fn take(&mut self, len: usize) -> Result<Bytes, DecodeError> {
-        let rest = self.rest();
-        if len > rest.len() {
+        self.bits_left = 0;
+        if len > self.payload.len() - self.at {
             return Err(DecodeError::Length);
         }
-        Ok(rest.split_to(len))
+        let start = self.at;
+        self.at += len;
+        Ok(self.payload.slice(start..self.at))
     }
 
     pub(super) fn take_long(&mut self) -> Result<Bytes, DecodeError> {
@@ -89,15 +95,15 @@ impl<'a> Writer<'a> {
 
 /// A type that can be an argument of a method.
 pub(super) trait Field: Sized {
-    fn read(reader: &mut Reader) -> Result<Self, DecodeError>;
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError>;
     fn write(&self, writer: &mut Writer<'_>);
 }
 
 macro_rules! integer_fields {
-    ($($type:ty, $get:ident, $put:ident;)*) => {$(
+    ($($type:ty, $put:ident;)*) => {$(
         impl Field for $type {
-            fn read(reader: &mut Reader) -> Result<Self, DecodeError> {
-                reader.rest().$get().map_err(|_| DecodeError::Length)
+            fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                reader.array().map(Self::from_be_bytes)
             }
 
             fn write(&self, writer: &mut Writer<'_>) {
@@ -108,20 +114,16 @@ macro_rules! integer_fields {
 }
 
 integer_fields! {
-    u8, try_get_u8, put_u8;
-    u16, try_get_u16, put_u16;
-    u32, try_get_u32, put_u32;
-    u64, try_get_u64, put_u64;
-    i8, try_get_i8, put_i8;
-    i16, try_get_i16, put_i16;
-    i32, try_get_i32, put_i32;
-    i64, try_get_i64, put_i64;
+    u8, put_u8;
+    u16, put_u16;
+    u32, put_u32;
+    u64, put_u64;
 }
 
 /// Consecutive bits share an octet, from the lowest bit upwards (§4.2.5.2). Bits without a meaning are
 /// ignored.
 impl Field for bool {
-    fn read(reader: &mut Reader) -> Result<Self, DecodeError> {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         if reader.bits_left == 0 {
             reader.bits = u8::read(reader)?;
             reader.bits_left = 8;
@@ -143,7 +145,7 @@ impl Field for bool {
 
 /// RabbitMQ refuses short strings that are not UTF-8 in all methods without content.
 impl Field for ShortStr {
-    fn read(reader: &mut Reader) -> Result<Self, DecodeError> {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let text = reader.take_short()?;
         if text.as_str().is_some() { Ok(text) } else { Err(DecodeError::Utf8) }
     }
@@ -154,7 +156,7 @@ impl Field for ShortStr {
 }
 
 impl Field for LongStr {
-    fn read(reader: &mut Reader) -> Result<Self, DecodeError> {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         reader.take_long().map(Self::from)
     }
 
@@ -164,8 +166,10 @@ impl Field for LongStr {
 }
 
 impl Field for Routing {
-    fn read(reader: &mut Reader) -> Result<Self, DecodeError> {
-        Self::split_from(reader.rest()).ok_or(DecodeError::Length)
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let rest = reader.payload.get(reader.at..).unwrap_or_default();
+        let len = Self::encoded_len(rest).ok_or(DecodeError::Length)?;
+        Self::from_encoded(reader.take(len)?).ok_or(DecodeError::Length)
     }
 
     fn write(&self, writer: &mut Writer<'_>) {
@@ -174,7 +178,7 @@ impl Field for Routing {
 }
 
 impl Field for FieldTable {
-    fn read(reader: &mut Reader) -> Result<Self, DecodeError> {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let encoded = reader.take_long()?;
         Self::decode_entries(encoded).map_err(|_| DecodeError::Table)
     }

@@ -1,5 +1,7 @@
 //! Class `basic` (AMQP 0-9-1 §1.8) with RabbitMQ's nack.
 
+use bytes::{Buf, Bytes};
+
 use crate::amqp::{FieldTable, Routing, ShortStr};
 
 class! { 60;
@@ -137,5 +139,21 @@ class! { 60;
         multiple: bool,
         /// Back to the queue, instead of dropped or dead-lettered.
         requeue: bool,
+    }
+}
+
+impl Publish {
+    /// Reads the arguments by narrowing the payload to the routing, which spares the commonest method
+    /// of all a reference count. `None` if they are malformed; the payload is untouched then.
+    pub(super) fn take_from(payload: &mut Bytes) -> Option<Self> {
+        const TICKET_LEN: usize = 2;
+        let (&bits, routing) = payload.get(TICKET_LEN..)?.split_last()?;
+        if Routing::encoded_len(routing)? != routing.len() {
+            return None;
+        }
+        let mut routing = core::mem::take(payload);
+        routing.truncate(routing.len() - 1);
+        routing.advance(TICKET_LEN);
+        Some(Self { routing: Routing::from_encoded(routing)?, mandatory: bits & 1 != 0, immediate: bits & 2 != 0 })
     }
 }

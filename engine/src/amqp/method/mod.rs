@@ -12,7 +12,7 @@ use super::{AmqpError, ReplyCode};
 
 /// The arguments of one method.
 pub(super) trait Arguments: Sized {
-    fn read(reader: &mut Reader) -> Result<Self, DecodeError>;
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError>;
     fn write(&self, writer: &mut Writer<'_>);
 }
 
@@ -54,7 +54,7 @@ macro_rules! class {
 
             impl crate::amqp::method::Arguments for $name {
                 fn read(
-                    _reader: &mut crate::amqp::wire::Reader,
+                    _reader: &mut crate::amqp::wire::Reader<'_>,
                 ) -> Result<Self, crate::amqp::wire::DecodeError> {
                     $($(<$before as crate::amqp::wire::Field>::read(_reader)?;)*)?
                     $(let $field = <$field_type as crate::amqp::wire::Field>::read(_reader)?;)*
@@ -93,7 +93,7 @@ macro_rules! methods {
         }
 
         impl Method {
-            fn read(class_id: u16, method_id: u16, reader: &mut Reader) -> Option<Result<Self, DecodeError>> {
+            fn read(class_id: u16, method_id: u16, reader: &mut Reader<'_>) -> Option<Result<Self, DecodeError>> {
                 Some(match (class_id, method_id) {
                     $(($module::$name::CLASS_ID, $module::$name::METHOD_ID) => {
                         $module::$name::read(reader).map(Self::$variant)
@@ -243,7 +243,12 @@ impl Method {
         let Ok((class_id, method_id)) = ids else {
             return Err(AmqpError::connection(ReplyCode::FrameError, "method frame without class and method"));
         };
-        let mut reader = Reader::new(payload.clone());
+        if (class_id, method_id) == (basic::Publish::CLASS_ID, basic::Publish::METHOD_ID)
+            && let Some(publish) = basic::Publish::take_from(&mut payload)
+        {
+            return Ok(Self::BasicPublish(publish));
+        }
+        let mut reader = Reader::new(&payload);
         let Some(read) = Self::read(class_id, method_id, &mut reader) else {
             let text = format!("unknown method {{{class_id},{method_id}}}");
             return Err(AmqpError::connection(ReplyCode::CommandInvalid, text).with_method(class_id, method_id));

@@ -1,0 +1,395 @@
+//! One client's connection: bytes in, bytes out, and exactly one end.
+//!
+//! ```text
+//!   open ──(the client ends its stream)──▶ half closed ──(what was sent went out)──▶ gone
+//!     │──(the node drops its handle)─────▶ flushing ──(all went out)──▶ lingering ──▶ gone
+//!     └──(a read or a write fails)───────────────────────────────────────────────────▶ gone
+//! ```
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use leveret_engine::ids::ConnectionId;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+use crate::net::Net;
+
+/// How long a client that is being closed may take to read what was sent to it.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait for the client's end of the stream after ours. Closing with unread bytes would reset the connection, and a reset
+/// can overtake the last frames on their way to the client.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes of the smallest read: what an idle connection costs.
+const READ_MIN_BYTES: usize = 4 * 1024;
+/// Bytes of the largest read. Beyond it, fewer system calls gain nothing measurable.
+const READ_MAX_BYTES: usize = 64 * 1024;
+/// Pieces gathered into one write. More than this seldom fits into a socket's buffer.
+const WRITE_PIECES: usize = 64;
+
+/// What connections tell the node.
+#[derive(Debug)]
+pub(crate) enum FromClient {
+    /// A connection was accepted. Everything else with its id comes after this.
+    Opened {
+        /// Its number.
+        id: ConnectionId,
+        /// The client's address.
+        peer: SocketAddr,
+        /// The address it connected to.
+        local: SocketAddr,
+        /// The node's end of it.
+        handle: ClientHandle,
+    },
+    /// Bytes arrived.
+    Received(ConnectionId, Bytes),
+    /// The operating system took this many bytes.
+    Written(ConnectionId, usize),
+    /// The connection is gone. More than one of these may come; the first one counts.
+    Closed(ConnectionId),
+}
+
+/// The node's end of a connection. Dropping it means: write out what was sent, then close.
+#[derive(Debug)]
+pub(crate) struct ClientHandle {
+    sends: mpsc::UnboundedSender<Bytes>,
+    paused: watch::Sender<bool>,
+}
+
+impl ClientHandle {
+    /// Queues bytes after all others. The engine bounds how many are waiting: it counts what was not reported as written.
+    pub(crate) fn send(&self, bytes: Bytes) {
+        // It fails only once the connection is gone, and then the node is about to hear of that.
+        let _ = self.sends.send(bytes);
+    }
+
+    /// Stops or resumes reading.
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.paused.send_replace(paused);
+    }
+}
+
+/// The connection's end of a [`ClientHandle`].
+#[derive(Debug)]
+pub(crate) struct ClientLink {
+    id: ConnectionId,
+    node: mpsc::Sender<FromClient>,
+    sends: mpsc::UnboundedReceiver<Bytes>,
+    paused: watch::Receiver<bool>,
+}
+
+/// Both ends of the link between the node and the connection `id`.
+pub(crate) fn link(id: ConnectionId, node: mpsc::Sender<FromClient>) -> (ClientHandle, ClientLink) {
+    let (send_in, send_out) = mpsc::unbounded_channel();
+    let (pause_in, pause_out) = watch::channel(false);
+    let handle = ClientHandle { sends: send_in, paused: pause_in };
+    (handle, ClientLink { id, node, sends: send_out, paused: pause_out })
+}
+
+/// Why the two halves stopped.
+enum End {
+    /// The node dropped its handle, and everything sent has gone out.
+    Flushed,
+    /// The client ended its stream in good order.
+    HalfClosed,
+    /// Reset, or the client did not read in time.
+    Failed,
+}
+
+/// Carries bytes until the connection is over. The future ends within [`FLUSH_TIMEOUT`] + [`LINGER_TIMEOUT`] of the handle's drop.
+pub(crate) async fn run<N: Net>(stream: N::Stream, link: ClientLink) {
+    let ClientLink { id, node, mut sends, paused } = link;
+    let (mut read, mut write) = N::split(stream);
+    let end = {
+        let mut writing = pin!(pump_out(&mut write, &mut sends, id, &node));
+        let overdue = pin!(give_up(paused.clone()));
+        let reading = pin!(pump_in(&mut read, paused, id, &node));
+        // Writing comes first: it waits for the client and the node in turn and so cannot starve the others.
+        let end = tokio::select! {
+            biased;
+            result = &mut writing => result.map_or(End::Failed, |()| End::Flushed),
+            () = overdue => End::Failed,
+            result = reading => result.map_or(End::Failed, |()| End::HalfClosed),
+        };
+        if matches!(end, End::HalfClosed) {
+            // 1. The node handles what was read before, then this. 2. It drops its handle. 3. What it answered until then goes out.
+            let _ = node.send(FromClient::Closed(id)).await;
+            let _ = timeout(FLUSH_TIMEOUT, writing).await;
+        }
+        end
+    };
+    match end {
+        End::Flushed => {
+            let _ = timeout(LINGER_TIMEOUT, linger(&mut read, &mut write)).await;
+        }
+        End::HalfClosed => {
+            let _ = timeout(LINGER_TIMEOUT, write.shutdown()).await;
+        }
+        End::Failed => {}
+    }
+    drop((read, write));
+    let _ = node.send(FromClient::Closed(id)).await;
+}
+
+/// Reads until the client ends its stream (`Ok`) or the connection fails. When the node is slow, the full channel holds the reader
+/// back, and the reader the client.
+async fn pump_in(
+    read: &mut (impl AsyncRead + Unpin),
+    mut paused: watch::Receiver<bool>,
+    id: ConnectionId,
+    node: &mpsc::Sender<FromClient>,
+) -> io::Result<()> {
+    let mut size = READ_MIN_BYTES;
+    let mut buffer = BytesMut::with_capacity(size);
+    loop {
+        if *paused.borrow() && paused.wait_for(|paused| !paused).await.is_err() {
+            // The node has let go: there is nobody to read for, and the writer decides the end.
+            return std::future::pending().await;
+        }
+        // What is left of a buffer is used up before the next; a buffer that the engine has let go of is used again, if its size is
+        // still about right.
+        if buffer.capacity() < size / 8 && !(buffer.try_reclaim(size) && buffer.capacity() <= size * 4) {
+            buffer = BytesMut::with_capacity(size);
+        }
+        let space = buffer.capacity();
+        let count = read.read_buf(&mut buffer).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        // Grows with a busy client and shrinks again with an idle one, since what is reserved here is held while it is idle.
+        if count == space {
+            size = (size * 2).min(READ_MAX_BYTES);
+        } else if count < size / 8 {
+            size = (size / 2).max(READ_MIN_BYTES);
+        }
+        if node.send(FromClient::Received(id, buffer.split().freeze())).await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Writes what the node sends until it has dropped its handle and all is written (`Ok`), or the connection fails.
+async fn pump_out(
+    write: &mut (impl AsyncWrite + Unpin),
+    sends: &mut mpsc::UnboundedReceiver<Bytes>,
+    id: ConnectionId,
+    node: &mpsc::Sender<FromClient>,
+) -> io::Result<()> {
+    let mut waiting: VecDeque<Bytes> = VecDeque::with_capacity(WRITE_PIECES);
+    loop {
+        if waiting.is_empty() {
+            match sends.recv().await {
+                Some(bytes) => waiting.push_back(bytes),
+                None => return Ok(()),
+            }
+        }
+        while waiting.len() < WRITE_PIECES
+            && let Ok(bytes) = sends.try_recv()
+        {
+            waiting.push_back(bytes);
+        }
+        let count = write_some(write, &waiting).await?;
+        advance(&mut waiting, count);
+        if waiting.is_empty() {
+            write.flush().await?;
+        }
+        let _ = node.send(FromClient::Written(id, count)).await;
+    }
+}
+
+/// Writes as much of `waiting` as the stream takes at once, in one gathered write where it can do that.
+async fn write_some(write: &mut (impl AsyncWrite + Unpin), waiting: &VecDeque<Bytes>) -> io::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); WRITE_PIECES];
+    let mut pieces = 0;
+    for (slice, bytes) in slices.iter_mut().zip(waiting) {
+        *slice = IoSlice::new(bytes);
+        pieces += 1;
+    }
+    let count = poll_fn(|cx| Pin::new(&mut *write).poll_write_vectored(cx, &slices[..pieces])).await?;
+    let nothing = waiting.iter().all(Bytes::is_empty);
+    if count == 0 && !nothing { Err(io::ErrorKind::WriteZero.into()) } else { Ok(count) }
+}
+
+/// Takes `count` written bytes off the front of `waiting`, and empty pieces with them.
+fn advance(waiting: &mut VecDeque<Bytes>, mut count: usize) {
+    while let Some(front) = waiting.front_mut() {
+        if count < front.len() {
+            front.advance(count);
+            return;
+        }
+        count -= front.len();
+        waiting.pop_front();
+    }
+    assert_eq!(count, 0, "a stream says it wrote more than it was given");
+}
+
+/// Ends when the node has dropped its handle and the client's time to read the rest is over.
+async fn give_up(mut paused: watch::Receiver<bool>) {
+    while paused.changed().await.is_ok() {}
+    sleep(FLUSH_TIMEOUT).await;
+}
+
+/// Ends our stream, then reads away what the client still sends, until it ends its own.
+async fn linger(read: &mut (impl AsyncRead + Unpin), write: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    write.shutdown().await?;
+    let mut sink = BytesMut::with_capacity(READ_MIN_BYTES);
+    while read.read_buf(&mut sink).await? > 0 {
+        sink.clear();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Accepted;
+    use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex, split};
+    use tokio::task::JoinHandle;
+
+    /// Connections within the process; nobody listens.
+    #[derive(Clone)]
+    struct PipeNet;
+
+    impl Net for PipeNet {
+        type Listener = ();
+        type Stream = DuplexStream;
+        type Read = ReadHalf<DuplexStream>;
+        type Write = WriteHalf<DuplexStream>;
+
+        async fn bind(&self, _address: SocketAddr) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn local_addr(&self, _listener: &()) -> io::Result<SocketAddr> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        async fn accept(&self, _listener: &mut ()) -> io::Result<Accepted<DuplexStream>> {
+            std::future::pending().await
+        }
+
+        fn split(stream: DuplexStream) -> (Self::Read, Self::Write) {
+            split(stream)
+        }
+    }
+
+    struct Fixture {
+        handle: ClientHandle,
+        inbox: mpsc::Receiver<FromClient>,
+        client: DuplexStream,
+        task: JoinHandle<()>,
+    }
+
+    fn connect(buffer: usize) -> Fixture {
+        let (node, inbox) = mpsc::channel(16);
+        let (handle, link) = link(ConnectionId(1), node);
+        let (client, stream) = duplex(buffer);
+        Fixture { handle, inbox, client, task: tokio::spawn(run::<PipeNet>(stream, link)) }
+    }
+
+    /// What the node heard until the connection's task ended: bytes received, bytes written, ends.
+    async fn rest(mut inbox: mpsc::Receiver<FromClient>) -> (usize, usize, usize) {
+        let (mut received, mut written, mut closed) = (0, 0, 0);
+        while let Some(message) = inbox.recv().await {
+            match message {
+                FromClient::Opened { .. } => panic!("opened twice"),
+                FromClient::Received(_, bytes) => received += bytes.len(),
+                FromClient::Written(_, bytes) => written += bytes,
+                FromClient::Closed(_) => closed += 1,
+            }
+        }
+        (received, written, closed)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_writes_out_what_was_sent_and_waits_for_the_client() {
+        let Fixture { handle, inbox, mut client, task } = connect(10);
+        let heard = tokio::spawn(rest(inbox));
+        for _ in 0..100 {
+            handle.send(Bytes::from_static(b"whole frames"));
+        }
+        drop(handle);
+        let mut read = Vec::new();
+        client.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, b"whole frames".repeat(100));
+        assert!(!task.is_finished());
+        drop(client);
+        task.await.unwrap();
+        assert_eq!(heard.await.unwrap(), (0, 1200, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_gives_up_on_a_client_that_does_not_read() {
+        let Fixture { handle, inbox, client, task } = connect(10);
+        handle.send(Bytes::from_static(b"more than ten bytes"));
+        drop(handle);
+        let start = tokio::time::Instant::now();
+        task.await.unwrap();
+        assert_eq!(start.elapsed(), FLUSH_TIMEOUT);
+        assert_eq!(rest(inbox).await, (0, 10, 1));
+        drop(client);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_ends_its_stream_still_gets_its_answers() {
+        let Fixture { handle, mut inbox, mut client, task } = connect(1000);
+        client.write_all(b"request").await.unwrap();
+        client.shutdown().await.unwrap();
+        let received = inbox.recv().await.unwrap();
+        assert!(matches!(received, FromClient::Received(_, bytes) if bytes == "request"));
+        assert!(matches!(inbox.recv().await.unwrap(), FromClient::Closed(_)));
+        handle.send(Bytes::from_static(b"answer"));
+        drop(handle);
+        let mut read = String::new();
+        client.read_to_string(&mut read).await.unwrap();
+        assert_eq!(read, "answer");
+        task.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_connection_is_not_read() {
+        let Fixture { handle, mut inbox, mut client, task } = connect(100_000);
+        sleep(Duration::from_secs(1)).await;
+        handle.set_paused(true);
+        // The read that was waiting before the pause still brings something; nothing after it does.
+        client.write_all(b"first").await.unwrap();
+        assert!(matches!(inbox.recv().await.unwrap(), FromClient::Received(_, bytes) if bytes == "first"));
+        client.write_all(b"second").await.unwrap();
+        sleep(Duration::from_secs(60)).await;
+        assert!(inbox.try_recv().is_err());
+        handle.set_paused(false);
+        assert!(matches!(inbox.recv().await.unwrap(), FromClient::Received(_, bytes) if bytes == "second"));
+        drop((handle, client));
+        task.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_node_holds_the_client_back() {
+        let Fixture { handle, inbox, mut client, task } = connect(1000);
+        // Sixteen messages of 1,000 bytes fit the inbox, one is in the task's hands, one in the pipe.
+        let flood = timeout(Duration::from_secs(60), client.write_all(&[0; 100_000])).await;
+        assert!(flood.is_err());
+        drop((handle, client));
+        let heard = rest(inbox).await;
+        assert!(heard.0 < 20_000, "{heard:?}");
+        assert_eq!(heard.2, 1);
+        task.await.unwrap();
+    }
+
+    #[test]
+    fn advance_cuts_within_and_across_pieces() {
+        let mut waiting = VecDeque::from([Bytes::from_static(b"abc"), Bytes::new(), Bytes::from_static(b"defg")]);
+        advance(&mut waiting, 1);
+        assert_eq!(waiting[0], "bc");
+        advance(&mut waiting, 4);
+        assert_eq!(waiting, [Bytes::from_static(b"fg")]);
+        advance(&mut waiting, 2);
+        assert!(waiting.is_empty());
+    }
+}

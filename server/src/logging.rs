@@ -1,0 +1,25 @@
+//! What the engine reports, as log lines.
+
+use leveret_engine::event::Event;
+
+/// Writes one fact to the log. What comes once per message is for tracing only.
+pub(crate) fn report(event: &Event) {
+    match event {
+        Event::Ready { messages, queues, truncated_bytes: 0 } => tracing::info!(messages, queues, "recovered"),
+        Event::Ready { messages, queues, truncated_bytes } => {
+            tracing::warn!(messages, queues, truncated_bytes, "recovered; cut off an unfinished end of the log");
+        }
+        Event::ConnectionOpened { connection, peer, user } => {
+            tracing::info!(%connection, %peer, user, "connection opened");
+        }
+        Event::ConnectionClosed { connection, reason } => tracing::info!(%connection, reason, "connection closed"),
+        Event::ChannelFailed { connection, channel, text } => {
+            tracing::warn!(%connection, %channel, text, "channel closed for an error");
+        }
+        Event::AlarmRaised { resource } => tracing::warn!(resource, "alarm raised: publishers are stopped"),
+        Event::AlarmCleared { resource } => tracing::info!(resource, "alarm cleared: publishers go on"),
+        Event::QueueCreated { queue, name, durable } => tracing::debug!(%queue, name, durable, "queue created"),
+        Event::QueueDeleted { queue } => tracing::debug!(%queue, "queue deleted"),
+        Event::Enqueued { .. } | Event::Settled { .. } | Event::Confirmed { .. } => tracing::trace!(?event),
+    }
+}

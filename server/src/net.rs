@@ -1,0 +1,119 @@
+//! The network, as far as the server needs it: small enough that a simulated one fits behind it.
+
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use rustix::io::Errno;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// Connections that the operating system holds ready until they are accepted.
+const BACKLOG: u32 = 4096;
+
+/// A stream transport. Socket options are the implementation's affair.
+pub trait Net: Clone + Send + Sync + 'static {
+    /// Accepts connections at one address.
+    type Listener: Send + 'static;
+    /// One accepted connection.
+    type Stream: Send + 'static;
+    /// Its receiving half.
+    type Read: AsyncRead + Unpin + Send + 'static;
+    /// Its sending half.
+    type Write: AsyncWrite + Unpin + Send + 'static;
+
+    /// Starts to listen at `address`; port 0 lets the system choose.
+    fn bind(&self, address: SocketAddr) -> impl Future<Output = io::Result<Self::Listener>> + Send;
+
+    /// Where `listener` listens, with the port that the system chose.
+    ///
+    /// # Errors
+    /// If the system does not know.
+    fn local_addr(&self, listener: &Self::Listener) -> io::Result<SocketAddr>;
+
+    /// Waits for the next connection. Dropping the future loses none.
+    fn accept(&self, listener: &mut Self::Listener) -> impl Future<Output = io::Result<Accepted<Self::Stream>>> + Send;
+
+    /// Takes a connection apart, so that both directions can wait independently.
+    fn split(stream: Self::Stream) -> (Self::Read, Self::Write);
+}
+
+/// A connection that a client has opened.
+#[derive(Debug)]
+pub struct Accepted<S> {
+    /// The connection.
+    pub stream: S,
+    /// The client's address. An IPv4 address is one, even if it came in through an IPv6 socket.
+    pub peer: SocketAddr,
+    /// The address that the client connected to.
+    pub local: SocketAddr,
+}
+
+/// The operating system's TCP, through tokio.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TcpNet;
+
+impl Net for TcpNet {
+    type Listener = TcpListener;
+    type Stream = TcpStream;
+    type Read = OwnedReadHalf;
+    type Write = OwnedWriteHalf;
+
+    async fn bind(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        // All of IPv6 includes all of IPv4, on Linux by default. Where there is no IPv6, all of IPv4 is what is left.
+        match listen(address) {
+            Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && has_no_ipv6(&error) => {
+                listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
+            }
+            listener => listener,
+        }
+    }
+
+    fn local_addr(&self, listener: &TcpListener) -> io::Result<SocketAddr> {
+        listener.local_addr()
+    }
+
+    async fn accept(&self, listener: &mut TcpListener) -> io::Result<Accepted<TcpStream>> {
+        let (stream, peer) = listener.accept().await?;
+        // Writes are gathered above, so a small one is the last for the moment and has nothing to wait for.
+        stream.set_nodelay(true)?;
+        let local = stream.local_addr()?;
+        Ok(Accepted { stream, peer: canonical(peer), local: canonical(local) })
+    }
+
+    fn split(stream: TcpStream) -> (OwnedReadHalf, OwnedWriteHalf) {
+        stream.into_split()
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restarted broker must not wait for its predecessor's connections to leave TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn has_no_ipv6(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
+}
+
+/// Writes an IPv4 address that was mapped into IPv6 as what it is: `::ffff:127.0.0.1` is loopback too.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mapped_loopback_is_loopback() {
+        let mapped: SocketAddr = "[::ffff:127.0.0.1]:5672".parse().unwrap();
+        assert!(!mapped.ip().is_loopback());
+        assert!(canonical(mapped).ip().is_loopback());
+        assert_eq!(canonical(mapped).port(), 5672);
+    }
+}

@@ -1,0 +1,362 @@
+//! The node's loop: inputs to the engine, effects to the world.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use leveret_engine::config::Config;
+use leveret_engine::effect::{ClientControl, ClientSend, Effects, Stop};
+use leveret_engine::engine::Engine;
+use leveret_engine::ids::ConnectionId;
+use leveret_engine::input::Input;
+use leveret_engine::time::Instant;
+use rustc_hash::FxHashMap;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::{Sleep, sleep};
+
+use crate::client::{ClientHandle, FromClient};
+use crate::clock::Clock;
+use crate::disk::{Disk, DiskAnswer, DiskAnswers};
+use crate::listener::{self, pass_panic_on};
+use crate::logging;
+use crate::net::Net;
+
+/// Messages from connections that wait for the node. Each holds at most one read, so this bounds the bytes as well: 32 MiB.
+const INBOX: usize = 512;
+/// Inputs handled before their effects are carried out: what one write per socket and one append to the log is made of.
+const BATCH_INPUTS: usize = 256;
+/// Bytes received in one batch, for the sake of the others' latency.
+const BATCH_BYTES: usize = 2 * 1024 * 1024;
+/// The longest wait for the engine's timer; being woken early does no harm.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
+
+/// The world that a node lives in.
+#[derive(Debug)]
+pub struct Env<N, D, C> {
+    /// Its network.
+    pub net: N,
+    /// Its disk.
+    pub disk: D,
+    /// Where the disk answers.
+    pub answers: DiskAnswers,
+    /// Its clocks.
+    pub clock: C,
+    /// Chance, for names that nobody may guess and hash maps that nobody may flood.
+    pub entropy: [u8; 32],
+}
+
+/// Why a node could not start or go on.
+#[derive(Debug)]
+pub enum ServeError {
+    /// An address could not be listened on.
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The engine stopped the node, because going on would break a promise.
+    Fatal(String),
+    /// The disk went away without an answer.
+    DiskGone,
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen { address, source } => {
+                write!(f, "cannot listen on {address}: {source}")?;
+                f.write_str(match source.kind() {
+                    io::ErrorKind::AddrInUse => "; stop what uses that port, or choose another with --listen",
+                    io::ErrorKind::PermissionDenied => "; ports below 1024 are for root: choose another with --listen",
+                    _ => "; choose an address of this machine with --listen",
+                })
+            }
+            Self::Fatal(reason) => f.write_str(reason),
+            Self::DiskGone => f.write_str("the disk's threads have ended"),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Listen { source, .. } => Some(source),
+            Self::Fatal(_) | Self::DiskGone => None,
+        }
+    }
+}
+
+/// Runs one node: recovers from the disk, listens on `addresses`, calls `ready` with the addresses as they turned out, and serves
+/// until `shutdown` ends and the engine has stopped cleanly.
+///
+/// # Errors
+/// If an address is not to be had, or the node cannot go on. Connections are then cut.
+///
+/// # Panics
+/// If one of its tasks does.
+pub async fn serve<N: Net, D: Disk, C: Clock>(
+    env: Env<N, D, C>,
+    config: Config,
+    addresses: &[SocketAddr],
+    ready: impl FnOnce(&[SocketAddr]),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let Env { net, disk, mut answers, clock, entropy } = env;
+    let engine = Engine::new(config, entropy, clock.now());
+    let mut node =
+        Node { engine, disk, clock, clients: FxHashMap::default(), ended: Vec::new(), effects: Effects::default() };
+    let (inbox_in, mut inbox) = mpsc::channel(INBOX);
+    let mut batch = Vec::with_capacity(BATCH_INPUTS);
+    let mut listeners = Listeners { net, tasks: JoinSet::new(), open: watch::Sender::new(true), node: inbox_in };
+    let mut ready = Some(ready);
+    let mut shutdown = pin!(shutdown);
+    let mut stopping = false;
+    let mut alarm = Alarm::new();
+
+    // The engine asks for its first disk operation before there is any input.
+    let mut flow = node.flush();
+    loop {
+        if let ControlFlow::Break(stop) = flow {
+            return node.end(stop, listeners, inbox).await;
+        }
+        if !stopping
+            && node.engine.is_ready()
+            && let Some(ready) = ready.take()
+        {
+            ready(&listeners.start(addresses).await?);
+        }
+        alarm.set(node.engine.next_timeout().map(|(at, _)| at), &node.clock);
+        // Disk answers and the engine's own timer are few and bounded by what the engine asked for; they cannot starve the clients,
+        // while a flood of clients' bytes must not hold back the confirms that a finished sync allows.
+        tokio::select! {
+            biased;
+            () = &mut shutdown, if !stopping => {
+                stopping = true;
+                listeners.close();
+                node.handle(Input::Shutdown);
+            }
+            Some(ended) = listeners.tasks.join_next() => pass_panic_on(ended),
+            answer = answers.recv() => match answer {
+                Some(answer) => node.handle_answer(answer),
+                None => return Err(ServeError::DiskGone),
+            },
+            () = alarm.wait() => node.handle(Input::Timeout),
+            _ = inbox.recv_many(&mut batch, BATCH_INPUTS) => {}
+        }
+        // Whatever else has come meanwhile belongs to the same batch.
+        while let Ok(answer) = answers.try_recv() {
+            node.handle_answer(answer);
+        }
+        let mut room = BATCH_BYTES;
+        let mut count = batch.len();
+        for message in batch.drain(..) {
+            room = room.saturating_sub(node.handle_client(message));
+        }
+        while count < BATCH_INPUTS
+            && room > 0
+            && let Ok(message) = inbox.try_recv()
+        {
+            room = room.saturating_sub(node.handle_client(message));
+            count += 1;
+        }
+        flow = node.flush();
+        if flow.is_continue() && node.handle_ended() {
+            flow = node.flush();
+        }
+        if !inbox.is_empty() {
+            // Connections get a turn to write before the next batch is taken, however much is waiting.
+            yield_now().await;
+        }
+    }
+}
+
+/// The engine and what it reaches directly.
+struct Node<D, C> {
+    engine: Engine,
+    disk: D,
+    clock: C,
+    /// Connections that the engine knows; `None` for those it has ordered to be closed.
+    clients: FxHashMap<ConnectionId, Option<ClientHandle>>,
+    /// Connections that ended during the batch. The engine hears of it after the flush, so that a client which ends its stream
+    /// behind its last request is still answered.
+    ended: Vec<ConnectionId>,
+    effects: Effects,
+}
+
+impl<D: Disk, C: Clock> Node<D, C> {
+    fn handle(&mut self, input: Input) {
+        self.engine.handle(self.clock.now(), input, &mut self.effects);
+    }
+
+    fn handle_answer(&mut self, answer: DiskAnswer) {
+        let DiskAnswer { op, result } = answer;
+        self.handle(match result {
+            Ok(outcome) => Input::DiskDone { op, outcome },
+            Err(error) => Input::DiskFailed { op, error },
+        });
+    }
+
+    /// Passes a connection's message on, and tells how many bytes it held. Nothing follows a connection's end, and nothing is
+    /// received from one that is being closed.
+    fn handle_client(&mut self, message: FromClient) -> usize {
+        match message {
+            FromClient::Opened { id, peer, local, handle } => {
+                self.clients.insert(id, Some(handle));
+                self.handle(Input::ClientOpened { connection: id, peer, local });
+            }
+            FromClient::Received(id, bytes) => {
+                let count = bytes.len();
+                if let Some(Some(_)) = self.clients.get(&id) {
+                    self.handle(Input::ClientReceived { connection: id, bytes });
+                }
+                return count;
+            }
+            FromClient::Written(id, bytes) => {
+                if self.clients.contains_key(&id) {
+                    self.handle(Input::ClientWritten { connection: id, bytes });
+                }
+            }
+            FromClient::Closed(id) => self.ended.push(id),
+        }
+        0
+    }
+
+    /// Tells the engine which connections ended during the batch, each once. Returns whether there were any.
+    fn handle_ended(&mut self) -> bool {
+        let mut any = false;
+        while let Some(id) = self.ended.pop() {
+            if self.clients.remove(&id).is_some() {
+                self.handle(Input::ClientClosed { connection: id });
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Ends the batch and carries out what the engine asks for.
+    fn flush(&mut self) -> ControlFlow<Stop> {
+        self.engine.flush(self.clock.now(), &mut self.effects);
+        let Effects { sends, controls, disk, events, stop } = &mut self.effects;
+        // The disk first: it works while the rest is done.
+        for request in disk.drain(..) {
+            self.disk.submit(request);
+        }
+        for ClientSend { connection, bytes } in sends.drain(..) {
+            if let Some(Some(client)) = self.clients.get(&connection) {
+                client.send(bytes);
+            }
+        }
+        for control in controls.drain(..) {
+            let (ClientControl::PauseReads(id) | ClientControl::ResumeReads(id) | ClientControl::Close(id)) = control;
+            let Some(client) = self.clients.get_mut(&id) else { continue };
+            match control {
+                ClientControl::PauseReads(_) => client.iter().for_each(|client| client.set_paused(true)),
+                ClientControl::ResumeReads(_) => client.iter().for_each(|client| client.set_paused(false)),
+                ClientControl::Close(_) => drop(client.take()),
+            }
+        }
+        for event in events.drain(..) {
+            logging::report(&event);
+        }
+        stop.take().map_or(ControlFlow::Continue(()), ControlFlow::Break)
+    }
+
+    /// Takes the node down after the engine's last word.
+    async fn end<N: Net>(
+        self,
+        stop: Stop,
+        mut listeners: Listeners<N>,
+        inbox: mpsc::Receiver<FromClient>,
+    ) -> Result<(), ServeError> {
+        // Connections neither wait for the node nor it for them: they flush, and end.
+        drop(inbox);
+        listeners.close();
+        drop(self);
+        match stop {
+            Stop::Clean => {
+                while let Some(ended) = listeners.tasks.join_next().await {
+                    pass_panic_on(ended);
+                }
+                Ok(())
+            }
+            Stop::Fatal(reason) => {
+                listeners.tasks.shutdown().await;
+                Err(ServeError::Fatal(reason))
+            }
+        }
+    }
+}
+
+/// The tasks that accept connections, which own those that serve them.
+struct Listeners<N> {
+    net: N,
+    tasks: JoinSet<()>,
+    open: watch::Sender<bool>,
+    node: mpsc::Sender<FromClient>,
+}
+
+impl<N: Net> Listeners<N> {
+    /// Listens on all of `addresses`, or on none.
+    async fn start(&mut self, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, ServeError> {
+        let mut bound = Vec::with_capacity(addresses.len());
+        let mut listeners = Vec::with_capacity(addresses.len());
+        for &address in addresses {
+            let failed = |source| ServeError::Listen { address, source };
+            let listener = self.net.bind(address).await.map_err(failed)?;
+            bound.push(self.net.local_addr(&listener).map_err(failed)?);
+            listeners.push(listener);
+        }
+        let ids = Arc::new(AtomicU64::new(1));
+        for listener in listeners {
+            let (net, ids, node) = (self.net.clone(), Arc::clone(&ids), self.node.clone());
+            self.tasks.spawn(listener::run(net, listener, ids, node, self.open.subscribe()));
+        }
+        Ok(bound)
+    }
+
+    /// Accepts no more connections. Those that there are go on.
+    fn close(&self) {
+        self.open.send_replace(false);
+    }
+}
+
+/// The engine's one timer.
+struct Alarm {
+    at: Option<Instant>,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Alarm {
+    fn new() -> Self {
+        Self { at: None, sleep: Box::pin(sleep(Duration::ZERO)) }
+    }
+
+    /// Makes it go off at `at`, or never.
+    fn set(&mut self, at: Option<Instant>, clock: &impl Clock) {
+        if at == self.at {
+            return;
+        }
+        self.at = at;
+        if let Some(at) = at {
+            let wait = at.saturating_since(clock.now().mono);
+            // Far beyond any timeout of the engine, and no sum overflows.
+            self.sleep.as_mut().reset(tokio::time::Instant::now() + wait.min(WAIT_MAX));
+        }
+    }
+
+    /// Ends when the time set has come, again and again until another is set.
+    async fn wait(&mut self) {
+        match self.at {
+            Some(_) => self.sleep.as_mut().await,
+            None => std::future::pending().await,
+        }
+    }
+}

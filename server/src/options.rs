@@ -1,0 +1,116 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// What a user may choose when starting a node.
+#[derive(Debug, Parser)]
+#[command(name = "leveret", version, about = ABOUT, after_help = EXAMPLES, after_long_help = HELP, max_term_width = 100)]
+pub(crate) struct Options {
+    /// Address and port for AMQP 0-9-1 clients
+    ///
+    /// May be given more than once, or as a list with commas. The default is every address of the machine, IPv6 and IPv4, as
+    /// RabbitMQ has it; the user guest is let in from this machine only. With port 0 the system chooses one, and the line "leveret
+    /// ready on ADDR" names it.
+    #[arg(long, value_name = "ADDR", env = "LEVERET_LISTEN", default_value = "[::]:5672", value_delimiter = ',', value_parser = address)]
+    pub(crate) listen: Vec<SocketAddr>,
+
+    /// Directory for messages and definitions
+    ///
+    /// It is made if it does not exist, readable by its owner only, and used by one broker at a time.
+    #[arg(long, value_name = "DIR", env = "LEVERET_DATA_DIR", default_value = "./data")]
+    pub(crate) data_dir: PathBuf,
+
+    /// How much to log to standard error
+    ///
+    /// One of error, warn, info, debug, trace or off; or a filter by module, such as "warn,leveret_server=debug".
+    #[arg(long, value_name = "LEVEL", env = "LEVERET_LOG", default_value = "info", value_parser = log_filter)]
+    pub(crate) log: String,
+
+    /// How log lines look
+    #[arg(long, value_name = "FORMAT", env = "LEVERET_LOG_FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One line of text each, for people.
+    Text,
+    /// One JSON object each, for machines.
+    Json,
+}
+
+const ABOUT: &str = "Leveret is a message broker for RabbitMQ's clients (AMQP 0-9-1).";
+
+const EXAMPLES: &str = "\
+Examples:
+  leveret                                      Serve on port 5672, with data in ./data
+  leveret --listen 127.0.0.1:5673              Only for this machine, on another port
+  leveret --data-dir /var/lib/leveret --log warn
+
+More: leveret --help";
+
+const HELP: &str = "\
+Connecting:
+  Any RabbitMQ client library, from this machine:
+  amqp://guest:guest@localhost:5672
+
+Starting:
+  When clients are let in, one line goes to standard output:
+  leveret ready on ADDR
+  Logs go to standard error.
+
+Stopping:
+  Ctrl-C or SIGTERM tells the clients, brings everything to disk and exits.
+  A second one exits at once, and the next start recovers. Like a crash or a
+  power failure, that loses nothing that was confirmed.
+
+Exit codes:
+  0    stopped as asked
+  1    could not start: the address or the data directory cannot be used
+  2    wrong usage
+  3    stopped by itself, since going on could have lost messages (a disk that
+       failed, for one); the last line says why
+  130  ended by a second Ctrl-C; 143 by a second SIGTERM
+  134  a bug: a panic, reported on standard error
+
+Examples:
+  leveret
+      Serve on port 5672, with data in ./data
+  leveret --listen 127.0.0.1:5673
+      Only for this machine, on another port
+  leveret --data-dir /var/lib/leveret --log warn
+      Keep messages elsewhere, and log only what needs attention
+  LEVERET_LISTEN=127.0.0.1:0 leveret
+      By environment; the system chooses the port";
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:5672 or [::1]:5672".to_owned())
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn listen_takes_lists_and_repetition() {
+        let options = Options::parse_from(["leveret", "--listen", "127.0.0.1:1,[::1]:2", "--listen", "127.0.0.1:0"]);
+        assert_eq!(options.listen.len(), 3);
+        assert!(Options::try_parse_from(["leveret", "--listen", "localhost"]).is_err());
+        assert!(Options::try_parse_from(["leveret", "--log", "loud,,=="]).is_err());
+    }
+}

@@ -3,6 +3,7 @@
 
 extern crate alloc;
 
+pub mod collections;
 pub mod config;
 pub mod effect;
 pub mod engine;
@@ -16,3 +17,4 @@ pub mod timer;
 
 pub mod amqp;
 pub mod client;
+pub mod routing;

@@ -130,7 +130,7 @@ impl fmt::Display for ErlangBytes<'_> {
 /// A byte string as Erlang's `~p` prints it: quoted if it is plain text, as numbers otherwise.
 ///
 /// `~p` also breaks lines after 80 columns; that much faith to the original would help nobody.
-pub(super) struct ErlangText<'a>(pub(super) &'a [u8]);
+pub(crate) struct ErlangText<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Display for ErlangText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

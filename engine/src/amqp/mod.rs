@@ -29,6 +29,7 @@ mod short_str;
 mod wire;
 
 pub use content::{Command, Content, ContentAssembler, ContentHeader};
+pub(crate) use error::ErlangText;
 pub use error::{AmqpError, Scope};
 pub use field_table::{FieldTable, FieldValue};
 pub use frame::{Frame, FrameDecoder, FrameKind, ProtocolHeader, ProtocolHeaderDecoder};

@@ -1,0 +1,183 @@
+//! From an exchange and a routing key to destinations: one table of bindings per exchange, indexed for its type.
+//!
+//! A table knows only keys of queues and exchanges. Following exchange-to-exchange bindings, alternate exchanges and the default
+//! exchange is [`crate::metadata::Metadata::route`]'s part, which holds all tables.
+
+mod direct;
+mod fanout;
+mod headers;
+mod targets;
+mod topic;
+mod value;
+
+use core::fmt;
+
+use slotmap::{SecondaryMap, new_key_type};
+
+use crate::amqp::{FieldTable, RawProperties};
+
+use direct::Direct;
+use fanout::Fanout;
+use headers::{Headers, SortedHeaders};
+use targets::Targets;
+use topic::Topic;
+pub use topic::TopicScratch;
+
+pub(crate) use headers::check_headers_binding;
+pub(crate) use value::{ErlangTerm, is_equal};
+
+new_key_type! {
+    /// An exchange, as long as it exists: the key of a deleted exchange never reaches a younger one.
+    pub struct ExchangeKey;
+    /// A queue, as long as it exists: the key of a deleted queue never reaches a younger one.
+    pub struct QueueKey;
+}
+
+/// What a binding leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Destination {
+    /// A queue.
+    Queue(QueueKey),
+    /// Another exchange (RabbitMQ docs: Exchange to Exchange Bindings).
+    Exchange(ExchangeKey),
+}
+
+/// How an exchange compares messages with its bindings (AMQP 0-9-1 §3.1.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ExchangeKind {
+    /// The routing key equals the binding key.
+    Direct,
+    /// Every binding matches.
+    Fanout,
+    /// Words with `*` and `#`.
+    Topic,
+    /// The message's headers against the binding's arguments.
+    Headers,
+}
+
+impl ExchangeKind {
+    /// All types there are.
+    pub const ALL: [Self; 4] = [Self::Direct, Self::Fanout, Self::Topic, Self::Headers];
+
+    /// The type's name in `exchange.declare`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Fanout => "fanout",
+            Self::Topic => "topic",
+            Self::Headers => "headers",
+        }
+    }
+
+    /// The type with this name; the comparison heeds case, as RabbitMQ's does.
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name().as_bytes() == name)
+    }
+}
+
+impl fmt::Display for ExchangeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The bindings of one exchange, indexed for its type.
+///
+/// A table counts what it is told: `bind` and `unbind` must come in pairs with the same values, and it is for the owner to leave
+/// out duplicates.
+#[derive(Clone, Debug)]
+pub(crate) enum Table {
+    Direct(Direct),
+    Fanout(Fanout),
+    Topic(Topic),
+    Headers(Headers),
+}
+
+impl Table {
+    pub(crate) fn new(kind: ExchangeKind, hash_seed: u64) -> Self {
+        match kind {
+            ExchangeKind::Direct => Self::Direct(Direct::new(hash_seed)),
+            ExchangeKind::Fanout => Self::Fanout(Fanout::default()),
+            ExchangeKind::Topic => Self::Topic(Topic::new(hash_seed)),
+            ExchangeKind::Headers => Self::Headers(Headers::default()),
+        }
+    }
+
+    /// Adds a binding. Only a headers exchange asks for its arguments.
+    pub(crate) fn bind(
+        &mut self,
+        destination: Destination,
+        routing_key: &[u8],
+        arguments: impl FnOnce() -> FieldTable,
+    ) {
+        match self {
+            Self::Direct(table) => table.bind(destination, routing_key),
+            Self::Fanout(table) => table.bind(destination),
+            Self::Topic(table) => table.bind(destination, routing_key),
+            Self::Headers(table) => table.bind(destination, &arguments()),
+        }
+    }
+
+    /// Takes back one `bind` with the same values.
+    pub(crate) fn unbind(
+        &mut self,
+        destination: Destination,
+        routing_key: &[u8],
+        arguments: impl FnOnce() -> FieldTable,
+    ) {
+        match self {
+            Self::Direct(table) => table.unbind(destination, routing_key),
+            Self::Fanout(table) => table.unbind(destination),
+            Self::Topic(table) => table.unbind(destination, routing_key),
+            Self::Headers(table) => table.unbind(destination, &arguments()),
+        }
+    }
+
+    /// Calls `found` for each destination that the message goes to, in an order that depends only on the history of the table. One
+    /// destination may be reported several times.
+    pub(crate) fn matches(
+        &self,
+        routing_key: &[u8],
+        message: &mut MessageHeaders<'_>,
+        scratch: &mut TopicScratch,
+        found: &mut impl FnMut(Destination),
+    ) {
+        match self {
+            Self::Direct(table) => table.matches(routing_key, found),
+            Self::Fanout(table) => table.matches(found),
+            Self::Topic(table) => table.matches(routing_key, scratch, found),
+            Self::Headers(table) => table.matches(message.sorted(), found),
+        }
+    }
+}
+
+/// A message's headers, decoded and sorted when the first headers exchange asks for them.
+#[derive(Debug)]
+pub(crate) struct MessageHeaders<'a> {
+    properties: &'a RawProperties,
+    sorted: Option<SortedHeaders>,
+}
+
+impl<'a> MessageHeaders<'a> {
+    pub(crate) fn new(properties: &'a RawProperties) -> Self {
+        Self { properties, sorted: None }
+    }
+
+    fn sorted(&mut self) -> &SortedHeaders {
+        self.sorted.get_or_insert_with(|| SortedHeaders::new(self.properties.headers().unwrap_or_default()))
+    }
+}
+
+/// Memory for routing, kept between messages so that the hot path allocates nothing.
+#[derive(Clone, Debug, Default)]
+pub struct RouteScratch {
+    /// Which message is being routed; marks of earlier messages do not count.
+    pub(crate) round: u64,
+    /// The round in which each queue was last found.
+    pub(crate) queues: SecondaryMap<QueueKey, u64>,
+    /// The round in which each exchange was last entered.
+    pub(crate) exchanges: SecondaryMap<ExchangeKey, u64>,
+    /// Exchanges still to be asked.
+    pub(crate) work: alloc::vec::Vec<ExchangeKey>,
+    pub(crate) topic: TopicScratch,
+}

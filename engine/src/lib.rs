@@ -17,4 +17,5 @@ pub mod timer;
 
 pub mod amqp;
 pub mod client;
+pub mod metadata;
 pub mod routing;

@@ -1,0 +1,376 @@
+//! Arguments of queues and exchanges: from a field table to what the broker knows of it.
+//!
+//! Rules and texts as RabbitMQ 3.10 has them for classic queues. Unknown names are accepted and stored; names that another type of
+//! queue knows are refused.
+
+use alloc::format;
+use alloc::string::String;
+
+use super::name::Named;
+use crate::amqp::{AmqpError, FieldTable, FieldValue, LongStr, ReplyCode};
+use crate::routing::ErlangTerm;
+
+/// What the broker knows of a classic queue's arguments (RabbitMQ docs: Queues / Optional Arguments).
+///
+/// Accepted without effect: `x-queue-type` (it is `classic`), `x-queue-mode`, `x-queue-version`, `x-queue-master-locator`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueArguments {
+    /// `x-message-ttl`, in milliseconds. `None`: messages do not expire; 0: at once, unless they can be delivered.
+    pub message_ttl_ms: Option<u64>,
+    /// `x-expires`, in milliseconds, not 0: how long the queue stays unused before it goes. `None`: for ever.
+    pub expires_ms: Option<u64>,
+    /// `x-max-length`, in ready messages. `None`: no limit.
+    pub length_max: Option<u64>,
+    /// `x-max-length-bytes`, in bytes of bodies of ready messages. `None`: no limit.
+    pub length_max_bytes: Option<u64>,
+    /// `x-overflow`: what happens at a limit.
+    pub overflow: Overflow,
+    /// `x-max-priority`. `None`: priorities mean nothing.
+    pub priority_max: Option<u8>,
+    /// `x-dead-letter-exchange`. `None`: dead messages are dropped.
+    pub dead_letter_exchange: Option<LongStr>,
+    /// `x-dead-letter-routing-key`. `None`: the message's own keys.
+    pub dead_letter_routing_key: Option<LongStr>,
+    /// `x-single-active-consumer`: whether only one consumer at a time gets messages.
+    pub single_active_consumer: bool,
+}
+
+/// What a queue does with a message too many (RabbitMQ docs: Queue Length Limit).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// The oldest ready messages are dropped or dead-lettered.
+    #[default]
+    DropHead,
+    /// The publish is refused, with a nack if the publisher wants confirms.
+    RejectPublish,
+    /// The publish is refused and the message is dead-lettered.
+    RejectPublishDlx,
+}
+
+/// What the broker knows of an exchange's arguments.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExchangeArguments {
+    /// `alternate-exchange`: who gets messages that no binding matches (RabbitMQ docs: Alternate Exchanges).
+    pub alternate_exchange: Option<LongStr>,
+}
+
+/// Arguments that have to be the same when a classic queue is declared again, in RabbitMQ's order.
+pub(super) const QUEUE_EQUIVALENCE: [&str; 13] = [
+    "x-expires",
+    "x-message-ttl",
+    DEAD_LETTER_EXCHANGE,
+    "x-dead-letter-routing-key",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-max-priority",
+    "x-overflow",
+    "x-queue-mode",
+    "x-queue-version",
+    "x-single-active-consumer",
+    QUEUE_TYPE,
+    "x-queue-master-locator",
+];
+
+/// Arguments that have to be the same when an exchange is declared again.
+pub(super) const EXCHANGE_EQUIVALENCE: [&str; 1] = [ALTERNATE_EXCHANGE];
+
+/// Arguments of quorum queues and streams, which a classic queue must not have.
+const OTHER_TYPES: [&str; 9] = [
+    "x-dead-letter-strategy",
+    "x-delivery-limit",
+    "x-initial-cluster-size",
+    "x-max-age",
+    "x-max-in-memory-bytes",
+    "x-max-in-memory-length",
+    "x-queue-leader-locator",
+    "x-quorum-initial-group-size",
+    "x-stream-max-segment-size-bytes",
+];
+
+pub(super) const QUEUE_TYPE: &str = "x-queue-type";
+const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
+const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
+
+/// The longest time to live, in milliseconds: ten years.
+const EXPIRY_MAX_MS: i64 = 315_360_000_000;
+
+impl QueueArguments {
+    /// Reads the arguments of the queue `what`, which is about to be created.
+    pub(super) fn parse(arguments: &FieldTable, what: &Named<'_>) -> Result<Self, AmqpError> {
+        check_is_text(arguments, DEAD_LETTER_EXCHANGE, what)?;
+        let argument = |name, check: fn(&FieldValue) -> Result<(), String>| match arguments.get(name) {
+            None => Ok(None),
+            Some(value) => match check(value) {
+                Ok(()) => Ok(Some(value)),
+                Err(reason) => Err(refused(format!("invalid arg '{name}' for {what}: {reason}"))),
+            },
+        };
+        argument(QUEUE_TYPE, check_queue_type)?;
+        let expires = argument("x-expires", check_expires)?;
+        let message_ttl = argument("x-message-ttl", check_message_ttl)?;
+        let dead_letter_exchange = arguments.get(DEAD_LETTER_EXCHANGE);
+        let dead_letter_routing_key = argument("x-dead-letter-routing-key", check_text)?;
+        if dead_letter_routing_key.is_some() && dead_letter_exchange.is_none() {
+            let text = format!("invalid arg 'x-dead-letter-routing-key' for {what}: routing_key_but_no_dlx_defined");
+            return Err(refused(text));
+        }
+        let length_max = argument("x-max-length", check_not_negative)?;
+        let length_max_bytes = argument("x-max-length-bytes", check_not_negative)?;
+        let priority_max = argument("x-max-priority", check_max_priority)?;
+        let overflow = argument("x-overflow", check_overflow)?;
+        argument("x-queue-mode", check_queue_mode)?;
+        argument("x-queue-version", check_queue_version)?;
+        let single_active_consumer = argument("x-single-active-consumer", check_bool)?;
+        argument("x-queue-master-locator", check_master_locator)?;
+        if let Some((name, _)) = arguments.iter().find(|(name, _)| OTHER_TYPES.iter().any(|other| name == other)) {
+            return Err(refused(format!("invalid arg '{name}' for {what} of queue type rabbit_classic_queue")));
+        }
+        Ok(Self {
+            message_ttl_ms: message_ttl.and_then(to_unsigned),
+            expires_ms: expires.and_then(to_unsigned),
+            length_max: length_max.and_then(to_unsigned),
+            length_max_bytes: length_max_bytes.and_then(to_unsigned),
+            overflow: overflow.and_then(parse_overflow).unwrap_or_default(),
+            priority_max: priority_max.and_then(to_unsigned).and_then(|priority| u8::try_from(priority).ok()),
+            dead_letter_exchange: dead_letter_exchange.and_then(to_text),
+            dead_letter_routing_key: dead_letter_routing_key.and_then(to_text),
+            single_active_consumer: single_active_consumer.and_then(FieldValue::as_bool).unwrap_or_default(),
+        })
+    }
+}
+
+impl ExchangeArguments {
+    /// Reads the arguments of the exchange `what`, which is about to be created.
+    pub(super) fn parse(arguments: &FieldTable, what: &Named<'_>) -> Result<Self, AmqpError> {
+        check_is_text(arguments, ALTERNATE_EXCHANGE, what)?;
+        Ok(Self { alternate_exchange: arguments.get(ALTERNATE_EXCHANGE).and_then(to_text) })
+    }
+}
+
+/// The names of other exchanges are checked before all else, with a text of their own.
+fn check_is_text(arguments: &FieldTable, name: &str, what: &Named<'_>) -> Result<(), AmqpError> {
+    match arguments.get(name) {
+        None | Some(FieldValue::LongStr(_)) => Ok(()),
+        Some(other) => Err(refused(format!("invalid type '{}' for arg '{name}' in {what}", other.type_name()))),
+    }
+}
+
+fn refused(text: String) -> AmqpError {
+    AmqpError::channel(ReplyCode::PreconditionFailed, text)
+}
+
+fn to_unsigned(value: &FieldValue) -> Option<u64> {
+    u64::try_from(value.as_integer()?).ok()
+}
+
+fn to_text(value: &FieldValue) -> Option<LongStr> {
+    match value {
+        FieldValue::LongStr(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+fn check_integer(value: &FieldValue) -> Result<i64, String> {
+    value.as_integer().ok_or_else(|| format!("\"expected integer, got {}\"", value.type_name()))
+}
+
+fn check_not_negative(value: &FieldValue) -> Result<(), String> {
+    let number = check_integer(value)?;
+    if number >= 0 { Ok(()) } else { Err(format!("{{value_negative,{number}}}")) }
+}
+
+fn check_message_ttl(value: &FieldValue) -> Result<(), String> {
+    check_not_negative(value)?;
+    let number = check_integer(value)?;
+    if number <= EXPIRY_MAX_MS { Ok(()) } else { Err(format!("{{value_too_large,{number}}}")) }
+}
+
+fn check_expires(value: &FieldValue) -> Result<(), String> {
+    if check_integer(value)? == 0 {
+        return Err(String::from("{value_zero,0}"));
+    }
+    check_message_ttl(value)
+}
+
+fn check_max_priority(value: &FieldValue) -> Result<(), String> {
+    check_not_negative(value)?;
+    let number = check_integer(value)?;
+    if number <= 255 { Ok(()) } else { Err(format!("{{max_value_exceeded,{number}}}")) }
+}
+
+fn check_queue_version(value: &FieldValue) -> Result<(), String> {
+    check_not_negative(value)?;
+    match check_integer(value)? {
+        1 | 2 => Ok(()),
+        other => Err(format!("\"unsupported queue version '{other}'\"")),
+    }
+}
+
+fn unacceptable_type(value: &FieldValue) -> String {
+    format!("{{unacceptable_type,{}}}", value.type_name())
+}
+
+fn check_text(value: &FieldValue) -> Result<(), String> {
+    match value {
+        FieldValue::LongStr(_) => Ok(()),
+        other => Err(unacceptable_type(other)),
+    }
+}
+
+fn check_bool(value: &FieldValue) -> Result<(), String> {
+    match value {
+        FieldValue::Bool(_) => Ok(()),
+        other => Err(unacceptable_type(other)),
+    }
+}
+
+fn check_overflow(value: &FieldValue) -> Result<(), String> {
+    check_text(value)?;
+    if parse_overflow(value).is_some() { Ok(()) } else { Err(String::from("invalid_overflow")) }
+}
+
+fn parse_overflow(value: &FieldValue) -> Option<Overflow> {
+    match value.as_bytes()? {
+        b"drop-head" => Some(Overflow::DropHead),
+        b"reject-publish" => Some(Overflow::RejectPublish),
+        b"reject-publish-dlx" => Some(Overflow::RejectPublishDlx),
+        _ => None,
+    }
+}
+
+fn check_queue_mode(value: &FieldValue) -> Result<(), String> {
+    check_one_of(value, &["default", "lazy"], "queue mode")
+}
+
+/// RabbitMQ refuses unknown types with this text; quorum queues and streams are among them until they are there.
+fn check_queue_type(value: &FieldValue) -> Result<(), String> {
+    check_one_of(value, &["classic"], "queue type")
+}
+
+/// RabbitMQ 3.10 fails with an internal error over an unknown locator.
+fn check_master_locator(value: &FieldValue) -> Result<(), String> {
+    check_one_of(value, &["client-local", "min-masters", "random"], "queue master locator")
+}
+
+fn check_one_of(value: &FieldValue, known: &[&str], what: &str) -> Result<(), String> {
+    check_text(value)?;
+    let is_known = known.iter().any(|known| value.as_bytes() == Some(known.as_bytes()));
+    if is_known { Ok(()) } else { Err(format!("\"unsupported {what} '{}'\"", Plain(value))) }
+}
+
+/// A value as Erlang's `~s` prints text and `~p` the rest.
+pub(super) struct Plain<'a>(pub(super) &'a FieldValue);
+
+impl core::fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0 {
+            FieldValue::LongStr(text) | FieldValue::Bytes(text) => f.write_str(&text.to_string_lossy()),
+            other => ErlangTerm(other).fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(name: &'static str, value: impl Into<FieldValue>) -> Result<QueueArguments, AmqpError> {
+        QueueArguments::parse(&FieldTable::new().with(name, value), &Named::queue(b"q", b"/"))
+    }
+
+    fn refusal(name: &'static str, value: impl Into<FieldValue>) -> String {
+        String::from(parse(name, value).unwrap_err().text)
+    }
+
+    #[test]
+    fn known_arguments_are_read() {
+        let all = FieldTable::new()
+            .with("x-message-ttl", 0)
+            .with("x-expires", FieldValue::I64(315_360_000_000))
+            .with("x-max-length", FieldValue::U8(5))
+            .with("x-max-length-bytes", 6)
+            .with("x-overflow", "reject-publish-dlx")
+            .with("x-max-priority", 255)
+            .with("x-dead-letter-exchange", "dlx")
+            .with("x-dead-letter-routing-key", "dead")
+            .with("x-single-active-consumer", true)
+            .with("x-queue-type", "classic")
+            .with("x-queue-mode", "lazy")
+            .with("x-queue-version", 2)
+            .with("x-queue-master-locator", "min-masters")
+            .with("x-anything", "else");
+        let parsed = QueueArguments::parse(&all, &Named::queue(b"q", b"/")).unwrap();
+        let expected = QueueArguments {
+            message_ttl_ms: Some(0),
+            expires_ms: Some(315_360_000_000),
+            length_max: Some(5),
+            length_max_bytes: Some(6),
+            overflow: Overflow::RejectPublishDlx,
+            priority_max: Some(255),
+            dead_letter_exchange: Some("dlx".into()),
+            dead_letter_routing_key: Some("dead".into()),
+            single_active_consumer: true,
+        };
+        assert_eq!(parsed, expected);
+        assert_eq!(parse("x-ha-policy", "all").unwrap(), QueueArguments::default());
+    }
+
+    /// Texts as RabbitMQ 3.10.8 gives them.
+    #[test]
+    fn bad_arguments_are_refused() {
+        let check = |name: &'static str, value: FieldValue, reason: &str| {
+            assert_eq!(refusal(name, value), format!("invalid arg '{name}' for queue 'q' in vhost '/': {reason}"));
+        };
+        check("x-expires", 0.into(), "{value_zero,0}");
+        check("x-expires", (-1).into(), "{value_negative,-1}");
+        check("x-expires", "a".into(), "\"expected integer, got longstr\"");
+        check("x-expires", FieldValue::I64(315_360_000_001), "{value_too_large,315360000001}");
+        check("x-expires", true.into(), "\"expected integer, got bool\"");
+        check("x-message-ttl", (-1).into(), "{value_negative,-1}");
+        check("x-message-ttl", "5".into(), "\"expected integer, got longstr\"");
+        check("x-max-length", (-1).into(), "{value_negative,-1}");
+        check("x-max-length-bytes", "a".into(), "\"expected integer, got longstr\"");
+        check("x-max-priority", 256.into(), "{max_value_exceeded,256}");
+        check("x-max-priority", (-1).into(), "{value_negative,-1}");
+        check("x-overflow", "foo".into(), "invalid_overflow");
+        check("x-overflow", 5.into(), "{unacceptable_type,signedint}");
+        check("x-queue-mode", "foo".into(), "\"unsupported queue mode 'foo'\"");
+        check("x-queue-mode", 5.into(), "{unacceptable_type,signedint}");
+        check("x-queue-version", 3.into(), "\"unsupported queue version '3'\"");
+        check("x-queue-version", "a".into(), "\"expected integer, got longstr\"");
+        check("x-single-active-consumer", 1.into(), "{unacceptable_type,signedint}");
+        check("x-queue-type", "foo".into(), "\"unsupported queue type 'foo'\"");
+        check("x-queue-type", 5.into(), "{unacceptable_type,signedint}");
+        check("x-dead-letter-routing-key", "x".into(), "routing_key_but_no_dlx_defined");
+        check("x-dead-letter-routing-key", 5.into(), "{unacceptable_type,signedint}");
+        assert_eq!(
+            refusal("x-dead-letter-exchange", 5),
+            "invalid type 'signedint' for arg 'x-dead-letter-exchange' in queue 'q' in vhost '/'"
+        );
+        assert_eq!(
+            refusal("x-delivery-limit", 5),
+            "invalid arg 'x-delivery-limit' for queue 'q' in vhost '/' of queue type rabbit_classic_queue"
+        );
+    }
+
+    #[test]
+    fn limits_are_met_exactly() {
+        assert_eq!(parse("x-max-priority", 0).unwrap().priority_max, Some(0));
+        assert_eq!(parse("x-max-priority", FieldValue::U8(255)).unwrap().priority_max, Some(255));
+        assert_eq!(
+            parse("x-message-ttl", FieldValue::I64(EXPIRY_MAX_MS)).unwrap().message_ttl_ms,
+            Some(315_360_000_000)
+        );
+        assert_eq!(parse("x-expires", 1).unwrap().expires_ms, Some(1));
+    }
+
+    #[test]
+    fn an_alternate_exchange_is_text() {
+        let what = Named::exchange(b"e", b"/");
+        let parse =
+            |value: FieldValue| ExchangeArguments::parse(&FieldTable::new().with("alternate-exchange", value), &what);
+        assert_eq!(parse("ae".into()).unwrap().alternate_exchange, Some("ae".into()));
+        let error = parse(5.into()).unwrap_err();
+        assert_eq!(error.text, "invalid type 'signedint' for arg 'alternate-exchange' in exchange 'e' in vhost '/'");
+    }
+}

@@ -1,0 +1,351 @@
+//! The changes that can be asked for, and how they are stored.
+
+use alloc::format;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::encoding::{DecodeError, Reader, put_short};
+use crate::amqp::{FieldTable, ShortStr};
+use crate::ids::{ConnectionId, QueueId};
+
+/// A change to the declared state. Names of exchanges and queues are [stripped](super::stripped).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `exchange.declare`.
+    DeclareExchange {
+        /// In which vhost.
+        vhost: ShortStr,
+        /// Its name.
+        name: ShortStr,
+        /// The name of its type.
+        kind: ShortStr,
+        /// Whether it survives a restart.
+        durable: bool,
+        /// Whether it goes with its last binding.
+        auto_delete: bool,
+        /// Whether only other exchanges may send to it.
+        internal: bool,
+        /// Its arguments.
+        arguments: FieldTable,
+    },
+    /// `exchange.delete`.
+    DeleteExchange {
+        /// In which vhost.
+        vhost: ShortStr,
+        /// Its name.
+        name: ShortStr,
+        /// Whether it stays if it has bindings.
+        if_unused: bool,
+    },
+    /// `queue.declare`.
+    DeclareQueue {
+        /// In which vhost.
+        vhost: ShortStr,
+        /// The id of the queue if the command creates one; see [`super::Metadata::allocate_queue_id`].
+        id: QueueId,
+        /// Its name; see [`super::check_queue_name`] and [`super::server_named_queue`].
+        name: ShortStr,
+        /// Whether it survives a restart.
+        durable: bool,
+        /// The only connection that may use it; `None` if everybody may.
+        exclusive: Option<ConnectionId>,
+        /// Whether it goes with its last consumer.
+        auto_delete: bool,
+        /// Its arguments.
+        arguments: FieldTable,
+    },
+    /// The end of a queue, whatever the reason. Whether it is used or empty, its owner knows.
+    DeleteQueue {
+        /// In which vhost.
+        vhost: ShortStr,
+        /// Its name.
+        name: ShortStr,
+        /// Its incarnation: a younger queue of the same name stays.
+        id: QueueId,
+    },
+    /// `queue.bind` and `exchange.bind`.
+    Bind {
+        /// In which vhost.
+        vhost: ShortStr,
+        /// The exchange that messages come from.
+        source: ShortStr,
+        /// Where they go.
+        destination: DestinationName,
+        /// The binding key.
+        routing_key: ShortStr,
+        /// The binding's arguments.
+        arguments: FieldTable,
+    },
+    /// `queue.unbind` and `exchange.unbind`.
+    Unbind {
+        /// In which vhost.
+        vhost: ShortStr,
+        /// The exchange that messages come from.
+        source: ShortStr,
+        /// Where they go.
+        destination: DestinationName,
+        /// The binding key.
+        routing_key: ShortStr,
+        /// The binding's arguments.
+        arguments: FieldTable,
+    },
+}
+
+/// What a binding leads to, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DestinationName {
+    /// A queue.
+    Queue(ShortStr),
+    /// An exchange.
+    Exchange(ShortStr),
+}
+
+/// The version of the encoding, its first byte.
+const VERSION: u8 = 1;
+
+const DECLARE_EXCHANGE: u8 = 1;
+const DELETE_EXCHANGE: u8 = 2;
+const DECLARE_QUEUE: u8 = 3;
+const DELETE_QUEUE: u8 = 4;
+const BIND: u8 = 5;
+const UNBIND: u8 = 6;
+
+const TO_QUEUE: u8 = 0;
+const TO_EXCHANGE: u8 = 1;
+
+impl Command {
+    /// Appends the command as it is stored: version, kind, vhost, fields.
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.put_u8(VERSION);
+        match self {
+            Self::DeclareExchange { vhost, name, kind, durable, auto_delete, internal, arguments } => {
+                out.put_u8(DECLARE_EXCHANGE);
+                put_short(out, vhost);
+                put_short(out, name);
+                put_short(out, kind);
+                out.put_u8(u8::from(*durable) | u8::from(*auto_delete) << 1 | u8::from(*internal) << 2);
+                arguments.encode(out);
+            }
+            Self::DeleteExchange { vhost, name, if_unused } => {
+                out.put_u8(DELETE_EXCHANGE);
+                put_short(out, vhost);
+                put_short(out, name);
+                out.put_u8(u8::from(*if_unused));
+            }
+            Self::DeclareQueue { vhost, id, name, durable, exclusive, auto_delete, arguments } => {
+                out.put_u8(DECLARE_QUEUE);
+                put_short(out, vhost);
+                out.put_u64(id.0);
+                put_short(out, name);
+                out.put_u8(u8::from(*durable) | u8::from(*auto_delete) << 1 | u8::from(exclusive.is_some()) << 2);
+                if let Some(connection) = exclusive {
+                    out.put_u64(connection.0);
+                }
+                arguments.encode(out);
+            }
+            Self::DeleteQueue { vhost, name, id } => {
+                out.put_u8(DELETE_QUEUE);
+                put_short(out, vhost);
+                put_short(out, name);
+                out.put_u64(id.0);
+            }
+            Self::Bind { vhost, source, destination, routing_key, arguments } => {
+                out.put_u8(BIND);
+                put_binding(out, vhost, source, destination, routing_key, arguments);
+            }
+            Self::Unbind { vhost, source, destination, routing_key, arguments } => {
+                out.put_u8(UNBIND);
+                put_binding(out, vhost, source, destination, routing_key, arguments);
+            }
+        }
+    }
+
+    /// Reads what [`Command::encode`] wrote. Strings are slices of `encoded`.
+    ///
+    /// # Errors
+    /// If it is of a later version or no command at all.
+    pub fn decode(encoded: Bytes) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(encoded);
+        reader.version(VERSION)?;
+        let kind = reader.u8()?;
+        let vhost = reader.short()?;
+        let command = match kind {
+            DECLARE_EXCHANGE => {
+                let (name, kind) = (reader.short()?, reader.short()?);
+                let [durable, auto_delete, internal] = reader.flags()?;
+                let arguments = reader.table()?;
+                Self::DeclareExchange { vhost, name, kind, durable, auto_delete, internal, arguments }
+            }
+            DELETE_EXCHANGE => {
+                let name = reader.short()?;
+                let [if_unused] = reader.flags()?;
+                Self::DeleteExchange { vhost, name, if_unused }
+            }
+            DECLARE_QUEUE => {
+                let (id, name) = (QueueId(reader.u64()?), reader.short()?);
+                let [durable, auto_delete, is_exclusive] = reader.flags()?;
+                let exclusive = if is_exclusive { Some(ConnectionId(reader.u64()?)) } else { None };
+                let arguments = reader.table()?;
+                Self::DeclareQueue { vhost, id, name, durable, exclusive, auto_delete, arguments }
+            }
+            DELETE_QUEUE => Self::DeleteQueue { vhost, name: reader.short()?, id: QueueId(reader.u64()?) },
+            BIND | UNBIND => {
+                let source = reader.short()?;
+                let destination = read_destination(&mut reader)?;
+                let (routing_key, arguments) = (reader.short()?, reader.table()?);
+                if kind == BIND {
+                    Self::Bind { vhost, source, destination, routing_key, arguments }
+                } else {
+                    Self::Unbind { vhost, source, destination, routing_key, arguments }
+                }
+            }
+            other => return Err(DecodeError::Malformed(format!("command of kind {other}"))),
+        };
+        reader.finish()?;
+        Ok(command)
+    }
+
+    /// In which vhost.
+    pub fn vhost(&self) -> &ShortStr {
+        match self {
+            Self::DeclareExchange { vhost, .. }
+            | Self::DeleteExchange { vhost, .. }
+            | Self::DeclareQueue { vhost, .. }
+            | Self::DeleteQueue { vhost, .. }
+            | Self::Bind { vhost, .. }
+            | Self::Unbind { vhost, .. } => vhost,
+        }
+    }
+}
+
+impl DestinationName {
+    /// The name alone.
+    pub fn name(&self) -> &ShortStr {
+        match self {
+            Self::Queue(name) | Self::Exchange(name) => name,
+        }
+    }
+}
+
+fn put_binding(
+    out: &mut BytesMut,
+    vhost: &ShortStr,
+    source: &ShortStr,
+    destination: &DestinationName,
+    routing_key: &ShortStr,
+    arguments: &FieldTable,
+) {
+    put_short(out, vhost);
+    put_short(out, source);
+    put_destination(out, destination);
+    put_short(out, routing_key);
+    arguments.encode(out);
+}
+
+pub(super) fn put_destination(out: &mut BytesMut, destination: &DestinationName) {
+    out.put_u8(match destination {
+        DestinationName::Queue(_) => TO_QUEUE,
+        DestinationName::Exchange(_) => TO_EXCHANGE,
+    });
+    put_short(out, destination.name());
+}
+
+pub(super) fn read_destination(reader: &mut Reader) -> Result<DestinationName, DecodeError> {
+    match reader.u8()? {
+        TO_QUEUE => Ok(DestinationName::Queue(reader.short()?)),
+        TO_EXCHANGE => Ok(DestinationName::Exchange(reader.short()?)),
+        other => Err(DecodeError::Malformed(format!("destination of kind {other}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    fn text(text: &'static str) -> ShortStr {
+        ShortStr::from_static(text)
+    }
+
+    fn hex(bytes: &[u8]) -> alloc::string::String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Each kind with its bytes in version 1. These must stay readable for ever.
+    fn fixtures() -> [(Command, &'static str); 8] {
+        let arguments = FieldTable::new().with("k", 1);
+        let bind_to_queue = Command::Bind {
+            vhost: text("/"),
+            source: text("e"),
+            destination: DestinationName::Queue(text("q")),
+            routing_key: text("a.#"),
+            arguments: arguments.clone(),
+        };
+        let unbind_exchange = Command::Unbind {
+            vhost: text("/"),
+            source: text("e"),
+            destination: DestinationName::Exchange(text("f")),
+            routing_key: text(""),
+            arguments: FieldTable::new(),
+        };
+        let declare_exchange = Command::DeclareExchange {
+            vhost: text("/"),
+            name: text("e"),
+            kind: text("topic"),
+            durable: true,
+            auto_delete: false,
+            internal: true,
+            arguments,
+        };
+        let declare_queue = |exclusive| Command::DeclareQueue {
+            vhost: text("/"),
+            id: QueueId(0x0102),
+            name: text("q"),
+            durable: true,
+            exclusive,
+            auto_delete: true,
+            arguments: FieldTable::new(),
+        };
+        [
+            (declare_exchange, "0101012f016505746f70696305000000070 16b4900000001"),
+            (Command::DeleteExchange { vhost: text("/"), name: text("e"), if_unused: false }, "0102012f016500"),
+            (Command::DeleteExchange { vhost: text("/"), name: text("e"), if_unused: true }, "0102012f016501"),
+            (declare_queue(None), "0103012f000000000000010201710300000000"),
+            (declare_queue(Some(ConnectionId(7))), "0103012f0000000000000102017107000000000000000700000000"),
+            (
+                Command::DeleteQueue { vhost: text("/"), name: text("q"), id: QueueId(9) },
+                "0104012f01710000000000000009",
+            ),
+            (bind_to_queue, "0105012f0165000171 03612e23 00000007016b4900000001"),
+            (unbind_exchange, "0106012f01650101660000000000"),
+        ]
+    }
+
+    #[test]
+    fn version_1_is_read_and_written() {
+        for (command, bytes) in fixtures() {
+            let mut encoded = BytesMut::new();
+            command.encode(&mut encoded);
+            assert_eq!(hex(&encoded), bytes.replace(' ', ""), "{command:?}");
+            assert_eq!(Command::decode(encoded.freeze()).unwrap(), command);
+        }
+    }
+
+    #[test]
+    fn damaged_commands_are_refused_at_every_length() {
+        for (command, _) in fixtures() {
+            let mut encoded = BytesMut::new();
+            command.encode(&mut encoded);
+            let encoded = encoded.freeze();
+            for len in 0..encoded.len() {
+                assert!(matches!(Command::decode(encoded.slice(..len)), Err(DecodeError::Malformed(_))));
+            }
+            let longer: Vec<u8> = encoded.iter().copied().chain([0]).collect();
+            assert!(matches!(Command::decode(longer.into()), Err(DecodeError::Malformed(_))));
+            let mut later = encoded.to_vec();
+            later[0] = 2;
+            assert_eq!(Command::decode(later.into()), Err(DecodeError::UnknownVersion(2)));
+        }
+    }
+}

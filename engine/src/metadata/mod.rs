@@ -1,0 +1,262 @@
+//! Everything that is declared: vhosts, exchanges, queues and bindings, as one deterministic machine.
+//!
+//! Changes are [`Command`]s. Whoever wants one asks [`Metadata::check`] first, which answers what can be answered at once; logs the
+//! command if it [has to outlive a restart](Metadata::is_durable); and gives it to [`Metadata::apply`], which repeats the check,
+//! since other commands may have come between, and reports what came and went. Reading is local and needs no log.
+
+mod apply;
+mod arguments;
+mod binding;
+mod check;
+mod command;
+mod encoding;
+mod equivalence;
+mod exchange;
+mod name;
+mod queue;
+mod route;
+mod snapshot;
+mod vhost;
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::vec::Vec;
+
+use slotmap::SlotMap;
+
+use crate::amqp::{AmqpError, ReplyCode, ShortStr};
+use crate::collections::IdMap;
+use crate::ids::{ConnectionId, QueueId};
+use crate::routing::{ExchangeKey, QueueKey};
+
+pub use arguments::{ExchangeArguments, Overflow, QueueArguments};
+pub use binding::BindingView;
+pub use check::check_not_default_exchange;
+pub use command::{Command, DestinationName};
+pub use encoding::DecodeError;
+pub use exchange::Exchange;
+pub use name::{check_queue_name, server_named_queue, stripped};
+pub use queue::QueueRecord;
+pub use vhost::{Vhost, VhostKey};
+
+use name::Named;
+
+/// The answer to a command that was only looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing would change: what is declared exists as declared, what is deleted does not exist.
+    AlreadySo,
+    /// The command is legal and would change something.
+    NeedsApply,
+}
+
+/// What applying a command did, in the order in which it happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// What came and went.
+    pub list: Vec<Change>,
+    /// Commands that have been carried out already and still have to be logged: a durable exchange that was deleted by itself,
+    /// because its last binding went (`auto-delete`). Which binding was the last depends on bindings that are never logged, so the
+    /// log cannot leave the decision to its reader. See [`Metadata::replay`].
+    pub also_log: Vec<Command>,
+}
+
+/// One thing that came or went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// An exchange exists from here on.
+    ExchangeCreated(ExchangeKey),
+    /// An exchange is gone, with all its bindings.
+    ExchangeDeleted(ExchangeKey),
+    /// A queue exists from here on.
+    QueueCreated(QueueKey, QueueId),
+    /// A queue is gone, with all its bindings.
+    QueueDeleted(QueueKey, QueueId),
+    /// A binding was added.
+    Bound,
+    /// A binding was removed by itself, not with one of its ends.
+    Unbound,
+}
+
+/// The declared state of a node.
+#[derive(Clone, Debug)]
+pub struct Metadata {
+    vhosts: SlotMap<VhostKey, Vhost>,
+    vhost_names: BTreeMap<ShortStr, VhostKey>,
+    exchanges: SlotMap<ExchangeKey, Exchange>,
+    queues: SlotMap<QueueKey, QueueRecord>,
+    queue_ids: IdMap<QueueId, QueueKey>,
+    /// Greater than every id seen or given out.
+    next_queue_id: QueueId,
+    version: u64,
+    hash_seed: u64,
+}
+
+impl Metadata {
+    /// The vhost `/` with the exchanges that exist from the start. `hash_seed` should not be known to clients.
+    pub fn new(hash_seed: u64) -> Self {
+        let mut metadata = Self::empty(hash_seed);
+        metadata.add_vhost(ShortStr::from_static("/"));
+        metadata
+    }
+
+    fn empty(hash_seed: u64) -> Self {
+        Self {
+            vhosts: SlotMap::with_key(),
+            vhost_names: BTreeMap::new(),
+            exchanges: SlotMap::with_key(),
+            queues: SlotMap::with_key(),
+            queue_ids: IdMap::new(),
+            next_queue_id: QueueId(1),
+            version: 0,
+            hash_seed,
+        }
+    }
+
+    /// Grows with every change that can change a route. A route found at one version is right as long as the version stays.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// An id for a queue about to be declared, greater than all seen so far.
+    pub fn allocate_queue_id(&mut self) -> QueueId {
+        let id = self.next_queue_id;
+        self.next_queue_id = QueueId(id.0 + 1);
+        id
+    }
+
+    /// Sees to it that all ids given out from here on are greater than `id`. For ids that the log knows and this machine may not:
+    /// those of queues that did not outlive a restart.
+    pub fn skip_queue_ids(&mut self, id: QueueId) {
+        self.next_queue_id = self.next_queue_id.max(QueueId(id.0 + 1));
+    }
+
+    /// The vhost with this name.
+    pub fn vhost(&self, name: &[u8]) -> Option<VhostKey> {
+        self.vhost_names.get(name).copied()
+    }
+
+    /// A vhost's record, as long as it exists.
+    pub fn vhost_by_key(&self, key: VhostKey) -> Option<&Vhost> {
+        self.vhosts.get(key)
+    }
+
+    /// The exchange with this name; the default exchange's is empty.
+    pub fn exchange(&self, vhost: VhostKey, name: &[u8]) -> Option<(ExchangeKey, &Exchange)> {
+        let key = self.vhosts.get(vhost)?.exchange(name)?;
+        Some((key, &self.exchanges[key]))
+    }
+
+    /// An exchange's record, as long as it exists.
+    pub fn exchange_by_key(&self, key: ExchangeKey) -> Option<&Exchange> {
+        self.exchanges.get(key)
+    }
+
+    /// The exchange with this name.
+    ///
+    /// # Errors
+    /// Channel error 404 NOT_FOUND, for a passive declare and for a publish.
+    pub fn expect_exchange(&self, vhost: VhostKey, name: &[u8]) -> Result<(ExchangeKey, &Exchange), AmqpError> {
+        self.exchange(vhost, name).ok_or_else(|| not_found(&Named::exchange(name, self.vhost_name(vhost))))
+    }
+
+    /// The queue with this name.
+    pub fn queue(&self, vhost: VhostKey, name: &[u8]) -> Option<(QueueKey, &QueueRecord)> {
+        let key = self.vhosts.get(vhost)?.queue(name)?;
+        Some((key, &self.queues[key]))
+    }
+
+    /// A queue's record, as long as it exists.
+    pub fn queue_by_key(&self, key: QueueKey) -> Option<&QueueRecord> {
+        self.queues.get(key)
+    }
+
+    /// The queue with this id, as long as it exists.
+    pub fn queue_by_id(&self, id: QueueId) -> Option<(QueueKey, &QueueRecord)> {
+        let key = *self.queue_ids.get(&id)?;
+        Some((key, &self.queues[key]))
+    }
+
+    /// The queue with this name.
+    ///
+    /// # Errors
+    /// Channel error 404 NOT_FOUND.
+    pub fn expect_queue(&self, vhost: VhostKey, name: &[u8]) -> Result<(QueueKey, &QueueRecord), AmqpError> {
+        self.queue(vhost, name).ok_or_else(|| not_found(&Named::queue(name, self.vhost_name(vhost))))
+    }
+
+    /// Whether `connection` may use a queue: everybody may, unless the queue is exclusive to another connection.
+    ///
+    /// # Errors
+    /// Channel error 405 RESOURCE_LOCKED.
+    pub fn check_exclusive(&self, queue: QueueKey, connection: ConnectionId) -> Result<(), AmqpError> {
+        match self.queues.get(queue) {
+            Some(queue) if queue.exclusive.is_some_and(|owner| owner != connection) => Err(self.locked(queue)),
+            _ => Ok(()),
+        }
+    }
+
+    /// All vhosts, ordered by name.
+    pub fn vhosts(&self) -> impl Iterator<Item = (VhostKey, &Vhost)> {
+        self.vhost_names.values().map(|&key| (key, &self.vhosts[key]))
+    }
+
+    /// All exchanges, ordered by vhost and name. Sorts them: for listings and snapshots.
+    pub fn exchanges(&self) -> Vec<(ExchangeKey, &Exchange)> {
+        let mut all: Vec<_> = self.exchanges.iter().collect();
+        all.sort_by_key(|(_, exchange)| (self.vhost_name(exchange.vhost), exchange.name.as_bytes()));
+        all
+    }
+
+    /// All queues, ordered by vhost and name. Sorts them: for listings and snapshots.
+    pub fn queues(&self) -> Vec<(QueueKey, &QueueRecord)> {
+        let mut all: Vec<_> = self.queues.iter().collect();
+        all.sort_by_key(|(_, queue)| (self.vhost_name(queue.vhost), queue.name.as_bytes()));
+        all
+    }
+
+    /// Checks that the indexes agree with each other.
+    ///
+    /// # Panics
+    /// If they do not.
+    pub fn check_invariants(&self) {
+        for (key, queue) in &self.queues {
+            assert_eq!(self.queue_ids.get(&queue.id), Some(&key), "the index of ids misses queue {}", queue.name);
+            assert_eq!(
+                self.vhosts[queue.vhost].queue(queue.name.as_bytes()),
+                Some(key),
+                "queue {} has no name",
+                queue.name
+            );
+            assert!(queue.id < self.next_queue_id, "queue id {} would be given out again", queue.id);
+        }
+        assert_eq!(self.queue_ids.len(), self.queues.len(), "the index of ids has more queues than there are");
+        for (key, exchange) in &self.exchanges {
+            let named = self.vhosts[exchange.vhost].exchange(exchange.name.as_bytes());
+            assert_eq!(named, Some(key), "exchange {} has no name", exchange.name);
+        }
+        self.check_binding_invariants();
+    }
+
+    fn vhost_name(&self, key: VhostKey) -> &[u8] {
+        self.vhosts.get(key).map_or(&[], |vhost| vhost.name.as_bytes())
+    }
+
+    fn locked(&self, queue: &QueueRecord) -> AmqpError {
+        let what = Named::queue(queue.name.as_bytes(), self.vhost_name(queue.vhost));
+        AmqpError::channel(
+            ReplyCode::ResourceLocked,
+            format!(
+                "cannot obtain exclusive access to locked {what}. It could be originally declared on another connection or \
+                 the exclusive property value does not match that of the original declaration."
+            ),
+        )
+    }
+}
+
+fn not_found(what: &Named<'_>) -> AmqpError {
+    AmqpError::channel(ReplyCode::NotFound, format!("no {what}"))
+}
+
+#[cfg(test)]
+mod tests;

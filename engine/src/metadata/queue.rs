@@ -1,0 +1,30 @@
+//! A declared queue: what it is, not what is in it.
+
+use super::VhostKey;
+use super::arguments::QueueArguments;
+use super::binding::Inbound;
+use crate::amqp::{FieldTable, ShortStr};
+use crate::ids::{ConnectionId, QueueId};
+
+/// The record of a queue.
+#[derive(Clone, Debug)]
+pub struct QueueRecord {
+    /// Its incarnation.
+    pub id: QueueId,
+    /// Its vhost.
+    pub vhost: VhostKey,
+    /// Its name.
+    pub name: ShortStr,
+    /// Whether it and its persistent messages survive a restart. Never so for an exclusive queue, whatever its declaration said.
+    pub durable: bool,
+    /// The only connection that may use it, with whose end it goes; `None` if everybody may.
+    pub exclusive: Option<ConnectionId>,
+    /// Whether it goes with its last consumer.
+    pub auto_delete: bool,
+    /// The arguments that the broker knows.
+    pub arguments: QueueArguments,
+    /// All arguments, as they were declared.
+    pub raw_arguments: FieldTable,
+    /// Exchanges with bindings to it.
+    pub(super) inbound: Inbound,
+}

@@ -1,0 +1,72 @@
+//! From a published message to queues: through exchanges, alternate exchanges and the default exchange.
+
+use alloc::vec::Vec;
+
+use super::Metadata;
+use crate::amqp::RawProperties;
+use crate::routing::{Destination, ExchangeKey, MessageHeaders, QueueKey, RouteScratch};
+
+impl Metadata {
+    /// Finds the queues that a message published to `exchange` goes to, each once, and puts them into `out`, which is cleared first.
+    /// The order depends only on what was declared and bound, in which order.
+    ///
+    /// `routing_keys` is the message's key, with those of its `CC` and `BCC` headers if it has any. An exchange that matches nothing
+    /// for any of them sends the message to its alternate exchange (RabbitMQ docs: Alternate Exchanges). Each exchange is asked
+    /// once, so that bindings in a circle do no harm.
+    pub fn route(
+        &self,
+        exchange: ExchangeKey,
+        routing_keys: &[&[u8]],
+        properties: &RawProperties,
+        scratch: &mut RouteScratch,
+        out: &mut Vec<QueueKey>,
+    ) {
+        out.clear();
+        scratch.round += 1;
+        let round = scratch.round;
+        let mut headers = MessageHeaders::new(properties);
+        let RouteScratch { queues, exchanges, work, topic, .. } = scratch;
+        work.clear();
+        let mut next = Some(exchange);
+        while let Some(key) = next {
+            exchanges.insert(key, round);
+            let Some(exchange) = self.exchanges.get(key) else {
+                next = work.pop();
+                continue;
+            };
+            let mut is_matched = false;
+            let mut found = |destination| {
+                is_matched = true;
+                match destination {
+                    Destination::Queue(queue) => {
+                        if queues.insert(queue, round) != Some(round) {
+                            out.push(queue);
+                        }
+                    }
+                    Destination::Exchange(other) => {
+                        if exchanges.insert(other, round) != Some(round) {
+                            work.push(other);
+                        }
+                    }
+                }
+            };
+            for routing_key in routing_keys {
+                if exchange.is_default() {
+                    if let Some(queue) = self.vhosts[exchange.vhost].queue(routing_key) {
+                        found(Destination::Queue(queue));
+                    }
+                } else {
+                    exchange.table.matches(routing_key, &mut headers, topic, &mut found);
+                }
+            }
+            if !is_matched
+                && let Some(alternate) = &exchange.arguments.alternate_exchange
+                && let Some(other) = self.vhosts[exchange.vhost].exchange(alternate.as_bytes())
+                && exchanges.insert(other, round) != Some(round)
+            {
+                work.push(other);
+            }
+            next = work.pop();
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The durable part of the declared state as bytes, and back.
+//!
+//! Everything is ordered by name, so that equal states have equal bytes. Version 1: version; next queue id; count of vhosts; of
+//! each its name, count and list of exchanges, of queues, of bindings. Exchanges that every vhost has are left out.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::binding::BindingView;
+use super::command::{put_destination, read_destination};
+use super::encoding::{DecodeError, Reader, put_count, put_short};
+use super::name::is_reserved;
+use super::{DestinationName, Exchange, Metadata, QueueRecord, VhostKey};
+use crate::amqp::AmqpError;
+use crate::ids::QueueId;
+use crate::routing::{Destination, ExchangeKind};
+
+const VERSION: u8 = 1;
+
+impl Metadata {
+    /// What outlives a restart: durable exchanges and queues, and the bindings between them.
+    pub fn snapshot(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        out.put_u8(VERSION);
+        out.put_u64(self.next_queue_id.0);
+        put_count(&mut out, self.vhosts.len());
+        let (exchanges, queues, bindings) = (self.exchanges(), self.queues(), self.bindings());
+        for (key, vhost) in self.vhosts() {
+            put_short(&mut out, &vhost.name);
+            let is_stored = |exchange: &Exchange| {
+                exchange.durable && !exchange.is_default() && !is_reserved(exchange.name.as_bytes())
+            };
+            let stored = exchanges.iter().map(|(_, exchange)| *exchange);
+            let stored: Vec<_> = stored.filter(|exchange| exchange.vhost == key && is_stored(exchange)).collect();
+            put_count(&mut out, stored.len());
+            stored.into_iter().for_each(|exchange| put_exchange(&mut out, exchange));
+
+            let stored = queues.iter().map(|(_, queue)| *queue);
+            let stored: Vec<_> = stored.filter(|queue| queue.vhost == key && queue.durable).collect();
+            put_count(&mut out, stored.len());
+            stored.into_iter().for_each(|queue| put_queue(&mut out, queue));
+
+            let stored =
+                bindings.iter().filter(|binding| binding.source.vhost == key && self.is_durable_binding(binding));
+            let stored: Vec<_> = stored.collect();
+            put_count(&mut out, stored.len());
+            stored.into_iter().for_each(|binding| put_binding(&mut out, binding));
+        }
+        out.freeze()
+    }
+
+    /// The state that a snapshot holds.
+    ///
+    /// # Errors
+    /// If the snapshot is of a later version or damaged.
+    pub fn restore(snapshot: Bytes, hash_seed: u64) -> Result<Self, DecodeError> {
+        let mut metadata = Self::empty(hash_seed);
+        let mut reader = Reader::new(snapshot);
+        reader.version(VERSION)?;
+        metadata.next_queue_id = QueueId(reader.u64()?);
+        for _ in 0..reader.u32()? {
+            let name = reader.short()?.detached();
+            if metadata.vhost(name.as_bytes()).is_some() {
+                return Err(DecodeError::Malformed(format!("vhost {name} is there twice")));
+            }
+            let vhost = metadata.add_vhost(name);
+            for _ in 0..reader.u32()? {
+                metadata.restore_exchange(vhost, &mut reader)?;
+            }
+            for _ in 0..reader.u32()? {
+                metadata.restore_queue(vhost, &mut reader)?;
+            }
+            for _ in 0..reader.u32()? {
+                metadata.restore_binding(vhost, &mut reader)?;
+            }
+        }
+        reader.finish()?;
+        Ok(metadata)
+    }
+
+    fn restore_exchange(&mut self, vhost: VhostKey, reader: &mut Reader) -> Result<(), DecodeError> {
+        let (name, kind) = (reader.short()?, reader.short()?);
+        let [auto_delete, internal] = reader.flags()?;
+        let arguments = reader.table()?;
+        let kind = ExchangeKind::from_name(kind.as_bytes())
+            .ok_or_else(|| DecodeError::Malformed(format!("exchange type {kind}")))?;
+        if self.exchange(vhost, name.as_bytes()).is_some() {
+            return Err(DecodeError::Malformed(format!("exchange {name} is there twice")));
+        }
+        let mut exchange = self.new_exchange(vhost, &name, kind, &arguments).map_err(refused)?;
+        (exchange.durable, exchange.auto_delete, exchange.internal) = (true, auto_delete, internal);
+        self.insert_exchange(exchange);
+        Ok(())
+    }
+
+    fn restore_queue(&mut self, vhost: VhostKey, reader: &mut Reader) -> Result<(), DecodeError> {
+        let (name, id) = (reader.short()?, QueueId(reader.u64()?));
+        let [auto_delete] = reader.flags()?;
+        let arguments = reader.table()?;
+        if self.queue(vhost, name.as_bytes()).is_some() || self.queue_by_id(id).is_some() {
+            return Err(DecodeError::Malformed(format!("queue {name} or its id {id} is there twice")));
+        }
+        let queue = self.new_queue(vhost, id, &name, true, None, auto_delete, &arguments).map_err(refused)?;
+        self.insert_queue(queue);
+        Ok(())
+    }
+
+    fn restore_binding(&mut self, vhost: VhostKey, reader: &mut Reader) -> Result<(), DecodeError> {
+        let (source, destination) = (reader.short()?, read_destination(reader)?);
+        let (routing_key, arguments) = (reader.short()?, reader.table()?);
+        let ends = self.find_ends(vhost, &source, &destination, &routing_key, &arguments);
+        let (source, binding) = ends.map_err(refused)?;
+        if self.exchanges[source].bindings.contains(&binding) {
+            return Err(DecodeError::Malformed(String::from("a binding is there twice")));
+        }
+        self.add_binding(source, binding);
+        Ok(())
+    }
+
+    fn is_durable_binding(&self, binding: &BindingView<'_>) -> bool {
+        binding.source.durable
+            && match binding.destination {
+                Destination::Queue(key) => self.queues[key].durable,
+                Destination::Exchange(key) => self.exchanges[key].durable,
+            }
+    }
+}
+
+fn put_exchange(out: &mut BytesMut, exchange: &Exchange) {
+    put_short(out, &exchange.name);
+    let kind = exchange.kind.name().as_bytes();
+    put_short(out, &kind.try_into().expect("the names of types are short"));
+    out.put_u8(u8::from(exchange.auto_delete) | u8::from(exchange.internal) << 1);
+    exchange.raw_arguments.encode(out);
+}
+
+fn put_queue(out: &mut BytesMut, queue: &QueueRecord) {
+    put_short(out, &queue.name);
+    out.put_u64(queue.id.0);
+    out.put_u8(u8::from(queue.auto_delete));
+    queue.raw_arguments.encode(out);
+}
+
+fn put_binding(out: &mut BytesMut, binding: &BindingView<'_>) {
+    put_short(out, &binding.source.name);
+    let name = binding.destination_name.clone();
+    let destination = match binding.destination {
+        Destination::Queue(_) => DestinationName::Queue(name),
+        Destination::Exchange(_) => DestinationName::Exchange(name),
+    };
+    put_destination(out, &destination);
+    put_short(out, binding.routing_key);
+    binding.arguments.encode(out);
+}
+
+fn refused(error: AmqpError) -> DecodeError {
+    DecodeError::Malformed(String::from(error.text))
+}

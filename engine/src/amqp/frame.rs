@@ -89,6 +89,7 @@ impl Frame {
 pub struct FrameDecoder {
     /// 0 for no agreed limit.
     frame_max: u32,
+    payload_max: usize,
     /// The fed bytes that no frame has taken yet.
     input: Bytes,
     /// The beginning of a frame whose end has not come; empty between frames.
@@ -99,12 +100,16 @@ pub struct FrameDecoder {
 impl FrameDecoder {
     /// A decoder for frames of at most `frame_max` bytes; 0 sets no limit but a very high one.
     pub fn new(frame_max: u32) -> Self {
-        Self { frame_max, input: Bytes::new(), partial: BytesMut::new(), is_failed: false }
+        let mut decoder =
+            Self { frame_max, payload_max: 0, input: Bytes::new(), partial: BytesMut::new(), is_failed: false };
+        decoder.set_frame_max(frame_max);
+        decoder
     }
 
     /// Changes the limit for the frames to come, as `connection.tune-ok` does.
     pub fn set_frame_max(&mut self, frame_max: u32) {
         self.frame_max = frame_max;
+        self.payload_max = usize::try_from(limit(frame_max)).unwrap_or(usize::MAX);
     }
 
     /// Takes the next piece of the stream.
@@ -136,28 +141,26 @@ impl FrameDecoder {
     /// 501 FRAME_ERROR, which closes the connection: a frame larger than the limit, of an unknown type,
     /// too short for its kind, or without its end octet.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, AmqpError> {
-        let next = if self.partial.is_empty() { self.next_whole() } else { self.next_joined() };
-        if next.is_err() {
-            self.is_failed = true;
-            self.input = Bytes::new();
-            self.partial = BytesMut::new();
+        if !self.partial.is_empty() {
+            return self.next_joined();
         }
-        next
-    }
-
-    fn next_whole(&mut self) -> Result<Option<Frame>, AmqpError> {
         let Some(header) = self.input.first_chunk::<FRAME_HEADER_LEN>() else {
             self.keep_rest();
             return Ok(None);
         };
-        let header = FrameHeader::parse(*header, self.frame_max)?;
-        if self.input.len() < header.frame_len() {
+        let header = FrameHeader::new(*header);
+        if header.payload_len > self.payload_max {
+            return Err(self.fail(header.too_large(self.frame_max)));
+        }
+        // The payload is followed by one octet; a limit of at most u32::MAX keeps the sum in range.
+        let end_at = FRAME_HEADER_LEN.saturating_add(header.payload_len);
+        let Some(&end) = self.input.get(end_at) else {
             self.keep_rest();
             return Ok(None);
-        }
-        let payload = self.input.slice(FRAME_HEADER_LEN..FRAME_HEADER_LEN + header.payload_len);
-        self.input.advance(header.frame_len() - 1);
-        header.finish(payload, self.input.get_u8()).map(Some)
+        };
+        let payload = self.input.slice(FRAME_HEADER_LEN..end_at);
+        self.input.advance(end_at + 1);
+        self.finish(header, payload, end)
     }
 
     fn next_joined(&mut self) -> Result<Option<Frame>, AmqpError> {
@@ -167,15 +170,40 @@ impl FrameDecoder {
         let Some(header) = self.partial.first_chunk::<FRAME_HEADER_LEN>() else {
             return Ok(None);
         };
-        let header = FrameHeader::parse(*header, self.frame_max)?;
-        if !self.fill_partial(header.frame_len()) {
+        let header = FrameHeader::new(*header);
+        if header.payload_len > self.payload_max {
+            return Err(self.fail(header.too_large(self.frame_max)));
+        }
+        let end_at = FRAME_HEADER_LEN.saturating_add(header.payload_len);
+        if !self.fill_partial(end_at.saturating_add(1)) {
             return Ok(None);
         }
         let mut payload = core::mem::take(&mut self.partial).freeze();
         let end = payload.last().copied().unwrap_or_default();
-        payload.truncate(FRAME_HEADER_LEN + header.payload_len);
+        payload.truncate(end_at);
         payload.advance(FRAME_HEADER_LEN);
-        header.finish(payload, end).map(Some)
+        self.finish(header, payload, end)
+    }
+
+    /// Makes the frame of its payload and end octet.
+    #[inline]
+    fn finish(&mut self, header: FrameHeader, payload: Bytes, end: u8) -> Result<Option<Frame>, AmqpError> {
+        if end != FRAME_END {
+            return Err(self.fail(wrong_end(header.octet, &payload, end)));
+        }
+        match FrameKind::from_octet(header.octet) {
+            Some(kind) if kind.accepts(payload.len()) => Ok(Some(Frame { kind, channel: header.channel, payload })),
+            _ => Err(self.fail(unknown_frame(header.octet, &payload))),
+        }
+    }
+
+    /// The stream has lost its sync: nothing that is held or comes is of use.
+    #[cold]
+    fn fail(&mut self, error: AmqpError) -> AmqpError {
+        self.is_failed = true;
+        self.input = Bytes::new();
+        self.partial = BytesMut::new();
+        error
     }
 
     fn keep_rest(&mut self) {
@@ -192,48 +220,37 @@ impl FrameDecoder {
     }
 }
 
+/// The fixed fields of a frame.
+#[derive(Clone, Copy)]
 struct FrameHeader {
     octet: u8,
     channel: u16,
+    /// As announced, not yet checked; saturated where a `usize` has fewer bits.
     payload_len: usize,
+    size: u32,
 }
 
 impl FrameHeader {
     #[inline]
-    fn parse(header: [u8; FRAME_HEADER_LEN], frame_max: u32) -> Result<Self, AmqpError> {
-        let [octet, c0, c1, s0, s1, s2, s3] = header;
+    fn new([octet, c0, c1, s0, s1, s2, s3]: [u8; FRAME_HEADER_LEN]) -> Self {
         let size = u32::from_be_bytes([s0, s1, s2, s3]);
-        let limit = if frame_max == 0 { FRAME_SIZE_CEILING } else { frame_max };
-        // RabbitMQ lets a payload be as long as frame_max itself, 8 bytes more than the specification.
-        match usize::try_from(size) {
-            Ok(payload_len) if size <= limit => Ok(Self { octet, channel: u16::from_be_bytes([c0, c1]), payload_len }),
-            _ => Err(too_large(octet, size, limit)),
-        }
+        let payload_len = usize::try_from(size).unwrap_or(usize::MAX);
+        Self { octet, channel: u16::from_be_bytes([c0, c1]), payload_len, size }
     }
 
-    fn frame_len(&self) -> usize {
-        self.payload_len.saturating_add(FRAME_OVERHEAD)
-    }
-
-    /// Makes the frame of its payload and end octet.
-    #[inline]
-    fn finish(&self, payload: Bytes, end: u8) -> Result<Frame, AmqpError> {
-        if end != FRAME_END {
-            return Err(wrong_end(self.octet, &payload, end));
-        }
-        match FrameKind::from_octet(self.octet) {
-            Some(kind) if kind.accepts(payload.len()) => Ok(Frame { kind, channel: self.channel, payload }),
-            _ => Err(unknown_frame(self.octet, &payload)),
-        }
+    /// RabbitMQ names the specification's limit, not its own: "FRAME_ERROR - type 3, all octets = <<>>:
+    /// {frame_too_large,131073,131064}", class 0, method 0.
+    #[cold]
+    fn too_large(self, frame_max: u32) -> AmqpError {
+        let announced = limit(frame_max).saturating_sub(8);
+        frame_error(self.octet, &[], &format!("{{frame_too_large,{},{announced}}}", self.size))
     }
 }
 
-/// RabbitMQ names the specification's limit, not its own: "FRAME_ERROR - type 3, all octets = <<>>:
-/// {frame_too_large,131073,131064}", class 0, method 0.
-#[cold]
-fn too_large(octet: u8, size: u32, limit: u32) -> AmqpError {
-    let announced = limit.saturating_sub(8);
-    frame_error(octet, &[], &format!("{{frame_too_large,{size},{announced}}}"))
+/// The greatest payload in bytes. RabbitMQ takes as much as `frame_max` itself, 8 bytes more than the
+/// specification does.
+const fn limit(frame_max: u32) -> u32 {
+    if frame_max == 0 { FRAME_SIZE_CEILING } else { frame_max }
 }
 
 /// RabbitMQ: "FRAME_ERROR - type 1, all octets = <<0,20,0,10,0>>: {invalid_frame_end_marker,207}".

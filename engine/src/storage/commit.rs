@@ -192,7 +192,7 @@ impl Log {
         let pressed = self.is_full() && !self.dropped.is_empty() && self.commit.unsynced_since.is_some();
         let mut sync = overdue || awaited || pressed || self.commit.closing;
         let has_content = !self.open.is_empty() || self.end().0 > self.commit.closed_end || self.has_marker_to_write();
-        if has_content && (sync || self.pending_bytes() >= LAZY_BYTES) {
+        if has_content && (sync || self.pending_bytes() >= LAZY_BYTES.min(self.config.append_bytes)) {
             self.close_block();
         } else if self.commit.closing
             && !self.commit.closed_for_good

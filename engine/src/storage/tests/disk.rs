@@ -25,13 +25,16 @@ pub(super) struct Disk {
     pub(super) files: BTreeMap<SegmentId, File>,
     /// Deleted, but the folder was not synced since: a loss of power may bring them back.
     undead: BTreeMap<SegmentId, File>,
-    queue: VecDeque<DiskRequest>,
+    pub(super) queue: VecDeque<DiskRequest>,
     /// Bytes of all files at most.
     pub(super) capacity: usize,
     /// One in so many appends finds no space; 0 is none.
     pub(super) append_no_space: u64,
     pub(super) syncs: u64,
     pub(super) appends: u64,
+    pub(super) read_bytes: u64,
+    /// The next append fails.
+    pub(super) append_io: bool,
 }
 
 pub(super) type Answer = (DiskOpId, Result<DiskOutcome, DiskError>);
@@ -77,7 +80,7 @@ impl Disk {
                 return Ok(DiskOutcome::Segments(list));
             }
             DiskOp::Create { segment, size, recycle } => {
-                let size = usize::try_from(size).unwrap();
+                let size = bytes(size);
                 if let Some(recycle) = recycle {
                     let file = self.files.remove(&recycle).expect("a recycled file exists");
                     assert_eq!(file.data.len(), size);
@@ -92,16 +95,19 @@ impl Disk {
             }
             DiskOp::Append { segment, offset, data, sync } => {
                 self.appends += 1;
+                if self.append_io {
+                    return Err(DiskError::Io);
+                }
                 let file = self.files.get_mut(&segment).expect("appends go to files that exist");
-                let bytes: Vec<u8> = data.iter().flat_map(|part| part.iter().copied()).collect();
-                let at = usize::try_from(offset).unwrap();
-                assert!(at + bytes.len() <= file.data.len(), "append beyond the segment");
-                if !bytes.is_empty() && self.append_no_space > 0 && rng.below(self.append_no_space) == 0 {
-                    let part = rng.below(bytes.len() as u64 + 1) as usize;
-                    file.data[at..at + part].copy_from_slice(&bytes[..part]);
+                let written: Vec<u8> = data.iter().flat_map(|part| part.iter().copied()).collect();
+                let at = bytes(offset);
+                assert!(at + written.len() <= file.data.len(), "append beyond the segment");
+                if !written.is_empty() && self.append_no_space > 0 && rng.below(self.append_no_space) == 0 {
+                    let part = rng.below(written.len() as u64 + 1) as usize;
+                    file.data[at..at + part].copy_from_slice(&written[..part]);
                     return Err(DiskError::NoSpace);
                 }
-                file.data[at..at + bytes.len()].copy_from_slice(&bytes);
+                file.data[at..at + written.len()].copy_from_slice(&written);
                 if sync {
                     self.syncs += 1;
                     file.durable.clone_from(&file.data);
@@ -109,7 +115,8 @@ impl Disk {
             }
             DiskOp::Read { segment, offset, len } => {
                 let file = self.files.get(&segment).expect("reads go to files that exist");
-                let from = usize::try_from(offset).unwrap().min(file.data.len());
+                self.read_bytes += u64::from(len);
+                let from = bytes(offset).min(file.data.len());
                 let to = (from + len as usize).min(file.data.len());
                 return Ok(DiskOutcome::Data(Bytes::copy_from_slice(&file.data[from..to])));
             }
@@ -127,16 +134,16 @@ impl Disk {
             match request.op {
                 DiskOp::Create { segment, size, recycle: None } if rng.one_in(2) => {
                     // Made, but perhaps not to its full size.
-                    let size = usize::try_from(size).unwrap();
+                    let size = bytes(size);
                     let size = if rng.one_in(2) { size } else { rng.below(size as u64) as usize };
                     self.files.insert(segment, File { data: vec![0; size], durable: vec![0; size] });
                 }
                 DiskOp::Append { segment, offset, data, .. } => {
-                    let bytes: Vec<u8> = data.iter().flat_map(|part| part.iter().copied()).collect();
-                    let part = rng.below(bytes.len() as u64 + 1) as usize;
+                    let written: Vec<u8> = data.iter().flat_map(|part| part.iter().copied()).collect();
+                    let part = rng.below(written.len() as u64 + 1) as usize;
                     if let Some(file) = self.files.get_mut(&segment) {
-                        let at = usize::try_from(offset).unwrap();
-                        file.data[at..at + part].copy_from_slice(&bytes[..part]);
+                        let at = bytes(offset);
+                        file.data[at..at + part].copy_from_slice(&written[..part]);
                     }
                 }
                 DiskOp::List | DiskOp::Read { .. } => {}
@@ -182,10 +189,14 @@ impl Disk {
     /// Flips one bit.
     pub(super) fn rot(&mut self, segment: SegmentId, bit: usize) {
         let file = self.files.get_mut(&segment).unwrap();
-        for bytes in [&mut file.data, &mut file.durable] {
-            bytes[bit / 8] ^= 1 << (bit % 8);
+        for content in [&mut file.data, &mut file.durable] {
+            content[bit / 8] ^= 1 << (bit % 8);
         }
     }
+}
+
+fn bytes(count: u64) -> usize {
+    usize::try_from(count).expect("test files are small")
 }
 
 fn segments_of(op: &DiskOp) -> Vec<SegmentId> {

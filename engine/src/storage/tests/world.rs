@@ -28,7 +28,7 @@ pub(super) struct Message {
 }
 
 /// The engine's side: queues and metadata, the latter a mere count of changes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Queues {
     pub(super) messages: BTreeMap<(u64, u64), Message>,
     pub(super) changes: u64,
@@ -154,6 +154,13 @@ impl World {
         self.now = self.now + Duration::from_micros(micros);
     }
 
+    /// Ends the log in order.
+    pub(super) fn shut_down(&mut self) {
+        self.log.shutdown();
+        self.settle_down();
+        assert!(self.log.is_idle());
+    }
+
     pub(super) fn publish(&mut self, owners: &[u64], flags: RefFlags) {
         let number = self.payloads;
         self.payloads += 1;
@@ -220,6 +227,22 @@ impl World {
             }
         };
         self.check_recovered(&recovered, durable);
+    }
+
+    /// Starts another log on the files as they are. `None` if it refuses.
+    pub(super) fn restart(&mut self) -> Option<Recovered> {
+        self.fatal = None;
+        self.reads.clear();
+        self.log = Log::new(self.config.clone(), self.rng.next());
+        self.disk.queue.clear();
+        self.boot();
+        while self.fatal.is_none() {
+            if let Some(recovered) = self.disk_step() {
+                return Some(recovered);
+            }
+            assert!(self.fatal.is_some() || !self.disk.is_idle(), "recovery is stuck");
+        }
+        None
     }
 
     fn lose(&mut self, power: bool) {
@@ -297,6 +320,26 @@ impl World {
             let opened = self.log.open_record(message.place.lsn, &data).expect("what was written can be read");
             assert_eq!(opened, payload(message.payload), "{key:?} has another payload");
         }
+    }
+
+    /// Checks that a log whose disk has rotted either says so or remembers everything, and never brings wrong bytes. Returns whether
+    /// it said so.
+    pub(super) fn check_rotten(&mut self) -> bool {
+        let Some(recovered) = self.restart() else { return true };
+        let mut noticed = false;
+        for key in self.live_keys() {
+            let owner = &recovered.owners[&key.0];
+            let at = owner.refs.binary_search_by_key(&key.1, |reference| reference.seq).expect("no silent loss");
+            self.log.retain(owner.refs[at].place());
+            let data = self.read(owner.refs[at].place());
+            match self.log.open_record(owner.refs[at].lsn, &data) {
+                Ok(opened) => assert_eq!(opened, payload(self.queues.messages[&key].payload)),
+                Err(_) => noticed = true,
+            }
+        }
+        let known: usize = recovered.owners.values().map(|owner| owner.refs.len()).sum();
+        assert_eq!(known, self.live_keys().len(), "settled messages came back");
+        noticed
     }
 
     pub(super) fn read(&mut self, place: Place) -> Bytes {

@@ -1,6 +1,6 @@
 //! Conformance transcripts: what a client says and what the broker must answer, one behaviour a file, run on RabbitMQ and on ours.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -29,8 +29,41 @@ macro_rules! areas {
     };
 }
 
-areas! {
-    handshake
+areas! { handshake frame channel close exchange queue binding routing publish confirm tx consume qos ack reject recover requeue get }
+
+#[test]
+fn every_folder_is_an_area_and_there_are_at_least_150_transcripts() {
+    let folders = std::fs::read_dir(folder()).expect("the transcripts are beside the runner");
+    for entry in folders.map(|entry| entry.expect("the folder can be read")) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_folder = entry.file_type().expect("it has a type").is_dir();
+        assert!(!is_folder || AREAS.contains(&name.as_str()), "conformance/{name} is not run by any test");
+    }
+    let transcripts = transcripts();
+    assert!(transcripts.len() >= 150, "{} transcripts", transcripts.len());
+}
+
+/// What differs is marked in the transcript and explained in the file, both or neither.
+#[test]
+fn every_difference_from_rabbitmq_has_its_reason() {
+    let text = std::fs::read_to_string(folder().join("differences.toml")).expect("the file is there");
+    let table: toml::Table = text.parse().expect("the file is TOML");
+    let mut listed = BTreeSet::new();
+    for (area, transcripts) in &table {
+        for (name, difference) in transcripts.as_table().expect("[area.transcript]") {
+            for key in ["rabbitmq", "leveret", "reason"] {
+                let told = difference.get(key).and_then(toml::Value::as_str).is_some_and(|text| !text.is_empty());
+                assert!(told, "{area}/{name} has no {key}");
+            }
+            listed.insert(format!("{area}/{name}"));
+        }
+    }
+    let marked: BTreeSet<String> = transcripts()
+        .into_iter()
+        .filter(|(_, transcript)| transcript.as_ref().is_ok_and(Transcript::is_marked))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(marked, listed, "left: transcripts with marked lines; right: transcripts in differences.toml");
 }
 
 fn folder() -> PathBuf {
@@ -53,30 +86,52 @@ fn transcripts() -> BTreeMap<String, Result<Transcript, String>> {
     found
 }
 
-/// Runs one after the other, so that each finds a broker in which nothing is declared.
 fn on_rabbitmq(area: &str) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let Some(rabbitmq) = rabbitmq::shared() else { return };
     let broker = TcpBroker { address: rabbitmq.address, side: Side::RabbitMq };
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    run_area(area, &broker);
+    run_shared(area, &broker, &ONE_AT_A_TIME);
 }
 
-/// Runs the transcripts of one area and reports all that fail. `LEVERET_TRANSCRIPT=part` picks those with `part` in their name.
-fn run_area(area: &str, broker: &dyn Broker) {
+/// Runs an area on a broker that others use too. Transcripts that declare something have `turn`s, so that each finds nothing
+/// declared; the others, which wait for timeouts more than they work, run all at once.
+fn run_shared(area: &str, broker: &TcpBroker, turn: &Mutex<()>) {
+    let transcripts = transcripts_of(area);
+    let (declaring, others): (Vec<_>, Vec<_>) =
+        transcripts.iter().partition(|(_, transcript)| transcript.as_ref().is_ok_and(Transcript::declares));
+    let failures = std::thread::scope(|scope| {
+        let others: Vec<_> =
+            others.into_iter().map(|(name, transcript)| scope.spawn(|| failure(broker, name, transcript))).collect();
+        let mut failures = Vec::new();
+        for (name, transcript) in declaring {
+            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            failures.extend(failure(broker, name, transcript));
+        }
+        failures.extend(others.into_iter().filter_map(|thread| thread.join().expect("a transcript does not panic")));
+        failures
+    });
+    report(transcripts.len(), &failures);
+}
+
+/// The transcripts of one area. `LEVERET_TRANSCRIPT=part` picks those with `part` in their name.
+fn transcripts_of(area: &str) -> BTreeMap<String, Result<Transcript, String>> {
     let only = std::env::var("LEVERET_TRANSCRIPT").unwrap_or_default();
-    let mut failures = Vec::new();
-    let mut count = 0;
-    for (name, transcript) in transcripts() {
-        if !name.starts_with(&format!("{area}/")) || !name.contains(&only) {
-            continue;
-        }
-        count += 1;
-        let outcome = transcript.and_then(|transcript| runner::run(broker, &transcript));
-        if let Err(reason) = outcome {
-            failures.push(format!("conformance/{name}.txt, {reason}"));
-        }
-    }
+    let mut found = transcripts();
+    found.retain(|name, _| name.starts_with(&format!("{area}/")) && name.contains(&only));
+    found
+}
+
+/// Why a transcript failed, if it did.
+fn failure(broker: &dyn Broker, name: &str, transcript: &Result<Transcript, String>) -> Option<String> {
+    let outcome = match transcript {
+        Ok(transcript) => runner::run(broker, transcript),
+        Err(reason) => Err(reason.clone()),
+    };
+    outcome.err().map(|reason| format!("conformance/{name}.txt, {reason}"))
+}
+
+/// Fails with all failures, not only the first.
+fn report(count: usize, failures: &[String]) {
     let failed = failures.len();
     assert!(failures.is_empty(), "{failed} of {count} transcripts failed:\n\n{}\n", failures.join("\n\n"));
 }

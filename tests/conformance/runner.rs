@@ -37,8 +37,8 @@ struct Connection {
     buffer: Vec<u8>,
     /// The broker closed the socket.
     closed: bool,
-    /// The closing handshake has happened, so nothing more is asked of it.
-    over: bool,
+    /// Between the two handshakes.
+    open: bool,
     frame_max: usize,
     heartbeats: usize,
     channels: BTreeMap<u16, Channel>,
@@ -120,14 +120,14 @@ impl<'a> Run<'a> {
             wire: self.broker.connect()?,
             buffer: Vec::new(),
             closed: false,
-            over: false,
+            open: false,
             frame_max: 4096,
             heartbeats: 0,
             channels: BTreeMap::new(),
         };
         match self.connections.insert(name.to_owned(), connection) {
             None => Ok(()),
-            Some(old) if old.over || old.closed => Ok(()),
+            Some(old) if !old.open || old.closed => Ok(()),
             Some(_) => Err(format!("there is a connection {name} already")),
         }
     }
@@ -443,7 +443,7 @@ impl<'a> Run<'a> {
         let names: Vec<String> = self.connections.keys().cloned().collect();
         for name in names {
             let connection = self.connection(&name)?;
-            if connection.over || connection.closed {
+            if !connection.open || connection.closed {
                 continue;
             }
             let open: Vec<u16> =
@@ -558,7 +558,8 @@ impl Connection {
         match item.name.as_str() {
             "channel.open-ok" => self.channel(number).open = true,
             "channel.close" | "channel.close-ok" => self.channel(number).open = false,
-            "connection.close-ok" => self.over = true,
+            "connection.open-ok" => self.open = true,
+            "connection.close-ok" => self.open = false,
             "connection.tune-ok" => {
                 let frame_max = item.field("frame_max").and_then(Value::as_int).unwrap_or_default();
                 self.frame_max = match usize::try_from(frame_max) {

@@ -12,6 +12,23 @@ pub(crate) struct Transcript {
     pub(crate) steps: Vec<Step>,
 }
 
+impl Transcript {
+    /// Whether the brokers differ in it.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.steps.iter().any(|step| step.only.is_some())
+    }
+
+    /// Whether it declares anything that another transcript could meet.
+    pub(crate) fn declares(&self) -> bool {
+        self.steps.iter().any(|step| match &step.action {
+            Action::Send(_, item) | Action::Do(_, item) => {
+                ["queue.declare", "exchange.declare"].contains(&item.name.as_str())
+            }
+            _ => false,
+        })
+    }
+}
+
 /// One line.
 #[derive(Debug)]
 pub(crate) struct Step {

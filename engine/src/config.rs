@@ -1,6 +1,7 @@
 //! What a user may choose. Values only: files and environment variables are read by the driver.
 
-use alloc::string::{String, ToString};
+use alloc::borrow::ToOwned;
+use alloc::string::String;
 use core::time::Duration;
 
 use crate::limits;
@@ -72,9 +73,9 @@ impl Default for LogConfig {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            node_name: "leveret@localhost".to_string(),
-            default_user: "guest".to_string(),
-            default_pass: "guest".to_string(),
+            node_name: "leveret@localhost".to_owned(),
+            default_user: "guest".to_owned(),
+            default_pass: "guest".to_owned(),
             default_user_loopback_only: true,
             channel_max: limits::CHANNEL_MAX,
             frame_max: limits::FRAME_MAX,

@@ -1,61 +1,406 @@
 //! The node: one input to one machine, each machine's answers to their next stop.
 
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::broker::{Broker, Notice};
+use crate::channel::Outcome;
+use crate::collections::IdMap;
 use crate::config::Config;
-use crate::effect::Effects;
-use crate::ids::QueueId;
+use crate::connection::{Connection, ConnectionCtx};
+use crate::effect::{ClientControl, Effects, Stop};
+use crate::event::Event;
+use crate::ids::{ConnectionId, QueueId};
 use crate::input::Input;
+use crate::limits;
+use crate::queue::Subscription;
+use crate::routing::QueueKey;
+use crate::storage::LogOutcome;
 use crate::time::{Instant, Now};
-use crate::timer::TimerKind;
+use crate::timer::{TimerKind, Timers};
 
 /// One broker node.
 ///
 /// The driver's loop: give inputs to [`Engine::handle`], one or many; call [`Engine::flush`]; carry out the [`Effects`]; sleep until
-/// [`Engine::next_timeout`] or the next input. The inputs between two flushes form one batch: one write per socket, one append to
-/// the log.
+/// [`Engine::next_timeout`] or the next input. It begins with a flush, which starts recovery. The inputs between two flushes form
+/// one batch: one write per socket, one append to the log.
 #[derive(Debug)]
-pub struct Engine {}
+pub struct Engine {
+    phase: Phase,
+    broker: Broker,
+    connections: Connections,
+    timers: Timers,
+}
+
+/// Where a node is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing was done yet.
+    New,
+    /// The log is being read.
+    Recovering,
+    /// Clients are served.
+    Running,
+    /// Clients have been told to go; the log is to be synced.
+    Stopping,
+    /// Nothing counts any more.
+    Stopped,
+}
+
+/// All client connections.
+#[derive(Debug, Default)]
+struct Connections {
+    by_id: IdMap<ConnectionId, Box<Slot>>,
+    /// The same, in order.
+    ids: BTreeSet<ConnectionId>,
+    /// Those with something to flush, each once.
+    dirty: Vec<ConnectionId>,
+}
+
+/// A connection and whether it is among the dirty ones.
+#[derive(Debug)]
+struct Slot {
+    connection: Connection,
+    is_dirty: bool,
+}
 
 impl Engine {
-    /// A node that is about to recover from its disk. The first effect is a disk operation; clients may be let in after
-    /// [`Engine::is_ready`].
-    pub fn new(_config: Config, _seed: [u8; 32], _now: Now) -> Self {
-        Self {}
+    /// A node that is about to recover from its disk. Clients may be let in after [`Engine::is_ready`].
+    ///
+    /// `seed` decides everything that is left to chance. In production it comes from the operating system, since names that clients
+    /// must not guess come from it.
+    pub fn new(config: Config, seed: [u8; 32]) -> Self {
+        Self {
+            phase: Phase::New,
+            broker: Broker::new(config, seed),
+            connections: Connections::default(),
+            timers: Timers::default(),
+        }
     }
 
     /// Advances the node by one input.
-    pub fn handle(&mut self, _now: Now, _input: Input, _effects: &mut Effects) {}
+    pub fn handle(&mut self, now: Now, input: Input, effects: &mut Effects) {
+        if self.phase == Phase::Stopped {
+            return;
+        }
+        match input {
+            Input::ClientOpened { connection, peer, local: _ } => {
+                if self.phase != Phase::Running {
+                    effects.controls.push(ClientControl::Close(connection));
+                    return;
+                }
+                let mut ctx = self.ctx(now, effects);
+                let slot = Slot { connection: Connection::new(&mut ctx, connection, peer), is_dirty: false };
+                self.connections.ids.insert(connection);
+                self.connections.by_id.insert(connection, Box::new(slot));
+            }
+            Input::ClientReceived { connection, bytes } => {
+                self.with_connection(now, effects, connection, |connection, ctx| connection.on_bytes(ctx, bytes));
+            }
+            Input::ClientWritten { connection, bytes } => {
+                self.with_connection(now, effects, connection, |connection, ctx| connection.on_written(ctx, bytes));
+            }
+            Input::ClientClosed { connection } => self.on_client_closed(now, effects, connection),
+            Input::DiskDone { op, outcome } => {
+                let (log, mut owners) = self.broker.log_and_owners();
+                let outcome = log.handle_done(now.mono, op, outcome, &mut owners, &mut effects.disk);
+                self.on_log_outcome(outcome, effects);
+                self.on_log_progress(now, effects);
+            }
+            Input::DiskFailed { op, error } => {
+                let outcome = self.broker.log.handle_failed(now.mono, op, error);
+                self.on_log_outcome(outcome, effects);
+                self.on_log_progress(now, effects);
+            }
+            Input::Timeout => self.on_timeout(now, effects),
+            Input::Shutdown => self.shut_down(now, effects),
+        }
+        self.settle(now, effects);
+    }
 
     /// Ends a batch of inputs: appends to `effects` all that is to be done because of them.
-    pub fn flush(&mut self, _now: Now, _effects: &mut Effects) {}
+    pub fn flush(&mut self, now: Now, effects: &mut Effects) {
+        match self.phase {
+            Phase::New => {
+                self.phase = Phase::Recovering;
+                self.broker.log.start(&mut effects.disk);
+            }
+            Phase::Recovering | Phase::Stopped => {}
+            Phase::Running | Phase::Stopping => {
+                let mut dirty = core::mem::take(&mut self.connections.dirty);
+                for id in dirty.drain(..) {
+                    let Some(slot) = self.connections.by_id.get_mut(&id) else { continue };
+                    slot.is_dirty = false;
+                    let mut ctx = ConnectionCtx {
+                        broker: &mut self.broker,
+                        controls: &mut effects.controls,
+                        timers: &mut self.timers,
+                        now,
+                    };
+                    slot.connection.tell_confirms(&mut ctx);
+                    slot.connection.outbox.flush(id, &mut effects.sends);
+                }
+                self.connections.dirty = dirty;
+                self.broker.flush_log(now, &mut effects.disk);
+                self.check_stop(effects);
+            }
+        }
+        effects.events.append(&mut self.broker.events);
+    }
 
     /// When the engine next wants [`Input::Timeout`], and what for. `None` while it only waits for others.
     pub fn next_timeout(&self) -> Option<(Instant, TimerKind)> {
-        None
+        if self.phase == Phase::Stopped {
+            return None;
+        }
+        let timers = self.timers.next();
+        let log = self.broker.log.next_timeout();
+        match (timers, log) {
+            (Some(timers), Some(log)) => Some(timers.min(log)),
+            (one, other) => one.or(other),
+        }
     }
 
     /// Whether recovery is over and clients may be let in.
     pub fn is_ready(&self) -> bool {
-        false
+        self.phase == Phase::Running
     }
 
     /// All queues as they are, ordered by vhost and name.
     pub fn queues(&self) -> Vec<QueueStatus> {
-        Vec::new()
+        let status = |key: QueueKey| {
+            let record = self.broker.metadata.queue_by_key(key)?;
+            let queue = self.broker.queues.get(key)?;
+            Some(QueueStatus {
+                id: record.id,
+                vhost: self.broker.metadata.vhost_by_key(record.vhost)?.name.to_string_lossy().into_owned(),
+                name: record.name.to_string_lossy().into_owned(),
+                ready: queue.ready_len() as u64,
+                unacked: queue.unacked_len() as u64,
+                consumers: queue.consumers().len() as u64,
+            })
+        };
+        self.broker.metadata.queues().into_iter().filter_map(|(key, _)| status(key)).collect()
     }
 
     /// What the node holds, for limits, metrics and the simulator.
     pub fn usage(&self) -> Usage {
-        Usage::default()
+        let log = self.broker.log.usage();
+        let slots = || self.connections.ids.iter().filter_map(|id| self.connections.by_id.get(id));
+        Usage {
+            connections: self.connections.ids.len() as u64,
+            channels: slots().map(|slot| u64::from(slot.connection.channel_count())).sum(),
+            body_bytes: self.broker.body_bytes() as u64,
+            outbox_bytes: slots().map(|slot| slot.connection.outbox.waiting() as u64).sum(),
+            log_segments: log.segments,
+            log_bytes: log.bytes,
+            log_live_bytes: log.live_bytes,
+        }
     }
 
-    /// Checks all invariants, within machines and across them.
+    /// Checks all invariants, within machines and across them. Walks everything the node holds.
     ///
     /// # Panics
     /// If one is broken.
-    pub fn check_invariants(&self) {}
+    pub fn check_invariants(&self) {
+        if !matches!(self.phase, Phase::Running | Phase::Stopping) {
+            return;
+        }
+        self.broker.check_invariants();
+        for id in &self.connections.ids {
+            let slot = self.connections.by_id.get(id).expect("ids and connections agree");
+            slot.connection.check_invariants();
+        }
+    }
+
+    fn ctx<'a>(&'a mut self, now: Now, effects: &'a mut Effects) -> ConnectionCtx<'a> {
+        ConnectionCtx { broker: &mut self.broker, controls: &mut effects.controls, timers: &mut self.timers, now }
+    }
+
+    /// Lets a connection act, if it is still there, and notes whether it has something to flush.
+    fn with_connection(
+        &mut self,
+        now: Now,
+        effects: &mut Effects,
+        id: ConnectionId,
+        act: impl FnOnce(&mut Connection, &mut ConnectionCtx<'_>),
+    ) {
+        let Some(slot) = self.connections.by_id.get_mut(&id) else { return };
+        let mut ctx =
+            ConnectionCtx { broker: &mut self.broker, controls: &mut effects.controls, timers: &mut self.timers, now };
+        act(&mut slot.connection, &mut ctx);
+        if !slot.is_dirty && slot.connection.is_dirty() {
+            slot.is_dirty = true;
+            self.connections.dirty.push(id);
+        }
+    }
+
+    fn on_client_closed(&mut self, now: Now, effects: &mut Effects, id: ConnectionId) {
+        self.with_connection(now, effects, id, |connection, ctx| connection.on_closed(ctx));
+        let Some(mut slot) = self.connections.by_id.remove(&id) else { return };
+        self.connections.ids.remove(&id);
+        let reason = slot.connection.take_end().unwrap_or_else(|| String::from("closed"));
+        self.broker.events.push(Event::ConnectionClosed { connection: id, reason });
+    }
+
+    fn on_timeout(&mut self, now: Now, effects: &mut Effects) {
+        while let Some((kind, id)) = self.timers.pop_due(now.mono) {
+            self.with_connection(now, effects, id, |connection, ctx| connection.on_timer(ctx, kind));
+        }
+        let (log, owners) = self.broker.log_and_owners();
+        log.handle_timeout(now.mono, &owners, &mut effects.disk);
+    }
+
+    fn on_log_outcome(&mut self, outcome: LogOutcome, effects: &mut Effects) {
+        match outcome {
+            LogOutcome::Nothing => {}
+            LogOutcome::Recovered(recovered) => {
+                let truncated_bytes = recovered.truncated_bytes;
+                match self.broker.recover(recovered) {
+                    Ok((messages, queues)) => {
+                        self.phase = Phase::Running;
+                        self.broker.events.push(Event::Ready { messages, queues, truncated_bytes });
+                    }
+                    Err(text) => self.stop(effects, Stop::Fatal(text)),
+                }
+            }
+            LogOutcome::Read { token, start, data } => {
+                if let Err(what) = self.broker.on_read(token, start, &data) {
+                    let text = alloc::format!("the log cannot be read at position {start}: {what}");
+                    self.stop(effects, Stop::Fatal(text));
+                }
+            }
+            LogOutcome::Fatal(text) => self.stop(effects, Stop::Fatal(text)),
+        }
+    }
+
+    /// The log moved on, or the disk is full, or has room again.
+    fn on_log_progress(&mut self, now: Now, effects: &mut Effects) {
+        if !matches!(self.phase, Phase::Running | Phase::Stopping) {
+            return;
+        }
+        self.broker.on_log_progress();
+        if self.broker.check_alarm() {
+            for id in core::mem::take(&mut self.broker.alarm_paused) {
+                self.with_connection(now, effects, id, |connection, ctx| connection.on_alarm_cleared(ctx));
+            }
+        }
+        if !self.broker.log_paused.is_empty() && self.broker.log.pending_bytes() < limits::LOG_PENDING_LOW_BYTES {
+            for id in core::mem::take(&mut self.broker.log_paused) {
+                self.with_connection(now, effects, id, |connection, ctx| connection.on_log_caught_up(ctx));
+            }
+        }
+    }
+
+    /// Brings round what one machine left for others, until nothing is left.
+    fn settle(&mut self, now: Now, effects: &mut Effects) {
+        loop {
+            if let Some(notice) = self.broker.notices.pop_front() {
+                self.on_notice(now, effects, notice);
+            } else if core::mem::take(&mut self.broker.have_names_changed) {
+                for reference in core::mem::take(&mut self.broker.blocked_channels) {
+                    self.with_connection(now, effects, reference.connection, |connection, ctx| {
+                        connection.with_same_channel(ctx, reference, |channel, ctx| channel.on_names_changed(ctx));
+                        connection.check_backlogs(ctx);
+                    });
+                }
+            } else if let Some(key) = self.broker.next_active() {
+                self.pump(now, effects, key);
+            } else {
+                break;
+            }
+        }
+    }
+
+    /// Delivers from one queue as long as it has messages and somebody takes them.
+    fn pump(&mut self, now: Now, effects: &mut Effects, key: QueueKey) {
+        while let Some(subscription) = self.broker.next_offer(key, &mut effects.disk) {
+            let id = match &subscription {
+                Subscription::Consumer { connection, .. } => *connection,
+                Subscription::Get(get) => get.connection,
+            };
+            let slot = self.connections.by_id.get_mut(&id).expect("who consumes is connected");
+            let mut ctx = ConnectionCtx {
+                broker: &mut self.broker,
+                controls: &mut effects.controls,
+                timers: &mut self.timers,
+                now,
+            };
+            if slot.connection.accepts(&ctx, key, &subscription) {
+                let taken = ctx.broker.take(key, &subscription);
+                slot.connection.deliver(&mut ctx, key, &subscription, &taken);
+            } else if let Subscription::Consumer { key: consumer, .. } = subscription
+                && let Some(queue) = ctx.broker.queues.get_mut(key)
+            {
+                queue.pause(consumer);
+            }
+            if !slot.is_dirty && slot.connection.is_dirty() {
+                slot.is_dirty = true;
+                self.connections.dirty.push(id);
+            }
+        }
+    }
+
+    fn on_notice(&mut self, now: Now, effects: &mut Effects, notice: Notice) {
+        match notice {
+            Notice::ConsumerGone { connection, channel, index, key } => {
+                self.with_connection(now, effects, connection, |connection, ctx| {
+                    connection.with_channel(ctx, channel, |channel, ctx| {
+                        channel.on_consumer_gone(ctx, index, key);
+                        Outcome::Open
+                    });
+                });
+            }
+            Notice::GetGone { connection, channel } => {
+                self.with_connection(now, effects, connection, |connection, ctx| {
+                    connection.with_channel(ctx, channel, |channel, ctx| channel.on_get_gone(ctx));
+                });
+            }
+            Notice::Applied { channel, result } => {
+                self.with_connection(now, effects, channel.connection, |connection, ctx| {
+                    connection.with_same_channel(ctx, channel, |channel, ctx| channel.on_applied(ctx, result));
+                    connection.check_backlogs(ctx);
+                });
+            }
+            Notice::Durable { channel, what } => {
+                self.with_connection(now, effects, channel.connection, |connection, ctx| {
+                    connection.with_same_channel(ctx, channel, |channel, ctx| channel.on_durable(ctx, what));
+                });
+            }
+        }
+    }
+
+    fn shut_down(&mut self, now: Now, effects: &mut Effects) {
+        match self.phase {
+            Phase::Running => {}
+            // Nothing was promised yet.
+            Phase::New | Phase::Recovering => return self.stop(effects, Stop::Clean),
+            Phase::Stopping | Phase::Stopped => return,
+        }
+        self.phase = Phase::Stopping;
+        let ids: Vec<_> = self.connections.ids.iter().copied().collect();
+        for id in ids {
+            self.with_connection(now, effects, id, |connection, ctx| connection.shut_down(ctx));
+        }
+    }
+
+    /// Whether everything a stop has to wait for is done.
+    fn check_stop(&mut self, effects: &mut Effects) {
+        if self.phase != Phase::Stopping || !self.connections.ids.is_empty() {
+            return;
+        }
+        self.broker.log.shutdown();
+        if self.broker.log.is_idle() {
+            self.stop(effects, Stop::Clean);
+        }
+    }
+
+    fn stop(&mut self, effects: &mut Effects, stop: Stop) {
+        self.phase = Phase::Stopped;
+        effects.stop = Some(stop);
+    }
 }
 
 /// One queue, as an observer sees it.

@@ -46,3 +46,7 @@ pub const QUEUE_CACHE_BYTES: usize = 1024 * 1024;
 pub const READ_AHEAD_BYTES: u32 = 256 * 1024;
 /// Bytes of message bodies in memory, over all queues, above which transient messages go to the disk too.
 pub const MEMORY_HIGH_BYTES: usize = 256 * 1024 * 1024;
+/// Bytes of messages one transaction may hold before it is committed.
+pub const TX_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Commands a channel keeps behind one that is not done, above which its client is not read.
+pub const CHANNEL_BACKLOG_HIGH: usize = 1024;

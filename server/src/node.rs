@@ -110,7 +110,7 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let Env { net, disk, mut answers, clock, entropy } = env;
-    let engine = Engine::new(config, entropy, clock.now());
+    let engine = Engine::new(config, entropy);
     let mut node =
         Node { engine, disk, clock, clients: FxHashMap::default(), ended: Vec::new(), effects: Effects::default() };
     let (inbox_in, mut inbox) = mpsc::channel(INBOX);

@@ -43,7 +43,7 @@ pub enum Command {
         vhost: ShortStr,
         /// The id of the queue if the command creates one; see [`super::Metadata::allocate_queue_id`].
         id: QueueId,
-        /// Its name; see [`super::check_queue_name`] and [`super::server_named_queue`].
+        /// Its name; see [`super::check_queue_name`] and [`super::server_name`].
         name: ShortStr,
         /// Whether it survives a restart.
         durable: bool,

@@ -35,7 +35,7 @@ pub use check::check_not_default_exchange;
 pub use command::{Command, DestinationName};
 pub use encoding::DecodeError;
 pub use exchange::Exchange;
-pub use name::{check_queue_name, server_named_queue, stripped};
+pub use name::{check_queue_name, server_name, stripped};
 pub use queue::QueueRecord;
 pub use vhost::{Vhost, VhostKey};
 

@@ -46,11 +46,12 @@ pub(super) fn is_reserved(name: &[u8]) -> bool {
     name.starts_with(b"amq.")
 }
 
-/// A name for a queue that the client leaves to the server (RabbitMQ docs: Queues / Server-named Queues), from 16 random bytes.
+/// A name that the client leaves to the server, from 16 random bytes: `amq.gen-…` for a queue (RabbitMQ docs: Queues / Server-named
+/// Queues), `amq.ctag-…` for a consumer.
 #[must_use]
-pub fn server_named_queue(random: [u8; 16]) -> ShortStr {
+pub fn server_name(prefix: &str, random: [u8; 16]) -> ShortStr {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut name = String::from("amq.gen-");
+    let mut name = String::from(prefix);
     // Base64 without padding: 128 bits are 21 digits of 6 bits and one of 2, filled up with zeroes.
     let bits = u128::from_be_bytes(random);
     for digit in 0..22_u32 {
@@ -100,10 +101,10 @@ mod tests {
     /// Base64 as RFC 4648 §5 has it, compared with known encodings.
     #[test]
     fn server_names_are_base64_without_padding() {
-        assert_eq!(server_named_queue([0; 16]), "amq.gen-AAAAAAAAAAAAAAAAAAAAAA");
-        assert_eq!(server_named_queue([0xff; 16]), "amq.gen-_____________________w");
+        assert_eq!(server_name("amq.gen-", [0; 16]), "amq.gen-AAAAAAAAAAAAAAAAAAAAAA");
+        assert_eq!(server_name("amq.gen-", [0xff; 16]), "amq.gen-_____________________w");
         let counting = core::array::from_fn(|index| u8::try_from(index).unwrap());
-        assert_eq!(server_named_queue(counting), "amq.gen-AAECAwQFBgcICQoLDA0ODw");
+        assert_eq!(server_name("amq.gen-", counting), "amq.gen-AAECAwQFBgcICQoLDA0ODw");
     }
 
     #[test]

@@ -1,0 +1,99 @@
+//! `basic.ack`, `nack`, `reject` and `recover`: what becomes of what was delivered.
+
+use alloc::format;
+
+use super::{Channel, ChannelCtx, Delivered, Flow};
+use crate::amqp::method::basic;
+use crate::amqp::{AmqpError, ReplyCode};
+use crate::ids::Lsn;
+
+/// What a consumer decides about a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settlement {
+    /// Done with.
+    Ack,
+    /// To be delivered again.
+    Requeue,
+    /// Not wanted.
+    Discard,
+}
+
+impl Channel {
+    pub(super) fn ack(&mut self, ctx: &mut ChannelCtx<'_>, ack: &basic::Ack) -> Result<Flow, AmqpError> {
+        self.settle(ctx, ack.delivery_tag, ack.multiple, Settlement::Ack)
+    }
+
+    pub(super) fn nack(&mut self, ctx: &mut ChannelCtx<'_>, nack: &basic::Nack) -> Result<Flow, AmqpError> {
+        let settlement = if nack.requeue { Settlement::Requeue } else { Settlement::Discard };
+        self.settle(ctx, nack.delivery_tag, nack.multiple, settlement)
+    }
+
+    pub(super) fn reject(&mut self, ctx: &mut ChannelCtx<'_>, reject: &basic::Reject) -> Result<Flow, AmqpError> {
+        let settlement = if reject.requeue { Settlement::Requeue } else { Settlement::Discard };
+        self.settle(ctx, reject.delivery_tag, false, settlement)
+    }
+
+    /// Requeues everything that is unacked on the channel.
+    pub(super) fn recover(&mut self, ctx: &mut ChannelCtx<'_>, requeue: bool) -> Result<Flow, AmqpError> {
+        if !requeue {
+            return Err(AmqpError::connection(ReplyCode::NotImplemented, "requeue=false"));
+        }
+        while let Some((_, delivered)) = self.unacked.pop_up_to(u64::MAX) {
+            self.apply_settlement(ctx, delivered, Settlement::Requeue);
+        }
+        Ok(Flow::Done)
+    }
+
+    /// Carries out a settlement. Where the log will know of it.
+    pub(super) fn apply_settlement(
+        &mut self,
+        ctx: &mut ChannelCtx<'_>,
+        delivered: Delivered,
+        settlement: Settlement,
+    ) -> Lsn {
+        if delivered.to_consumer {
+            self.unacked_by_consumers -= 1;
+            self.resume_waiting_consumers(ctx.broker);
+        }
+        match settlement {
+            Settlement::Ack | Settlement::Discard => ctx.broker.settle(delivered.queue, delivered.seq),
+            Settlement::Requeue => {
+                ctx.broker.give_back(delivered.queue, delivered.seq);
+                Lsn(0)
+            }
+        }
+    }
+
+    fn settle(
+        &mut self,
+        ctx: &mut ChannelCtx<'_>,
+        tag: u64,
+        multiple: bool,
+        settlement: Settlement,
+    ) -> Result<Flow, AmqpError> {
+        // Tag 0 with `multiple` means all there are, which may be none (AMQP 0-9-1 §1.8.3.13).
+        let is_all = multiple && tag == 0;
+        if !is_all && self.unacked.get(tag).is_none() {
+            return Err(AmqpError::channel(ReplyCode::PreconditionFailed, format!("unknown delivery tag {tag}")));
+        }
+        if !multiple {
+            let delivered = self.unacked.remove(tag).expect("it was looked at");
+            self.settle_one(ctx, tag, delivered, settlement);
+            return Ok(Flow::Done);
+        }
+        let up_to = if is_all { u64::MAX } else { tag };
+        while let Some((tag, delivered)) = self.unacked.pop_up_to(up_to) {
+            self.settle_one(ctx, tag, delivered, settlement);
+        }
+        Ok(Flow::Done)
+    }
+
+    fn settle_one(&mut self, ctx: &mut ChannelCtx<'_>, tag: u64, delivered: Delivered, settlement: Settlement) {
+        match &mut self.tx {
+            Some(tx) => tx.settle(tag, delivered, settlement),
+            None => {
+                self.apply_settlement(ctx, delivered, settlement);
+            }
+        }
+    }
+}

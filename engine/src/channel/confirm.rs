@@ -1,0 +1,146 @@
+//! Publisher confirms: which publishes are settled, and how to say so in few frames.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use crate::connection::Outbox;
+use crate::ids::{ChannelNumber, PublishSeqno};
+
+/// The publishes of a channel in confirm mode (RabbitMQ docs: Publisher Confirms).
+///
+/// Publishes mostly become safe in the order they came, so what counts is how far that goes without a gap; what is safe beyond a gap
+/// is confirmed on its own, so that it never waits for a slower one.
+#[derive(Debug, Default)]
+pub(crate) struct Confirms {
+    /// The number of the last publish; 0 if there was none.
+    last: u64,
+    /// All publishes up to here are safe.
+    safe_up_to: u64,
+    /// All publishes up to here have been confirmed.
+    told_up_to: u64,
+    /// Safe ones beyond the gap.
+    safe_beyond: BTreeSet<u64>,
+    /// Those of them that have not been confirmed yet.
+    untold_beyond: Vec<u64>,
+}
+
+impl Confirms {
+    /// Numbers a publish.
+    pub(crate) fn number(&mut self) -> PublishSeqno {
+        self.last += 1;
+        PublishSeqno(self.last)
+    }
+
+    /// A publish is safe. Whether that is the first news since [`Confirms::tell`].
+    pub(crate) fn on_safe(&mut self, seqno: PublishSeqno) -> bool {
+        let had_news = self.has_news();
+        let PublishSeqno(seqno) = seqno;
+        assert!(seqno > self.safe_up_to && seqno <= self.last, "publish {seqno} becomes safe once");
+        if seqno == self.safe_up_to + 1 {
+            self.safe_up_to = seqno;
+            while self.safe_beyond.first() == Some(&(self.safe_up_to + 1)) {
+                self.safe_beyond.pop_first();
+                self.safe_up_to += 1;
+            }
+        } else {
+            let is_first = self.safe_beyond.insert(seqno);
+            assert!(is_first, "publish {seqno} becomes safe once");
+            self.untold_beyond.push(seqno);
+        }
+        !had_news
+    }
+
+    /// How many publishes are not safe yet.
+    #[cfg(test)]
+    fn unconfirmed(&self) -> u64 {
+        self.last - self.safe_up_to - self.safe_beyond.len() as u64
+    }
+
+    /// Confirms what became safe. The numbers confirmed go to `told`, if somebody wants to know.
+    pub(crate) fn tell(
+        &mut self,
+        channel: ChannelNumber,
+        outbox: &mut Outbox,
+        mut told: Option<&mut Vec<PublishSeqno>>,
+    ) {
+        for seqno in self.untold_beyond.drain(..) {
+            // What the gap's end has overtaken is covered below.
+            if seqno > self.safe_up_to {
+                outbox.confirm(channel, seqno, false);
+                if let Some(told) = told.as_deref_mut() {
+                    told.push(PublishSeqno(seqno));
+                }
+            }
+        }
+        if self.safe_up_to > self.told_up_to {
+            outbox.confirm(channel, self.safe_up_to, self.safe_up_to - self.told_up_to > 1);
+            if let Some(told) = told {
+                told.extend((self.told_up_to + 1..=self.safe_up_to).map(PublishSeqno));
+            }
+            self.told_up_to = self.safe_up_to;
+        }
+    }
+
+    fn has_news(&self) -> bool {
+        self.safe_up_to > self.told_up_to || !self.untold_beyond.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::amqp::{FrameDecoder, Method};
+
+    const CHANNEL: ChannelNumber = ChannelNumber(1);
+
+    /// What is confirmed: numbers with their `multiple`.
+    fn told(confirms: &mut Confirms) -> Vec<(u64, bool)> {
+        let mut outbox = Outbox::new(4096);
+        confirms.tell(CHANNEL, &mut outbox, None);
+        let mut sends = Vec::new();
+        outbox.flush(crate::ids::ConnectionId(1), &mut sends);
+        let mut decoder = FrameDecoder::new(4096);
+        sends.into_iter().for_each(|send| decoder.feed(send.bytes));
+        let mut acks = Vec::new();
+        while let Some(frame) = decoder.next_frame().unwrap() {
+            match Method::decode(frame.payload).unwrap() {
+                Method::BasicAck(ack) => acks.push((ack.delivery_tag, ack.multiple)),
+                other => panic!("{other:?}"),
+            }
+        }
+        acks
+    }
+
+    fn published(count: u64) -> Confirms {
+        let mut confirms = Confirms::default();
+        for seqno in 1..=count {
+            assert_eq!(confirms.number(), PublishSeqno(seqno));
+        }
+        confirms
+    }
+
+    #[test]
+    fn what_is_safe_in_order_takes_one_frame() {
+        let mut confirms = published(4);
+        assert!(confirms.on_safe(PublishSeqno(1)));
+        assert!(!confirms.on_safe(PublishSeqno(2)));
+        confirms.on_safe(PublishSeqno(3));
+        assert_eq!(told(&mut confirms), [(3, true)]);
+        assert_eq!(told(&mut confirms), []);
+        confirms.on_safe(PublishSeqno(4));
+        assert_eq!(told(&mut confirms), [(4, false)]);
+        assert_eq!(confirms.unconfirmed(), 0);
+    }
+
+    #[test]
+    fn what_is_safe_beyond_a_gap_is_told_alone_and_the_gap_when_it_closes() {
+        let mut confirms = published(3);
+        confirms.on_safe(PublishSeqno(2));
+        assert_eq!(told(&mut confirms), [(2, false)]);
+        assert_eq!(confirms.unconfirmed(), 2);
+        confirms.on_safe(PublishSeqno(3));
+        confirms.on_safe(PublishSeqno(1));
+        assert_eq!(told(&mut confirms), [(3, true)]);
+        assert_eq!(confirms.unconfirmed(), 0);
+    }
+}

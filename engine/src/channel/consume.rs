@@ -1,0 +1,145 @@
+//! `basic.consume`, `cancel`, `get` and `qos`.
+
+use alloc::format;
+
+use super::{Channel, ChannelConsumer, ChannelCtx, Flow, Wait};
+use crate::amqp::method::basic;
+use crate::amqp::{AmqpError, ReplyCode, ShortStr};
+use crate::broker::Broker;
+use crate::metadata::server_name;
+use crate::queue::{Consumer, ConsumerKey, Get};
+use crate::routing::QueueKey;
+
+impl Channel {
+    pub(super) fn consume(&mut self, ctx: &mut ChannelCtx<'_>, consume: &basic::Consume) -> Result<Flow, AmqpError> {
+        let key = self.find_queue(ctx, &consume.queue)?;
+        if self.consumers_by_tag.contains_key(&consume.consumer_tag) {
+            let text = format!("attempt to reuse consumer tag '{}'", consume.consumer_tag);
+            return Err(AmqpError::connection(ReplyCode::NotAllowed, text));
+        }
+        let tag = if consume.consumer_tag.is_empty() {
+            server_name("amq.ctag-", ctx.broker.random_bytes())
+        } else {
+            consume.consumer_tag.detached()
+        };
+        let index = self.consumers.iter().position(Option::is_none).unwrap_or(self.consumers.len());
+        let index = u32::try_from(index).expect("consumers of a channel are fewer than 2^32");
+        let prefetch = u32::from(self.prefetch);
+        let consumer = Consumer::new(ctx.connection, self.number, index, consume.no_ack, consume.exclusive, prefetch);
+        let queue = ctx.broker.queues.get_mut(key).expect("a record has a machine");
+        let has_others = queue.consumers().len() > 0;
+        if queue.consumers().has_exclusive() || (consume.exclusive && has_others) {
+            let name = ctx.broker.metadata.queue_by_key(key).map(|record| record.name.clone()).unwrap_or_default();
+            let text = format!("queue '{name}' in vhost '{}' in exclusive use", ctx.vhost_name);
+            return Err(AmqpError::channel(ReplyCode::AccessRefused, text));
+        }
+        let consumer_key = queue.subscribe(consumer);
+        let slot = Some(ChannelConsumer { tag: tag.clone(), queue: key, key: consumer_key });
+        match self.consumers.get_mut(index as usize) {
+            Some(free) => *free = slot,
+            None => self.consumers.push(slot),
+        }
+        self.consumers_by_tag.insert(tag.clone(), index);
+        if !consume.no_wait {
+            ctx.outbox.method(self.number, basic::ConsumeOk { consumer_tag: tag });
+        }
+        ctx.broker.activate(key);
+        Ok(Flow::Done)
+    }
+
+    /// Ends a consumer. What it has not acked stays unacked; a tag that is not there is no mistake.
+    pub(super) fn cancel(&mut self, ctx: &mut ChannelCtx<'_>, cancel: basic::Cancel) -> Result<Flow, AmqpError> {
+        if let Some(index) = self.consumers_by_tag.remove(&cancel.consumer_tag)
+            && let Some(consumer) = self.consumers.get_mut(index as usize).and_then(Option::take)
+        {
+            ctx.broker.unsubscribe(consumer.queue, consumer.key);
+        }
+        if !cancel.no_wait {
+            ctx.outbox.method(self.number, basic::CancelOk { consumer_tag: cancel.consumer_tag });
+        }
+        Ok(Flow::Done)
+    }
+
+    /// A consumer's queue has gone (RabbitMQ docs: Consumer Cancellation Notification).
+    pub(crate) fn on_consumer_gone(&mut self, ctx: &mut ChannelCtx<'_>, index: u32, key: ConsumerKey) {
+        let Some(slot) = self.consumers.get_mut(index as usize) else { return };
+        if slot.as_ref().is_none_or(|consumer| consumer.key != key) {
+            return;
+        }
+        let Some(consumer) = slot.take() else { return };
+        self.consumers_by_tag.remove(&consumer.tag);
+        if ctx.takes_cancel_notify {
+            ctx.outbox.method(self.number, basic::Cancel { consumer_tag: consumer.tag, no_wait: true });
+        }
+    }
+
+    pub(super) fn get(&self, ctx: &mut ChannelCtx<'_>, get: &basic::Get) -> Result<Flow, AmqpError> {
+        let key = self.find_queue(ctx, &get.queue)?;
+        let get = Get { connection: ctx.connection, channel: self.number, no_ack: get.no_ack };
+        let queue = ctx.broker.queues.get_mut(key).expect("a record has a machine");
+        if queue.get(get) {
+            ctx.broker.activate(key);
+            return Ok(Flow::Wait(Wait::Get));
+        }
+        ctx.outbox.method(self.number, basic::GetEmpty {});
+        Ok(Flow::Done)
+    }
+
+    /// Sets how much may be unacked (RabbitMQ docs: Consumer Prefetch: per consumer unless global, which means per channel).
+    pub(super) fn qos(&mut self, ctx: &mut ChannelCtx<'_>, qos: &basic::Qos) -> Result<Flow, AmqpError> {
+        if qos.prefetch_size != 0 {
+            let text = format!("prefetch_size!=0 ({})", qos.prefetch_size);
+            return Err(AmqpError::connection(ReplyCode::NotImplemented, text));
+        }
+        if qos.global {
+            self.prefetch_global = qos.prefetch_count;
+            self.resume_waiting_consumers(ctx.broker);
+        } else {
+            self.prefetch = qos.prefetch_count;
+        }
+        ctx.outbox.method(self.number, basic::QosOk {});
+        Ok(Flow::Done)
+    }
+
+    /// Whether the shared prefetch leaves room for one more delivery to a consumer.
+    pub(crate) fn has_room(&self) -> bool {
+        self.prefetch_global == 0 || self.unacked_by_consumers < u32::from(self.prefetch_global)
+    }
+
+    /// Keeps a consumer that was paused for want of room, to resume it.
+    pub(crate) fn keep_waiting_consumer(&mut self, queue: QueueKey, consumer: ConsumerKey) {
+        self.waiting_consumers.push((queue, consumer));
+    }
+
+    pub(super) fn resume_waiting_consumers(&mut self, broker: &mut Broker) {
+        if self.waiting_consumers.is_empty() || !self.has_room() {
+            return;
+        }
+        for (key, consumer) in self.waiting_consumers.drain(..) {
+            if let Some(queue) = broker.queues.get_mut(key) {
+                queue.resume(consumer);
+            }
+            broker.activate(key);
+        }
+    }
+
+    /// The name an empty queue name stands for.
+    pub(super) fn queue_name_or_last(&self, name: &ShortStr) -> ShortStr {
+        if name.is_empty() { self.last_queue.clone().unwrap_or_default() } else { name.clone() }
+    }
+
+    /// The queue of this name, if this connection may use it.
+    ///
+    /// # Errors
+    /// 404 NOT_FOUND, 405 RESOURCE_LOCKED, on the channel.
+    pub(super) fn find_queue(&self, ctx: &ChannelCtx<'_>, name: &ShortStr) -> Result<QueueKey, AmqpError> {
+        let name = match (name.is_empty(), &self.last_queue) {
+            (false, _) => name,
+            (true, Some(last)) => last,
+            (true, None) => return Err(AmqpError::channel(ReplyCode::NotFound, "no previously declared queue")),
+        };
+        let (key, _) = ctx.broker.metadata.expect_queue(ctx.vhost, name.as_bytes())?;
+        ctx.broker.metadata.check_exclusive(key, ctx.connection)?;
+        Ok(key)
+    }
+}

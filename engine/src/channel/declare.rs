@@ -1,0 +1,232 @@
+//! Exchanges, queues and bindings: commands to the metadata, and their answers.
+
+use super::{Channel, ChannelCtx, Flow, Reply, Wait};
+use crate::amqp::method::{exchange, queue};
+use crate::amqp::{AmqpError, Method, ReplyCode, ShortStr};
+use crate::metadata::{Answer, Command, DestinationName, check_queue_name, server_name, stripped};
+
+impl Channel {
+    pub(super) fn declare_queue(
+        &mut self,
+        ctx: &mut ChannelCtx<'_>,
+        declare: &queue::Declare,
+    ) -> Result<Flow, AmqpError> {
+        if declare.passive {
+            let key = self.find_queue(ctx, &stripped(&declare.queue))?;
+            let queue = ctx.broker.metadata.queue_by_key(key).map(|record| record.name.clone()).unwrap_or_default();
+            self.last_queue = Some(queue.clone());
+            if !declare.no_wait {
+                self.reply_declared(ctx, queue);
+            }
+            return Ok(Flow::Done);
+        }
+        let name = if declare.queue.is_empty() {
+            server_name("amq.gen-", ctx.broker.random_bytes())
+        } else {
+            check_queue_name(declare.queue.as_bytes())?;
+            stripped(&declare.queue).detached()
+        };
+        let command = Command::DeclareQueue {
+            vhost: ctx.vhost_name.clone(),
+            id: ctx.broker.metadata.allocate_queue_id(),
+            name: name.clone(),
+            durable: declare.durable,
+            exclusive: declare.exclusive.then_some(ctx.connection),
+            auto_delete: declare.auto_delete,
+            arguments: declare.arguments.detached(),
+        };
+        let reply = if declare.no_wait { Reply::None } else { Reply::QueueDeclared { queue: name.clone() } };
+        let flow = self.change(ctx, command, reply)?;
+        self.last_queue = Some(name);
+        Ok(flow)
+    }
+
+    pub(super) fn bind_queue(&self, ctx: &mut ChannelCtx<'_>, bind: &queue::Bind) -> Result<Flow, AmqpError> {
+        let name = self.bound_queue(&bind.queue)?;
+        // Both names empty: the key is the queue's name too (AMQP 0-9-1 §1.7.2.3.3).
+        let routing_key = if bind.queue.is_empty() && bind.routing_key.is_empty() { &name } else { &bind.routing_key };
+        let command = Command::Bind {
+            vhost: ctx.vhost_name.clone(),
+            source: stripped(&bind.exchange).detached(),
+            destination: DestinationName::Queue(name.detached()),
+            routing_key: routing_key.detached(),
+            arguments: bind.arguments.detached(),
+        };
+        self.change_unless_locked(ctx, &name, command, reply_unless(bind.no_wait, queue::BindOk {}))
+    }
+
+    pub(super) fn unbind_queue(&self, ctx: &mut ChannelCtx<'_>, unbind: &queue::Unbind) -> Result<Flow, AmqpError> {
+        let name = self.bound_queue(&unbind.queue)?;
+        let routing_key =
+            if unbind.queue.is_empty() && unbind.routing_key.is_empty() { &name } else { &unbind.routing_key };
+        let command = Command::Unbind {
+            vhost: ctx.vhost_name.clone(),
+            source: stripped(&unbind.exchange).detached(),
+            destination: DestinationName::Queue(name.detached()),
+            routing_key: routing_key.detached(),
+            arguments: unbind.arguments.detached(),
+        };
+        self.change_unless_locked(ctx, &name, command, Reply::Method(queue::UnbindOk {}.into()))
+    }
+
+    pub(super) fn purge_queue(&self, ctx: &mut ChannelCtx<'_>, purge: &queue::Purge) -> Result<Flow, AmqpError> {
+        let key = self.find_queue(ctx, &purge.queue)?;
+        let count = ctx.broker.purge(key);
+        if !purge.no_wait {
+            let message_count = u32::try_from(count).unwrap_or(u32::MAX);
+            ctx.outbox.method(self.number, queue::PurgeOk { message_count });
+        }
+        Ok(Flow::Done)
+    }
+
+    /// Deletes a queue. One that is not there is as good as deleted.
+    pub(super) fn delete_queue(&self, ctx: &mut ChannelCtx<'_>, delete: &queue::Delete) -> Result<Flow, AmqpError> {
+        let name = self.bound_queue(&delete.queue)?;
+        let Some((key, record)) = ctx.broker.metadata.queue(ctx.vhost, name.as_bytes()) else {
+            if !delete.no_wait {
+                ctx.outbox.method(self.number, queue::DeleteOk { message_count: 0 });
+            }
+            return Ok(Flow::Done);
+        };
+        ctx.broker.metadata.check_exclusive(key, ctx.connection)?;
+        let id = record.id;
+        let (ready, consumers) =
+            ctx.broker.queues.get(key).map_or((0, 0), |queue| (queue.ready_len(), queue.consumers().len()));
+        let refuse = |reason: &str| {
+            let text = alloc::format!("queue '{name}' in vhost '{}' {reason}", ctx.vhost_name);
+            Err(AmqpError::channel(ReplyCode::PreconditionFailed, text))
+        };
+        if delete.if_empty && ready > 0 {
+            return refuse("not empty");
+        }
+        if delete.if_unused && consumers > 0 {
+            return refuse("in use");
+        }
+        let command = Command::DeleteQueue { vhost: ctx.vhost_name.clone(), name: name.detached(), id };
+        let message_count = u32::try_from(ready).unwrap_or(u32::MAX);
+        self.change(ctx, command, reply_unless(delete.no_wait, queue::DeleteOk { message_count }))
+    }
+
+    pub(super) fn declare_exchange(
+        &self,
+        ctx: &mut ChannelCtx<'_>,
+        declare: &exchange::Declare,
+    ) -> Result<Flow, AmqpError> {
+        let reply = reply_unless(declare.no_wait, exchange::DeclareOk {});
+        if declare.passive {
+            ctx.broker.metadata.expect_exchange(ctx.vhost, stripped(&declare.exchange).as_bytes())?;
+            self.reply(ctx, reply);
+            return Ok(Flow::Done);
+        }
+        let command = Command::DeclareExchange {
+            vhost: ctx.vhost_name.clone(),
+            name: stripped(&declare.exchange).detached(),
+            kind: declare.exchange_type.detached(),
+            durable: declare.durable,
+            auto_delete: declare.auto_delete,
+            internal: declare.internal,
+            arguments: declare.arguments.detached(),
+        };
+        self.change(ctx, command, reply)
+    }
+
+    pub(super) fn delete_exchange(
+        &self,
+        ctx: &mut ChannelCtx<'_>,
+        delete: &exchange::Delete,
+    ) -> Result<Flow, AmqpError> {
+        let command = Command::DeleteExchange {
+            vhost: ctx.vhost_name.clone(),
+            name: stripped(&delete.exchange).detached(),
+            if_unused: delete.if_unused,
+        };
+        self.change(ctx, command, reply_unless(delete.no_wait, exchange::DeleteOk {}))
+    }
+
+    pub(super) fn bind_exchange(&self, ctx: &mut ChannelCtx<'_>, bind: &exchange::Bind) -> Result<Flow, AmqpError> {
+        let command = Command::Bind {
+            vhost: ctx.vhost_name.clone(),
+            source: stripped(&bind.source).detached(),
+            destination: DestinationName::Exchange(stripped(&bind.destination).detached()),
+            routing_key: bind.routing_key.detached(),
+            arguments: bind.arguments.detached(),
+        };
+        self.change(ctx, command, reply_unless(bind.no_wait, exchange::BindOk {}))
+    }
+
+    pub(super) fn unbind_exchange(
+        &self,
+        ctx: &mut ChannelCtx<'_>,
+        unbind: &exchange::Unbind,
+    ) -> Result<Flow, AmqpError> {
+        let command = Command::Unbind {
+            vhost: ctx.vhost_name.clone(),
+            source: stripped(&unbind.source).detached(),
+            destination: DestinationName::Exchange(stripped(&unbind.destination).detached()),
+            routing_key: unbind.routing_key.detached(),
+            arguments: unbind.arguments.detached(),
+        };
+        self.change(ctx, command, reply_unless(unbind.no_wait, exchange::UnbindOk {}))
+    }
+
+    /// Sends the answer that a metadata command was to have.
+    pub(super) fn reply(&self, ctx: &mut ChannelCtx<'_>, reply: Reply) {
+        match reply {
+            Reply::None => {}
+            Reply::Method(method) => ctx.outbox.method(self.number, method),
+            Reply::QueueDeclared { queue } => self.reply_declared(ctx, queue),
+        }
+    }
+
+    fn reply_declared(&self, ctx: &mut ChannelCtx<'_>, queue: ShortStr) {
+        let key = ctx.broker.metadata.queue(ctx.vhost, queue.as_bytes()).map(|(key, _)| key);
+        let counts = key
+            .and_then(|key| ctx.broker.queues.get(key))
+            .map_or((0, 0), |queue| (queue.ready_len(), queue.consumers().len()));
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let declare_ok = queue::DeclareOk { queue, message_count: count(counts.0), consumer_count: count(counts.1) };
+        ctx.outbox.method(self.number, declare_ok);
+    }
+
+    /// Checks a command and carries it out; where it changes nothing, it is answered at once.
+    fn change(&self, ctx: &mut ChannelCtx<'_>, command: Command, reply: Reply) -> Result<Flow, AmqpError> {
+        if matches!(ctx.broker.metadata.check(&command, Some(ctx.connection))?, Answer::NeedsApply) {
+            let channel = self.reference(ctx.connection);
+            if ctx.broker.propose(command, Some(channel))? {
+                return Ok(Flow::Wait(Wait::Metadata(reply)));
+            }
+        }
+        self.reply(ctx, reply);
+        Ok(Flow::Done)
+    }
+
+    /// As [`Channel::change`], for a binding of a queue that may be another connection's alone.
+    fn change_unless_locked(
+        &self,
+        ctx: &mut ChannelCtx<'_>,
+        queue: &ShortStr,
+        command: Command,
+        reply: Reply,
+    ) -> Result<Flow, AmqpError> {
+        if let Some((key, _)) = ctx.broker.metadata.queue(ctx.vhost, queue.as_bytes()) {
+            ctx.broker.metadata.check_exclusive(key, ctx.connection)?;
+        }
+        self.change(ctx, command, reply)
+    }
+
+    /// The queue's name a command means.
+    ///
+    /// # Errors
+    /// 404 NOT_FOUND on the channel if it means the one declared last and there was none.
+    fn bound_queue(&self, name: &ShortStr) -> Result<ShortStr, AmqpError> {
+        if !name.is_empty() {
+            return Ok(stripped(name));
+        }
+        self.last_queue.clone().ok_or_else(|| AmqpError::channel(ReplyCode::NotFound, "no previously declared queue"))
+    }
+}
+
+/// The answer, unless the client wants none.
+fn reply_unless(no_wait: bool, method: impl Into<Method>) -> Reply {
+    if no_wait { Reply::None } else { Reply::Method(method.into()) }
+}

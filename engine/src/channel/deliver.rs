@@ -1,0 +1,55 @@
+//! Deliveries: a message a queue gave out becomes `basic.deliver` or `basic.get-ok`.
+
+use super::{Channel, ChannelCtx, Delivered, Outcome, State, Wait};
+use crate::amqp::method::basic;
+use crate::ids::DeliveryTag;
+use crate::queue::{Subscription, Taken};
+use crate::routing::QueueKey;
+
+impl Channel {
+    /// Sends a message to the consumer or the `basic.get` it was taken for.
+    pub(crate) fn deliver(
+        &mut self,
+        ctx: &mut ChannelCtx<'_>,
+        queue: QueueKey,
+        subscription: &Subscription,
+        taken: &Taken,
+    ) -> Outcome {
+        let tag = self.next_tag;
+        self.next_tag = DeliveryTag(tag.0 + 1);
+        match subscription {
+            Subscription::Consumer { index, no_ack, .. } => {
+                let consumer = self
+                    .consumers
+                    .get(*index as usize)
+                    .and_then(Option::as_ref)
+                    .expect("a consumer that leaves is taken out of its queue at once");
+                ctx.outbox.deliver(self.number, &consumer.tag, tag, taken.redelivered, &taken.message);
+                if !no_ack {
+                    self.unacked.insert(tag.0, Delivered { queue, seq: taken.seq, to_consumer: true });
+                    self.unacked_by_consumers += 1;
+                }
+                Outcome::Open
+            }
+            Subscription::Get(get) => {
+                assert!(matches!(self.state, State::Waiting(Wait::Get)), "a channel waits for its basic.get");
+                ctx.outbox.get_ok(self.number, tag, taken.redelivered, taken.ready_left, &taken.message);
+                if !get.no_ack {
+                    self.unacked.insert(tag.0, Delivered { queue, seq: taken.seq, to_consumer: false });
+                }
+                self.state = State::Open;
+                self.resume(ctx)
+            }
+        }
+    }
+
+    /// The queue that a `basic.get` waited for has gone.
+    pub(crate) fn on_get_gone(&mut self, ctx: &mut ChannelCtx<'_>) -> Outcome {
+        if !matches!(self.state, State::Waiting(Wait::Get)) {
+            return Outcome::Open;
+        }
+        ctx.outbox.method(self.number, basic::GetEmpty {});
+        self.state = State::Open;
+        self.resume(ctx)
+    }
+}

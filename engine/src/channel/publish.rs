@@ -1,0 +1,133 @@
+//! `basic.publish`: checks, routing, and when to confirm.
+
+use alloc::format;
+use alloc::sync::Arc;
+
+use super::tx::TxPublish;
+use super::{Channel, ChannelCtx, Flow};
+use crate::amqp::method::basic;
+use crate::amqp::{AmqpError, Content, RawProperties, ReplyCode};
+use crate::broker::{Durable, Published};
+use crate::ids::PublishSeqno;
+use crate::message::Message;
+
+/// `delivery-mode` of a message that is to survive a restart (AMQP 0-9-1 §1.8.2).
+const PERSISTENT: u8 = 2;
+
+impl Channel {
+    /// Takes a message. The order of checks is RabbitMQ's, since it decides which error a client sees.
+    pub(super) fn publish(
+        &mut self,
+        ctx: &mut ChannelCtx<'_>,
+        publish: basic::Publish,
+        content: Option<Content>,
+    ) -> Result<Flow, AmqpError> {
+        let Content { properties, body } = content.expect("a publish comes with its content");
+        ctx.has_published = true;
+        if publish.immediate {
+            return Err(AmqpError::connection(ReplyCode::NotImplemented, "immediate=true"));
+        }
+        let routing = publish.routing;
+        let (exchange, record) = ctx.broker.metadata.expect_exchange(ctx.vhost, routing.exchange())?;
+        if record.internal {
+            let text = format!(
+                "cannot publish to internal exchange '{}' in vhost '{}'",
+                routing.exchange_str(),
+                ctx.vhost_name
+            );
+            return Err(AmqpError::channel(ReplyCode::AccessRefused, text));
+        }
+        self.check_properties(ctx, &properties)?;
+        let persistent = properties.delivery_mode() == Some(PERSISTENT);
+        let is_routed = ctx.broker.route(exchange, routing.routing_key(), &properties);
+        let message = Arc::new(Message::new(&routing, &properties, body));
+        if let Some(tx) = &mut self.tx {
+            let routed = ctx.broker.take_routed();
+            tx.publish(TxPublish { message, persistent, mandatory: publish.mandatory, routed })?;
+            return Ok(Flow::Done);
+        }
+        let seqno = self.confirms.as_mut().map(super::Confirms::number);
+        let published = if is_routed {
+            ctx.broker.enqueue(&message, persistent, self.reference(ctx.connection), seqno)
+        } else {
+            Published::Unroutable
+        };
+        if published == Published::Unroutable && publish.mandatory {
+            self.give_back_unroutable(ctx, &message);
+        }
+        if let Some(seqno) = seqno {
+            match published {
+                Published::KeptAt(end) => {
+                    let channel = self.reference(ctx.connection);
+                    ctx.broker.wait_for_log(end, channel, Durable::Publish(seqno));
+                }
+                Published::Kept | Published::Unroutable => self.on_safe(ctx, seqno),
+            }
+        }
+        Ok(Flow::Done)
+    }
+
+    /// Sends a mandatory message back that no queue took. It goes out before the confirm (RabbitMQ docs: Publisher Confirms).
+    pub(super) fn give_back_unroutable(&self, ctx: &mut ChannelCtx<'_>, message: &Message) {
+        ctx.outbox.give_back(self.number, ReplyCode::NoRoute, message);
+    }
+
+    /// A publish is as safe as it will be.
+    pub(super) fn on_safe(&mut self, ctx: &mut ChannelCtx<'_>, seqno: PublishSeqno) {
+        let Some(confirms) = &mut self.confirms else { return };
+        confirms.on_safe(seqno);
+        if !self.has_news {
+            self.has_news = true;
+            ctx.has_confirms = true;
+        }
+    }
+
+    /// Confirms what became safe since the last time.
+    pub(crate) fn tell_confirms(&mut self, ctx: &mut ChannelCtx<'_>) {
+        self.has_news = false;
+        let Some(confirms) = &mut self.confirms else { return };
+        if !ctx.broker.config.fine_events {
+            confirms.tell(self.number, ctx.outbox, None);
+            return;
+        }
+        let mut told = alloc::vec::Vec::new();
+        confirms.tell(self.number, ctx.outbox, Some(&mut told));
+        let (connection, channel) = (ctx.connection, self.number);
+        ctx.broker.events.extend(told.into_iter().map(|seqno| crate::event::Event::Confirmed {
+            connection,
+            channel,
+            seqno,
+        }));
+    }
+
+    /// Checks the properties that say something about the publisher or the queue (RabbitMQ docs: Validated User-ID, TTL).
+    fn check_properties(&self, ctx: &ChannelCtx<'_>, properties: &RawProperties) -> Result<(), AmqpError> {
+        if let Some(expiration) = properties.expiration() {
+            check_expiration(expiration)?;
+        }
+        if let Some(user_id) = properties.user_id()
+            && user_id != ctx.user.as_bytes()
+        {
+            let text = {
+                let user_id = alloc::string::String::from_utf8_lossy(user_id);
+                format!("user_id property set to '{user_id}' but authenticated user was '{}'", ctx.user)
+            };
+            return Err(AmqpError::channel(ReplyCode::PreconditionFailed, text));
+        }
+        Ok(())
+    }
+}
+
+/// An expiration is a number of milliseconds in decimal digits, at most 2^32 - 1 (RabbitMQ docs: Time-To-Live).
+fn check_expiration(expiration: &[u8]) -> Result<(), AmqpError> {
+    let invalid = |reason: &str| {
+        let shown = alloc::string::String::from_utf8_lossy(expiration);
+        AmqpError::channel(ReplyCode::PreconditionFailed, format!("invalid expiration '{shown}': {reason}"))
+    };
+    let text = core::str::from_utf8(expiration).map_err(|_| invalid("no_integer"))?;
+    let millis: u64 = text.parse().map_err(|_| invalid("no_integer"))?;
+    if millis > u64::from(u32::MAX) {
+        return Err(invalid("value_too_large"));
+    }
+    Ok(())
+}

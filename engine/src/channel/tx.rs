@@ -1,0 +1,113 @@
+//! Transactions: publishes and acks that take effect together at `tx.commit` (RabbitMQ docs: Broker Semantics / tx).
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::ack::Settlement;
+use super::{Channel, ChannelCtx, Delivered, Flow, Wait};
+use crate::amqp::method::tx as tx_class;
+use crate::amqp::{AmqpError, ReplyCode};
+use crate::broker::{Durable, Published};
+use crate::ids::Lsn;
+use crate::limits;
+use crate::message::Message;
+use crate::routing::QueueKey;
+
+/// What a transaction has collected.
+#[derive(Debug, Default)]
+pub(crate) struct Tx {
+    publishes: Vec<TxPublish>,
+    settlements: Vec<(u64, Delivered, Settlement)>,
+    bytes: usize,
+}
+
+/// A publish that waits for its transaction. It was routed when it came.
+#[derive(Debug)]
+pub(crate) struct TxPublish {
+    pub(crate) message: Arc<Message>,
+    pub(crate) persistent: bool,
+    pub(crate) mandatory: bool,
+    pub(crate) routed: Vec<QueueKey>,
+}
+
+impl Tx {
+    /// Keeps a publish.
+    ///
+    /// # Errors
+    /// 506 RESOURCE_ERROR on the connection if the transaction grows beyond [`limits::TX_BYTES_MAX`].
+    pub(crate) fn publish(&mut self, publish: TxPublish) -> Result<(), AmqpError> {
+        self.bytes += publish.message.memory_bytes();
+        if self.bytes > limits::TX_BYTES_MAX {
+            let text = alloc::format!("a transaction may hold {} bytes of messages", limits::TX_BYTES_MAX);
+            return Err(AmqpError::connection(ReplyCode::ResourceError, text));
+        }
+        self.publishes.push(publish);
+        Ok(())
+    }
+
+    /// Keeps what is to happen to a delivery, which is not among the unacked ones meanwhile.
+    pub(crate) fn settle(&mut self, tag: u64, delivered: Delivered, settlement: Settlement) {
+        self.settlements.push((tag, delivered, settlement));
+    }
+
+    /// The deliveries whose settlement waits.
+    pub(super) fn deliveries(&self) -> impl Iterator<Item = &Delivered> {
+        self.settlements.iter().map(|(_, delivered, _)| delivered)
+    }
+}
+
+impl Channel {
+    pub(super) fn select_tx(&mut self, ctx: &mut ChannelCtx<'_>) -> Result<Flow, AmqpError> {
+        if self.confirms.is_some() {
+            return Err(AmqpError::channel(ReplyCode::PreconditionFailed, "cannot switch from confirm to tx mode"));
+        }
+        if self.tx.is_none() {
+            self.tx = Some(Tx::default());
+        }
+        ctx.outbox.method(self.number, tx_class::SelectOk {});
+        Ok(Flow::Done)
+    }
+
+    /// Publishes first, then acks; the answer comes once all of it is durable.
+    pub(super) fn commit(&mut self, ctx: &mut ChannelCtx<'_>) -> Result<Flow, AmqpError> {
+        let Some(tx) = &mut self.tx else { return Err(not_transactional()) };
+        let Tx { publishes, settlements, .. } = core::mem::take(tx);
+        let mut end = Lsn(0);
+        for TxPublish { message, persistent, mandatory, routed } in publishes {
+            ctx.broker.set_routed(routed);
+            match ctx.broker.enqueue(&message, persistent, self.reference(ctx.connection), None) {
+                Published::Unroutable if mandatory => self.give_back_unroutable(ctx, &message),
+                Published::Unroutable | Published::Kept => {}
+                Published::KeptAt(at) => end = end.max(at),
+            }
+        }
+        for (_, delivered, settlement) in settlements {
+            end = end.max(self.apply_settlement(ctx, delivered, settlement));
+        }
+        if end > Lsn(0) {
+            let channel = self.reference(ctx.connection);
+            ctx.broker.wait_for_log(end, channel, Durable::Commit);
+            return Ok(Flow::Wait(Wait::Commit));
+        }
+        self.finish_commit(ctx);
+        Ok(Flow::Done)
+    }
+
+    pub(super) fn finish_commit(&self, ctx: &mut ChannelCtx<'_>) {
+        ctx.outbox.method(self.number, tx_class::CommitOk {});
+    }
+
+    /// Drops the publishes; deliveries whose acks are dropped are unacked as before.
+    pub(super) fn rollback(&mut self, ctx: &mut ChannelCtx<'_>) -> Result<Flow, AmqpError> {
+        let Some(tx) = &mut self.tx else { return Err(not_transactional()) };
+        for (tag, delivered, _) in core::mem::take(tx).settlements {
+            self.unacked.insert(tag, delivered);
+        }
+        ctx.outbox.method(self.number, tx_class::RollbackOk {});
+        Ok(Flow::Done)
+    }
+}
+
+fn not_transactional() -> AmqpError {
+    AmqpError::channel(ReplyCode::PreconditionFailed, "channel is not transactional")
+}

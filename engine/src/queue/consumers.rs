@@ -1,0 +1,169 @@
+//! Who consumes from a queue, and whose turn it is.
+
+use alloc::collections::VecDeque;
+use slotmap::{SlotMap, new_key_type};
+
+use crate::ids::{ChannelNumber, ConnectionId};
+
+new_key_type! {
+    /// A consumer of one queue. A key of a consumer that has gone never finds another one.
+    pub(crate) struct ConsumerKey;
+}
+
+/// One consumer of a queue.
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    /// Whose it is.
+    pub(crate) connection: ConnectionId,
+    /// On which of its channels.
+    pub(crate) channel: ChannelNumber,
+    /// Which of the channel's consumers it is: the channel's own index, handed back with each delivery.
+    pub(crate) index: u32,
+    /// Whether deliveries count as acked once sent.
+    pub(crate) no_ack: bool,
+    /// Whether nobody else may consume beside it.
+    pub(crate) exclusive: bool,
+    /// How many deliveries may be unacked; 0 is any number. Meaningless with `no_ack`.
+    pub(crate) prefetch: u32,
+    /// How many deliveries are unacked.
+    unacked: u32,
+    /// Whether its channel or connection cannot take more at the moment.
+    paused: bool,
+    /// Whether it stands in the ring.
+    in_ring: bool,
+}
+
+impl Consumer {
+    /// A consumer with nothing delivered yet.
+    pub(crate) fn new(
+        connection: ConnectionId,
+        channel: ChannelNumber,
+        index: u32,
+        no_ack: bool,
+        exclusive: bool,
+        prefetch: u32,
+    ) -> Self {
+        Self { connection, channel, index, no_ack, exclusive, prefetch, unacked: 0, paused: false, in_ring: false }
+    }
+
+    /// Whether it may get a message.
+    fn is_willing(&self) -> bool {
+        !self.paused && (self.no_ack || self.prefetch == 0 || self.unacked < self.prefetch)
+    }
+}
+
+/// All consumers of a queue. Those that may get a message stand in a ring; the one in front is next and then goes to the back
+/// (round robin, RabbitMQ docs: Consumers).
+#[derive(Debug, Default)]
+pub(crate) struct Consumers {
+    by_key: SlotMap<ConsumerKey, Consumer>,
+    /// May hold keys of consumers that have gone or are not willing any more; they are dropped when they come to the front.
+    ring: VecDeque<ConsumerKey>,
+}
+
+impl Consumers {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Whether one of them is exclusive.
+    pub(crate) fn has_exclusive(&self) -> bool {
+        self.by_key.values().any(|consumer| consumer.exclusive)
+    }
+
+    /// All of them, oldest slot first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ConsumerKey, &Consumer)> {
+        self.by_key.iter()
+    }
+
+    /// Adds one at the back of the ring.
+    pub(crate) fn add(&mut self, consumer: Consumer) -> ConsumerKey {
+        let key = self.by_key.insert(consumer);
+        self.enter_ring(key);
+        key
+    }
+
+    /// Removes one. What was delivered to it stays unacked.
+    pub(crate) fn remove(&mut self, key: ConsumerKey) -> Option<Consumer> {
+        let consumer = self.by_key.remove(key)?;
+        self.ring.retain(|other| *other != key);
+        Some(consumer)
+    }
+
+    /// The one whose turn it is.
+    pub(crate) fn front(&mut self) -> Option<(ConsumerKey, &Consumer)> {
+        while let Some(&key) = self.ring.front() {
+            if self.by_key.get(key).is_some_and(Consumer::is_willing) {
+                return Some((key, &self.by_key[key]));
+            }
+            self.ring.pop_front();
+            if let Some(consumer) = self.by_key.get_mut(key) {
+                consumer.in_ring = false;
+            }
+        }
+        None
+    }
+
+    /// Counts a delivery to the one in front, and gives the turn to the next.
+    pub(crate) fn rotate(&mut self) {
+        let Some(key) = self.ring.pop_front() else { return };
+        let Some(consumer) = self.by_key.get_mut(key) else { return };
+        consumer.in_ring = false;
+        if !consumer.no_ack {
+            consumer.unacked += 1;
+        }
+        self.enter_ring(key);
+    }
+
+    /// Takes one out of the ring until [`Consumers::resume`].
+    pub(crate) fn pause(&mut self, key: ConsumerKey) {
+        if let Some(consumer) = self.by_key.get_mut(key) {
+            consumer.paused = true;
+        }
+    }
+
+    /// Ends a pause.
+    pub(crate) fn resume(&mut self, key: ConsumerKey) {
+        if let Some(consumer) = self.by_key.get_mut(key) {
+            consumer.paused = false;
+            self.enter_ring(key);
+        }
+    }
+
+    /// A delivery to this consumer is unacked no more.
+    pub(crate) fn on_settled(&mut self, key: ConsumerKey) {
+        if let Some(consumer) = self.by_key.get_mut(key) {
+            assert!(consumer.unacked > 0, "a settled delivery was counted");
+            consumer.unacked -= 1;
+            self.enter_ring(key);
+        }
+    }
+
+    /// Lets a willing consumer stand at the back of the ring, once.
+    fn enter_ring(&mut self, key: ConsumerKey) {
+        let consumer = &mut self.by_key[key];
+        if consumer.is_willing() && !consumer.in_ring {
+            consumer.in_ring = true;
+            self.ring.push_back(key);
+        }
+    }
+
+    /// Checks that exactly the willing stand in the ring.
+    ///
+    /// # Panics
+    /// If not.
+    pub(crate) fn check_invariants(&self) {
+        for (key, consumer) in &self.by_key {
+            let standing = self.ring.iter().filter(|other| **other == key).count();
+            assert_eq!(standing, usize::from(consumer.in_ring), "the ring and consumer {key:?} agree");
+            assert!(!consumer.is_willing() || consumer.in_ring, "willing consumer {key:?} stands in the ring");
+            assert!(
+                consumer.no_ack || consumer.prefetch == 0 || consumer.unacked <= consumer.prefetch,
+                "consumer {key:?} has {} unacked of {}",
+                consumer.unacked,
+                consumer.prefetch
+            );
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Queues: what is waiting, who gets it next, and what is out with whom.
+//!
+//! A queue is addressed by values, not called back: its owner enqueues, subscribes, settles and returns, asks [`ClassicQueue::next`]
+//! what it wants done, and does it. Publisher and consumer need not know where the queue is.
+
+mod classic;
+mod consumers;
+mod entry;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use classic::{ClassicQueue, Get, Next, Subscription, Taken};
+pub(crate) use consumers::{Consumer, ConsumerKey};
+pub(crate) use entry::Entry;

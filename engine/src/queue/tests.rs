@@ -1,0 +1,178 @@
+//! The queue machine alone, without a broker around it.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+use super::classic::{ClassicQueue, Get, Next, Subscription};
+use super::consumers::{Consumer, ConsumerKey};
+use crate::amqp::{RawProperties, Routing, ShortStr};
+use crate::ids::{ChannelNumber, ConnectionId, Lsn, QueueId, QueueSeq};
+use crate::message::Message;
+use crate::storage::{Place, RefFlags};
+
+const CONNECTION: ConnectionId = ConnectionId(1);
+const CHANNEL: ChannelNumber = ChannelNumber(1);
+/// Bytes of bodies kept in memory by the tests that are not about that.
+const PLENTY: usize = 1024 * 1024;
+const READ_AHEAD: u32 = 1000;
+
+fn message(body: &'static str) -> Arc<Message> {
+    let routing = Routing::new(&ShortStr::new(), &ShortStr::from_static("q"));
+    Arc::new(Message::new(&routing, &RawProperties::default(), Bytes::from_static(body.as_bytes())))
+}
+
+fn queue(bodies: &[&'static str]) -> ClassicQueue {
+    let mut queue = ClassicQueue::new(QueueId(1), true, None);
+    for body in bodies {
+        queue.enqueue(message(body), None, RefFlags::NONE, PLENTY);
+    }
+    queue
+}
+
+fn subscribe(queue: &mut ClassicQueue, prefetch: u32) -> ConsumerKey {
+    queue.subscribe(Consumer::new(CONNECTION, CHANNEL, 0, false, false, prefetch))
+}
+
+/// Delivers all it can: to whom, what, and whether as redelivered.
+fn deliver(queue: &mut ClassicQueue) -> Vec<(Option<ConsumerKey>, QueueSeq, bool)> {
+    let mut delivered = Vec::new();
+    while let Next::Offer(subscription) = queue.next(READ_AHEAD) {
+        let taken = queue.take(&subscription, Lsn(0), PLENTY);
+        let consumer = match subscription {
+            Subscription::Consumer { key, .. } => Some(key),
+            Subscription::Get(_) => None,
+        };
+        delivered.push((consumer, taken.seq, taken.redelivered));
+        queue.check_invariants();
+    }
+    delivered
+}
+
+fn seqs(delivered: &[(Option<ConsumerKey>, QueueSeq, bool)]) -> Vec<u64> {
+    delivered.iter().map(|(_, seq, _)| seq.0).collect()
+}
+
+#[test]
+fn consumers_take_turns() {
+    let mut queue = queue(&["a", "b", "c", "d", "e"]);
+    let (first, second) = (subscribe(&mut queue, 0), subscribe(&mut queue, 0));
+    let to: Vec<_> = deliver(&mut queue).into_iter().filter_map(|(consumer, ..)| consumer).collect();
+    assert_eq!(to, [first, second, first, second, first]);
+}
+
+#[test]
+fn a_consumer_at_its_prefetch_is_passed_over_until_it_acks() {
+    let mut queue = queue(&["a", "b", "c", "d", "e"]);
+    let (first, second) = (subscribe(&mut queue, 1), subscribe(&mut queue, 2));
+    let delivered = deliver(&mut queue);
+    assert_eq!(seqs(&delivered), [1, 2, 3]);
+    assert_eq!(delivered.iter().filter(|(consumer, ..)| *consumer == Some(first)).count(), 1);
+    assert!(queue.settle(QueueSeq(1)).is_some());
+    assert_eq!(deliver(&mut queue), [(Some(first), QueueSeq(4), false)]);
+    assert!(queue.settle(QueueSeq(2)).is_some());
+    assert_eq!(deliver(&mut queue), [(Some(second), QueueSeq(5), false)]);
+    assert!(queue.settle(QueueSeq(2)).is_none(), "a message is settled once");
+}
+
+// RabbitMQ docs: Consumer Acknowledgements / Negative Acknowledgement and Requeuing.
+#[test]
+fn what_is_given_back_comes_again_in_its_place_and_as_redelivered() {
+    let mut queue = queue(&["a", "b", "c", "d"]);
+    subscribe(&mut queue, 3);
+    assert_eq!(seqs(&deliver(&mut queue)), [1, 2, 3]);
+    assert!(queue.settle(QueueSeq(2)).is_some());
+    assert!(queue.give_back(QueueSeq(3)));
+    assert!(queue.give_back(QueueSeq(1)));
+    let delivered: Vec<_> = deliver(&mut queue).into_iter().map(|(_, seq, redelivered)| (seq.0, redelivered)).collect();
+    assert_eq!(delivered, [(1, true), (3, true), (4, false)]);
+    assert!(!queue.give_back(QueueSeq(2)), "what is settled does not come back");
+}
+
+#[test]
+fn a_paused_consumer_gets_nothing_until_it_is_resumed() {
+    let mut queue = queue(&["a", "b"]);
+    let consumer = subscribe(&mut queue, 0);
+    queue.pause(consumer);
+    assert!(deliver(&mut queue).is_empty());
+    queue.resume(consumer);
+    queue.resume(consumer);
+    assert_eq!(seqs(&deliver(&mut queue)), [1, 2]);
+}
+
+#[test]
+fn a_consumer_that_left_keeps_what_it_has_and_gets_no_more() {
+    let mut queue = queue(&["a", "b"]);
+    let consumer = subscribe(&mut queue, 1);
+    assert_eq!(seqs(&deliver(&mut queue)), [1]);
+    queue.unsubscribe(consumer);
+    assert_eq!((queue.ready_len(), queue.unacked_len()), (1, 1));
+    assert!(queue.settle(QueueSeq(1)).is_some());
+    assert!(deliver(&mut queue).is_empty());
+}
+
+#[test]
+fn a_get_comes_before_consumers_and_is_refused_when_there_is_nothing() {
+    let mut queue = queue(&["a"]);
+    let get = Get { connection: CONNECTION, channel: CHANNEL, no_ack: true };
+    assert!(queue.get(get));
+    assert!(!queue.get(get), "one message is not promised twice");
+    subscribe(&mut queue, 0);
+    assert_eq!(deliver(&mut queue), [(None, QueueSeq(1), false)]);
+    assert_eq!((queue.ready_len(), queue.unacked_len()), (0, 0));
+}
+
+#[test]
+fn purging_leaves_what_is_delivered() {
+    let mut queue = queue(&["a", "b", "c"]);
+    subscribe(&mut queue, 1);
+    deliver(&mut queue);
+    assert!(queue.purge_one().is_some());
+    assert!(queue.purge_one().is_some());
+    assert!(queue.purge_one().is_none());
+    assert_eq!((queue.ready_len(), queue.unacked_len()), (0, 1));
+    assert!(queue.drain_one().is_some());
+    assert_eq!(queue.body_bytes(), 0);
+}
+
+/// A place for the record of the `index`th message; each record has 100 bytes.
+fn place(index: u64) -> Place {
+    Place { lsn: Lsn(index * 100), len: 100, shares: 1 }
+}
+
+#[test]
+fn bodies_over_the_budget_go_once_they_are_written_and_are_read_back_in_one_stretch() {
+    let mut queue = ClassicQueue::new(QueueId(1), true, None);
+    for index in 0..20 {
+        queue.enqueue(message("body"), Some(place(index)), RefFlags::NONE, 0);
+    }
+    assert!(queue.has_droppable());
+    queue.drop_written_bodies(Lsn(1050));
+    let one = message("body").memory_bytes();
+    assert_eq!(queue.body_bytes(), 10 * one, "what is not written whole stays");
+    queue.drop_written_bodies(Lsn(2000));
+    assert_eq!(queue.body_bytes(), 0);
+    assert!(!queue.has_droppable());
+    subscribe(&mut queue, 0);
+    let Next::Read { first, len } = queue.next(READ_AHEAD) else { panic!("there is nothing in memory") };
+    assert_eq!((first, len), (place(0), 1000));
+    assert!(matches!(queue.next(READ_AHEAD), Next::Idle), "one read at a time");
+    let payload = {
+        let message = message("body");
+        Bytes::copy_from_slice(message.payload().0)
+    };
+    let data = Bytes::from(alloc::vec![0; 1000]);
+    queue.on_read(Lsn(0), &data, |_, record| (record.len() == 100).then(|| payload.clone())).unwrap();
+    assert_eq!(seqs(&deliver(&mut queue)), (1..=10).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_damaged_record_is_not_delivered() {
+    let mut queue = ClassicQueue::new(QueueId(1), true, None);
+    queue.enqueue(message("body"), Some(place(0)), RefFlags::NONE, 0);
+    queue.drop_written_bodies(Lsn(100));
+    subscribe(&mut queue, 0);
+    assert!(matches!(queue.next(READ_AHEAD), Next::Read { .. }));
+    assert!(queue.on_read(Lsn(0), &Bytes::from(alloc::vec![0; 100]), |_, _| None).is_err());
+    assert!(deliver(&mut queue).is_empty());
+}

@@ -27,9 +27,13 @@ impl Metadata {
             AmqpError::connection(ReplyCode::NotAllowed, format!("vhost {} not found", command.vhost()))
         })?;
         match command {
-            Command::DeclareExchange { .. } => self.check_declare_exchange(vhost, command),
+            Command::DeclareExchange { name, kind, durable, auto_delete, internal, arguments, .. } => {
+                self.check_declare_exchange(vhost, name, kind, *durable, *auto_delete, *internal, arguments)
+            }
             Command::DeleteExchange { name, if_unused, .. } => self.check_delete_exchange(vhost, name, *if_unused),
-            Command::DeclareQueue { .. } => self.check_declare_queue(vhost, command),
+            Command::DeclareQueue { name, durable, exclusive, auto_delete, arguments, .. } => {
+                self.check_declare_queue(vhost, name, *durable, *exclusive, *auto_delete, arguments)
+            }
             Command::DeleteQueue { name, id, .. } => match self.queue(vhost, name.as_bytes()) {
                 Some((key, queue)) if queue.id == *id => {
                     by.map_or(Ok(()), |connection| self.check_exclusive(key, connection))?;
@@ -39,11 +43,11 @@ impl Metadata {
             },
             Command::Bind { source, destination, routing_key, arguments, .. } => {
                 let (source, binding) = self.find_ends(vhost, source, destination, routing_key, arguments)?;
-                self.check_destination(binding.destination, by)?;
                 let exchange = &self.exchanges[source];
                 if exchange.kind == ExchangeKind::Headers {
                     check_headers_binding(arguments)?;
                 }
+                self.check_destination(binding.destination, by)?;
                 Ok(if exchange.bindings.contains(&binding) { Answer::AlreadySo } else { Answer::NeedsApply })
             }
             Command::Unbind { source, destination, routing_key, arguments, .. } => {
@@ -89,10 +93,16 @@ impl Metadata {
         self.queue(vhost, name.as_bytes()).is_some_and(|(_, queue)| queue.durable)
     }
 
-    fn check_declare_exchange(&self, vhost: VhostKey, command: &Command) -> Result<Answer, AmqpError> {
-        let Command::DeclareExchange { name, kind, durable, auto_delete, internal, arguments, .. } = command else {
-            unreachable!("the caller has matched the command")
-        };
+    fn check_declare_exchange(
+        &self,
+        vhost: VhostKey,
+        name: &ShortStr,
+        kind: &ShortStr,
+        durable: bool,
+        auto_delete: bool,
+        internal: bool,
+        arguments: &FieldTable,
+    ) -> Result<Answer, AmqpError> {
         let kind = check_exchange_kind(kind)?;
         check_not_default_exchange(name.as_bytes())?;
         let what = Named::exchange(name.as_bytes(), self.vhost_name(vhost));
@@ -102,9 +112,9 @@ impl Metadata {
             return Ok(Answer::NeedsApply);
         };
         check_property("type", &what, kind, current.kind)?;
-        check_property("durable", &what, *durable, current.durable)?;
-        check_property("auto_delete", &what, *auto_delete, current.auto_delete)?;
-        check_property("internal", &what, *internal, current.internal)?;
+        check_property("durable", &what, durable, current.durable)?;
+        check_property("auto_delete", &what, auto_delete, current.auto_delete)?;
+        check_property("internal", &what, internal, current.internal)?;
         check_arguments(&EXCHANGE_EQUIVALENCE, &what, arguments, &current.raw_arguments)?;
         Ok(Answer::AlreadySo)
     }
@@ -125,20 +135,25 @@ impl Metadata {
         }
     }
 
-    fn check_declare_queue(&self, vhost: VhostKey, command: &Command) -> Result<Answer, AmqpError> {
-        let Command::DeclareQueue { name, durable, exclusive, auto_delete, arguments, .. } = command else {
-            unreachable!("the caller has matched the command")
-        };
+    fn check_declare_queue(
+        &self,
+        vhost: VhostKey,
+        name: &ShortStr,
+        durable: bool,
+        exclusive: Option<ConnectionId>,
+        auto_delete: bool,
+        arguments: &FieldTable,
+    ) -> Result<Answer, AmqpError> {
         let what = Named::queue(name.as_bytes(), self.vhost_name(vhost));
         let Some((_, current)) = self.queue(vhost, name.as_bytes()) else {
             QueueArguments::parse(arguments, &what)?;
             return Ok(Answer::NeedsApply);
         };
-        if *exclusive != current.exclusive {
+        if exclusive != current.exclusive {
             return Err(self.locked(current));
         }
-        check_property("durable", &what, *durable && exclusive.is_none(), current.durable)?;
-        check_property("auto_delete", &what, *auto_delete, current.auto_delete)?;
+        check_property("durable", &what, durable && exclusive.is_none(), current.durable)?;
+        check_property("auto_delete", &what, auto_delete, current.auto_delete)?;
         check_arguments(&QUEUE_EQUIVALENCE, &what, arguments, &current.raw_arguments)?;
         Ok(Answer::AlreadySo)
     }

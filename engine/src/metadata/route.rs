@@ -12,7 +12,8 @@ impl Metadata {
     ///
     /// `routing_keys` is the message's key, with those of its `CC` and `BCC` headers if it has any. An exchange that matches nothing
     /// for any of them sends the message to its alternate exchange (RabbitMQ docs: Alternate Exchanges). Each exchange is asked
-    /// once, so that bindings in a circle do no harm.
+    /// once, so that bindings in a circle do no harm. The default exchange knows the queues only if the message was published to it:
+    /// as an alternate exchange it matches nothing, in RabbitMQ too.
     pub fn route(
         &self,
         exchange: ExchangeKey,
@@ -27,7 +28,8 @@ impl Metadata {
         let mut headers = MessageHeaders::new(properties);
         let RouteScratch { queues, exchanges, work, topic, .. } = scratch;
         work.clear();
-        let mut next = Some(exchange);
+        let published_to = exchange;
+        let mut next = Some(published_to);
         while let Some(key) = next {
             exchanges.insert(key, round);
             let Some(exchange) = self.exchanges.get(key) else {
@@ -51,12 +53,12 @@ impl Metadata {
                 }
             };
             for routing_key in routing_keys {
-                if exchange.is_default() {
-                    if let Some(queue) = self.vhosts[exchange.vhost].queue(routing_key) {
-                        found(Destination::Queue(queue));
-                    }
-                } else {
+                if !exchange.is_default() {
                     exchange.table.matches(routing_key, &mut headers, topic, &mut found);
+                } else if key == published_to
+                    && let Some(queue) = self.vhosts[exchange.vhost].queue(routing_key)
+                {
+                    found(Destination::Queue(queue));
                 }
             }
             if !is_matched

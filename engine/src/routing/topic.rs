@@ -351,6 +351,33 @@ mod tests {
         check("a*.#b", &["a*.#b"], &["ax.xb"]);
     }
 
+    /// Each answer as RabbitMQ 3.10.8 gave it: for a binding key, whether each of the routing keys matches.
+    #[test]
+    fn empty_words_count() {
+        let keys = ["", ".", "a", "a.", "a.b", "a..b", "#", "*", "a.#"];
+        let table = [
+            ("", "100000000"),
+            ("#", "111111111"),
+            ("*", "001000110"),
+            (".", "010000000"),
+            ("a", "001000000"),
+            ("*.*", "010110001"),
+            ("#.*", "011111111"),
+            ("*.#", "011111111"),
+            ("a.", "000100000"),
+            (".a", "000000000"),
+            ("a..b", "000001000"),
+            ("a.*.b", "000001000"),
+            ("#.#", "111111111"),
+        ];
+        for (binding_key, answers) in table {
+            for (key, answer) in keys.into_iter().zip(answers.chars()) {
+                let (matching, other): (&[_], &[_]) = if answer == '1' { (&[key], &[]) } else { (&[], &[key]) };
+                check(binding_key, matching, other);
+            }
+        }
+    }
+
     #[test]
     fn unbinding_leaves_nothing_behind() {
         let mut topic = Topic::new(1);

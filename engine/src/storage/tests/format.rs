@@ -1,0 +1,129 @@
+//! The bytes of each format version ever released. They must stay readable.
+
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+use super::super::{Ref, RefFlags};
+use super::world::World;
+use crate::config::LogConfig;
+use crate::ids::SegmentId;
+
+const FORMAT_1: &str = include_str!("format_1.txt");
+const SEGMENT_BYTES: u64 = 4096;
+
+fn config() -> LogConfig {
+    LogConfig { segment_bytes: SEGMENT_BYTES, ..super::world::small_config() }
+}
+
+/// A log with records of every kind, over two segments.
+fn sample() -> World {
+    let mut world = World::new(1, config());
+    world.recover_first();
+    let reference = |owner, seq, flags| Ref { owner, seq, flags };
+    world.log.append_metadata(b"before the snapshot");
+    world.log.append_snapshot(&world.queues);
+    world.log.append_metadata(b"after the snapshot");
+    let refs = [reference(1, 0, RefFlags::NONE), reference(2, 300, RefFlags::REDELIVERED)];
+    world.log.append_message(&refs, b"head ", &Bytes::from_static(b"body"));
+    let place = world.log.append_message(&[reference(1, 1, RefFlags::NONE)], &[], &Bytes::from_static(b"settled"));
+    world.log.append_message(&[reference(1, 2, RefFlags::TRANSIENT)], &[], &Bytes::from_static(b"transient"));
+    world.log.settle(1, 1, place);
+    world.log.mark_delivered(1, 0);
+    world.log.request_sync();
+    world.settle_down();
+    world.log.append_message(&[reference(1, 3, RefFlags::NONE)], &[], &Bytes::from(vec![0; 3320]));
+    world.log.request_sync();
+    world.settle_down();
+    world
+}
+
+/// Lines of segment, offset and 16 bytes; what is zero is left out.
+fn print(world: &World) -> String {
+    use core::fmt::Write as _;
+    let mut text = String::new();
+    for (id, file) in &world.disk.files {
+        for (line, bytes) in file.data.chunks(16).enumerate() {
+            if bytes.iter().any(|byte| *byte != 0) {
+                write!(text, "{id} {:04x}", line * 16).unwrap();
+                for byte in bytes {
+                    write!(text, " {byte:02x}").unwrap();
+                }
+                text.push('\n');
+            }
+        }
+    }
+    text
+}
+
+fn load(text: &str) -> World {
+    let mut world = World::new(2, config());
+    world.recover_first();
+    world.disk.files.clear();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let mut words = line.split(' ');
+        let id = SegmentId(words.next().unwrap().parse().unwrap());
+        let offset = usize::from_str_radix(words.next().unwrap(), 16).unwrap();
+        let bytes: Vec<u8> = words.map(|word| u8::from_str_radix(word, 16).unwrap()).collect();
+        let file = world.disk.files.entry(id).or_default();
+        file.data.resize(4096, 0);
+        file.data[offset..offset + bytes.len()].copy_from_slice(&bytes);
+    }
+    world
+}
+
+fn check_sample(world: &mut World) {
+    let recovered = world.restart().expect("readable");
+    assert_eq!(recovered.snapshot.as_deref(), Some(&0u64.to_le_bytes()[..]));
+    assert_eq!(recovered.metadata, vec![Bytes::from_static(b"after the snapshot")]);
+    assert_eq!(recovered.truncated_bytes, 0);
+    let seen: Vec<_> = recovered
+        .owners
+        .iter()
+        .flat_map(|(owner, known)| known.refs.iter().map(|found| (*owner, found.seq, found.flags, found.shares)))
+        .collect();
+    let delivered = RefFlags::REDELIVERED;
+    assert_eq!(seen, vec![(1, 0, delivered, 2), (1, 3, RefFlags::NONE, 1), (2, 300, delivered, 2)]);
+    assert_eq!(recovered.owners[&1].next_seq, 4);
+    let place = recovered.owners[&1].refs[0].place();
+    let data = world.read(place);
+    assert_eq!(world.log.open_record(place.lsn, &data).unwrap(), b"head body"[..]);
+}
+
+#[test]
+fn format_1_is_still_written() {
+    let text = print(&sample());
+    let expected: String =
+        FORMAT_1.lines().filter(|line| !line.starts_with('#')).flat_map(|line| [line, "\n"]).collect();
+    assert!(text == expected, "the format has changed without a new version:\n{text}");
+}
+
+#[test]
+fn format_1_is_still_read() {
+    check_sample(&mut load(FORMAT_1));
+}
+
+#[test]
+fn a_torn_first_block_takes_its_segment_but_not_the_one_before() {
+    let mut world = load(FORMAT_1);
+    // A bit of the summary.
+    world.disk.files.get_mut(&SegmentId(2)).unwrap().data[584 + 48 + 4] ^= 1;
+    let recovered = world.restart().unwrap();
+    assert!(recovered.truncated_bytes > 3000);
+    assert_eq!(recovered.owners[&1].refs.len(), 1);
+    assert_eq!(recovered.owners[&2].refs.len(), 1);
+    assert_eq!(recovered.metadata.len(), 1);
+    // The summary is written again.
+    for owner in [1, 2] {
+        world.log.retain(recovered.owners[&owner].refs[0].place());
+    }
+    world.log.append_metadata(b"more");
+    world.log.request_sync();
+    world.settle_down();
+    let read_before = world.disk.read_bytes;
+    let recovered = world.restart().unwrap();
+    assert_eq!(recovered.metadata.len(), 2);
+    assert_eq!(recovered.owners[&1].refs.len(), 1);
+    assert!(world.disk.read_bytes - read_before < 3 * SEGMENT_BYTES, "the first segment was read in full");
+}

@@ -3,9 +3,14 @@
 #![allow(
     clippy::print_stderr,
     clippy::missing_panics_doc,
+    clippy::unwrap_used,
     reason = "tests tell on stderr what they skipped, and fail by panicking"
 )]
 
 mod harness;
 
+mod clients;
 mod conformance;
+mod crash;
+mod process;
+mod turmoil;

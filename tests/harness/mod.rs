@@ -1,3 +1,5 @@
 //! What the tests start beside themselves: brokers, and folders for their data.
 
+pub(crate) mod client;
+pub(crate) mod leveret;
 pub(crate) mod rabbitmq;

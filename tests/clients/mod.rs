@@ -1,0 +1,5 @@
+//! Client libraries that people use, each through the patterns of RabbitMQ's six tutorials.
+
+mod broker;
+mod lapin;
+mod scripts;

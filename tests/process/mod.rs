@@ -1,0 +1,78 @@
+//! The `leveret` process as its users and their scripts see it.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::harness::leveret::{Leveret, binary};
+
+#[test]
+fn a_first_start_takes_no_time() {
+    let fastest = (0..5)
+        .map(|_| {
+            let directory = tempfile::tempdir().unwrap();
+            let broker = Leveret::start(directory.path());
+            let time = broker.start_time;
+            assert!(broker.stop().success());
+            time
+        })
+        .min()
+        .unwrap();
+    eprintln!("ready after {fastest:?}");
+    assert!(fastest < Duration::from_millis(100), "{fastest:?}");
+}
+
+#[test]
+fn a_data_directory_serves_one_broker_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = Leveret::start(directory.path());
+    let second = Command::new(binary())
+        .args(["--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(directory.path().join("data"))
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(second.stdout.is_empty());
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(said.contains("data is in use by another broker") && said.contains("--data-dir"), "{said}");
+    assert!(first.stop().success());
+    // And the next one is welcome, whatever became of the last.
+    Leveret::start(directory.path()).kill();
+    assert!(Leveret::start(directory.path()).stop().success());
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = Command::new(binary())
+        .args(["--listen", &address, "--data-dir"])
+        .arg(directory.path().join("data"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(&address) && said.contains("--listen"), "{said}");
+}
+
+#[test]
+fn options_come_from_the_environment_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = Command::new(binary())
+        .env("LEVERET_LISTEN", "nonsense")
+        .env("LEVERET_DATA_DIR", directory.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("127.0.0.1:5672"));
+}
+
+#[test]
+fn help_teaches() {
+    let output = Command::new(binary()).arg("--help").output().unwrap();
+    assert!(output.status.success());
+    let help = String::from_utf8_lossy(&output.stdout);
+    for word in ["--listen", "--data-dir", "--log", "LEVERET_DATA_DIR", "guest", "SIGTERM", "Exit codes", "Examples"] {
+        assert!(help.contains(word), "nothing about {word}:\n{help}");
+    }
+}

@@ -589,12 +589,32 @@ struct Model {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Exchange { name: usize, kind: usize, auto_delete: bool, durable: bool },
+    Exchange {
+        name: usize,
+        kind: usize,
+        auto_delete: bool,
+        durable: bool,
+    },
     DeleteExchange(usize),
-    Queue { name: usize, durable: bool },
+    Queue {
+        name: usize,
+        durable: bool,
+    },
     DeleteQueue(usize),
-    Bind { source: usize, destination: usize, key: usize, arguments: usize },
-    Unbind { source: usize, destination: usize, key: usize, arguments: usize },
+    Bind {
+        source: usize,
+        destination: usize,
+        key: usize,
+        arguments: usize,
+    },
+    Unbind {
+        source: usize,
+        destination: usize,
+        key: usize,
+        arguments: usize,
+    },
+    /// One of those that exist; a random one hardly ever does.
+    UnbindExisting(usize),
 }
 
 const EXCHANGES: [&str; 5] = ["e0", "e1", "e2", "amq.topic", "amq.match"];
@@ -690,7 +710,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0..3_usize, any::<bool>()).prop_map(|(name, durable)| Op::Queue { name, durable }),
         1 => (0..3_usize).prop_map(Op::DeleteQueue),
         8 => ends().prop_map(|(source, destination, key, arguments)| Op::Bind { source, destination, key, arguments }),
-        4 => ends().prop_map(|(source, destination, key, arguments)| Op::Unbind { source, destination, key, arguments }),
+        4 => any::<usize>().prop_map(Op::UnbindExisting),
+        1 => ends().prop_map(|(source, destination, key, arguments)| Op::Unbind { source, destination, key, arguments }),
     ]
 }
 
@@ -760,6 +781,12 @@ fn run(op: &Op, logged: &mut Logged, model: &mut Model) {
             let (source, destination, key) = (EXCHANGES[source], end(destination), KEYS[key]);
             logged.run(unbind_with(source, destination, key, arguments(index)));
             let gone = (source.to_owned(), destination.to_owned(), key, index);
+            model.remove(|binding| *binding == gone);
+        }
+        Op::UnbindExisting(nth) => {
+            let Some(nth) = nth.checked_rem(model.bindings.len()) else { return };
+            let gone = model.bindings.iter().nth(nth).unwrap().clone();
+            logged.run(unbind_with(&gone.0, &gone.1, gone.2, arguments(gone.3)));
             model.remove(|binding| *binding == gone);
         }
     }

@@ -63,8 +63,8 @@ pub(crate) struct Channel {
     epoch: u32,
     state: State,
     pub(crate) assembler: ContentAssembler,
-    /// Commands that came while the channel waits, in order.
-    backlog: VecDeque<Command>,
+    /// Commands that came while the channel waits, in order; an error stands for one that cannot be taken.
+    backlog: VecDeque<Result<Command, AmqpError>>,
     /// The queue that an empty name stands for (AMQP 0-9-1 §1.7.2.1): the one declared last.
     last_queue: Option<ShortStr>,
     next_tag: DeliveryTag,
@@ -203,7 +203,7 @@ impl Channel {
         match self.state {
             State::Open => self.execute(ctx, command),
             State::Waiting(_) => {
-                self.backlog.push_back(command);
+                self.backlog.push_back(Ok(command));
                 Outcome::Open
             }
             State::Closing => match command.method {
@@ -217,15 +217,25 @@ impl Channel {
         }
     }
 
-    /// The content of a publish cannot be taken.
+    /// The content of a publish cannot be taken. The commands before it come first.
     pub(crate) fn on_content_error(&mut self, ctx: &mut ChannelCtx<'_>, error: AmqpError) -> Outcome {
-        if self.is_closing() { Outcome::Open } else { self.fail(ctx, error) }
+        match self.state {
+            State::Open => self.fail(ctx, error),
+            State::Waiting(_) => {
+                self.backlog.push_back(Err(error));
+                Outcome::Open
+            }
+            State::Closing => Outcome::Open,
+        }
     }
 
     /// The metadata command that the channel waited for was applied or failed.
     pub(crate) fn on_applied(&mut self, ctx: &mut ChannelCtx<'_>, result: Result<(), AmqpError>) -> Outcome {
+        if !matches!(self.state, State::Waiting(Wait::Metadata(_))) {
+            return Outcome::Open;
+        }
         let State::Waiting(Wait::Metadata(reply)) = core::mem::replace(&mut self.state, State::Open) else {
-            unreachable!("a channel with a metadata command on its way waits for it");
+            unreachable!("it was looked at");
         };
         match result {
             Ok(()) => {
@@ -292,7 +302,11 @@ impl Channel {
     fn resume(&mut self, ctx: &mut ChannelCtx<'_>) -> Outcome {
         while matches!(self.state, State::Open) {
             let Some(command) = self.backlog.pop_front() else { break };
-            match self.execute(ctx, command) {
+            let outcome = match command {
+                Ok(command) => self.execute(ctx, command),
+                Err(error) => self.fail(ctx, error),
+            };
+            match outcome {
                 Outcome::Open => {}
                 other => return other,
             }

@@ -3,7 +3,9 @@
 use super::{Channel, ChannelCtx, Flow, Reply, Wait};
 use crate::amqp::method::{exchange, queue};
 use crate::amqp::{AmqpError, Method, ReplyCode, ShortStr};
-use crate::metadata::{Answer, Command, DestinationName, check_queue_name, server_name, stripped};
+use crate::metadata::{
+    Answer, Command, DestinationName, check_not_default_exchange, check_queue_name, server_name, stripped,
+};
 
 impl Channel {
     pub(super) fn declare_queue(
@@ -20,11 +22,12 @@ impl Channel {
             }
             return Ok(Flow::Done);
         }
-        let name = if declare.queue.is_empty() {
-            server_name("amq.gen-", ctx.broker.random_bytes())
-        } else {
-            check_queue_name(declare.queue.as_bytes())?;
-            stripped(&declare.queue).detached()
+        let name = match stripped(&declare.queue) {
+            name if name.is_empty() => server_name("amq.gen-", ctx.broker.random_bytes()),
+            name => {
+                check_queue_name(name.as_bytes())?;
+                name.detached()
+            }
         };
         let command = Command::DeclareQueue {
             vhost: ctx.vhost_name.clone(),
@@ -52,7 +55,7 @@ impl Channel {
             routing_key: routing_key.detached(),
             arguments: bind.arguments.detached(),
         };
-        self.change_unless_locked(ctx, &name, command, reply_unless(bind.no_wait, queue::BindOk {}))
+        self.change(ctx, command, reply_unless(bind.no_wait, queue::BindOk {}))
     }
 
     pub(super) fn unbind_queue(&self, ctx: &mut ChannelCtx<'_>, unbind: &queue::Unbind) -> Result<Flow, AmqpError> {
@@ -66,7 +69,7 @@ impl Channel {
             routing_key: routing_key.detached(),
             arguments: unbind.arguments.detached(),
         };
-        self.change_unless_locked(ctx, &name, command, Reply::Method(queue::UnbindOk {}.into()))
+        self.change(ctx, command, Reply::Method(queue::UnbindOk {}.into()))
     }
 
     pub(super) fn purge_queue(&self, ctx: &mut ChannelCtx<'_>, purge: &queue::Purge) -> Result<Flow, AmqpError> {
@@ -114,6 +117,7 @@ impl Channel {
     ) -> Result<Flow, AmqpError> {
         let reply = reply_unless(declare.no_wait, exchange::DeclareOk {});
         if declare.passive {
+            check_not_default_exchange(declare.exchange.as_bytes())?;
             ctx.broker.metadata.expect_exchange(ctx.vhost, stripped(&declare.exchange).as_bytes())?;
             self.reply(ctx, reply);
             return Ok(Flow::Done);
@@ -198,20 +202,6 @@ impl Channel {
         }
         self.reply(ctx, reply);
         Ok(Flow::Done)
-    }
-
-    /// As [`Channel::change`], for a binding of a queue that may be another connection's alone.
-    fn change_unless_locked(
-        &self,
-        ctx: &mut ChannelCtx<'_>,
-        queue: &ShortStr,
-        command: Command,
-        reply: Reply,
-    ) -> Result<Flow, AmqpError> {
-        if let Some((key, _)) = ctx.broker.metadata.queue(ctx.vhost, queue.as_bytes()) {
-            ctx.broker.metadata.check_exclusive(key, ctx.connection)?;
-        }
-        self.change(ctx, command, reply)
     }
 
     /// The queue's name a command means.

@@ -14,6 +14,10 @@ pub(super) const BLOCK_ALIGN: usize = 8;
 const LARGE_BODY_BYTES: usize = 32 * 1024;
 /// Bytes of one piece of a block; the copies that a growing piece costs end here.
 const CHUNK_BYTES: usize = 256 * 1024;
+/// Bytes a piece has room for, so that the record that completes it fits.
+const CHUNK_CAPACITY: usize = CHUNK_BYTES + 2 * LARGE_BODY_BYTES;
+/// Pieces kept to be filled again: memory fresh from the system costs more than what is done with it here.
+const SPARE_CHUNKS_MAX: usize = 8;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"LBLK");
 
@@ -151,6 +155,29 @@ impl Walk {
     }
 }
 
+/// Emptied pieces of blocks.
+#[derive(Debug, Default)]
+pub(super) struct SpareChunks(Vec<Vec<u8>>);
+
+impl SpareChunks {
+    /// Takes the pieces of a block that was written, as far as nobody else holds them.
+    pub(super) fn reclaim(&mut self, parts: Vec<Bytes>) {
+        for part in parts {
+            if self.0.len() < SPARE_CHUNKS_MAX
+                && let Ok(mut part) = part.try_into_mut()
+                && part.capacity() >= CHUNK_CAPACITY
+            {
+                part.clear();
+                let chunk = Vec::from(part);
+                // A body may look like a piece; its memory is as good.
+                if chunk.capacity() >= CHUNK_CAPACITY && chunk.capacity() < 2 * CHUNK_CAPACITY {
+                    self.0.push(chunk);
+                }
+            }
+        }
+    }
+}
+
 /// The block that records are being added to.
 #[derive(Debug)]
 pub(super) struct OpenBlock {
@@ -164,6 +191,7 @@ pub(super) struct OpenBlock {
     chunk: Vec<u8>,
     record_at: usize,
     capacity: usize,
+    spare: SpareChunks,
 }
 
 impl OpenBlock {
@@ -176,8 +204,14 @@ impl OpenBlock {
             parts: Vec::new(),
             chunk: Vec::new(),
             record_at: 0,
-            capacity: expected.clamp(512, CHUNK_BYTES),
+            capacity: if expected >= CHUNK_BYTES / 2 { CHUNK_CAPACITY } else { expected.max(512) },
+            spare: SpareChunks::default(),
         }
+    }
+
+    /// Pieces to be filled again.
+    pub(super) fn spare_mut(&mut self) -> &mut SpareChunks {
+        &mut self.spare
     }
 
     /// The position of the next record.
@@ -192,7 +226,7 @@ impl OpenBlock {
     /// Begins a record; its body is appended to the buffer returned, then [`OpenBlock::finish_record`] is called.
     pub(super) fn begin_record(&mut self, kind: Kind) -> &mut Vec<u8> {
         if self.chunk.capacity() == 0 {
-            self.chunk.reserve(self.capacity);
+            self.chunk = self.spare.0.pop().unwrap_or_else(|| Vec::with_capacity(self.capacity));
         }
         self.record_at = self.chunk.len();
         let mut header = [0; RECORD_HEADER_BYTES];
@@ -231,7 +265,7 @@ impl OpenBlock {
     fn freeze(&mut self) {
         if !self.chunk.is_empty() {
             self.parts.push(Bytes::from(core::mem::take(&mut self.chunk)));
-            self.capacity = CHUNK_BYTES;
+            self.capacity = CHUNK_CAPACITY;
         }
     }
 

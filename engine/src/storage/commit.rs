@@ -284,9 +284,10 @@ impl Log {
     fn append_done(&mut self, now: Instant, owners: &mut dyn Owners) {
         let append = self.commit.in_flight.take().expect("an append that ends was under way");
         assert!(append.at <= now, "time went backwards: {now} after {}", append.at);
-        for block in &append.blocks {
+        for block in append.blocks {
             self.commit.pending_bytes -= block.bytes();
             self.commit.written = block.end;
+            self.open.spare_mut().reclaim(block.parts);
         }
         self.commit.append_full = false;
         if append.sync {

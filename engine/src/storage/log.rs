@@ -475,7 +475,8 @@ impl Log {
         let segment = self.segments.active_mut();
         let start = self.open.start;
         let next = OpenBlock::new(0, self.open.len);
-        let block = core::mem::replace(&mut self.open, next);
+        let mut block = core::mem::replace(&mut self.open, next);
+        core::mem::swap(self.open.spare_mut(), block.spare_mut());
         let (len, mut parts) = block.close(segment.salt, self.incarnation, self.commit.durable, oldest);
         let end = start + u64::from(len);
         let mut from = start;
@@ -499,10 +500,10 @@ impl Log {
         }
         let sealed = self.segments.active();
         let (id, first, previous_end) = (SegmentId(sealed.id.0 + 1), sealed.limit(), sealed.used_end);
-        let mut contents = core::mem::take(&mut self.contents);
-        contents.drop_settled();
+        self.contents.drop_settled();
         let mut summary = Vec::new();
-        contents.encode(&mut summary);
+        self.contents.encode(&mut summary);
+        self.contents.clear();
         if summary.len() as u64 > self.config.segment_bytes / SUMMARY_PART {
             summary.clear();
         }
@@ -550,7 +551,7 @@ impl Log {
             reads: 0,
             state,
         });
-        self.open = OpenBlock::new(start, 0);
+        self.open.start = start;
     }
 
     pub(super) fn request(&mut self, op: Op, request: DiskOp, out: &mut Vec<DiskRequest>) {

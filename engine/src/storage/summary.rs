@@ -103,6 +103,15 @@ impl Contents {
         self.metadata.truncate(mark.metadata);
     }
 
+    /// Forgets all, and keeps the memory for the next segment.
+    pub(super) fn clear(&mut self) {
+        let Self { refs, settled, delivered, metadata } = self;
+        refs.clear();
+        settled.clear();
+        delivered.clear();
+        metadata.clear();
+    }
+
     /// Sorts what is in ranges and removes the references that the segment itself settles.
     pub(super) fn drop_settled(&mut self) {
         ranges::normalize(&mut self.settled);

@@ -18,6 +18,8 @@ pub(crate) struct Confirms {
     safe_up_to: u64,
     /// All publishes up to here have been confirmed.
     told_up_to: u64,
+    /// The highest of those up to `safe_up_to` that has not been confirmed; below `told_up_to` if there is none.
+    untold_last: u64,
     /// Safe ones beyond the gap.
     safe_beyond: BTreeSet<u64>,
     /// Those of them that have not been confirmed yet.
@@ -38,6 +40,7 @@ impl Confirms {
         assert!(seqno > self.safe_up_to && seqno <= self.last, "publish {seqno} becomes safe once");
         if seqno == self.safe_up_to + 1 {
             self.safe_up_to = seqno;
+            self.untold_last = seqno;
             while self.safe_beyond.first() == Some(&(self.safe_up_to + 1)) {
                 self.safe_beyond.pop_first();
                 self.safe_up_to += 1;
@@ -65,15 +68,18 @@ impl Confirms {
     ) {
         for seqno in self.untold_beyond.drain(..) {
             // What the gap's end has overtaken is covered below.
-            if seqno > self.safe_up_to {
-                outbox.confirm(channel, seqno, false);
-                if let Some(told) = told.as_deref_mut() {
-                    told.push(PublishSeqno(seqno));
-                }
+            if seqno <= self.safe_up_to {
+                self.untold_last = self.untold_last.max(seqno);
+                continue;
+            }
+            outbox.confirm(channel, seqno, false);
+            if let Some(told) = told.as_deref_mut() {
+                told.push(PublishSeqno(seqno));
             }
         }
         if self.safe_up_to > self.told_up_to {
-            outbox.confirm(channel, self.safe_up_to, self.safe_up_to - self.told_up_to > 1);
+            // As RabbitMQ, never by a number that was confirmed before: a client may count on one answer for each.
+            outbox.confirm(channel, self.untold_last, self.untold_last - self.told_up_to > 1);
             if let Some(told) = told {
                 told.extend((self.told_up_to + 1..=self.safe_up_to).map(PublishSeqno));
             }
@@ -142,5 +148,15 @@ mod tests {
         confirms.on_safe(PublishSeqno(1));
         assert_eq!(told(&mut confirms), [(3, true)]);
         assert_eq!(confirms.unconfirmed(), 0);
+    }
+
+    #[test]
+    fn closing_a_gap_confirms_no_number_twice() {
+        let mut confirms = published(3);
+        confirms.on_safe(PublishSeqno(2));
+        confirms.on_safe(PublishSeqno(3));
+        assert_eq!(told(&mut confirms), [(2, false), (3, false)]);
+        confirms.on_safe(PublishSeqno(1));
+        assert_eq!(told(&mut confirms), [(1, false)]);
     }
 }

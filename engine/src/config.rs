@@ -41,6 +41,9 @@ pub struct Config {
     pub log: LogConfig,
     /// Whether events that come once per message are reported.
     pub fine_events: bool,
+    /// A planted bug, for showing that the simulator finds it.
+    #[cfg(feature = "mutants")]
+    pub mutant: Option<crate::mutants::Mutant>,
 }
 
 /// Settings of the node's log. Tests make them small so that what is rare becomes frequent.
@@ -89,6 +92,8 @@ impl Default for Config {
             read_ahead_bytes: limits::READ_AHEAD_BYTES,
             log: LogConfig::default(),
             fine_events: false,
+            #[cfg(feature = "mutants")]
+            mutant: None,
         }
     }
 }

@@ -36,6 +36,8 @@ pub mod event;
 pub mod ids;
 pub mod input;
 pub mod limits;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 pub mod time;
 pub mod timer;
 mod window;

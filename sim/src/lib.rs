@@ -1,1 +1,30 @@
-//! Leveret's sim.
+//! Leveret's simulator: a world of clients, a disk, a network and their faults around the real engine, all decided by a seed.
+//!
+//! A [`scenario::Scenario`] and a seed make a [`plan::Plan`]; the world carries it out; the model keeps beside the engine what the
+//! promise says; the oracles object. The same plan gives the same run to the byte, which the trace hash shows.
+
+pub mod cli;
+mod client;
+pub mod clock;
+mod disk;
+mod fault;
+mod history;
+mod message;
+mod model;
+#[cfg(feature = "mutants")]
+pub mod mutants;
+mod network;
+mod node;
+mod options;
+mod oracle;
+pub mod plan;
+mod quiesce;
+pub mod report;
+pub mod rng;
+pub mod run;
+pub mod scenario;
+mod scheduler;
+mod tap;
+mod trace;
+mod workload;
+mod world;

@@ -1,0 +1,561 @@
+//! The simulated disk: what an operating system and a drive may do to a log, and nothing worse.
+//!
+//! A segment has two contents: what reads see (`cache`) and what a power loss leaves (`stable`). Appends change the first, syncs
+//! carry it over to the second. A process kill loses only operations that were under way; a power loss decides for every unsynced
+//! 512-byte sector by itself whether it was written, so writes are lost, torn and reordered. Files made or removed may revert until
+//! the folder was synced. The disk tells no other lies, unless a plan asks for faults beyond the claim.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use leveret_engine::effect::{DiskOp, DiskRequest};
+use leveret_engine::ids::{DiskOpId, SegmentId};
+use leveret_engine::input::{DiskError, DiskOutcome, Input};
+
+use crate::clock::Micros;
+use crate::plan::DiskPlan;
+use crate::rng::{Fate, Ratio, hits, index, scale};
+
+/// Bytes that a drive writes entirely or not at all.
+const SECTOR: usize = 512;
+
+/// The disk of one node. It outlives the node's boots.
+#[derive(Debug)]
+pub(crate) struct SimDisk {
+    plan: DiskPlan,
+    files: BTreeMap<SegmentId, File>,
+    /// Removed, and the folder not synced since: a power loss may bring them back.
+    removed: Vec<(SegmentId, File)>,
+    /// Appends, creations and removals under way, in order.
+    lane: VecDeque<Pending>,
+    reads: BTreeMap<u64, Pending>,
+    lane_due: Micros,
+    ordinal: u64,
+    fates: Fate,
+    trouble: Trouble,
+    /// Log positions up to which the operating system has the log, and up to which it is durable.
+    written: u64,
+    durable: u64,
+    counts: DiskCounts,
+    complaint: Option<String>,
+}
+
+/// What is wrong with the disk at the moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Trouble {
+    /// Creating a segment finds no space.
+    pub(crate) full_create: bool,
+    /// Appending finds no space.
+    pub(crate) full_append: bool,
+    /// The next synced append fails, and what was unsynced is anything.
+    pub(crate) fail_sync: bool,
+    /// Nothing completes before this time.
+    pub(crate) stalled_until: Micros,
+    /// Everything takes this many times as long; 0 and 1 mean nothing.
+    pub(crate) slow: u32,
+    /// Share of reads that fail; beyond the claim.
+    pub(crate) fail_reads: Ratio,
+}
+
+/// How much the disk was used.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DiskCounts {
+    /// Operations completed.
+    pub(crate) operations: u64,
+    /// Synced appends completed.
+    pub(crate) syncs: u64,
+    /// Operations refused for lack of space.
+    pub(crate) refused: u64,
+    /// Syncs that failed.
+    pub(crate) failed_syncs: u64,
+    /// Sectors that a power loss took away.
+    pub(crate) lost_sectors: u64,
+}
+
+/// Where a completion will come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// The writer: the oldest operation in it.
+    Log,
+    /// One read.
+    Read(u64),
+}
+
+#[derive(Debug)]
+struct Pending {
+    request: DiskRequest,
+    ordinal: u64,
+}
+
+#[derive(Debug, Default)]
+struct File {
+    stable: Vec<u8>,
+    cache: Vec<u8>,
+    /// Byte ranges in which the two may differ.
+    dirty: Vec<(usize, usize)>,
+}
+
+impl SimDisk {
+    /// An empty disk.
+    pub(crate) fn new(seed: u64, plan: DiskPlan) -> Self {
+        Self {
+            plan,
+            files: BTreeMap::new(),
+            removed: Vec::new(),
+            lane: VecDeque::new(),
+            reads: BTreeMap::new(),
+            lane_due: 0,
+            ordinal: 0,
+            fates: Fate::new(seed, "disk"),
+            trouble: Trouble::default(),
+            written: 0,
+            durable: 0,
+            counts: DiskCounts::default(),
+            complaint: None,
+        }
+    }
+
+    /// What is wrong with it, for faults to change.
+    pub(crate) fn trouble_mut(&mut self) -> &mut Trouble {
+        &mut self.trouble
+    }
+
+    /// How much it was used.
+    pub(crate) fn counts(&self) -> DiskCounts {
+        self.counts
+    }
+
+    /// Whether an operation that changes something is under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.lane.is_empty()
+    }
+
+    /// Log position up to which a process kill leaves the log.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Log position up to which a power loss leaves the log.
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    /// A breach of the disk's contract by the engine, if there was one.
+    pub(crate) fn take_complaint(&mut self) -> Option<String> {
+        self.complaint.take()
+    }
+
+    /// Takes an operation and says when to call [`Self::complete`] for it.
+    pub(crate) fn submit(&mut self, time: Micros, request: DiskRequest) -> (Micros, Lane) {
+        self.ordinal += 1;
+        let ordinal = self.ordinal;
+        let pending = Pending { request, ordinal };
+        let due = time + self.latency(&pending);
+        if let DiskOp::Read { .. } | DiskOp::List = pending.request.op {
+            self.reads.insert(ordinal, pending);
+            (due, Lane::Read(ordinal))
+        } else {
+            self.lane_due = self.lane_due.max(due);
+            self.lane.push_back(pending);
+            (self.lane_due, Lane::Log)
+        }
+    }
+
+    /// Ends the operation that is due in `lane`, or says until when it is held up.
+    pub(crate) fn complete(&mut self, time: Micros, lane: Lane) -> Result<Option<Input>, Micros> {
+        if time < self.trouble.stalled_until {
+            return Err(self.trouble.stalled_until);
+        }
+        let pending = match lane {
+            Lane::Log => self.lane.pop_front(),
+            Lane::Read(ordinal) => self.reads.remove(&ordinal),
+        };
+        let Some(Pending { request: DiskRequest { id, op }, ordinal }) = pending else { return Ok(None) };
+        self.counts.operations += 1;
+        let result = self.perform(&op, ordinal);
+        if result == Err(DiskError::NoSpace) {
+            self.counts.refused += 1;
+        }
+        Ok(Some(answer(id, result)))
+    }
+
+    /// The process dies: operations under way were done, done in part, or not begun, in their order.
+    pub(crate) fn kill(&mut self) {
+        let fate = self.fates.of(1, self.ordinal);
+        self.reads.clear();
+        let lane = std::mem::take(&mut self.lane);
+        let done = index(fate, lane.len() + 1);
+        for (at, pending) in lane.into_iter().enumerate() {
+            if at < done {
+                self.perform_unsynced(&pending, None);
+            } else if at == done {
+                self.perform_unsynced(&pending, Some(self.fates.of(2, pending.ordinal)));
+            }
+        }
+        self.lane_due = 0;
+        self.trouble.fail_sync = false;
+    }
+
+    /// The power goes: whatever was not synced is decided sector by sector.
+    pub(crate) fn power_loss(&mut self) {
+        self.reads.clear();
+        for pending in std::mem::take(&mut self.lane) {
+            if self.fates.of(3, pending.ordinal) & 1 == 0 {
+                let part = self.fates.of(4, pending.ordinal);
+                self.perform_unsynced(&pending, (part & 2 == 0).then_some(part));
+            }
+        }
+        for (at, (id, file)) in std::mem::take(&mut self.removed).into_iter().enumerate() {
+            if self.fates.of(5, self.ordinal + at as u64) & 1 == 0 && !self.files.contains_key(&id) {
+                self.files.insert(id, file);
+            }
+        }
+        let fates = self.fates;
+        let ordinal = self.ordinal;
+        for (id, file) in &mut self.files {
+            self.counts.lost_sectors += file.tear(|sector| fates.of(id.0 ^ (ordinal << 20), sector as u64) & 1 == 0);
+        }
+        self.written = self.durable;
+        self.lane_due = 0;
+        self.trouble.fail_sync = false;
+    }
+
+    /// Beyond the claim: turns one bit of what was durable.
+    pub(crate) fn rot(&mut self, random: u64) {
+        let used: Vec<SegmentId> =
+            self.files.iter().filter(|(_, file)| !file.cache.is_empty()).map(|(&id, _)| id).collect();
+        if used.is_empty() {
+            return;
+        }
+        let fates = Fate::new(random, "rot");
+        let file = self.files.get_mut(&used[index(fates.of(0, 0), used.len())]).expect("just listed");
+        let live = file.cache.iter().rposition(|&byte| byte != 0).map_or(1, |last| last + 1);
+        let at = index(fates.of(0, 1), live);
+        let bit = 1_u8 << index(fates.of(0, 2), 8);
+        file.cache[at] ^= bit;
+        file.stable[at] ^= bit;
+    }
+
+    fn latency(&self, pending: &Pending) -> Micros {
+        let random = self.fates.of(6, pending.ordinal);
+        let (low, high) = match &pending.request.op {
+            DiskOp::Append { sync: true, .. } | DiskOp::Create { .. } => self.plan.sync_us,
+            DiskOp::Append { .. } | DiskOp::Delete { .. } => self.plan.write_us,
+            DiskOp::Read { .. } | DiskOp::List => self.plan.read_us,
+        };
+        let mut latency = scale(random, low, high);
+        if hits(self.fates.of(7, pending.ordinal), self.plan.tail) {
+            latency += self.plan.tail_us;
+        }
+        latency * u64::from(self.trouble.slow.max(1))
+    }
+
+    fn perform(&mut self, op: &DiskOp, ordinal: u64) -> Result<DiskOutcome, DiskError> {
+        match op {
+            DiskOp::List => Ok(DiskOutcome::Segments(self.list())),
+            DiskOp::Create { segment, size, recycle } => {
+                if self.trouble.full_create {
+                    return Err(DiskError::NoSpace);
+                }
+                self.create(*segment, *size, *recycle, None);
+                self.removed.clear();
+                if let Some(file) = self.files.get_mut(segment) {
+                    file.stable.resize(file.cache.len(), 0);
+                }
+                Ok(DiskOutcome::Done)
+            }
+            DiskOp::Append { segment, offset, data, sync } => {
+                if self.trouble.full_append {
+                    self.append(*segment, *offset, data, Some(self.fates.of(8, ordinal)));
+                    return Err(DiskError::NoSpace);
+                }
+                let end = self.append(*segment, *offset, data, None);
+                if *sync && std::mem::take(&mut self.trouble.fail_sync) {
+                    let fates = self.fates;
+                    if let Some(file) = self.files.get_mut(segment) {
+                        file.tear(|sector| fates.of(ordinal, sector as u64) & 1 == 0);
+                    }
+                    self.written = self.durable;
+                    self.counts.failed_syncs += 1;
+                    return Err(DiskError::Io);
+                }
+                let position = self.position(*segment, end);
+                self.written = self.written.max(position);
+                if *sync {
+                    self.counts.syncs += 1;
+                    if let Some(file) = self.files.get_mut(segment) {
+                        file.sync();
+                    }
+                    self.durable = self.durable.max(position);
+                }
+                Ok(DiskOutcome::Done)
+            }
+            DiskOp::Read { segment, offset, len } => {
+                if hits(self.fates.of(9, ordinal), self.trouble.fail_reads) {
+                    return Err(DiskError::Io);
+                }
+                self.read(*segment, *offset, *len).ok_or(DiskError::Io)
+            }
+            DiskOp::Delete { segment } => {
+                self.delete(*segment);
+                Ok(DiskOutcome::Done)
+            }
+        }
+    }
+
+    /// Does what reached the operating system of an operation that will never be answered; with `part`, only a part of it.
+    fn perform_unsynced(&mut self, pending: &Pending, part: Option<u64>) {
+        match &pending.request.op {
+            DiskOp::Create { segment, size, recycle } => self.create(*segment, *size, *recycle, part),
+            DiskOp::Append { segment, offset, data, .. } => {
+                let end = self.append(*segment, *offset, data, part);
+                if part.is_none() {
+                    self.written = self.written.max(self.position(*segment, end));
+                }
+            }
+            DiskOp::Delete { segment } => {
+                if part.is_none_or(|part| part & 4 == 0) {
+                    self.delete(*segment);
+                }
+            }
+            DiskOp::Read { .. } | DiskOp::List => {}
+        }
+    }
+
+    fn list(&self) -> Vec<(SegmentId, u64)> {
+        self.files.iter().map(|(&id, file)| (id, file.cache.len() as u64)).collect()
+    }
+
+    fn create(&mut self, segment: SegmentId, size: u64, recycle: Option<SegmentId>, part: Option<u64>) {
+        if self.files.contains_key(&segment) {
+            self.complain(format!("segment {segment} is created although it exists"));
+            return;
+        }
+        let size = usize::try_from(size).expect("simulated segments are small");
+        let file = match recycle {
+            Some(old) => {
+                if part.is_some_and(|part| part & 4 == 0) {
+                    return;
+                }
+                let Some(file) = self.files.remove(&old) else {
+                    self.complain(format!("segment {old} is recycled although it does not exist"));
+                    return;
+                };
+                if file.cache.len() != size {
+                    self.complain(format!("segment {old} has {} bytes and is recycled for {size}", file.cache.len()));
+                }
+                file
+            }
+            None => {
+                let size = match part {
+                    Some(part) if part & 4 == 0 => return,
+                    Some(part) => index(part, size + 1) / SECTOR * SECTOR,
+                    None => size,
+                };
+                File { stable: vec![0; size], cache: vec![0; size], dirty: Vec::new() }
+            }
+        };
+        self.files.insert(segment, file);
+    }
+
+    /// Writes and returns the offset of the end; with `part`, only a prefix of that length's share.
+    fn append(&mut self, segment: SegmentId, offset: u64, data: &[Bytes], part: Option<u64>) -> u64 {
+        let length: usize = data.iter().map(Bytes::len).sum();
+        let end = offset + length as u64;
+        let Some(file) = self.files.get_mut(&segment) else {
+            self.complain(format!("an append to segment {segment}, which does not exist"));
+            return end;
+        };
+        if end > file.cache.len() as u64 {
+            let size = file.cache.len();
+            self.complain(format!(
+                "an append to segment {segment} at {offset} of {length} bytes passes its end at {size}"
+            ));
+            return end;
+        }
+        let start = usize::try_from(offset).expect("below the size of a segment");
+        let mut left = part.map_or(length, |part| index(part, length + 1));
+        let mut at = start;
+        for bytes in data {
+            let len = bytes.len().min(left);
+            file.cache[at..at + len].copy_from_slice(&bytes[..len]);
+            at += len;
+            left -= len;
+        }
+        file.touch(start, at);
+        end
+    }
+
+    fn read(&self, segment: SegmentId, offset: u64, len: u32) -> Option<DiskOutcome> {
+        let file = self.files.get(&segment)?;
+        let size = file.cache.len();
+        let start = usize::try_from(offset).ok()?.min(size);
+        let end = start.saturating_add(usize::try_from(len).ok()?).min(size);
+        Some(DiskOutcome::Data(Bytes::copy_from_slice(&file.cache[start..end])))
+    }
+
+    fn delete(&mut self, segment: SegmentId) {
+        match self.files.remove(&segment) {
+            Some(file) => self.removed.push((segment, file)),
+            None => self.complain(format!("segment {segment} is deleted although it does not exist")),
+        }
+    }
+
+    /// The log position of an offset in a segment, as the segment's header has it.
+    fn position(&self, segment: SegmentId, offset: u64) -> u64 {
+        let first = self.files.get(&segment).and_then(|file| first_lsn(segment, &file.cache));
+        first.map_or(0, |first| first + offset)
+    }
+
+    fn complain(&mut self, text: String) {
+        self.complaint.get_or_insert(text);
+    }
+}
+
+impl File {
+    fn touch(&mut self, start: usize, end: usize) {
+        if start == end {
+            return;
+        }
+        match self.dirty.last_mut() {
+            Some(last) if last.1 == start => last.1 = end,
+            _ => self.dirty.push((start, end)),
+        }
+    }
+
+    fn sync(&mut self) {
+        for (start, end) in self.dirty.drain(..) {
+            self.stable[start..end].copy_from_slice(&self.cache[start..end]);
+        }
+    }
+
+    /// Settles every unsynced sector: kept where `is_kept`, else as it was. Returns how many were lost.
+    fn tear(&mut self, is_kept: impl Fn(usize) -> bool) -> u64 {
+        let mut lost = 0;
+        self.stable.resize(self.cache.len(), 0);
+        for (start, end) in std::mem::take(&mut self.dirty) {
+            for sector in start / SECTOR..end.div_ceil(SECTOR) {
+                let range = sector * SECTOR..((sector + 1) * SECTOR).min(self.cache.len());
+                if is_kept(sector) {
+                    self.stable[range.clone()].copy_from_slice(&self.cache[range]);
+                } else {
+                    self.cache[range.clone()].copy_from_slice(&self.stable[range]);
+                    lost += 1;
+                }
+            }
+        }
+        lost
+    }
+}
+
+fn answer(op: DiskOpId, result: Result<DiskOutcome, DiskError>) -> Input {
+    match result {
+        Ok(outcome) => Input::DiskDone { op, outcome },
+        Err(error) => Input::DiskFailed { op, error },
+    }
+}
+
+/// Reads the position of a segment's first byte from its header; `None` while a recycled file still shows its former one. This is
+/// the one thing that the simulator knows about the log's format: it needs to tell, without asking the engine, which records are
+/// durable.
+fn first_lsn(id: SegmentId, segment: &[u8]) -> Option<u64> {
+    let header = segment.get(..HEADER_BYTES)?;
+    let number = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
+    (header.starts_with(b"LEVERET\0") && number(16) == id.0).then(|| number(32))
+}
+
+/// Bytes of a segment header that [`first_lsn`] looks at.
+const HEADER_BYTES: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk() -> SimDisk {
+        let mut disk = SimDisk::new(1, DiskPlan::default());
+        run(&mut disk, DiskOp::Create { segment: SegmentId(1), size: 4096, recycle: None });
+        disk
+    }
+
+    fn run(disk: &mut SimDisk, op: DiskOp) -> Input {
+        let (due, lane) = disk.submit(0, DiskRequest { id: DiskOpId(1), op });
+        disk.complete(due, lane).unwrap().unwrap()
+    }
+
+    fn write(byte: u8, offset: u64, sync: bool) -> DiskOp {
+        DiskOp::Append { segment: SegmentId(1), offset, data: vec![Bytes::from(vec![byte; 1024])], sync }
+    }
+
+    fn content(disk: &SimDisk) -> Vec<u8> {
+        disk.files[&SegmentId(1)].cache.clone()
+    }
+
+    #[test]
+    fn synced_bytes_survive_a_power_loss_and_unsynced_sectors_are_torn() {
+        let mut lost_any = false;
+        let mut kept_any = false;
+        let mut disk = disk();
+        run(&mut disk, write(1, 0, true));
+        for round in 0..20 {
+            run(&mut disk, write(2, 1024, false));
+            disk.power_loss();
+            let bytes = content(&disk);
+            assert!(bytes[..1024].iter().all(|&byte| byte == 1), "round {round}");
+            kept_any |= bytes[1024] == 2 || bytes[1024 + SECTOR] == 2;
+            lost_any |= bytes[1024] == 0 || bytes[1024 + SECTOR] == 0;
+        }
+        assert!(lost_any && kept_any);
+    }
+
+    #[test]
+    fn a_kill_keeps_what_the_system_had_and_cuts_what_was_under_way() {
+        let mut disk = disk();
+        run(&mut disk, write(1, 0, false));
+        disk.submit(0, DiskRequest { id: DiskOpId(2), op: write(2, 1024, true) });
+        disk.kill();
+        assert!(content(&disk)[..1024].iter().all(|&byte| byte == 1));
+        assert!(!disk.is_busy());
+    }
+
+    #[test]
+    fn a_failed_sync_says_so_and_leaves_nothing_half_known() {
+        let mut disk = disk();
+        disk.trouble_mut().fail_sync = true;
+        let answer = run(&mut disk, write(1, 0, true));
+        assert!(matches!(answer, Input::DiskFailed { error: DiskError::Io, .. }), "{answer:?}");
+        assert_eq!(disk.files[&SegmentId(1)].cache, disk.files[&SegmentId(1)].stable);
+    }
+
+    #[test]
+    fn a_full_disk_refuses_and_then_takes_again() {
+        let mut disk = disk();
+        disk.trouble_mut().full_append = true;
+        assert!(matches!(run(&mut disk, write(1, 0, true)), Input::DiskFailed { error: DiskError::NoSpace, .. }));
+        disk.trouble_mut().full_append = false;
+        assert!(matches!(run(&mut disk, write(1, 0, true)), Input::DiskDone { .. }));
+    }
+
+    #[test]
+    fn a_removed_segment_may_come_back_only_until_the_folder_was_synced() {
+        let mut came_back = false;
+        for _ in 0..20 {
+            let mut disk = disk();
+            disk.ordinal += u64::from(came_back);
+            run(&mut disk, DiskOp::Delete { segment: SegmentId(1) });
+            disk.power_loss();
+            came_back |= disk.files.contains_key(&SegmentId(1));
+        }
+        let mut disk = disk();
+        run(&mut disk, DiskOp::Delete { segment: SegmentId(1) });
+        run(&mut disk, DiskOp::Create { segment: SegmentId(2), size: 4096, recycle: None });
+        disk.power_loss();
+        assert!(!disk.files.contains_key(&SegmentId(1)));
+    }
+
+    #[test]
+    fn a_breach_of_contract_is_noticed() {
+        let mut disk = disk();
+        run(&mut disk, write(1, 4000, true));
+        assert!(disk.take_complaint().is_some_and(|text| text.contains("passes its end")));
+    }
+}

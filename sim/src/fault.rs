@@ -1,0 +1,150 @@
+//! Carrying out the plan's faults.
+
+use leveret_engine::input::Input;
+
+use crate::clock::MILLISECOND;
+use crate::plan::{Ending, FaultKind};
+use crate::quiesce::Phase;
+use crate::rng::Ratio;
+use crate::world::{Event, World};
+
+/// How long a fault waits for the disk to be at work.
+const BUSY_PATIENCE: u64 = 200 * MILLISECOND;
+/// How often it looks.
+const BUSY_LOOK: u64 = 37;
+
+impl World {
+    pub(crate) fn begin_fault(&mut self, index: u32) {
+        if self.phase != Phase::Chaos {
+            return;
+        }
+        let fault = self.plan.faults[index as usize].clone();
+        let now = self.scheduler.time();
+        match fault.kind {
+            FaultKind::End { how, busy, again } => {
+                if self.node.engine.is_none() {
+                    return;
+                }
+                if busy && !self.disk.is_busy() && now < fault.at_us + BUSY_PATIENCE {
+                    self.scheduler.after(BUSY_LOOK, Event::Begin(index));
+                    return;
+                }
+                if how == Ending::Shutdown {
+                    if self.node.is_accepting() {
+                        self.node.is_stopping = true;
+                        self.input(Input::Shutdown);
+                    }
+                    return;
+                }
+                self.node.again = (again, how);
+                self.end_node(how, false);
+                self.scheduler.after(fault.for_us, Event::Boot);
+                return;
+            }
+            FaultKind::DiskFull { append } => {
+                self.disk.trouble_mut().full_create = true;
+                self.disk.trouble_mut().full_append = append;
+            }
+            FaultKind::FsyncError => self.disk.trouble_mut().fail_sync = true,
+            FaultKind::DiskStall => self.disk.trouble_mut().stalled_until = now + fault.for_us,
+            FaultKind::DiskSlow { factor } => self.disk.trouble_mut().slow = factor,
+            FaultKind::Reset { client } => self.hang_up(client_number(client), false),
+            FaultKind::Fin { client } => self.hang_up(client_number(client), true),
+            FaultKind::HalfOpen { client } => self.cut(client_number(client)),
+            FaultKind::StopReading { client } => self.set_reading(client_number(client), false),
+            FaultKind::SlowLink { client, bytes_per_ms } => {
+                if let Some(link) = self.actors[client].link {
+                    self.links[link as usize].rate = bytes_per_ms;
+                }
+            }
+            FaultKind::ReadErrors => self.disk.trouble_mut().fail_reads = Ratio(1, 10),
+            FaultKind::Rot => {
+                let random = self.fates.of(6, u64::from(index));
+                self.disk.rot(random);
+            }
+        }
+        self.scheduler.after(fault.for_us, Event::Finish(index));
+    }
+
+    pub(crate) fn finish_fault(&mut self, index: u32) {
+        match self.plan.faults[index as usize].kind {
+            FaultKind::DiskFull { .. } => {
+                self.disk.trouble_mut().full_create = false;
+                self.disk.trouble_mut().full_append = false;
+            }
+            FaultKind::DiskSlow { .. } => self.disk.trouble_mut().slow = 0,
+            FaultKind::StopReading { client } => self.set_reading(client_number(client), true),
+            FaultKind::SlowLink { client, .. } => {
+                if let Some(link) = self.actors[client].link {
+                    self.links[link as usize].rate = 0;
+                }
+            }
+            FaultKind::ReadErrors => self.disk.trouble_mut().fail_reads = Ratio::NEVER,
+            FaultKind::FsyncError
+            | FaultKind::DiskStall
+            | FaultKind::End { .. }
+            | FaultKind::Reset { .. }
+            | FaultKind::Fin { .. }
+            | FaultKind::HalfOpen { .. }
+            | FaultKind::Rot => {}
+        }
+    }
+
+    /// The node may end again, while it recovers.
+    pub(crate) fn end_again(&mut self, boot: u64) {
+        if boot != self.node.boot || self.node.is_ready() || self.node.again.0 == 0 {
+            return;
+        }
+        self.node.again.0 -= 1;
+        self.end_node(self.node.again.1, false);
+        self.scheduler.after(self.fates.of(7, boot) % 20_000, Event::Boot);
+    }
+
+    /// Everything that is broken is mended.
+    pub(crate) fn heal(&mut self) {
+        *self.disk.trouble_mut() = crate::disk::Trouble::default();
+        self.node.again.0 = 0;
+        for number in 0..self.links.len() {
+            self.links[number].rate = 0;
+            let number = u32::try_from(number).expect("few connections");
+            if self.links[number as usize].is_cut {
+                self.scheduler.after(1, Event::PeerGone(number));
+            } else {
+                self.resume_reading(number);
+            }
+        }
+    }
+
+    fn cut(&mut self, client: u32) {
+        if let Some(number) = self.actors[client as usize].link {
+            let link = &mut self.links[number as usize];
+            link.is_cut = true;
+            link.is_open_at_client = false;
+            self.actors[client as usize].lost(self.scheduler.time());
+            self.schedule_wake(client);
+        }
+    }
+
+    fn set_reading(&mut self, client: u32, reads: bool) {
+        if let Some(number) = self.actors[client as usize].link {
+            if reads {
+                self.resume_reading(number);
+            } else {
+                self.links[number as usize].down.is_stopped = true;
+            }
+        }
+    }
+
+    fn resume_reading(&mut self, number: u32) {
+        let link = &mut self.links[number as usize];
+        link.down.is_stopped = false;
+        if link.is_open_at_client && !link.down.is_due && !link.down.is_empty() {
+            link.down.is_due = true;
+            self.scheduler.after(1, Event::Down(number));
+        }
+    }
+}
+
+fn client_number(client: usize) -> u32 {
+    u32::try_from(client).expect("few clients")
+}

@@ -1,0 +1,439 @@
+//! What happened, in the words of the promise: the facts that the model derives from what crosses the engine's boundary, and that
+//! the oracles judge.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use crate::clock::Micros;
+use crate::message::MessageNumber;
+use crate::plan::Ending;
+
+/// A queue's name as a number; see [`crate::model::Model::queue_names`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct QueueIndex(pub(crate) u32);
+
+/// One life of one channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Session(pub(crate) u32);
+
+/// What the model holds to be true of a message in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// It is not there and never was.
+    Never,
+    /// It is there and waits for a consumer.
+    Ready,
+    /// It may or may not be there: nothing is promised.
+    Maybe,
+    /// It is with a consumer that has not answered.
+    Unacked(Session),
+    /// It left for good.
+    Gone(Departure),
+}
+
+/// How a message left a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Departure {
+    /// Acked.
+    Acked,
+    /// Delivered where that counts as acked.
+    AutoAcked,
+    /// Rejected without requeue.
+    Rejected,
+    /// Purged.
+    Purged,
+    /// It was not to survive a restart.
+    Restarted,
+}
+
+/// One fact.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Fact {
+    /// A client's connection came up.
+    Connected {
+        /// The client.
+        client: u32,
+        /// The connection.
+        connection: u32,
+    },
+    /// A connection is over for the node.
+    Disconnected {
+        /// The connection.
+        connection: u32,
+    },
+    /// The node closed a channel or, without a channel, a connection.
+    Closed {
+        /// The connection.
+        connection: u32,
+        /// The channel.
+        channel: u16,
+        /// The reply code.
+        code: u16,
+    },
+    /// The node took a publish.
+    Published {
+        /// The channel's life.
+        session: Session,
+        /// The message.
+        message: MessageNumber,
+        /// Its number, in confirm mode.
+        seqno: Option<u64>,
+        /// Queues it must reach.
+        certain: u32,
+        /// Queues it may reach besides.
+        possible: u32,
+        /// Whether it is to be returned if it reaches none.
+        mandatory: bool,
+    },
+    /// A mandatory message came back.
+    Returned {
+        /// The channel's life.
+        session: Session,
+        /// The message.
+        message: MessageNumber,
+        /// Queues it had to reach.
+        certain: u32,
+        /// Whether it was published as mandatory on this channel.
+        is_mandatory: bool,
+    },
+    /// A publish was answered.
+    Answered {
+        /// The channel's life.
+        session: Session,
+        /// The number of the publish.
+        seqno: u64,
+        /// The message; `None` if nothing was published under that number, or it was answered before.
+        message: Option<MessageNumber>,
+        /// Ack rather than nack.
+        is_ack: bool,
+        /// Whether it had to be returned before and was not.
+        lacks_return: bool,
+        /// Whether it is a persistent message that still is in a durable queue, so that the log has to have it.
+        must_be_durable: bool,
+        /// Where the log has it.
+        lsn: Option<u64>,
+        /// Up to where the log is durable at this moment.
+        durable: u64,
+    },
+    /// A message was delivered, or given to a get.
+    Delivered {
+        /// The channel's life.
+        session: Session,
+        /// The delivery tag.
+        tag: u64,
+        /// The queue; `None` if the consumer is unknown.
+        queue: Option<QueueIndex>,
+        /// The message; `None` if it is none of the run's.
+        message: Option<MessageNumber>,
+        /// What the model had of it.
+        before: Presence,
+        /// The flag.
+        redelivered: bool,
+        /// How often it had been delivered from this queue before.
+        deliveries: u32,
+        /// Whether it may have been on its way to a consumer whose connection then ended, unseen by the simulator.
+        maybe_unseen: bool,
+        /// Whether the node ended other than in order since it was delivered before (or, if it never was, since it was published).
+        crashed_since: bool,
+        /// Its place in the queue; grows with each publish.
+        position: u64,
+        /// Unacked messages of this consumer, with this one.
+        unacked: u32,
+        /// The consumer's limit; 0 is none.
+        prefetch: u32,
+        /// Unacked messages of all consumers of the channel, with this one.
+        channel_unacked: u32,
+        /// The channel's limit; 0 is none.
+        channel_prefetch: u32,
+        /// Whether it was the answer to a get.
+        is_get: bool,
+        /// The connection and the channel's number, for people.
+        connection: u32,
+        /// See `connection`.
+        channel: u16,
+    },
+    /// A message was delivered although an older one was there.
+    Skipped {
+        /// The queue.
+        queue: QueueIndex,
+        /// The older one.
+        message: MessageNumber,
+        /// Whether the older one had been delivered and put back.
+        was_requeued: bool,
+        /// The one delivered.
+        delivered: MessageNumber,
+    },
+    /// A get was answered with "empty" although a message was there all the time.
+    MissedByGet {
+        /// The queue.
+        queue: QueueIndex,
+        /// The message.
+        message: MessageNumber,
+    },
+    /// A message left a queue for good.
+    Departed {
+        /// The queue.
+        queue: QueueIndex,
+        /// The message.
+        message: MessageNumber,
+        /// How.
+        how: Departure,
+    },
+    /// A message was put back.
+    Requeued {
+        /// The queue.
+        queue: QueueIndex,
+        /// The message.
+        message: MessageNumber,
+    },
+    /// The node ended.
+    Ended {
+        /// How.
+        how: Ending,
+        /// By itself, because it could not go on.
+        by_itself: bool,
+    },
+    /// The node is ready after a start.
+    Ready,
+    /// At rest, a queue's count.
+    Counted {
+        /// The queue.
+        queue: QueueIndex,
+        /// What the node says is ready and unacked.
+        found: u64,
+        /// The least it may be.
+        least: u64,
+        /// The most it may be.
+        most: u64,
+    },
+    /// A queue exists or does not, against what the model is certain of.
+    Existence {
+        /// The queue.
+        queue: QueueIndex,
+        /// Whether the node has it.
+        found: bool,
+    },
+    /// After a queue was drained, a message that had to come out of it.
+    NeverCame {
+        /// The queue.
+        queue: QueueIndex,
+        /// The message.
+        message: MessageNumber,
+        /// Whether its publisher had been told that it is safe.
+        was_confirmed: bool,
+    },
+    /// A message arrived at a client with the wrong body or properties.
+    Altered {
+        /// The client.
+        client: u32,
+        /// The message it claims to be; `None` if it is none of the run's.
+        message: Option<MessageNumber>,
+        /// Whether it is the body, rather than the properties.
+        is_body: bool,
+    },
+    /// What the node still holds when everything is drained and all clients are gone.
+    Rest {
+        /// Bytes of bodies in memory.
+        body_bytes: u64,
+        /// Bytes for clients.
+        outbox_bytes: u64,
+        /// Connections.
+        connections: u64,
+        /// Segments of the log.
+        segments: u64,
+    },
+}
+
+impl Fact {
+    /// The queue it is about.
+    fn queue(&self) -> Option<QueueIndex> {
+        match *self {
+            Self::Delivered { queue, .. } => queue,
+            Self::Skipped { queue, .. }
+            | Self::MissedByGet { queue, .. }
+            | Self::Departed { queue, .. }
+            | Self::Requeued { queue, .. }
+            | Self::Counted { queue, .. }
+            | Self::Existence { queue, .. }
+            | Self::NeverCame { queue, .. } => Some(queue),
+            _ => None,
+        }
+    }
+
+    /// The message it is about.
+    fn message(&self) -> Option<MessageNumber> {
+        match *self {
+            Self::Delivered { message, .. } | Self::Answered { message, .. } | Self::Altered { message, .. } => message,
+            Self::Published { message, .. }
+            | Self::Returned { message, .. }
+            | Self::Skipped { message, .. }
+            | Self::MissedByGet { message, .. }
+            | Self::Departed { message, .. }
+            | Self::Requeued { message, .. }
+            | Self::NeverCame { message, .. } => Some(message),
+            _ => None,
+        }
+    }
+
+    /// The channel it is about.
+    fn session(&self) -> Option<Session> {
+        match *self {
+            Self::Published { session, .. }
+            | Self::Returned { session, .. }
+            | Self::Answered { session, .. }
+            | Self::Delivered { session, .. } => Some(session),
+            _ => None,
+        }
+    }
+
+    /// Whether one who looks into `cause` wants to see this.
+    fn is_relevant_to(&self, cause: &Self) -> bool {
+        if matches!(self, Self::Ended { .. } | Self::Ready) {
+            return true;
+        }
+        if cause.message().is_some() {
+            let other = if let Self::Skipped { delivered, .. } = cause { Some(*delivered) } else { None };
+            return self.message().is_some() && (self.message() == cause.message() || self.message() == other);
+        }
+        match (cause.session(), cause.queue()) {
+            (Some(session), _) => self.session() == Some(session),
+            (None, Some(queue)) => self.queue() == Some(queue),
+            (None, None) => true,
+        }
+    }
+}
+
+/// The facts of a run, the latest of them if there are very many.
+#[derive(Debug)]
+pub(crate) struct History {
+    facts: VecDeque<(Micros, Fact)>,
+    total: u64,
+}
+
+/// Facts kept; a run of the built-in scenarios has fewer.
+const KEPT: usize = 400_000;
+
+impl History {
+    /// Nothing has happened.
+    pub(crate) fn new() -> Self {
+        Self { facts: VecDeque::new(), total: 0 }
+    }
+
+    /// Adds a fact.
+    pub(crate) fn push(&mut self, time: Micros, fact: Fact) {
+        if self.facts.len() == KEPT {
+            self.facts.pop_front();
+        }
+        self.total += 1;
+        self.facts.push_back((time, fact));
+    }
+
+    /// How many facts there were.
+    pub(crate) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The last `count` facts that matter to `cause`, oldest first.
+    pub(crate) fn relevant(&self, cause: &Fact, count: usize) -> Vec<(Micros, Fact)> {
+        let mut out: Vec<_> =
+            self.facts.iter().rev().filter(|(_, fact)| fact.is_relevant_to(cause)).take(count).copied().collect();
+        out.reverse();
+        out
+    }
+
+    /// The last `count` facts, oldest first.
+    pub(crate) fn last(&self, count: usize) -> Vec<(Micros, Fact)> {
+        self.facts.iter().skip(self.facts.len().saturating_sub(count)).copied().collect()
+    }
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text =
+            |message: Option<MessageNumber>| message.map_or_else(|| "a stranger".to_owned(), |it| it.to_string());
+        match *self {
+            Self::Connected { client, connection } => write!(f, "client {client} connects as connection {connection}"),
+            Self::Disconnected { connection } => write!(f, "connection {connection} is over"),
+            Self::Closed { connection, channel: 0, code } => {
+                write!(f, "node closes connection {connection} with {code}")
+            }
+            Self::Closed { connection, channel, code } => {
+                write!(f, "node closes channel {connection}/{channel} with {code}")
+            }
+            Self::Published { session, message, seqno, certain, possible, mandatory } => {
+                write!(f, "s{} publish {message}", session.0)?;
+                if let Some(seqno) = seqno {
+                    write!(f, " as {seqno}")?;
+                }
+                write!(f, " to {certain} queues")?;
+                if possible > 0 {
+                    write!(f, " and perhaps {possible} more")?;
+                }
+                if mandatory { f.write_str(", mandatory") } else { Ok(()) }
+            }
+            Self::Returned { session, message, .. } => write!(f, "s{} return {message}", session.0),
+            Self::Answered { session, seqno, message, is_ack, lsn, durable, .. } => {
+                let verb = if is_ack { "confirm" } else { "refuse" };
+                write!(
+                    f,
+                    "s{} {verb} {seqno} ({}); at {lsn:?} in the log, durable to {durable}",
+                    session.0,
+                    text(message)
+                )
+            }
+            Self::Delivered {
+                session, tag, queue, message, before, redelivered, connection, channel, is_get, ..
+            } => {
+                let verb = if is_get { "get" } else { "deliver" };
+                let flag = if redelivered { " redelivered" } else { "" };
+                let queue = queue.map_or(-1, |queue| i64::from(queue.0));
+                write!(
+                    f,
+                    "s{} {verb} {} of q{queue} on {connection}/{channel} as {tag}{flag}; it was {before:?}",
+                    session.0,
+                    text(message)
+                )
+            }
+            Self::Skipped { queue, message, was_requeued, delivered } => {
+                let how = if was_requeued { "put back" } else { "never delivered" };
+                write!(f, "{delivered} of q{} is delivered while the older {message}, {how}, waits", queue.0)
+            }
+            Self::MissedByGet { queue, message } => write!(f, "a get finds q{} empty while {message} waits", queue.0),
+            Self::Departed { queue, message, how } => write!(f, "{message} leaves q{}: {how:?}", queue.0),
+            Self::Requeued { queue, message } => write!(f, "{message} back into q{}", queue.0),
+            Self::Ended { how, by_itself: false } => write!(f, "node ends: {how:?}"),
+            Self::Ended { by_itself: true, .. } => f.write_str("node stops by itself"),
+            Self::Ready => f.write_str("node is ready"),
+            Self::Counted { queue, found, least, most } => {
+                write!(f, "q{} holds {found}; the model has {least} to {most}", queue.0)
+            }
+            Self::Existence { queue, found } => {
+                write!(
+                    f,
+                    "q{} is {}",
+                    queue.0,
+                    if found { "there, against the model" } else { "missing, against the model" }
+                )
+            }
+            Self::NeverCame { queue, message, was_confirmed } => {
+                let confirmed =
+                    if was_confirmed { "confirmed" } else { "never confirmed, but taken and no crash since" };
+                write!(f, "{message} never came out of q{} ({confirmed})", queue.0)
+            }
+            Self::Altered { client, message, is_body } => {
+                let part = if is_body { "body" } else { "properties" };
+                write!(f, "client {client} got {} with the wrong {part}", text(message))
+            }
+            Self::Rest { body_bytes, outbox_bytes, connections, segments } => write!(
+                f,
+                "at rest: {body_bytes} bytes of bodies, {outbox_bytes} bytes for clients, {connections} connections, {segments} segments"
+            ),
+        }
+    }
+}

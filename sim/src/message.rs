@@ -1,0 +1,258 @@
+//! The simulated messages: content and properties are functions of a message's number, so that whoever gets one can tell from the
+//! number alone what it must look like.
+
+use bytes::Bytes;
+
+use crate::rng::mix;
+
+/// One publish of the run: each attempt has a number of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct MessageNumber(pub(crate) u32);
+
+impl MessageNumber {
+    /// As an index.
+    pub(crate) fn index(self) -> usize {
+        usize::try_from(self.0).expect("32 bits fit")
+    }
+}
+
+impl std::fmt::Display for MessageNumber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// What a publisher decided about a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MessageInfo {
+    /// The publishing client.
+    pub(crate) publisher: u32,
+    /// Its number among this publisher's messages; attempts share it.
+    pub(crate) sequence: u32,
+    /// 0, or how often it had been published before.
+    pub(crate) attempt: u32,
+    /// Bytes of the body.
+    pub(crate) size: u32,
+    /// Delivery mode 2.
+    pub(crate) persistent: bool,
+}
+
+/// Every message published so far.
+#[derive(Debug, Default)]
+pub(crate) struct Messages {
+    infos: Vec<MessageInfo>,
+}
+
+impl Messages {
+    /// Numbers a new message.
+    pub(crate) fn add(&mut self, info: MessageInfo) -> MessageNumber {
+        self.infos.push(info);
+        MessageNumber(u32::try_from(self.infos.len() - 1).expect("a run has fewer than 2^32 messages"))
+    }
+
+    /// What is known of a message; `None` for one that was never published.
+    pub(crate) fn get(&self, number: MessageNumber) -> Option<&MessageInfo> {
+        self.infos.get(number.index())
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.infos.len()
+    }
+}
+
+/// The value of header `shape`.
+pub(crate) fn shape(number: MessageNumber) -> u8 {
+    u8::try_from(number.0 % 2).expect("below two")
+}
+
+/// The value of header `colour`.
+pub(crate) fn colour(number: MessageNumber) -> u8 {
+    u8::try_from(number.0 % 3).expect("below three")
+}
+
+/// The body.
+pub(crate) fn body(number: MessageNumber, size: u32) -> Bytes {
+    let size = usize::try_from(size).expect("32 bits fit");
+    let mut out = Vec::with_capacity(size + 8);
+    let mut word = mix(u64::from(number.0) + 1);
+    while out.len() < size {
+        out.extend_from_slice(&word.to_le_bytes());
+        word = next_word(word);
+    }
+    out.truncate(size);
+    out.into()
+}
+
+/// Whether `found` is the body of that message.
+pub(crate) fn is_body(found: &[u8], number: MessageNumber, size: u32) -> bool {
+    if found.len() as u64 != u64::from(size) {
+        return false;
+    }
+    let mut word = mix(u64::from(number.0) + 1);
+    let mut chunks = found.chunks_exact(8);
+    for chunk in &mut chunks {
+        if chunk != word.to_le_bytes() {
+            return false;
+        }
+        word = next_word(word);
+    }
+    let rest = chunks.remainder();
+    rest == &word.to_le_bytes()[..rest.len()]
+}
+
+fn next_word(word: u64) -> u64 {
+    word.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f)
+}
+
+/// The properties as they are on the wire (AMQP 0-9-1 §4.2.6.1): flags, then the fields that are there.
+///
+/// They are written here by hand rather than with the engine's codec, which is under test.
+pub(crate) fn properties(number: MessageNumber, info: &MessageInfo) -> Vec<u8> {
+    let variety = mix(u64::from(number.0) ^ 0x70_726f_7073);
+    let mut flags: u16 = HEADERS | DELIVERY_MODE | MESSAGE_ID;
+    for (bit, flag) in
+        [CONTENT_TYPE, CONTENT_ENCODING, CORRELATION_ID, REPLY_TO, TIMESTAMP, TYPE, APP_ID].into_iter().enumerate()
+    {
+        if variety >> (bit * 2) & 3 == 0 {
+            flags |= flag;
+        }
+    }
+    let mut out = Vec::with_capacity(96);
+    out.extend_from_slice(&flags.to_be_bytes());
+    if flags & CONTENT_TYPE != 0 {
+        short(&mut out, b"text/plain");
+    }
+    if flags & CONTENT_ENCODING != 0 {
+        short(&mut out, b"identity");
+    }
+    let mut table = Vec::with_capacity(48);
+    for (name, value) in
+        [("shape", u32::from(shape(number))), ("colour", u32::from(colour(number))), ("attempt", info.attempt)]
+    {
+        short(&mut table, name.as_bytes());
+        table.push(b'I');
+        table.extend_from_slice(&value.to_be_bytes());
+    }
+    out.extend_from_slice(&u32::try_from(table.len()).expect("a small table").to_be_bytes());
+    out.extend_from_slice(&table);
+    out.push(if info.persistent { 2 } else { 1 });
+    if flags & CORRELATION_ID != 0 {
+        short(&mut out, &variety.to_be_bytes());
+    }
+    if flags & REPLY_TO != 0 {
+        short(&mut out, b"");
+    }
+    short(&mut out, &message_id(number));
+    if flags & TIMESTAMP != 0 {
+        out.extend_from_slice(&(variety >> 30).to_be_bytes());
+    }
+    if flags & TYPE != 0 {
+        short(&mut out, b"simulated");
+    }
+    if flags & APP_ID != 0 {
+        short(&mut out, info.publisher.to_string().as_bytes());
+    }
+    out
+}
+
+/// Reads the number out of properties as they are on the wire; `None` if it is not one of the run's messages.
+pub(crate) fn number_of(properties: &[u8]) -> Option<MessageNumber> {
+    let flags = u16::from_be_bytes(properties.get(..2)?.try_into().ok()?);
+    if flags & MESSAGE_ID == 0 {
+        return None;
+    }
+    let mut rest = &properties[2..];
+    for (flag, is_short) in [(CONTENT_TYPE, true), (CONTENT_ENCODING, true), (HEADERS, false)] {
+        if flags & flag != 0 {
+            rest = if is_short { skip_short(rest)? } else { skip_table(rest)? };
+        }
+    }
+    for flag in [DELIVERY_MODE, PRIORITY] {
+        if flags & flag != 0 {
+            rest = rest.get(1..)?;
+        }
+    }
+    for flag in [CORRELATION_ID, REPLY_TO, EXPIRATION] {
+        if flags & flag != 0 {
+            rest = skip_short(rest)?;
+        }
+    }
+    let id = rest.get(1..1 + MESSAGE_ID_BYTES)?;
+    if usize::from(rest[0]) != MESSAGE_ID_BYTES || id[0] != b'm' {
+        return None;
+    }
+    id[1..]
+        .iter()
+        .try_fold(0_u32, |number, &digit| {
+            let digit = char::from(digit).to_digit(16)?;
+            Some(number << 4 | digit)
+        })
+        .map(MessageNumber)
+}
+
+fn message_id(number: MessageNumber) -> [u8; MESSAGE_ID_BYTES] {
+    let mut id = [b'm'; MESSAGE_ID_BYTES];
+    for (place, digit) in id[1..].iter_mut().rev().enumerate() {
+        let nibble = number.0 >> (4 * place) & 15;
+        *digit = b"0123456789abcdef"[usize::try_from(nibble).expect("four bits")];
+    }
+    id
+}
+
+fn short(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(u8::try_from(text.len()).expect("a short string"));
+    out.extend_from_slice(text);
+}
+
+fn skip_short(bytes: &[u8]) -> Option<&[u8]> {
+    bytes.get(1 + usize::from(*bytes.first()?)..)
+}
+
+fn skip_table(bytes: &[u8]) -> Option<&[u8]> {
+    let len = u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?);
+    bytes.get(4 + usize::try_from(len).ok()?..)
+}
+
+const MESSAGE_ID_BYTES: usize = 9;
+
+const CONTENT_TYPE: u16 = 1 << 15;
+const CONTENT_ENCODING: u16 = 1 << 14;
+const HEADERS: u16 = 1 << 13;
+const DELIVERY_MODE: u16 = 1 << 12;
+const PRIORITY: u16 = 1 << 11;
+const CORRELATION_ID: u16 = 1 << 10;
+const REPLY_TO: u16 = 1 << 9;
+const EXPIRATION: u16 = 1 << 8;
+const MESSAGE_ID: u16 = 1 << 7;
+const TIMESTAMP: u16 = 1 << 6;
+const TYPE: u16 = 1 << 5;
+const APP_ID: u16 = 1 << 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_carry_the_number() {
+        for number in (0..500).chain([u32::MAX]) {
+            let number = MessageNumber(number);
+            let info = MessageInfo { publisher: 3, sequence: 1, attempt: 2, size: 0, persistent: true };
+            assert_eq!(number_of(&properties(number, &info)), Some(number));
+        }
+        assert_eq!(number_of(&[0, 0]), None);
+        assert_eq!(number_of(b""), None);
+    }
+
+    #[test]
+    fn a_body_is_told_from_every_other() {
+        let right = body(MessageNumber(7), 100);
+        assert!(is_body(&right, MessageNumber(7), 100));
+        assert!(!is_body(&right, MessageNumber(8), 100));
+        assert!(!is_body(&right[..99], MessageNumber(7), 100));
+        let mut wrong = right.to_vec();
+        wrong[99] ^= 1;
+        assert!(!is_body(&wrong, MessageNumber(7), 100));
+        assert!(is_body(b"", MessageNumber(1), 0));
+    }
+}

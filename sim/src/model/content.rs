@@ -1,0 +1,279 @@
+//! What is in the queues, message by message.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use smallvec::SmallVec;
+
+use crate::history::{Departure, Fact, Presence, QueueIndex, Session};
+use crate::message::MessageNumber;
+use crate::model::topology::Existence;
+
+/// One queue name and what is known of the queue under it.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) name: Box<[u8]>,
+    /// `None` if it does not exist for certain.
+    pub(crate) existence: Option<Existence>,
+    pub(crate) is_durable: bool,
+    pub(crate) is_auto_delete: bool,
+    /// The connection it belongs to.
+    pub(crate) owner: Option<u32>,
+    /// Grows each time the queue is certainly gone, so that its messages are forgotten with it.
+    pub(crate) generation: u32,
+    pub(crate) consumers: u32,
+    /// When a consumer with deliveries perhaps unseen last went away.
+    pub(crate) disturbed: u64,
+    /// Messages certainly ready, by position.
+    pub(crate) ready: BTreeSet<(u64, MessageNumber)>,
+    pub(crate) unacked: u64,
+    pub(crate) maybe: u64,
+}
+
+impl Queue {
+    pub(crate) fn new(name: &[u8]) -> Self {
+        Self {
+            name: name.into(),
+            existence: None,
+            is_durable: false,
+            is_auto_delete: false,
+            owner: None,
+            generation: 0,
+            consumers: 0,
+            disturbed: 0,
+            ready: BTreeSet::new(),
+            unacked: 0,
+            maybe: 0,
+        }
+    }
+}
+
+/// One message in one queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Copy {
+    pub(crate) queue: u32,
+    pub(crate) generation: u32,
+    pub(crate) position: u64,
+    pub(crate) presence: Presence,
+    pub(crate) deliveries: u32,
+    /// The step in which it entered.
+    pub(crate) entered: u64,
+    /// The step of the last change of presence.
+    pub(crate) changed: u64,
+    /// Restarts, and restarts out of order, that had been when it entered or was last delivered.
+    pub(crate) restarts: u32,
+    pub(crate) crashes: u32,
+}
+
+/// One message.
+#[derive(Debug, Default)]
+pub(crate) struct Message {
+    pub(crate) copies: SmallVec<[Copy; 2]>,
+    pub(crate) is_persistent: bool,
+    /// Its publisher was told that it is safe.
+    pub(crate) is_promised: bool,
+}
+
+/// A message that left, with what recovery may still undo.
+#[derive(Debug)]
+pub(crate) struct Settlement {
+    pub(crate) message: MessageNumber,
+    pub(crate) queue: u32,
+    pub(crate) generation: u32,
+    /// Where the log has it; `None` if the log has not said so yet.
+    pub(crate) lsn: Option<u64>,
+}
+
+/// All queues and all messages.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    pub(crate) queues: Vec<Queue>,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) settlements: VecDeque<Settlement>,
+    /// How many of the settlements have their position.
+    pub(crate) settlements_placed: usize,
+    pub(crate) position: u64,
+    pub(crate) step: u64,
+    pub(crate) restarts: u32,
+    pub(crate) crashes: u32,
+}
+
+impl Contents {
+    /// The message's record, made when first asked for.
+    pub(crate) fn message_mut(&mut self, number: MessageNumber) -> &mut Message {
+        if self.messages.len() <= number.index() {
+            self.messages.resize_with(number.index() + 1, Message::default);
+        }
+        &mut self.messages[number.index()]
+    }
+
+    /// Puts a message into a queue.
+    pub(crate) fn enter(&mut self, number: MessageNumber, queue: u32, is_certain: bool) {
+        let presence = if is_certain { Presence::Ready } else { Presence::Maybe };
+        let held = &mut self.queues[queue as usize];
+        let copy = Copy {
+            queue,
+            generation: held.generation,
+            position: self.position,
+            presence,
+            deliveries: 0,
+            entered: self.step,
+            changed: self.step,
+            restarts: self.restarts,
+            crashes: self.crashes,
+        };
+        held.count(number, &copy, 1);
+        self.message_mut(number).copies.push(copy);
+    }
+
+    /// The message's place among its copies, if the queue as it is has or had it.
+    pub(crate) fn find(&self, number: MessageNumber, queue: u32) -> Option<usize> {
+        let generation = self.queues.get(queue as usize)?.generation;
+        let message = self.messages.get(number.index())?;
+        message.copies.iter().position(|copy| copy.queue == queue && copy.generation == generation)
+    }
+
+    /// Changes what holds of one copy.
+    pub(crate) fn set(&mut self, number: MessageNumber, at: usize, presence: Presence) {
+        let step = self.step;
+        let copy = &mut self.messages[number.index()].copies[at];
+        let queue = &mut self.queues[copy.queue as usize];
+        if copy.generation != queue.generation {
+            return;
+        }
+        let before = *copy;
+        copy.presence = presence;
+        copy.changed = step;
+        queue.count(number, &before, -1);
+        queue.count(number, copy, 1);
+    }
+
+    /// A message leaves a queue for good, as far as a crash does not undo it.
+    pub(crate) fn depart(&mut self, number: MessageNumber, at: usize, how: Departure, facts: &mut Vec<Fact>) {
+        let copy = self.messages[number.index()].copies[at];
+        self.set(number, at, Presence::Gone(how));
+        facts.push(Fact::Departed { queue: QueueIndex(copy.queue), message: number, how });
+        let is_logged = self.messages[number.index()].is_persistent && self.queues[copy.queue as usize].is_durable;
+        if is_logged {
+            let settlement = Settlement { message: number, queue: copy.queue, generation: copy.generation, lsn: None };
+            self.settlements.push_back(settlement);
+        }
+    }
+
+    /// The log has all settlements so far, up to `lsn`.
+    pub(crate) fn settled_at(&mut self, lsn: u64) {
+        for settlement in self.settlements.iter_mut().skip(self.settlements_placed) {
+            settlement.lsn = Some(lsn);
+        }
+        self.settlements_placed = self.settlements.len();
+    }
+
+    /// What is settled up to here, no crash undoes.
+    pub(crate) fn forget_settled(&mut self, durable: u64) {
+        while let Some(first) = self.settlements.front()
+            && first.lsn.is_some_and(|lsn| lsn <= durable)
+        {
+            self.settlements.pop_front();
+            self.settlements_placed -= 1;
+        }
+    }
+
+    /// A message comes back into its queue.
+    pub(crate) fn requeue(&mut self, number: MessageNumber, at: usize, facts: &mut Vec<Fact>) {
+        let queue = self.messages[number.index()].copies[at].queue;
+        self.set(number, at, Presence::Ready);
+        facts.push(Fact::Requeued { queue: QueueIndex(queue), message: number });
+    }
+
+    /// If the session still has that message, gives its place.
+    pub(crate) fn find_unacked(&self, number: MessageNumber, queue: u32, session: Session) -> Option<usize> {
+        let at = self.find(number, queue)?;
+        (self.messages[number.index()].copies[at].presence == Presence::Unacked(session)).then_some(at)
+    }
+
+    /// The queue is certainly gone.
+    pub(crate) fn remove_queue(&mut self, index: u32) {
+        let queue = &mut self.queues[index as usize];
+        queue.existence = None;
+        queue.owner = None;
+        queue.generation += 1;
+        queue.consumers = 0;
+        queue.ready.clear();
+        queue.unacked = 0;
+        queue.maybe = 0;
+    }
+
+    /// Nothing is certain of the queue's messages any more.
+    pub(crate) fn doubt_queue(&mut self, index: u32) {
+        let generation = self.queues[index as usize].generation;
+        for number in 0..self.messages.len() {
+            for at in 0..self.messages[number].copies.len() {
+                let copy = &self.messages[number].copies[at];
+                if copy.queue == index && copy.generation == generation && copy.presence == Presence::Ready {
+                    self.set(MessageNumber(u32::try_from(number).expect("numbers fit")), at, Presence::Maybe);
+                }
+            }
+        }
+    }
+
+    /// The node is gone. `keeps_all` after an orderly stop; else `kept` is the position up to which the log survives.
+    pub(crate) fn restart(&mut self, keeps_all: bool, kept: u64) {
+        self.restarts += 1;
+        self.crashes += u32::from(!keeps_all);
+        if !keeps_all {
+            self.forget_settled(kept);
+            for settlement in std::mem::take(&mut self.settlements) {
+                let queue = &self.queues[settlement.queue as usize];
+                if queue.generation == settlement.generation
+                    && let Some(at) = self.find(settlement.message, settlement.queue)
+                    && matches!(self.messages[settlement.message.index()].copies[at].presence, Presence::Gone(_))
+                {
+                    self.set(settlement.message, at, Presence::Maybe);
+                }
+            }
+        }
+        self.settlements.clear();
+        self.settlements_placed = 0;
+        for index in 0..self.queues.len() {
+            let queue = &self.queues[index];
+            if queue.existence.is_some() && (!queue.is_durable || queue.owner.is_some()) {
+                self.remove_queue(u32::try_from(index).expect("few queues"));
+            }
+            self.queues[index].consumers = 0;
+        }
+        for number in 0..self.messages.len() {
+            let (is_persistent, is_promised) = (self.messages[number].is_persistent, self.messages[number].is_promised);
+            for at in 0..self.messages[number].copies.len() {
+                let after = match self.messages[number].copies[at].presence {
+                    Presence::Ready | Presence::Unacked(_) | Presence::Maybe if !is_persistent => {
+                        Presence::Gone(Departure::Restarted)
+                    }
+                    Presence::Ready | Presence::Unacked(_) if keeps_all || is_promised => Presence::Ready,
+                    Presence::Ready | Presence::Unacked(_) => Presence::Maybe,
+                    other @ (Presence::Maybe | Presence::Never | Presence::Gone(_)) => other,
+                };
+                if after != self.messages[number].copies[at].presence {
+                    self.set(MessageNumber(u32::try_from(number).expect("numbers fit")), at, after);
+                }
+            }
+        }
+    }
+}
+
+impl Queue {
+    fn count(&mut self, number: MessageNumber, copy: &Copy, change: i64) {
+        let counter = match copy.presence {
+            Presence::Ready => {
+                if change > 0 {
+                    self.ready.insert((copy.position, number));
+                } else {
+                    self.ready.remove(&(copy.position, number));
+                }
+                return;
+            }
+            Presence::Unacked(_) => &mut self.unacked,
+            Presence::Maybe => &mut self.maybe,
+            Presence::Never | Presence::Gone(_) => return,
+        };
+        *counter = counter.checked_add_signed(change).expect("counted in before it is counted out");
+    }
+}

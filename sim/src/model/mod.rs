@@ -1,0 +1,942 @@
+//! The reference model: what the promise says about every message, kept beside the real engine.
+//!
+//! It hears both directions at the engine's boundary, in the order in which the engine is told and tells, so no network lies between
+//! the two. It is written from the documents, holds everything in plain maps, and acts at once. Where it cannot know (a request that
+//! a crash cut short), it says [`Presence::Maybe`] and lets itself be taught by what comes out. It judges nothing: it derives
+//! [`Fact`]s, and the oracles judge those.
+
+mod content;
+mod session;
+mod topology;
+
+use std::collections::BTreeMap;
+
+use self::content::{Contents, Queue};
+use self::session::{Channel, Connection, Consumer, Mode, Pending, Transaction, Unacked, Unconfirmed, Verdict};
+use self::topology::{BindingKey, Destination, Existence, Route, Topology};
+use crate::history::{Departure, Fact, Presence, QueueIndex, Session};
+use crate::message::{MessageNumber, Messages};
+use crate::plan::Ending;
+use crate::tap::Said;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Model {
+    contents: Contents,
+    by_name: BTreeMap<Box<[u8]>, u32>,
+    topology: Topology,
+    connections: BTreeMap<u32, Connection>,
+    /// Whether each session may still hold messages.
+    sessions: Vec<SessionState>,
+    changes: u64,
+    deliveries: Vec<Delivery>,
+    facts: Vec<Fact>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SessionState {
+    Alive,
+    /// The node has begun to end it: its messages may go to others at any moment.
+    Dying,
+}
+
+/// A delivery seen in the current step. All are looked at when the step is over, since within a step there is no order between
+/// connections.
+#[derive(Clone, Copy, Debug)]
+struct Delivery {
+    connection: u32,
+    channel: u16,
+    session: Session,
+    tag: u64,
+    redelivered: bool,
+    message: Option<MessageNumber>,
+    queue: Option<u32>,
+    consumer: Option<usize>,
+    no_ack: bool,
+}
+
+impl Model {
+    /// An empty node.
+    pub(crate) fn new() -> Self {
+        Self {
+            contents: Contents::default(),
+            by_name: BTreeMap::new(),
+            topology: Topology::new(),
+            connections: BTreeMap::new(),
+            sessions: Vec::new(),
+            changes: 0,
+            deliveries: Vec::new(),
+            facts: Vec::new(),
+        }
+    }
+
+    /// The queues' names by their numbers in facts, for people.
+    pub(crate) fn queue_names(&self) -> String {
+        let names = self.contents.queues.iter().enumerate();
+        let names = names.map(|(index, queue)| format!("q{index}={}", String::from_utf8_lossy(&queue.name)));
+        names.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Takes the facts derived since the last call.
+    pub(crate) fn take_facts(&mut self, into: &mut Vec<Fact>) {
+        into.append(&mut self.facts);
+    }
+
+    /// A client's connection was accepted.
+    pub(crate) fn connected(&mut self, client: u32, connection: u32) {
+        self.connections.insert(connection, Connection::default());
+        self.facts.push(Fact::Connected { client, connection });
+    }
+
+    /// The node was told that a connection is over.
+    pub(crate) fn disconnected(&mut self, connection: u32) {
+        if let Some(ended) = self.connections.remove(&connection) {
+            for channel in ended.channels.into_values() {
+                self.end_channel(&channel);
+            }
+            self.drop_exclusive(connection);
+            self.facts.push(Fact::Disconnected { connection });
+        }
+    }
+
+    /// The node closes a connection, with or without a word.
+    pub(crate) fn closing(&mut self, connection: u32) {
+        let Some(held) = self.connections.get_mut(&connection) else { return };
+        held.is_closing = true;
+        let sessions: Vec<Session> = held.channels.values().map(|channel| channel.session).collect();
+        for session in sessions {
+            self.sessions[session.0 as usize] = SessionState::Dying;
+        }
+        let channels: Vec<u16> = self.connections[&connection].channels.keys().copied().collect();
+        for channel in channels {
+            self.doubt_step(connection, channel);
+            self.doubt_consumed(connection, channel);
+        }
+        for index in 0..self.contents.queues.len() {
+            if self.contents.queues[index].owner == Some(connection) {
+                self.doubt_existence(u32::try_from(index).expect("few queues"));
+            }
+        }
+    }
+
+    /// The client says something.
+    pub(crate) fn client_says(&mut self, connection: u32, number: u16, said: Said<'_>, messages: &Messages) {
+        let Some(held) = self.connections.get_mut(&connection) else { return };
+        match said {
+            Said::ConnectionClose { .. } | Said::ConnectionCloseOk => {
+                let channels = std::mem::take(&mut held.channels);
+                held.is_closing = true;
+                for channel in channels.into_values() {
+                    self.end_channel(&channel);
+                }
+                self.drop_exclusive(connection);
+                return;
+            }
+            _ if held.is_closing => return,
+            Said::ChannelOpen => {
+                let session = Session(u32::try_from(self.sessions.len()).expect("few channels"));
+                if let std::collections::btree_map::Entry::Vacant(place) = held.channels.entry(number) {
+                    self.sessions.push(SessionState::Alive);
+                    place.insert(Channel::new(session));
+                }
+                return;
+            }
+            _ => {}
+        }
+        let Some(channel) = held.channels.get_mut(&number) else { return };
+        if matches!(said, Said::ChannelClose { .. }) || (channel.is_closing && said == Said::ChannelCloseOk) {
+            let channel = held.channels.remove(&number).expect("just found");
+            self.end_channel(&channel);
+            return;
+        }
+        if channel.is_closing {
+            return;
+        }
+        self.changes += 1;
+        let change = self.changes;
+        match said {
+            Said::Publish { routing, mandatory, message: Some(message) } => {
+                self.publish(connection, number, routing, mandatory, message, messages);
+            }
+            Said::Ack { tag, multiple } => self.answer(connection, number, tag, multiple, Verdict::Ack),
+            Said::Nack { tag, multiple, requeue } => {
+                let verdict = if requeue { Verdict::Requeue } else { Verdict::Drop };
+                self.answer(connection, number, tag, multiple, verdict);
+            }
+            Said::Recover => self.answer(connection, number, 0, true, Verdict::Requeue),
+            Said::Qos { count, global: true } => {
+                // Deliveries of the same step may be older than the new limit.
+                channel.prefetch_all = u32::from(count);
+            }
+            Said::Qos { count, global: false } => channel.prefetch_each = u32::from(count),
+            Said::ConfirmSelect => channel.mode = Mode::Confirm,
+            Said::TxSelect => channel.mode = Mode::Tx,
+            Said::TxCommit => self.commit(connection, number),
+            Said::TxRollback => {
+                let Transaction { answers, .. } = std::mem::take(&mut channel.transaction);
+                for (unacked, _, tag) in answers {
+                    channel.debit(&unacked);
+                    channel.unacked.insert(tag, unacked);
+                }
+            }
+            Said::Consume { queue, tag, no_ack } => self.consume(connection, number, queue, tag, no_ack),
+            Said::Cancel { tag } => self.cancel(connection, number, tag),
+            Said::Get { queue, no_ack } => {
+                let queue = self.queue_or_last(connection, number, queue);
+                let step = self.contents.step;
+                self.set_pending(connection, number, Pending::Get { queue, no_ack, step });
+            }
+            Said::QueueDeclare { name, passive, durable, exclusive, auto_delete } => {
+                let was = (!name.is_empty() && !passive).then(|| {
+                    let index = self.queue_index(name);
+                    let queue = &mut self.contents.queues[index as usize];
+                    let was = queue.existence.map(|existence| existence.is_certain);
+                    match &mut queue.existence {
+                        Some(existence) => existence.last_change = change,
+                        None => {
+                            queue.existence = Some(Existence { is_certain: false, last_change: change });
+                            queue.is_durable = durable && !exclusive;
+                            queue.is_auto_delete = auto_delete;
+                            queue.owner = exclusive.then_some(connection);
+                        }
+                    }
+                    was == Some(true)
+                });
+                self.topology.touch();
+                let pending = Pending::DeclareQueue { change, durable, exclusive, auto_delete, passive, was };
+                self.set_pending(connection, number, pending);
+            }
+            Said::QueueDelete { queue } => {
+                let queue = self.queue_or_last(connection, number, queue);
+                if let Some(existence) = &mut self.contents.queues[queue as usize].existence {
+                    *existence = Existence { is_certain: false, last_change: change };
+                    self.topology.doubt_queue(queue);
+                    self.contents.doubt_queue(queue);
+                }
+                self.set_pending(connection, number, Pending::DeleteQueue { queue, change });
+            }
+            Said::QueuePurge { queue } => {
+                let queue = self.queue_or_last(connection, number, queue);
+                self.purge(queue);
+                self.set_pending(connection, number, Pending::Purge);
+            }
+            Said::QueueBind { queue, source, key, arguments } => {
+                let key = self.queue_binding(connection, number, queue, source, key, arguments);
+                self.topology.bind(key.clone(), change);
+                self.set_pending(connection, number, Pending::Bind { key, change });
+            }
+            Said::QueueUnbind { queue, source, key, arguments } => {
+                let key = self.queue_binding(connection, number, queue, source, key, arguments);
+                self.topology.unbind(&key, change);
+                self.set_pending(connection, number, Pending::Unbind { key, change });
+            }
+            Said::ExchangeBind { destination, source, key, arguments } => {
+                let key = exchange_binding(destination, source, key, arguments);
+                self.topology.bind(key.clone(), change);
+                self.set_pending(connection, number, Pending::Bind { key, change });
+            }
+            Said::ExchangeUnbind { destination, source, key, arguments } => {
+                let key = exchange_binding(destination, source, key, arguments);
+                self.topology.unbind(&key, change);
+                self.set_pending(connection, number, Pending::Unbind { key, change });
+            }
+            Said::ExchangeDeclare { name, kind, passive, durable } => {
+                if !passive {
+                    self.topology.declare_exchange(name, kind, durable, change);
+                }
+                let pending = Pending::DeclareExchange { name: name.into(), change, passive };
+                self.set_pending(connection, number, pending);
+            }
+            Said::ExchangeDelete { name } => {
+                self.topology.delete_exchange(name, change);
+                self.set_pending(connection, number, Pending::DeleteExchange { name: name.into(), change });
+            }
+            _ => {}
+        }
+    }
+
+    /// The node says something. `durable` is the position up to which the log is durable.
+    pub(crate) fn node_says(&mut self, connection: u32, number: u16, said: Said<'_>, durable: u64) {
+        let Some(held) = self.connections.get_mut(&connection) else { return };
+        if let Said::ConnectionClose { code } = said {
+            self.facts.push(Fact::Closed { connection, channel: 0, code });
+            self.closing(connection);
+            return;
+        }
+        let Some(channel) = held.channels.get_mut(&number) else { return };
+        match said {
+            Said::ChannelClose { code, .. } => {
+                channel.is_closing = true;
+                self.sessions[channel.session.0 as usize] = SessionState::Dying;
+                self.facts.push(Fact::Closed { connection, channel: number, code });
+                self.doubt_step(connection, number);
+                self.doubt_consumed(connection, number);
+                self.retract(connection, number);
+            }
+            Said::Ack { tag, multiple } => self.answered(connection, number, tag, multiple, true, durable),
+            Said::Nack { tag, multiple, .. } => self.answered(connection, number, tag, multiple, false, durable),
+            Said::Return { message: Some(message) } => self.returned(connection, number, message),
+            Said::Deliver { consumer, tag, redelivered, message } => {
+                let at = channel.consumers.iter().rposition(|known| *known.tag == *consumer);
+                let delivery = Delivery {
+                    connection,
+                    channel: number,
+                    session: channel.session,
+                    tag,
+                    redelivered,
+                    message,
+                    queue: at.map(|at| channel.consumers[at].queue),
+                    consumer: at,
+                    no_ack: at.is_some_and(|at| channel.consumers[at].no_ack),
+                };
+                self.deliveries.push(delivery);
+            }
+            Said::GetOk { tag, redelivered, message, .. } => {
+                let (queue, no_ack) = match channel.pending.take() {
+                    Some(Pending::Get { queue, no_ack, .. }) => (Some(queue), no_ack),
+                    _ => (None, false),
+                };
+                let session = channel.session;
+                let delivery = Delivery {
+                    connection,
+                    channel: number,
+                    session,
+                    tag,
+                    redelivered,
+                    message,
+                    queue,
+                    consumer: None,
+                    no_ack,
+                };
+                self.deliveries.push(delivery);
+            }
+            Said::GetEmpty => {
+                if let Some(Pending::Get { queue, step, .. }) = channel.pending.take() {
+                    let missed = self.contents.queues[queue as usize].ready.iter().find(|(_, message)| {
+                        let at = self.contents.find(*message, queue).expect("ready messages are in their queue");
+                        self.contents.messages[message.index()].copies[at].changed < step
+                    });
+                    if let Some(&(_, message)) = missed {
+                        self.facts.push(Fact::MissedByGet { queue: QueueIndex(queue), message });
+                    }
+                }
+            }
+            Said::Cancel { tag } => self.cancel(connection, number, tag),
+            Said::QueueDeclareOk { name, .. } => self.queue_declared(connection, number, name),
+            Said::QueueDeleteOk { .. } => {
+                if let Some(Pending::DeleteQueue { queue, change }) = channel.pending.take()
+                    && self.contents.queues[queue as usize].existence.is_none_or(|it| it.last_change == change)
+                {
+                    self.remove_queue(queue);
+                }
+            }
+            Said::QueuePurgeOk { .. } => channel.pending = None,
+            Said::Done { .. } => self.done(connection, number),
+            _ => {}
+        }
+    }
+
+    /// A message went to the log at `lsn` (reported by the engine).
+    pub(crate) fn logged(&mut self, connection: u32, number: u16, seqno: u64, lsn: u64) {
+        let channel = self.connections.get_mut(&connection).and_then(|held| held.channels.get_mut(&number));
+        if let Some(unconfirmed) = channel.and_then(|channel| channel.unconfirmed_mut(seqno)) {
+            unconfirmed.lsn = unconfirmed.lsn.max(Some(lsn));
+        }
+    }
+
+    /// Settlements of this step and before are in the log up to `lsn` (reported by the engine).
+    pub(crate) fn settled(&mut self, lsn: u64) {
+        self.contents.settled_at(lsn);
+    }
+
+    /// The engine was flushed: what it was told before and what it said are one step. `durable` as in [`Self::node_says`].
+    pub(crate) fn end_step(&mut self, durable: u64) {
+        if !self.deliveries.is_empty() {
+            let deliveries = std::mem::take(&mut self.deliveries);
+            for delivery in &deliveries {
+                self.deliver(delivery);
+            }
+            self.find_skipped(&deliveries);
+            self.deliveries = deliveries;
+            self.deliveries.clear();
+        }
+        self.contents.forget_settled(durable);
+        self.contents.step += 1;
+    }
+
+    /// The node ended. `kept` is the position up to which the log survives.
+    pub(crate) fn ended(&mut self, how: Ending, by_itself: bool, kept: u64) {
+        self.facts.push(Fact::Ended { how, by_itself });
+        self.deliveries.clear();
+        self.connections.clear();
+        for state in &mut self.sessions {
+            *state = SessionState::Dying;
+        }
+        self.contents.restart(how == Ending::Shutdown && !by_itself, kept);
+        let queues = &self.contents.queues;
+        self.topology.restart(|queue| queues[queue as usize].existence.is_some());
+        self.contents.step += 1;
+    }
+
+    /// The node recovered.
+    pub(crate) fn ready(&mut self) {
+        self.facts.push(Fact::Ready);
+    }
+
+    /// At rest: compares the node's queues with the model's.
+    pub(crate) fn count<'a>(&mut self, found: impl IntoIterator<Item = (&'a str, u64, u64)>) {
+        let mut missing: Vec<bool> = self
+            .contents
+            .queues
+            .iter()
+            .map(|queue| queue.existence.is_some_and(|existence| existence.is_certain))
+            .collect();
+        for (name, ready, unacked) in found {
+            let index = self.queue_index(name.as_bytes());
+            let queue = QueueIndex(index);
+            if let Some(missing) = missing.get_mut(index as usize) {
+                *missing = false;
+            }
+            let held = &self.contents.queues[index as usize];
+            if held.existence.is_none() {
+                self.facts.push(Fact::Existence { queue, found: true });
+                continue;
+            }
+            let least = held.ready.len() as u64 + held.unacked;
+            self.facts.push(Fact::Counted { queue, found: ready + unacked, least, most: least + held.maybe });
+        }
+        for (index, _) in missing.iter().enumerate().filter(|(_, is_missing)| **is_missing) {
+            let queue = QueueIndex(u32::try_from(index).expect("few queues"));
+            self.facts.push(Fact::Existence { queue, found: false });
+        }
+    }
+
+    /// All queues were drained: whatever is certainly there should have come.
+    pub(crate) fn drained(&mut self) {
+        for (index, queue) in self.contents.queues.iter().enumerate() {
+            if queue.existence.is_none_or(|existence| !existence.is_certain) {
+                continue;
+            }
+            for &(_, message) in &queue.ready {
+                let was_confirmed = self.contents.messages[message.index()].is_promised;
+                let queue = QueueIndex(u32::try_from(index).expect("few queues"));
+                self.facts.push(Fact::NeverCame { queue, message, was_confirmed });
+            }
+        }
+    }
+
+    fn publish(
+        &mut self,
+        connection: u32,
+        number: u16,
+        routing: &[u8],
+        mandatory: bool,
+        message: MessageNumber,
+        messages: &Messages,
+    ) {
+        let Some(info) = messages.get(message) else { return };
+        self.contents.message_mut(message).is_persistent = info.persistent;
+        let route = self.route(routing, message);
+        let step = self.contents.step;
+        let channel = self.channel_mut(connection, number);
+        let session = channel.session;
+        let mut seqno = None;
+        match channel.mode {
+            Mode::Tx => {
+                channel.transaction.publishes.push((message, routing.into(), route.clone()));
+            }
+            Mode::Plain | Mode::Confirm => {
+                for &queue in route.certain.iter().chain(&route.possible) {
+                    channel.touch(step, message, queue);
+                }
+                if channel.mode == Mode::Confirm {
+                    channel.last_seqno += 1;
+                    seqno = Some(channel.last_seqno);
+                    channel.unconfirmed.push_back(Unconfirmed {
+                        message,
+                        is_answered: false,
+                        must_return: mandatory && route.certain.is_empty() && route.possible.is_empty(),
+                        was_returned: false,
+                        lsn: None,
+                    });
+                }
+                self.enter(message, &route);
+            }
+        }
+        let count = |set: &topology::QueueSet| u32::try_from(set.len()).expect("few queues");
+        let (certain, possible) = (count(&route.certain), count(&route.possible));
+        self.facts.push(Fact::Published { session, message, seqno, certain, possible, mandatory });
+    }
+
+    fn enter(&mut self, message: MessageNumber, route: &Route) {
+        self.contents.position += 1;
+        for &queue in &route.certain {
+            self.contents.enter(message, queue, true);
+        }
+        for &queue in &route.possible {
+            self.contents.enter(message, queue, false);
+        }
+    }
+
+    fn route(&mut self, routing: &[u8], message: MessageNumber) -> Route {
+        let (queues, by_name) = (&self.contents.queues, &self.by_name);
+        let certainty = |index: u32| queues[index as usize].existence.map(|existence| existence.is_certain);
+        let named = |name: &[u8]| by_name.get(name).and_then(|&index| Some((index, certainty(index)?)));
+        self.topology.route(routing, message, named, certainty)
+    }
+
+    fn commit(&mut self, connection: u32, number: u16) {
+        let channel = self.channel_mut(connection, number);
+        let Transaction { publishes, answers, .. } = std::mem::take(&mut channel.transaction);
+        channel.pending = Some(Pending::Commit);
+        channel.transaction.committing = publishes.iter().map(|(message, ..)| *message).collect();
+        let session = channel.session;
+        for (message, routing, before) in publishes {
+            // The queues are those of the publish or those of the commit: what is certain is certain at both times.
+            let after = self.route(&routing, message);
+            let mut route = Route::default();
+            for &queue in before.certain.iter().chain(&before.possible).chain(&after.certain).chain(&after.possible) {
+                let is_certain = before.certain.contains(&queue) && after.certain.contains(&queue);
+                let into = if is_certain { &mut route.certain } else { &mut route.possible };
+                if !into.contains(&queue) {
+                    into.push(queue);
+                }
+            }
+            let step = self.contents.step;
+            let channel = self.channel_mut(connection, number);
+            for &queue in route.certain.iter().chain(&route.possible) {
+                channel.touch(step, message, queue);
+            }
+            self.enter(message, &route);
+        }
+        for (unacked, verdict, _) in answers {
+            self.settle(connection, number, session, &unacked, verdict);
+        }
+    }
+
+    fn answer(&mut self, connection: u32, number: u16, tag: u64, multiple: bool, verdict: Verdict) {
+        let channel = self.channel_mut(connection, number);
+        let session = channel.session;
+        let is_recover = tag == 0 && multiple && verdict == Verdict::Requeue;
+        for (tag, unacked) in channel.take_unacked(tag, multiple) {
+            let channel = self.channel_mut(connection, number);
+            channel.credit(&unacked);
+            if channel.mode == Mode::Tx && !is_recover {
+                channel.transaction.answers.push((unacked, verdict, tag));
+            } else {
+                self.settle(connection, number, session, &unacked, verdict);
+            }
+        }
+    }
+
+    fn settle(&mut self, connection: u32, number: u16, session: Session, unacked: &Unacked, verdict: Verdict) {
+        let Some(at) = self.contents.find_unacked(unacked.message, unacked.queue, session) else { return };
+        let step = self.contents.step;
+        self.channel_mut(connection, number).touch(step, unacked.message, unacked.queue);
+        match verdict {
+            Verdict::Ack => self.contents.depart(unacked.message, at, Departure::Acked, &mut self.facts),
+            Verdict::Drop => self.contents.depart(unacked.message, at, Departure::Rejected, &mut self.facts),
+            Verdict::Requeue => self.contents.requeue(unacked.message, at, &mut self.facts),
+        }
+    }
+
+    fn consume(&mut self, connection: u32, number: u16, queue: &[u8], tag: &[u8], no_ack: bool) {
+        let queue = self.queue_or_last(connection, number, queue);
+        self.contents.queues[queue as usize].consumers += 1;
+        let channel = self.channel_mut(connection, number);
+        let prefetch = channel.prefetch_each;
+        channel.consumers.push(Consumer { tag: tag.into(), queue, no_ack, prefetch, unacked: 0, is_cancelled: false });
+    }
+
+    fn cancel(&mut self, connection: u32, number: u16, tag: &[u8]) {
+        let channel = self.channel_mut(connection, number);
+        let found = channel.consumers.iter_mut().rev().find(|consumer| *consumer.tag == *tag && !consumer.is_cancelled);
+        if let Some(consumer) = found {
+            consumer.is_cancelled = true;
+            let queue = consumer.queue;
+            self.lose_consumer(queue);
+        }
+    }
+
+    fn lose_consumer(&mut self, index: u32) {
+        let step = self.contents.step;
+        let queue = &mut self.contents.queues[index as usize];
+        queue.disturbed = step;
+        if queue.consumers > 0 {
+            queue.consumers -= 1;
+            if queue.consumers == 0 && queue.is_auto_delete && queue.existence.is_some() {
+                self.remove_queue(index);
+            }
+        }
+    }
+
+    fn purge(&mut self, queue: u32) {
+        let ready = std::mem::take(&mut self.contents.queues[queue as usize].ready);
+        self.contents.queues[queue as usize].ready.clone_from(&ready);
+        for (_, message) in ready {
+            if let Some(at) = self.contents.find(message, queue) {
+                self.contents.depart(message, at, Departure::Purged, &mut self.facts);
+            }
+        }
+    }
+
+    fn queue_declared(&mut self, connection: u32, number: u16, name: &[u8]) {
+        let index = self.queue_index(name);
+        self.topology.touch();
+        let channel = self.channel_mut(connection, number);
+        channel.last_queue = Some(index);
+        let Some(Pending::DeclareQueue { change, durable, exclusive, auto_delete, passive, was }) =
+            channel.pending.take()
+        else {
+            return;
+        };
+        if passive {
+            return;
+        }
+        let queue = &mut self.contents.queues[index as usize];
+        match (&mut queue.existence, was) {
+            (Some(existence), Some(_)) => {
+                if existence.last_change == change {
+                    existence.is_certain = true;
+                }
+            }
+            (existence, _) => {
+                *existence = Some(Existence { is_certain: true, last_change: change });
+                queue.is_durable = durable && !exclusive;
+                queue.is_auto_delete = auto_delete;
+                queue.owner = exclusive.then_some(connection);
+            }
+        }
+    }
+
+    fn done(&mut self, connection: u32, number: u16) {
+        let channel = self.channel_mut(connection, number);
+        match channel.pending.take() {
+            Some(Pending::DeclareExchange { name, change, passive: false }) => {
+                self.topology.exchange_declared(&name, change);
+            }
+            Some(Pending::DeleteExchange { name, change }) => self.topology.exchange_deleted(&name, change),
+            Some(Pending::Bind { key, change }) => self.topology.bound(&key, change),
+            Some(Pending::Unbind { key, change }) => self.topology.unbound(&key, change),
+            Some(Pending::Commit) => {
+                for message in std::mem::take(&mut channel.transaction.committing) {
+                    self.contents.message_mut(message).is_promised = true;
+                }
+            }
+            other => channel.pending = other,
+        }
+    }
+
+    /// A request was refused: what it was about is as before, unless somebody else changed it since.
+    fn retract(&mut self, connection: u32, number: u16) {
+        let pending = self.channel_mut(connection, number).pending.take();
+        if let Some(Pending::DeleteQueue { queue, change }) = pending {
+            if let Some(existence) = &mut self.contents.queues[queue as usize].existence
+                && existence.last_change == change
+            {
+                existence.is_certain = true;
+            }
+        } else if let Some(Pending::DeclareQueue { change, was: Some(true), .. }) = pending {
+            for queue in &mut self.contents.queues {
+                if let Some(existence) = &mut queue.existence
+                    && existence.last_change == change
+                {
+                    existence.is_certain = true;
+                }
+            }
+        }
+        self.topology.touch();
+    }
+
+    fn answered(&mut self, connection: u32, number: u16, tag: u64, multiple: bool, is_ack: bool, durable: u64) {
+        let channel = self.channel_mut(connection, number);
+        let session = channel.session;
+        let first = channel.last_seqno + 1 - channel.unconfirmed.len() as u64;
+        let from = if multiple { first.min(tag) } else { tag };
+        for seqno in from..=tag {
+            let channel = self.channel_mut(connection, number);
+            let Some(unconfirmed) = channel.unconfirmed_mut(seqno).filter(|unconfirmed| !unconfirmed.is_answered)
+            else {
+                if !multiple || seqno == tag {
+                    self.facts.push(Fact::Answered {
+                        session,
+                        seqno,
+                        message: None,
+                        is_ack,
+                        lacks_return: false,
+                        must_be_durable: false,
+                        lsn: None,
+                        durable,
+                    });
+                }
+                continue;
+            };
+            unconfirmed.is_answered = true;
+            let Unconfirmed { message, must_return, was_returned, lsn, .. } = *unconfirmed;
+            let held = &self.contents.messages[message.index()];
+            let must_be_durable = is_ack
+                && held.is_persistent
+                && held.copies.iter().any(|copy| {
+                    let queue = &self.contents.queues[copy.queue as usize];
+                    queue.is_durable
+                        && queue.existence.is_some_and(|existence| existence.is_certain)
+                        && copy.generation == queue.generation
+                        && matches!(copy.presence, Presence::Ready | Presence::Unacked(_))
+                });
+            if is_ack {
+                self.contents.message_mut(message).is_promised = true;
+            }
+            self.facts.push(Fact::Answered {
+                session,
+                seqno,
+                message: Some(message),
+                is_ack,
+                lacks_return: must_return && !was_returned,
+                must_be_durable,
+                lsn,
+                durable,
+            });
+        }
+        let channel = self.channel_mut(connection, number);
+        while channel.unconfirmed.front().is_some_and(|unconfirmed| unconfirmed.is_answered) {
+            channel.unconfirmed.pop_front();
+        }
+    }
+
+    fn returned(&mut self, connection: u32, number: u16, message: MessageNumber) {
+        let channel = self.channel_mut(connection, number);
+        let session = channel.session;
+        if let Some(unconfirmed) = channel.unconfirmed.iter_mut().find(|unconfirmed| unconfirmed.message == message) {
+            unconfirmed.was_returned = true;
+        }
+        let certain = self
+            .contents
+            .messages
+            .get(message.index())
+            .map_or(0, |held| held.copies.iter().filter(|copy| copy.presence != Presence::Maybe).count());
+        let certain = u32::try_from(certain).expect("few copies");
+        self.facts.push(Fact::Returned { session, message, certain, is_mandatory: true });
+    }
+
+    fn deliver(&mut self, delivery: &Delivery) {
+        let Delivery { connection, channel, session, tag, redelivered, message, queue, consumer, no_ack } = *delivery;
+        let found =
+            message.zip(queue).and_then(|(message, queue)| Some((message, queue, self.contents.find(message, queue)?)));
+        let mut fact = Fact::Delivered {
+            session,
+            tag,
+            queue: queue.map(QueueIndex),
+            message,
+            before: Presence::Never,
+            redelivered,
+            deliveries: 0,
+            maybe_unseen: false,
+            crashed_since: false,
+            position: 0,
+            unacked: 0,
+            prefetch: 0,
+            channel_unacked: 0,
+            channel_prefetch: 0,
+            is_get: consumer.is_none(),
+            connection,
+            channel,
+        };
+        if let Some((message, queue, at)) = found {
+            let copy = self.contents.messages[message.index()].copies[at];
+            let held = &self.contents.queues[queue as usize];
+            if let Fact::Delivered { before, deliveries, maybe_unseen, crashed_since, position, .. } = &mut fact {
+                *before = match copy.presence {
+                    Presence::Unacked(other) if self.sessions[other.0 as usize] == SessionState::Dying => {
+                        Presence::Maybe
+                    }
+                    presence => presence,
+                };
+                *deliveries = copy.deliveries;
+                *maybe_unseen = copy.restarts != self.contents.restarts || held.disturbed >= copy.entered;
+                *crashed_since = copy.crashes != self.contents.crashes;
+                *position = copy.position;
+            }
+            let (restarts, crashes) = (self.contents.restarts, self.contents.crashes);
+            let copy = &mut self.contents.messages[message.index()].copies[at];
+            copy.deliveries += 1;
+            copy.restarts = restarts;
+            copy.crashes = crashes;
+            if no_ack {
+                self.contents.depart(message, at, Departure::AutoAcked, &mut self.facts);
+            } else {
+                self.contents.set(message, at, Presence::Unacked(session));
+            }
+        }
+        let channel = self.connections.get_mut(&connection).and_then(|held| held.channels.get_mut(&channel));
+        match channel.filter(|channel| channel.session == session) {
+            Some(channel) => {
+                if let (Some(message), Some(queue), false) = (message, queue, no_ack) {
+                    let unacked = Unacked { message, queue, consumer };
+                    channel.debit(&unacked);
+                    channel.unacked.insert(tag, unacked);
+                    if let (Some(at), Fact::Delivered { unacked, prefetch, channel_unacked, channel_prefetch, .. }) =
+                        (consumer, &mut fact)
+                    {
+                        *unacked = channel.consumers[at].unacked;
+                        *prefetch = channel.consumers[at].prefetch;
+                        *channel_unacked = channel.consumed;
+                        *channel_prefetch = channel.prefetch_all;
+                    }
+                }
+            }
+            None => {
+                // The channel ended in this same step: the message is back already.
+                if let Some((message, _, at)) = found
+                    && !no_ack
+                {
+                    self.contents.set(message, at, Presence::Ready);
+                }
+            }
+        }
+        self.facts.push(fact);
+    }
+
+    /// Looks for messages that were there before this step began, certainly, and that this step's deliveries passed over.
+    fn find_skipped(&mut self, deliveries: &[Delivery]) {
+        for delivery in deliveries {
+            let (Some(message), Some(queue)) = (delivery.message, delivery.queue) else { continue };
+            let Some(at) = self.contents.find(message, queue) else { continue };
+            let position = self.contents.messages[message.index()].copies[at].position;
+            let step = self.contents.step;
+            let older =
+                self.contents.queues[queue as usize].ready.range(..(position, MessageNumber(0))).find(|(_, older)| {
+                    let at = self.contents.find(*older, queue).expect("ready messages are in their queue");
+                    self.contents.messages[older.index()].copies[at].changed < step
+                });
+            if let Some(&(_, older)) = older {
+                let at = self.contents.find(older, queue).expect("just found");
+                let was_requeued = self.contents.messages[older.index()].copies[at].deliveries > 0;
+                let queue = QueueIndex(queue);
+                self.facts.push(Fact::Skipped { queue, message: older, was_requeued, delivered: message });
+                return;
+            }
+        }
+    }
+
+    /// What the channel asked for in this step may not have been heeded.
+    fn doubt_step(&mut self, connection: u32, number: u16) {
+        let step = self.contents.step;
+        let channel = self.channel_mut(connection, number);
+        if channel.touched_step != step {
+            return;
+        }
+        for (message, queue) in std::mem::take(&mut channel.touched) {
+            if let Some(at) = self.contents.find(message, queue)
+                && let Presence::Ready | Presence::Gone(Departure::Acked | Departure::Rejected) =
+                    self.contents.messages[message.index()].copies[at].presence
+            {
+                self.contents.set(message, at, Presence::Maybe);
+            }
+        }
+    }
+
+    /// Queues that go with their last consumer may be gone with this channel's.
+    fn doubt_consumed(&mut self, connection: u32, number: u16) {
+        let channel = self.channel_mut(connection, number);
+        let queues: Vec<u32> =
+            channel.consumers.iter().filter(|consumer| !consumer.is_cancelled).map(|consumer| consumer.queue).collect();
+        for queue in queues {
+            let step = self.contents.step;
+            self.contents.queues[queue as usize].disturbed = step;
+            if self.contents.queues[queue as usize].is_auto_delete {
+                self.doubt_existence(queue);
+            }
+        }
+    }
+
+    fn doubt_existence(&mut self, queue: u32) {
+        if let Some(existence) = &mut self.contents.queues[queue as usize].existence {
+            existence.is_certain = false;
+            self.topology.touch();
+        }
+    }
+
+    fn end_channel(&mut self, channel: &Channel) {
+        self.sessions[channel.session.0 as usize] = SessionState::Dying;
+        let answered = channel.transaction.answers.iter().map(|(unacked, ..)| *unacked);
+        for unacked in channel.unacked.values().copied().chain(answered) {
+            if let Some(at) = self.contents.find_unacked(unacked.message, unacked.queue, channel.session) {
+                self.contents.requeue(unacked.message, at, &mut self.facts);
+            }
+            let step = self.contents.step;
+            self.contents.queues[unacked.queue as usize].disturbed = step;
+        }
+        for consumer in channel.consumers.iter().filter(|consumer| !consumer.is_cancelled) {
+            self.lose_consumer(consumer.queue);
+        }
+    }
+
+    fn drop_exclusive(&mut self, connection: u32) {
+        for index in 0..self.contents.queues.len() {
+            if self.contents.queues[index].owner == Some(connection) {
+                self.remove_queue(u32::try_from(index).expect("few queues"));
+            }
+        }
+    }
+
+    fn remove_queue(&mut self, queue: u32) {
+        self.contents.remove_queue(queue);
+        self.topology.remove_queue(queue);
+    }
+
+    fn queue_binding(
+        &mut self,
+        connection: u32,
+        number: u16,
+        queue: &[u8],
+        source: &[u8],
+        key: &[u8],
+        arguments: &[u8],
+    ) -> BindingKey {
+        let queue = self.queue_or_last(connection, number, queue);
+        BindingKey {
+            source: source.into(),
+            destination: Destination::Queue(queue),
+            key: key.into(),
+            arguments: arguments.into(),
+        }
+    }
+
+    fn queue_index(&mut self, name: &[u8]) -> u32 {
+        if let Some(&index) = self.by_name.get(name) {
+            return index;
+        }
+        let index = u32::try_from(self.contents.queues.len()).expect("few queues");
+        self.contents.queues.push(Queue::new(name));
+        self.by_name.insert(name.into(), index);
+        index
+    }
+
+    /// AMQP 0-9-1 §1.7.2: an empty name is the queue last declared on the channel.
+    fn queue_or_last(&mut self, connection: u32, number: u16, name: &[u8]) -> u32 {
+        match self.channel_mut(connection, number).last_queue {
+            Some(last) if name.is_empty() => last,
+            _ => self.queue_index(name),
+        }
+    }
+
+    fn set_pending(&mut self, connection: u32, number: u16, pending: Pending) {
+        self.channel_mut(connection, number).pending = Some(pending);
+    }
+
+    fn channel_mut(&mut self, connection: u32, number: u16) -> &mut Channel {
+        let connection = self.connections.get_mut(&connection).expect("the caller looked it up");
+        connection.channels.get_mut(&number).expect("the caller looked it up")
+    }
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn exchange_binding(destination: &[u8], source: &[u8], key: &[u8], arguments: &[u8]) -> BindingKey {
+    let destination = Destination::Exchange(destination.into());
+    BindingKey { source: source.into(), destination, key: key.into(), arguments: arguments.into() }
+}

@@ -1,0 +1,170 @@
+//! Connections and channels, as far as the model follows them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::history::Session;
+use crate::message::MessageNumber;
+use crate::model::topology::{BindingKey, Route};
+
+/// One connection.
+#[derive(Debug, Default)]
+pub(crate) struct Connection {
+    pub(crate) channels: BTreeMap<u16, Channel>,
+    /// The node has begun to close it: what the client says is not heeded.
+    pub(crate) is_closing: bool,
+}
+
+/// One channel's life.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    pub(crate) session: Session,
+    /// The node has closed it and waits for the client's close-ok.
+    pub(crate) is_closing: bool,
+    pub(crate) mode: Mode,
+    pub(crate) last_seqno: u64,
+    pub(crate) unconfirmed: VecDeque<Unconfirmed>,
+    pub(crate) unacked: BTreeMap<u64, Unacked>,
+    /// Unacked messages that came by consumers.
+    pub(crate) consumed: u32,
+    pub(crate) consumers: Vec<Consumer>,
+    pub(crate) prefetch_each: u32,
+    pub(crate) prefetch_all: u32,
+    pub(crate) transaction: Transaction,
+    pub(crate) pending: Option<Pending>,
+    pub(crate) last_queue: Option<u32>,
+    /// What this step's requests did, in case they turn out not to have been heeded.
+    pub(crate) touched: Vec<(MessageNumber, u32)>,
+    pub(crate) touched_step: u64,
+}
+
+/// See AMQP 0-9-1 §1.9 and RabbitMQ docs: Publisher Confirms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Plain,
+    Confirm,
+    Tx,
+}
+
+/// One publish that waits for its answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unconfirmed {
+    pub(crate) message: MessageNumber,
+    pub(crate) is_answered: bool,
+    pub(crate) must_return: bool,
+    pub(crate) was_returned: bool,
+    pub(crate) lsn: Option<u64>,
+}
+
+/// One delivery that waits for its answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unacked {
+    pub(crate) message: MessageNumber,
+    pub(crate) queue: u32,
+    /// Index of the consumer; `None` for a get.
+    pub(crate) consumer: Option<usize>,
+}
+
+/// One consumer.
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    pub(crate) tag: Box<[u8]>,
+    pub(crate) queue: u32,
+    pub(crate) no_ack: bool,
+    pub(crate) prefetch: u32,
+    pub(crate) unacked: u32,
+    pub(crate) is_cancelled: bool,
+}
+
+/// What waits for tx.commit.
+#[derive(Debug, Default)]
+pub(crate) struct Transaction {
+    pub(crate) publishes: Vec<(MessageNumber, Box<[u8]>, Route)>,
+    pub(crate) answers: Vec<(Unacked, Verdict, u64)>,
+    /// Published by the commit whose answer is awaited.
+    pub(crate) committing: Vec<MessageNumber>,
+}
+
+/// A client's answer to a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Ack,
+    Requeue,
+    Drop,
+}
+
+/// The request whose answer the channel waits for.
+#[derive(Debug)]
+pub(crate) enum Pending {
+    DeclareQueue { change: u64, durable: bool, exclusive: bool, auto_delete: bool, passive: bool, was: Option<bool> },
+    DeleteQueue { queue: u32, change: u64 },
+    Purge,
+    DeclareExchange { name: Box<[u8]>, change: u64, passive: bool },
+    DeleteExchange { name: Box<[u8]>, change: u64 },
+    Bind { key: BindingKey, change: u64 },
+    Unbind { key: BindingKey, change: u64 },
+    Get { queue: u32, no_ack: bool, step: u64 },
+    Commit,
+}
+
+impl Channel {
+    pub(crate) fn new(session: Session) -> Self {
+        Self {
+            session,
+            is_closing: false,
+            mode: Mode::Plain,
+            last_seqno: 0,
+            unconfirmed: VecDeque::new(),
+            unacked: BTreeMap::new(),
+            consumed: 0,
+            consumers: Vec::new(),
+            prefetch_each: 0,
+            prefetch_all: 0,
+            transaction: Transaction::default(),
+            pending: None,
+            last_queue: None,
+            touched: Vec::new(),
+            touched_step: 0,
+        }
+    }
+
+    /// Notes that this step changed a message in a queue.
+    pub(crate) fn touch(&mut self, step: u64, message: MessageNumber, queue: u32) {
+        if self.touched_step != step {
+            self.touched.clear();
+            self.touched_step = step;
+        }
+        self.touched.push((message, queue));
+    }
+
+    /// The publish of that number, if it is still to be answered.
+    pub(crate) fn unconfirmed_mut(&mut self, seqno: u64) -> Option<&mut Unconfirmed> {
+        let first = self.last_seqno + 1 - self.unconfirmed.len() as u64;
+        let at = usize::try_from(seqno.checked_sub(first)?).ok()?;
+        self.unconfirmed.get_mut(at)
+    }
+
+    /// Takes the deliveries that an answer is about: one, or all up to it (0: all).
+    pub(crate) fn take_unacked(&mut self, tag: u64, multiple: bool) -> Vec<(u64, Unacked)> {
+        if !multiple {
+            return self.unacked.remove(&tag).map(|unacked| (tag, unacked)).into_iter().collect();
+        }
+        let rest = if tag == 0 { BTreeMap::new() } else { self.unacked.split_off(&(tag + 1)) };
+        std::mem::replace(&mut self.unacked, rest).into_iter().collect()
+    }
+
+    /// Gives back the credit of a delivery.
+    pub(crate) fn credit(&mut self, unacked: &Unacked) {
+        if let Some(consumer) = unacked.consumer {
+            self.consumers[consumer].unacked -= 1;
+            self.consumed -= 1;
+        }
+    }
+
+    /// Takes the credit of a delivery.
+    pub(crate) fn debit(&mut self, unacked: &Unacked) {
+        if let Some(consumer) = unacked.consumer {
+            self.consumers[consumer].unacked += 1;
+            self.consumed += 1;
+        }
+    }
+}

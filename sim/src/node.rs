@@ -1,0 +1,416 @@
+//! The node: the real engine, its clock, and the driver that carries inputs in and effects out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use leveret_engine::config::{Config, LogConfig};
+use leveret_engine::effect::{ClientControl, ClientSend, DiskOp, Effects, Stop};
+use leveret_engine::engine::Engine;
+use leveret_engine::event::Event as EngineEvent;
+use leveret_engine::ids::ConnectionId;
+use leveret_engine::input::{DiskOutcome, Input};
+
+use crate::clock::{Micros, NodeClock};
+use crate::disk::Lane;
+use crate::plan::{Ending, Knobs, Plan};
+use crate::report::Failure;
+use crate::rng::{key, scale};
+use crate::run::RunOptions;
+use crate::world::{CLOSE_PATIENCE, Event, World};
+
+/// One node over all its boots.
+#[derive(Debug)]
+pub(crate) struct Node {
+    plan: Arc<Plan>,
+    pub(crate) engine: Option<Box<Engine>>,
+    pub(crate) boot: u64,
+    clock: NodeClock,
+    effects: Effects,
+    /// Inputs since the last flush.
+    batch: u32,
+    flush_is_due: bool,
+    timer: Option<Micros>,
+    is_ready: bool,
+    pub(crate) is_stopping: bool,
+    /// How often, and how, it is to end again while it recovers.
+    pub(crate) again: (u32, Ending),
+    failed_syncs: u64,
+    options: RunOptions,
+    steps: u64,
+}
+
+impl Node {
+    pub(crate) fn new(plan: Arc<Plan>, options: RunOptions) -> Self {
+        Self {
+            plan,
+            engine: None,
+            boot: 0,
+            clock: NodeClock::new(0, 0),
+            effects: Effects::default(),
+            batch: 0,
+            flush_is_due: false,
+            timer: None,
+            is_ready: false,
+            is_stopping: false,
+            again: (0, Ending::Kill),
+            failed_syncs: 0,
+            options,
+            steps: 0,
+        }
+    }
+
+    /// Whether clients can connect.
+    pub(crate) fn is_accepting(&self) -> bool {
+        self.is_ready && !self.is_stopping && self.engine.is_some()
+    }
+
+    /// Whether it is up and has recovered.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_ready
+    }
+}
+
+impl World {
+    /// Starts the engine.
+    pub(crate) fn boot(&mut self) {
+        if self.node.engine.is_some() {
+            return;
+        }
+        let time = self.scheduler.time();
+        let boot = self.node.boot;
+        let origin = self.fates.of(1, boot) >> 20;
+        self.node.clock = NodeClock::new(time, origin);
+        self.node.failed_syncs = self.disk.counts().failed_syncs;
+        self.counts.boots += 1;
+        self.trace.word(boot);
+        let config = config(&self.plan.knobs, self.node.options);
+        let engine = Engine::new(config, key(self.plan.seed, "engine", boot));
+        self.node.engine = Some(Box::new(engine));
+        self.node.effects = Effects::default();
+        self.flush();
+        if self.node.again.0 > 0 {
+            let random = self.fates.of(2, boot);
+            let delay = scale(random, 0, if random & 1 == 0 { 500 } else { 20_000 });
+            self.scheduler.after(delay, Event::EndAgain(boot));
+        }
+    }
+
+    /// Gives the engine an input, and flushes if the batch is full.
+    pub(crate) fn input(&mut self, input: Input) {
+        let time = self.scheduler.time();
+        let Some(engine) = &mut self.node.engine else { return };
+        self.counts.inputs += 1;
+        self.trace.word(time);
+        match &input {
+            Input::ClientOpened { connection, .. } => {
+                self.trace.word(1 << 56 | connection.0);
+            }
+            Input::ClientReceived { connection, bytes } => {
+                self.trace.word(2 << 56 | connection.0);
+                self.trace.bytes(bytes);
+            }
+            Input::ClientWritten { connection, bytes } => {
+                self.trace.word(3 << 56 | connection.0);
+                self.trace.word(*bytes as u64);
+            }
+            Input::ClientClosed { connection } => self.trace.word(4 << 56 | connection.0),
+            Input::DiskDone { op, outcome } => {
+                self.trace.word(5 << 56 | op.0);
+                match outcome {
+                    DiskOutcome::Segments(segments) => self.trace.word(segments.len() as u64),
+                    DiskOutcome::Done => {}
+                    DiskOutcome::Data(bytes) => self.trace.bytes(bytes),
+                }
+            }
+            Input::DiskFailed { op, .. } => self.trace.word(6 << 56 | op.0),
+            Input::Timeout => self.trace.word(7 << 56),
+            Input::Shutdown => self.trace.word(8 << 56),
+        }
+        let now = self.node.clock.now(time);
+        engine.handle(now, input, &mut self.node.effects);
+        self.node.batch += 1;
+        let knobs = &self.node.plan.knobs;
+        if self.node.batch >= knobs.batch_inputs {
+            self.flush();
+        } else if !self.node.flush_is_due {
+            self.node.flush_is_due = true;
+            self.scheduler.after(knobs.batch_us, Event::Flush(self.node.boot));
+        }
+    }
+
+    pub(crate) fn flush_due(&mut self, boot: u64) {
+        if boot == self.node.boot && self.node.engine.is_some() {
+            self.node.flush_is_due = false;
+            if self.node.batch > 0 {
+                self.flush();
+            }
+        }
+    }
+
+    /// Ends the batch and carries out what the engine wants.
+    fn flush(&mut self) {
+        let time = self.scheduler.time();
+        let now = self.node.clock.now(time);
+        let Some(engine) = &mut self.node.engine else { return };
+        engine.flush(now, &mut self.node.effects);
+        self.node.batch = 0;
+        self.node.steps += 1;
+        if self.node.steps.is_multiple_of(self.node.options.check_every) {
+            engine.check_invariants();
+        }
+        if !self.node.is_ready && engine.is_ready() {
+            self.node.is_ready = true;
+            self.node.again.0 = 0;
+            self.model.ready();
+        }
+        let mut effects = std::mem::take(&mut self.node.effects);
+        let Effects { sends, controls, disk, events, stop } = &mut effects;
+        self.counts.effects += (sends.len() + controls.len() + disk.len() + events.len()) as u64;
+        let durable = self.disk.durable();
+        for event in events.drain(..) {
+            self.heed(&event);
+        }
+        for send in sends.drain(..) {
+            self.send(send, durable);
+        }
+        for control in controls.drain(..) {
+            self.control(control);
+        }
+        for request in disk.drain(..) {
+            self.trace.word(9 << 56 | request.id.0);
+            trace_op(&mut self.trace, &request.op);
+            let (due, lane) = self.disk.submit(time, request);
+            self.scheduler.at(due, Event::Disk(self.node.boot, lane));
+        }
+        self.model.end_step(durable);
+        let stop = stop.take();
+        self.node.effects = effects;
+        match stop {
+            Some(Stop::Clean) => {
+                self.end_node(Ending::Shutdown, false);
+                self.scheduler.after(self.fates.of(3, self.node.boot) % 100_000, Event::Boot);
+            }
+            Some(Stop::Fatal(text)) => self.stopped_by_itself(&text),
+            None => self.schedule_timer(),
+        }
+    }
+
+    fn heed(&mut self, event: &EngineEvent) {
+        match event {
+            EngineEvent::Enqueued { lsn: Some(lsn), connection, channel, seqno: Some(seqno), .. } => {
+                self.model.logged(number(*connection), channel.0, seqno.0, lsn.0);
+            }
+            EngineEvent::Settled { lsn: Some(lsn), .. } => self.model.settled(lsn.0),
+            EngineEvent::Ready { .. }
+            | EngineEvent::ConnectionOpened { .. }
+            | EngineEvent::ConnectionClosed { .. }
+            | EngineEvent::ChannelFailed { .. }
+            | EngineEvent::AlarmRaised { .. }
+            | EngineEvent::AlarmCleared { .. }
+            | EngineEvent::QueueCreated { .. }
+            | EngineEvent::QueueDeleted { .. }
+            | EngineEvent::Enqueued { .. }
+            | EngineEvent::Settled { .. }
+            | EngineEvent::Confirmed { .. } => {}
+        }
+    }
+
+    fn send(&mut self, send: ClientSend, durable: u64) {
+        let ClientSend { connection, bytes } = send;
+        self.trace.word(10 << 56 | connection.0);
+        self.trace.bytes(&bytes);
+        let number = number(connection);
+        let link = &mut self.links[number as usize];
+        if !link.is_open_at_node {
+            return;
+        }
+        let model = &mut self.model;
+        self.taps[number as usize].down.hear(&bytes, |channel, said| model.node_says(number, channel, said, durable));
+        link.send_down(bytes);
+        if !link.down.is_due && !link.down.is_stopped && link.is_open_at_client {
+            link.down.is_due = true;
+            let latency = link.latency();
+            self.scheduler.after(latency, Event::Down(number));
+        }
+        self.schedule_written(number);
+    }
+
+    fn control(&mut self, control: ClientControl) {
+        match control {
+            ClientControl::PauseReads(connection) => {
+                self.trace.word(11 << 56 | connection.0);
+                self.links[number(connection) as usize].up.is_stopped = true;
+            }
+            ClientControl::ResumeReads(connection) => {
+                self.trace.word(12 << 56 | connection.0);
+                let number = number(connection);
+                let link = &mut self.links[number as usize];
+                link.up.is_stopped = false;
+                if !link.up.is_due && (!link.up.is_empty() || link.fin_after_up) {
+                    link.up.is_due = true;
+                    self.scheduler.after(1, Event::Up(number));
+                }
+            }
+            ClientControl::Close(connection) => {
+                self.trace.word(13 << 56 | connection.0);
+                let number = number(connection);
+                self.model.closing(number);
+                let link = &mut self.links[number as usize];
+                link.close_after_down = true;
+                if link.down.is_empty() || (!link.is_open_at_client && !link.is_cut) {
+                    self.scheduler.after(1, Event::PeerGone(number));
+                } else {
+                    self.scheduler.after(CLOSE_PATIENCE, Event::GiveUp(number));
+                }
+            }
+        }
+    }
+
+    fn schedule_timer(&mut self) {
+        let Some(engine) = &self.node.engine else { return };
+        let Some((instant, _)) = engine.next_timeout() else { return };
+        let time = self.scheduler.time();
+        let late = self.node.plan.knobs.timer_late_us;
+        let due = self.node.clock.world_time(instant).max(time);
+        if self.node.timer.is_none_or(|timer| due < timer) {
+            self.node.timer = Some(due);
+            let late = if late == 0 { 0 } else { scale(self.fates.of(4, due), 0, late) };
+            self.scheduler.at(due + late, Event::Timer(self.node.boot));
+        }
+    }
+
+    pub(crate) fn timer_due(&mut self, boot: u64) {
+        if boot != self.node.boot || self.node.engine.is_none() {
+            return;
+        }
+        let time = self.scheduler.time();
+        match self.node.timer {
+            Some(due) if due <= time => {
+                self.node.timer = None;
+                self.counts.timeouts_here += 1;
+                if self.counts.timeouts_here > 1000 {
+                    self.fail(Failure::liveness("the engine asks to be woken at once, for ever"));
+                    return;
+                }
+                self.input(Input::Timeout);
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    pub(crate) fn disk_due(&mut self, boot: u64, lane: Lane) {
+        if boot != self.node.boot || self.node.engine.is_none() {
+            return;
+        }
+        match self.disk.complete(self.scheduler.time(), lane) {
+            Err(until) => self.scheduler.at(until, Event::Disk(boot, lane)),
+            Ok(Some(input)) => self.input(input),
+            Ok(None) => {}
+        }
+        if let Some(complaint) = self.disk.take_complaint() {
+            self.fail(Failure::safety("the disk's contract", complaint, &[]));
+        }
+    }
+
+    /// The node ends in the given way; who starts it again is the caller's affair.
+    pub(crate) fn end_node(&mut self, how: Ending, by_itself: bool) {
+        if self.node.engine.take().is_none() {
+            return;
+        }
+        self.trace.word(14 << 56);
+        self.node.boot += 1;
+        self.node.batch = 0;
+        self.node.flush_is_due = false;
+        self.node.timer = None;
+        self.node.is_ready = false;
+        self.node.is_stopping = false;
+        match how {
+            Ending::PowerLoss => self.disk.power_loss(),
+            Ending::Kill | Ending::Shutdown => self.disk.kill(),
+        }
+        let kept = if how == Ending::PowerLoss { self.disk.durable() } else { self.disk.written() };
+        self.model.ended(how, by_itself, kept);
+        for number in 0..self.links.len() {
+            let link = &mut self.links[number];
+            link.is_open_at_node = false;
+            if link.is_open_at_client {
+                let latency = link.latency();
+                self.scheduler.after(latency, Event::ClientGone(u32::try_from(number).expect("few connections")));
+            }
+        }
+    }
+
+    fn stopped_by_itself(&mut self, text: &str) {
+        let has_reason = self.disk.counts().failed_syncs > self.node.failed_syncs;
+        self.end_node(Ending::Kill, true);
+        if self.plan.beyond_claim {
+            // To stop is a right answer there, and the end of the story.
+            if !has_reason {
+                self.phase = crate::quiesce::Phase::Done;
+                return;
+            }
+        } else if !has_reason {
+            self.fail(Failure::safety("keeps running", format!("the node stops without a reason: {text}"), &[]));
+            return;
+        }
+        self.scheduler.after(self.fates.of(5, self.node.boot) % 100_000, Event::Boot);
+    }
+}
+
+/// The world's number of a connection.
+fn number(connection: ConnectionId) -> u32 {
+    u32::try_from(connection.0 - 1).expect("numbered by the world")
+}
+
+fn config(knobs: &Knobs, options: RunOptions) -> Config {
+    let RunOptions {
+        check_every: _,
+        #[cfg(feature = "mutants")]
+        mutant,
+    } = options;
+    let size = |bytes: u64| usize::try_from(bytes).expect("knobs are small");
+    Config {
+        frame_max: knobs.frame_max,
+        message_size_max: knobs.message_size_max,
+        outbox_high_bytes: size(knobs.outbox_high_bytes),
+        outbox_low_bytes: size(knobs.outbox_low_bytes),
+        queue_cache_bytes: size(knobs.queue_cache_bytes),
+        memory_high_bytes: size(knobs.memory_high_bytes),
+        read_ahead_bytes: knobs.read_ahead_bytes,
+        log: LogConfig {
+            segment_bytes: knobs.segment_bytes,
+            slack_bytes: knobs.slack_bytes,
+            append_bytes: size(knobs.append_bytes),
+            sync_interval: Duration::from_micros(knobs.sync_interval_us),
+            disk_retry: Duration::from_micros(knobs.disk_retry_us),
+        },
+        fine_events: true,
+        #[cfg(feature = "mutants")]
+        mutant,
+        ..Config::default()
+    }
+}
+
+fn trace_op(trace: &mut crate::trace::TraceHash, op: &DiskOp) {
+    match op {
+        DiskOp::List => trace.word(1),
+        DiskOp::Create { segment, size, recycle } => {
+            trace.word(2 << 56 | segment.0);
+            trace.word(*size);
+            trace.word(recycle.map_or(0, |segment| segment.0));
+        }
+        DiskOp::Append { segment, offset, data, sync } => {
+            trace.word(3 << 56 | u64::from(*sync) << 55 | segment.0);
+            trace.word(*offset);
+            for bytes in data {
+                trace.bytes(bytes);
+            }
+        }
+        DiskOp::Read { segment, offset, len } => {
+            trace.word(4 << 56 | segment.0);
+            trace.word(*offset);
+            trace.word(u64::from(*len));
+        }
+        DiskOp::Delete { segment } => trace.word(5 << 56 | segment.0),
+    }
+}

@@ -1,0 +1,532 @@
+//! From a scenario and a seed to a plan: every choice of a run is made here.
+//!
+//! Swarm testing: each seed switches kinds of behaviour off altogether, since a run that does a little of everything never fills a
+//! queue and never starves a consumer.
+
+use crate::clock::{MILLISECOND, Micros, SECOND};
+use crate::plan::{
+    AnswerPlan, BindingPlan, Burst, ChurnPlan, ChurnStep, ClientPlan, ConsumerAct, ConsumerDeed, ConsumerPlan,
+    DiskPlan, Ending, ExchangePlan, FORMAT, Fault, FaultKind, GetterPlan, HeaderMatch, Knobs, LinkPlan, Plan,
+    PublishMode, PublisherPlan, QueuePlan, RogueDeed, RoguePlan, RogueStep, Role, Topology, TopologyOp,
+};
+use crate::rng::{Ratio, Stream};
+use crate::scenario::Scenario;
+
+/// Makes the plan of one run.
+pub(crate) fn generate(scenario: &Scenario, seed: u64) -> Plan {
+    let mut config = Stream::new(seed, "config", 0);
+    let chaos_us = scenario.run.chaos_ms.draw(&mut config) * MILLISECOND;
+    let knobs = knobs(scenario, &mut config);
+    let disk = disk(&mut config);
+    let topology = topology(scenario, &mut config);
+    let mut maker = Maker { scenario, topology: &topology, knobs: &knobs, chaos_us, clients: Vec::new() };
+    maker.make_clients(seed);
+    let clients = maker.clients;
+    let faults = faults(scenario, chaos_us, clients.len(), &mut Stream::new(seed, "nemesis", 0));
+    let last_restart = match config.range(0, 5) {
+        0 => Some(Ending::Kill),
+        1 => Some(Ending::PowerLoss),
+        2 => Some(Ending::Shutdown),
+        _ => None,
+    };
+    Plan {
+        format: FORMAT,
+        seed,
+        scenario: scenario.name.clone(),
+        knobs,
+        disk,
+        topology,
+        clients,
+        faults,
+        chaos_us,
+        settle_us: scenario.run.settle_ms * MILLISECOND,
+        last_restart,
+        beyond_claim: scenario.run.beyond_claim,
+    }
+}
+
+fn knobs(scenario: &Scenario, stream: &mut Stream) -> Knobs {
+    let fixed = &scenario.knobs;
+    let segment_bytes = 1024 * stream.pick(&[8, 16, 32, 64]);
+    let sync_interval_us = MILLISECOND * stream.pick(&[2, 10, 50, 200]);
+    let outbox_high_bytes = 1024 * stream.pick(&[8, 32, 128]);
+    let batches = stream.chance(1, 3);
+    let mut knobs = Knobs {
+        segment_bytes,
+        slack_bytes: segment_bytes * stream.range(1, 4),
+        append_bytes: 1024 * stream.pick(&[1, 4, 16, 64]),
+        sync_interval_us,
+        disk_retry_us: MILLISECOND * stream.pick(&[5, 50, 300]),
+        outbox_high_bytes,
+        outbox_low_bytes: outbox_high_bytes / stream.range(2, 8),
+        queue_cache_bytes: 1024 * stream.pick(&[0, 4, 16, 256]),
+        memory_high_bytes: 1024 * stream.pick(&[16, 64, 1024]),
+        read_ahead_bytes: u32::try_from(1024 * stream.range(1, 32)).expect("small"),
+        frame_max: *stream.pick(&[4096, 8192, 131_072]),
+        message_size_max: 1024 * 1024,
+        batch_inputs: if batches { u32::try_from(stream.range(2, 20)).expect("small") } else { 1 },
+        batch_us: if batches { stream.range(1, 2000) } else { 0 },
+        timer_late_us: *stream.pick(&[0, 0, 1000, 20_000]),
+    };
+    if let Some(bytes) = fixed.segment_bytes {
+        knobs.segment_bytes = bytes;
+        knobs.slack_bytes = 2 * bytes;
+    }
+    knobs.slack_bytes = fixed.slack_bytes.unwrap_or(knobs.slack_bytes);
+    knobs.queue_cache_bytes = fixed.queue_cache_bytes.unwrap_or(knobs.queue_cache_bytes);
+    knobs.memory_high_bytes = fixed.memory_high_bytes.unwrap_or(knobs.memory_high_bytes);
+    if let Some(bytes) = fixed.outbox_high_bytes {
+        knobs.outbox_high_bytes = bytes;
+        knobs.outbox_low_bytes = bytes / 4;
+    }
+    if let Some(millis) = fixed.sync_interval_ms {
+        knobs.sync_interval_us = millis * MILLISECOND;
+    }
+    if fixed.plain_links {
+        knobs.batch_inputs = 1;
+        knobs.batch_us = 0;
+        knobs.frame_max = 131_072;
+    }
+    knobs
+}
+
+fn disk(stream: &mut Stream) -> DiskPlan {
+    let mut disk = DiskPlan::default();
+    match stream.range(0, 2) {
+        0 => {}
+        1 => disk.sync_us = (1000, 12_000),
+        _ => {
+            disk.write_us = (200, 3000);
+            disk.read_us = (500, 10_000);
+        }
+    }
+    disk
+}
+
+const KINDS: [&str; 4] = ["direct", "fanout", "topic", "headers"];
+const TOPICS: [&str; 6] = ["a.b", "a.c", "a.b.c", "b", "c.a", ""];
+const PATTERNS: [&str; 6] = ["a.*", "#", "*.b.#", "b", "#.c", "a.#"];
+const KEYS: [&str; 3] = ["red", "green", "blue"];
+
+fn topology(scenario: &Scenario, stream: &mut Stream) -> Topology {
+    let mut topology = Topology::default();
+    let count = scenario.clients.queues.draw(stream).max(1);
+    for index in 0..count {
+        let durable = index == 0 || stream.chance(4, 5);
+        topology.queues.push(QueuePlan { name: format!("q{index}"), durable, auto_delete: false, exclusive: false });
+    }
+    for kind in KINDS {
+        if stream.chance(1, 2) {
+            let durable = stream.chance(4, 5);
+            topology.exchanges.push(ExchangePlan { name: format!("x.{kind}"), kind: kind.to_owned(), durable });
+        }
+    }
+    for exchange in topology.exchanges.clone() {
+        for queue in topology.queues.clone() {
+            if stream.chance(2, 3) {
+                for _ in 0..stream.range(1, 2) {
+                    let binding = binding(&exchange, &queue.name, false, stream);
+                    if !topology.bindings.contains(&binding) {
+                        topology.bindings.push(binding);
+                    }
+                }
+            }
+        }
+        if stream.chance(1, 6) {
+            let other = stream.pick(&topology.exchanges).name.clone();
+            let binding = binding(&exchange, &other, true, stream);
+            topology.bindings.push(binding);
+        }
+    }
+    topology
+}
+
+fn binding(exchange: &ExchangePlan, destination: &str, to_exchange: bool, stream: &mut Stream) -> BindingPlan {
+    let key = match &*exchange.kind {
+        "topic" => *stream.pick(&PATTERNS),
+        "direct" => *stream.pick(&KEYS),
+        _ => "",
+    };
+    let headers = (exchange.kind == "headers").then(|| HeaderMatch {
+        any: stream.chance(1, 2),
+        shape: small(stream.range(0, 1)),
+        colour: small(stream.range(0, 2)),
+    });
+    BindingPlan {
+        source: exchange.name.clone(),
+        destination: destination.to_owned(),
+        to_exchange,
+        key: key.to_owned(),
+        headers,
+    }
+}
+
+struct Maker<'a> {
+    scenario: &'a Scenario,
+    topology: &'a Topology,
+    knobs: &'a Knobs,
+    chaos_us: Micros,
+    clients: Vec<ClientPlan>,
+}
+
+impl Maker<'_> {
+    fn make_clients(&mut self, seed: u64) {
+        let spec = self.scenario.clients.clone();
+        let mut counts = Stream::new(seed, "clients", 0);
+        let mut confirming = spec.confirming.draw(&mut counts);
+        let plain = spec.plain.draw(&mut counts);
+        let transacting = spec.transacting.draw(&mut counts);
+        if confirming + plain + transacting == 0 {
+            confirming = 1;
+        }
+        for (kind, count) in [
+            (Kind::Confirming, confirming),
+            (Kind::Plain, plain),
+            (Kind::Transacting, transacting),
+            (Kind::Consumer, spec.consumers.draw(&mut counts)),
+            (Kind::Private, spec.private.draw(&mut counts)),
+            (Kind::Getter, spec.getters.draw(&mut counts)),
+            (Kind::Churner, spec.churners.draw(&mut counts)),
+            (Kind::Rogue, spec.rogues.draw(&mut counts)),
+        ] {
+            for _ in 0..count {
+                let mut stream = Stream::new(seed, "workload", self.clients.len() as u64);
+                let client = self.client(kind, &mut stream);
+                self.clients.push(client);
+            }
+        }
+    }
+
+    fn client(&self, kind: Kind, stream: &mut Stream) -> ClientPlan {
+        let link = self.link(stream);
+        let mut start_us = stream.range(0, 50 * MILLISECOND);
+        if matches!(kind, Kind::Consumer | Kind::Private | Kind::Getter) {
+            start_us += self.scenario.clients.consumers_late_ms.draw(stream) * MILLISECOND;
+        }
+        let heartbeat_s = self.scenario.knobs.heartbeat_s.unwrap_or_else(|| *stream.pick(&[0, 1, 2, 60]));
+        let frame_max = if self.scenario.knobs.plain_links { 131_072 } else { *stream.pick(&[4096, 16_384, 131_072]) };
+        let reconnect_us = (MILLISECOND, stream.range(2, 300) * MILLISECOND);
+        let role = match kind {
+            Kind::Confirming => {
+                let window = *stream.pick(&[1, 10, 50, 200]);
+                self.publisher(PublishMode::Confirm { window }, stream)
+            }
+            Kind::Plain => self.publisher(PublishMode::Plain, stream),
+            Kind::Transacting => {
+                let batch = *stream.pick(&[1, 3, 20]);
+                let rollback = *stream.pick(&[Ratio::NEVER, Ratio(1, 4)]);
+                self.publisher(PublishMode::Tx { batch, rollback }, stream)
+            }
+            Kind::Consumer => self.consumer(false, stream),
+            Kind::Private => self.consumer(true, stream),
+            Kind::Getter => self.getter(stream),
+            Kind::Churner => self.churner(stream),
+            Kind::Rogue => self.rogue(stream),
+        };
+        ClientPlan { start_us, heartbeat_s, frame_max, link, reconnect_us, role }
+    }
+
+    fn link(&self, stream: &mut Stream) -> LinkPlan {
+        if self.scenario.knobs.plain_links {
+            return LinkPlan { latency_us: (100, 400), segment_bytes: 0, cut: Ratio::NEVER, window_bytes: 256 * 1024 };
+        }
+        let slow = stream.range(1, 2000);
+        LinkPlan {
+            latency_us: (stream.range(1, 50), 50 + slow),
+            segment_bytes: *stream.pick(&[0, 0, 0, 1460, 97]),
+            cut: *stream.pick(&[Ratio::NEVER, Ratio(1, 10), Ratio(1, 2)]),
+            window_bytes: 1024 * *stream.pick(&[4, 64, 256]),
+        }
+    }
+
+    fn publisher(&self, mode: PublishMode, stream: &mut Stream) -> Role {
+        let total = self.scenario.clients.messages.draw(stream);
+        let persistent_share = *stream.pick(&[Ratio(1, 1), Ratio(4, 5), Ratio(1, 2)]);
+        let mandatory_share = *stream.pick(&[Ratio::NEVER, Ratio(1, 3)]);
+        let mut bursts = Vec::new();
+        let mut left = total;
+        let average_gap = self.chaos_us / total.max(1);
+        while left > 0 {
+            let count = stream.range(1, 60).min(left);
+            left -= count;
+            let (exchange, key) = self.target(stream);
+            let gap_us = *stream.pick(&[0, 0, average_gap / 2]);
+            let wait_us = (average_gap * count).saturating_sub(gap_us * count);
+            bursts.push(Burst {
+                wait_us,
+                gap_us,
+                count: u32::try_from(count).expect("small"),
+                exchange,
+                key,
+                persistent: stream.hits(persistent_share),
+                mandatory: stream.hits(mandatory_share),
+                size: self.size(stream),
+            });
+        }
+        Role::Publisher(PublisherPlan { mode, republish: stream.chance(4, 5), bursts })
+    }
+
+    fn size(&self, stream: &mut Stream) -> (u32, u32) {
+        let most = match self.scenario.clients.body_max {
+            0 => 40_000,
+            most => u32::try_from(most).expect("bodies are small"),
+        };
+        let pair = *stream.pick(&[
+            (0, 0),
+            (0, 64),
+            (10, 300),
+            (10, 300),
+            (500, 2000),
+            (500, 2000),
+            (4000, 9000),
+            (8192, 40_000),
+        ]);
+        (most.min(pair.0), most.min(pair.1))
+    }
+
+    /// An exchange and a routing key for some messages.
+    fn target(&self, stream: &mut Stream) -> (String, String) {
+        if self.topology.exchanges.is_empty() || stream.chance(1, 2) {
+            let unroutable = stream.chance(1, 30);
+            let queue = if unroutable { "nowhere".to_owned() } else { stream.pick(&self.topology.queues).name.clone() };
+            return (String::new(), queue);
+        }
+        let exchange = stream.pick(&self.topology.exchanges);
+        let key = match &*exchange.kind {
+            "topic" => *stream.pick(&TOPICS),
+            "direct" => *stream.pick(&KEYS),
+            _ => "any",
+        };
+        (exchange.name.clone(), key.to_owned())
+    }
+
+    fn answer(&self, stream: &mut Stream) -> AnswerPlan {
+        let think_us = *stream.pick(&[(0, 0), (0, 0), (0, 1000), (500, 20_000)]);
+        AnswerPlan {
+            think_us,
+            forget: *stream.pick(&[Ratio::NEVER, Ratio::NEVER, Ratio(1, 200)]),
+            requeue: *stream.pick(&[Ratio::NEVER, Ratio(1, 20), Ratio(1, 4)]),
+            drop: *stream.pick(&[Ratio::NEVER, Ratio::NEVER, Ratio(1, 20)]),
+            nack: stream.chance(1, 2),
+            multiple: *stream.pick(&[1, 1, 1, 5, 30]),
+        }
+    }
+
+    fn consumer(&self, private: bool, stream: &mut Stream) -> Role {
+        let mut bindings = Vec::new();
+        let queue = if private {
+            let kind = stream.range(0, 3);
+            let name = match kind {
+                0 => String::new(),
+                _ => format!("own{}", self.clients.len()),
+            };
+            let exchange = if self.topology.exchanges.is_empty() {
+                ExchangePlan { name: "amq.fanout".to_owned(), kind: "fanout".to_owned(), durable: true }
+            } else {
+                stream.pick(&self.topology.exchanges).clone()
+            };
+            for _ in 0..stream.range(1, 2) {
+                bindings.push(binding(&exchange, "", false, stream));
+            }
+            QueuePlan { name, durable: stream.chance(1, 2), auto_delete: kind >= 2, exclusive: kind <= 1 }
+        } else {
+            stream.pick(&self.topology.queues).clone()
+        };
+        let no_ack = stream.chance(1, 8);
+        let mut acts = Vec::new();
+        for _ in 0..*stream.pick(&[0, 0, 1, 3]) {
+            let after = u32::try_from(stream.range(1, 150)).expect("small");
+            let what = *stream.pick(&[
+                ConsumerDeed::Cancel,
+                ConsumerDeed::Recover,
+                ConsumerDeed::CloseChannel,
+                ConsumerDeed::CloseConnection,
+                ConsumerDeed::Crash,
+            ]);
+            acts.push(ConsumerAct { after, what });
+        }
+        acts.sort_by_key(|act| act.after);
+        Role::Consumer(ConsumerPlan {
+            queue,
+            bindings,
+            consumers: *stream.pick(&[1, 1, 1, 2, 3]),
+            prefetch: *stream.pick(&[0, 1, 2, 10, 100]),
+            global: stream.chance(1, 4),
+            no_ack,
+            exclusive: stream.chance(1, 20),
+            answer: self.answer(stream),
+            acts,
+        })
+    }
+
+    fn getter(&self, stream: &mut Stream) -> Role {
+        let every_us = stream.range(500, 30_000);
+        Role::Getter(GetterPlan {
+            queue: stream.pick(&self.topology.queues).name.clone(),
+            every_us,
+            count: u32::try_from((self.chaos_us / every_us).min(2000)).expect("small"),
+            no_ack: stream.chance(1, 4),
+            answer: self.answer(stream),
+        })
+    }
+
+    fn churner(&self, stream: &mut Stream) -> Role {
+        let count = stream.range(20, 150);
+        let wait_most = 2 * self.chaos_us / count;
+        let mut names = vec!["c0".to_owned(), "c1".to_owned()];
+        names.truncate(usize::try_from(stream.range(1, 2)).expect("small"));
+        let durable = stream.chance(3, 4);
+        let queue = |name: &String| QueuePlan { name: name.clone(), durable, auto_delete: false, exclusive: false };
+        let purges_shared = stream.chance(1, 4);
+        // Each kind of operation is off in half of the runs, except declaring.
+        let enabled: Vec<bool> = (0..8).map(|kind| kind == 0 || stream.chance(1, 2)).collect();
+        let mut steps = Vec::new();
+        for _ in 0..count {
+            let name = stream.pick(&names).clone();
+            let kind = stream.index(enabled.len());
+            let exchange = ExchangePlan { name: "c.x".to_owned(), kind: "fanout".to_owned(), durable };
+            let op = match if enabled[kind] { kind } else { 0 } {
+                1 => TopologyOp::DeleteQueue {
+                    queue: name,
+                    if_unused: stream.chance(1, 4),
+                    if_empty: stream.chance(1, 4),
+                },
+                2 if purges_shared && stream.chance(1, 4) => {
+                    TopologyOp::Purge(stream.pick(&self.topology.queues).name.clone())
+                }
+                2 => TopologyOp::Purge(name),
+                3 => TopologyOp::Bind(binding(&exchange, &name, false, stream)),
+                4 => TopologyOp::Unbind(binding(&exchange, &name, false, stream)),
+                5 if stream.chance(1, 3) => TopologyOp::DeleteExchange(exchange.name),
+                5 => TopologyOp::DeclareExchange(exchange),
+                6 => TopologyOp::PassiveQueue(name),
+                7 => {
+                    let (exchange, key) =
+                        if stream.chance(1, 3) { (exchange.name, String::new()) } else { (String::new(), name) };
+                    let count = u32::try_from(stream.range(1, 10)).expect("small");
+                    let (persistent, size) = (stream.chance(1, 2), (10, 300));
+                    TopologyOp::Publish(Burst {
+                        wait_us: 0,
+                        gap_us: 0,
+                        count,
+                        exchange,
+                        key,
+                        persistent,
+                        mandatory: false,
+                        size,
+                    })
+                }
+                _ => TopologyOp::DeclareQueue(queue(&name)),
+            };
+            steps.push(ChurnStep { wait_us: stream.range(0, wait_most), op });
+        }
+        Role::Churner(ChurnPlan { steps })
+    }
+
+    fn rogue(&self, stream: &mut Stream) -> Role {
+        let count = stream.range(3, 15);
+        let wait_most = 2 * self.chaos_us / count;
+        let steps = (0..count)
+            .map(|_| RogueStep {
+                wait_us: stream.range(0, wait_most),
+                what: *stream.pick(&[
+                    RogueDeed::Garbage,
+                    RogueDeed::HugeFrame,
+                    RogueDeed::BadFrameEnd,
+                    RogueDeed::StrayBody,
+                    RogueDeed::ClosedChannel,
+                    RogueDeed::NoExchange,
+                    RogueDeed::UnknownTag,
+                    RogueDeed::Contradict,
+                    RogueDeed::NoQueue,
+                    RogueDeed::HalfPublish,
+                ]),
+            })
+            .collect();
+        let _ = self.knobs;
+        Role::Rogue(RoguePlan { steps })
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Confirming,
+    Plain,
+    Transacting,
+    Consumer,
+    Private,
+    Getter,
+    Churner,
+    Rogue,
+}
+
+fn faults(scenario: &Scenario, chaos_us: Micros, clients: usize, stream: &mut Stream) -> Vec<Fault> {
+    let spec = &scenario.faults;
+    let mut faults = Vec::new();
+    let mut add = |stream: &mut Stream, count: u64, longest: Micros, kind: &mut dyn FnMut(&mut Stream) -> FaultKind| {
+        for _ in 0..count {
+            let at_us = stream.range(chaos_us / 20, chaos_us);
+            let for_us = stream.range(MILLISECOND, longest);
+            faults.push(Fault { at_us, for_us, kind: kind(stream) });
+        }
+    };
+    for (span, how) in
+        [(spec.kill, Ending::Kill), (spec.power_loss, Ending::PowerLoss), (spec.shutdown, Ending::Shutdown)]
+    {
+        let count = span.draw(stream);
+        add(stream, count, 300 * MILLISECOND, &mut |stream| {
+            let again = u32::try_from(spec.again.draw(stream)).expect("small");
+            FaultKind::End { how, busy: stream.chance(9, 10), again }
+        });
+    }
+    let count = spec.disk_full.draw(stream);
+    add(stream, count, SECOND, &mut |stream| FaultKind::DiskFull { append: stream.chance(1, 2) });
+    let count = spec.fsync_error.draw(stream);
+    add(stream, count, 200 * MILLISECOND, &mut |_| FaultKind::FsyncError);
+    let count = spec.disk_stall.draw(stream);
+    add(stream, count, SECOND, &mut |_| FaultKind::DiskStall);
+    let count = spec.disk_slow.draw(stream);
+    add(stream, count, SECOND, &mut |stream| FaultKind::DiskSlow {
+        factor: u32::try_from(stream.range(2, 50)).expect("small"),
+    });
+    let count = spec.reset.draw(stream);
+    add(stream, count, MILLISECOND, &mut |stream| FaultKind::Reset { client: stream.index(clients) });
+    let count = spec.fin.draw(stream);
+    add(stream, count, MILLISECOND, &mut |stream| FaultKind::Fin { client: stream.index(clients) });
+    let count = spec.half_open.draw(stream);
+    add(stream, count, MILLISECOND, &mut |stream| FaultKind::HalfOpen { client: stream.index(clients) });
+    let count = spec.stop_reading.draw(stream);
+    add(stream, count, SECOND, &mut |stream| FaultKind::StopReading { client: stream.index(clients) });
+    let count = spec.slow_link.draw(stream);
+    add(stream, count, SECOND, &mut |stream| FaultKind::SlowLink {
+        client: stream.index(clients),
+        bytes_per_ms: u32::try_from(stream.range(20, 2000)).expect("small"),
+    });
+    let count = spec.read_errors.draw(stream);
+    add(stream, count, SECOND, &mut |_| FaultKind::ReadErrors);
+    let count = spec.rot.draw(stream);
+    add(stream, count, MILLISECOND, &mut |_| FaultKind::Rot);
+    faults.sort_by_key(|fault| fault.at_us);
+    faults
+}
+
+fn small(number: u64) -> u8 {
+    u8::try_from(number).expect("a small number")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_makes_one_plan_and_a_plan_survives_its_file() {
+        for scenario in Scenario::built_in() {
+            let plan = generate(&scenario, 7);
+            let text = serde_json::to_string(&plan).unwrap();
+            assert_eq!(text, serde_json::to_string(&generate(&scenario, 7)).unwrap());
+            let back: Plan = serde_json::from_str(&text).unwrap();
+            assert_eq!(text, serde_json::to_string(&back).unwrap());
+            assert!(!plan.clients.is_empty(), "{}", plan.scenario);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! A persistent message in a durable queue is confirmed only when the log has it for good.
+
+use crate::history::Fact;
+use crate::oracle::Oracle;
+
+/// See the module.
+pub(super) struct Durable;
+
+impl Oracle for Durable {
+    fn name(&self) -> &'static str {
+        "confirmed means durable"
+    }
+
+    fn judge(&mut self, fact: &Fact) -> Option<String> {
+        let Fact::Answered { message: Some(message), must_be_durable: true, lsn, durable, .. } = *fact else {
+            return None;
+        };
+        match lsn {
+            None => Some(format!("{message} is confirmed and was never given to the log")),
+            Some(lsn) if lsn >= durable => Some(format!(
+                "{message} is confirmed; its record is at {lsn} and the log is durable only up to {durable}"
+            )),
+            Some(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::tests::answered;
+
+    #[test]
+    fn a_confirm_ahead_of_the_disk_is_objected_to() {
+        for (at, is_right) in [(Some(19), true), (Some(20), false), (None, false)] {
+            let mut fact = answered();
+            if let Fact::Answered { lsn, .. } = &mut fact {
+                *lsn = at;
+            }
+            assert_eq!(Durable.judge(&fact).is_none(), is_right, "{at:?}");
+        }
+    }
+}

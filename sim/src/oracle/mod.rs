@@ -1,0 +1,137 @@
+//! The judges. Each knows one promise and looks at facts alone: it could judge a history from a file, or of another broker.
+
+mod altered;
+mod came_back;
+mod confirm;
+mod counts;
+mod durable;
+mod lost;
+mod order;
+mod phantom;
+mod prefetch;
+mod redelivered;
+mod rest;
+mod shared;
+
+use crate::history::Fact;
+
+/// One promise.
+pub(crate) trait Oracle {
+    /// The promise's short name, for verdicts and tables.
+    fn name(&self) -> &'static str;
+
+    /// Looks at the next fact; says what is wrong with it if it breaks the promise.
+    fn judge(&mut self, fact: &Fact) -> Option<String>;
+}
+
+/// All oracles together.
+pub(crate) struct Bench {
+    oracles: Vec<Box<dyn Oracle>>,
+}
+
+impl Bench {
+    /// The oracles of a run. Where faults go beyond the claim, only this is asked: that nothing wrong is delivered.
+    pub(crate) fn new(beyond_claim: bool) -> Self {
+        let altered: Box<dyn Oracle> = Box::new(altered::Altered);
+        if beyond_claim {
+            return Self { oracles: vec![altered] };
+        }
+        let oracles: Vec<Box<dyn Oracle>> = vec![
+            altered,
+            Box::new(phantom::Phantom),
+            Box::new(came_back::CameBack),
+            Box::new(shared::Shared),
+            Box::new(order::Order::default()),
+            Box::new(prefetch::Prefetch),
+            Box::new(redelivered::Redelivered),
+            Box::new(confirm::Confirm),
+            Box::new(durable::Durable),
+            Box::new(lost::Lost),
+            Box::new(counts::Counts),
+            Box::new(rest::Rest),
+        ];
+        Self { oracles }
+    }
+
+    /// Shows a fact to all; the first objection, with the name of the promise.
+    pub(crate) fn judge(&mut self, fact: &Fact) -> Option<(&'static str, String)> {
+        self.oracles.iter_mut().find_map(|oracle| oracle.judge(fact).map(|text| (oracle.name(), text)))
+    }
+}
+
+impl std::fmt::Debug for Bench {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.oracles.iter().map(|oracle| oracle.name())).finish()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::history::{Presence, QueueIndex, Session};
+    use crate::message::MessageNumber;
+
+    /// A first delivery with nothing wrong.
+    pub(crate) fn right_delivery() -> Fact {
+        Fact::Delivered {
+            session: Session(1),
+            tag: 1,
+            queue: Some(QueueIndex(0)),
+            message: Some(MessageNumber(1)),
+            before: Presence::Ready,
+            redelivered: false,
+            deliveries: 0,
+            maybe_unseen: false,
+            crashed_since: false,
+            position: 1,
+            unacked: 1,
+            prefetch: 1,
+            channel_unacked: 1,
+            channel_prefetch: 1,
+            is_get: false,
+            connection: 1,
+            channel: 1,
+        }
+    }
+
+    /// Fields of a delivery, changed.
+    macro_rules! delivered {
+        ($($field:ident: $value:expr),* $(,)?) => {{
+            let mut fact = $crate::oracle::tests::right_delivery();
+            if let $crate::history::Fact::Delivered { $($field,)* .. } = &mut fact {
+                $(*$field = $value;)*
+            }
+            fact
+        }};
+    }
+    pub(crate) use delivered;
+
+    /// A confirm with nothing wrong.
+    pub(crate) fn answered() -> Fact {
+        Fact::Answered {
+            session: Session(1),
+            seqno: 1,
+            message: Some(MessageNumber(1)),
+            is_ack: true,
+            lacks_return: false,
+            must_be_durable: true,
+            lsn: Some(10),
+            durable: 20,
+        }
+    }
+
+    #[test]
+    fn nobody_objects_to_what_is_right() {
+        let mut bench = Bench::new(false);
+        assert_eq!(bench.judge(&right_delivery()), None);
+        assert_eq!(bench.judge(&answered()), None);
+        assert_eq!(bench.judge(&Fact::Ready), None);
+    }
+
+    #[test]
+    fn beyond_the_claim_only_wrong_content_counts() {
+        let mut bench = Bench::new(true);
+        assert_eq!(bench.judge(&delivered!(before: Presence::Never)), None);
+        assert!(bench.judge(&Fact::Altered { client: 0, message: None, is_body: true }).is_some());
+    }
+}

@@ -1,0 +1,529 @@
+//! What a run will do, in full: made from a seed, written to a file, replayed and (by hand or machine) cut down.
+//!
+//! A seed is only the generator of a plan. Execution interprets the plan and draws nothing but stateless fates, so that a failing
+//! plan keeps failing after the generator changed, and after parts of it were taken out.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{MILLISECOND, Micros};
+use crate::rng::Ratio;
+
+/// Version of the plan file format.
+pub const FORMAT: u32 = 1;
+
+/// A whole run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// [`FORMAT`] of the program that wrote it.
+    pub format: u32,
+    /// The seed it was made from; fates are drawn from it.
+    pub seed: u64,
+    /// The scenario it was made for.
+    pub scenario: String,
+    /// The node's settings.
+    pub knobs: Knobs,
+    /// The disk's temper.
+    pub disk: DiskPlan,
+    /// What is declared before any fault begins.
+    pub topology: Topology,
+    /// The clients.
+    pub clients: Vec<ClientPlan>,
+    /// The faults.
+    pub faults: Vec<Fault>,
+    /// Length of the phase with faults.
+    pub chaos_us: Micros,
+    /// Time within which everything must come to rest afterwards.
+    pub settle_us: Micros,
+    /// How the node is restarted once all queues are drained; what was settled must stay away.
+    pub last_restart: Option<Ending>,
+    /// Faults are allowed that no single node survives. Stopping is then a right answer, a wrong delivery is not.
+    pub beyond_claim: bool,
+}
+
+/// Settings of the node, small so that what is rare in production is frequent here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Knobs {
+    /// See the engine's `LogConfig`.
+    pub segment_bytes: u64,
+    /// See the engine's `LogConfig`.
+    pub slack_bytes: u64,
+    /// See the engine's `LogConfig`.
+    pub append_bytes: u64,
+    /// See the engine's `LogConfig`.
+    pub sync_interval_us: Micros,
+    /// See the engine's `LogConfig`.
+    pub disk_retry_us: Micros,
+    /// See the engine's `Config`.
+    pub outbox_high_bytes: u64,
+    /// See the engine's `Config`.
+    pub outbox_low_bytes: u64,
+    /// See the engine's `Config`.
+    pub queue_cache_bytes: u64,
+    /// See the engine's `Config`.
+    pub memory_high_bytes: u64,
+    /// See the engine's `Config`.
+    pub read_ahead_bytes: u32,
+    /// See the engine's `Config`.
+    pub frame_max: u32,
+    /// See the engine's `Config`.
+    pub message_size_max: u64,
+    /// Inputs that the driver collects before it flushes; 1 flushes after each.
+    pub batch_inputs: u32,
+    /// The longest that a batch waits for more inputs.
+    pub batch_us: Micros,
+    /// How late timers may fire.
+    pub timer_late_us: Micros,
+}
+
+impl Default for Knobs {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 32 * 1024,
+            slack_bytes: 64 * 1024,
+            append_bytes: 16 * 1024,
+            sync_interval_us: 20 * MILLISECOND,
+            disk_retry_us: 50 * MILLISECOND,
+            outbox_high_bytes: 64 * 1024,
+            outbox_low_bytes: 16 * 1024,
+            queue_cache_bytes: 16 * 1024,
+            memory_high_bytes: 1024 * 1024,
+            read_ahead_bytes: 16 * 1024,
+            frame_max: 131_072,
+            message_size_max: 1024 * 1024,
+            batch_inputs: 1,
+            batch_us: 0,
+            timer_late_us: 0,
+        }
+    }
+}
+
+/// How long the disk takes; pairs are the shortest and the longest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DiskPlan {
+    /// A write without a sync.
+    pub write_us: (Micros, Micros),
+    /// A write with a sync, or a new file.
+    pub sync_us: (Micros, Micros),
+    /// A read.
+    pub read_us: (Micros, Micros),
+    /// Share of operations that take [`Self::tail_us`] longer.
+    pub tail: Ratio,
+    /// See [`Self::tail`].
+    pub tail_us: Micros,
+}
+
+impl Default for DiskPlan {
+    fn default() -> Self {
+        Self {
+            write_us: (5, 60),
+            sync_us: (50, 900),
+            read_us: (10, 200),
+            tail: Ratio(1, 200),
+            tail_us: 20 * MILLISECOND,
+        }
+    }
+}
+
+/// What exists at the start.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Topology {
+    /// Exchanges beside the predeclared ones.
+    pub exchanges: Vec<ExchangePlan>,
+    /// Queues.
+    pub queues: Vec<QueuePlan>,
+    /// Bindings.
+    pub bindings: Vec<BindingPlan>,
+}
+
+/// One exchange.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExchangePlan {
+    /// Its name.
+    pub name: String,
+    /// "direct", "fanout", "topic" or "headers".
+    pub kind: String,
+    /// Whether it survives a restart.
+    pub durable: bool,
+}
+
+/// One queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuePlan {
+    /// Its name; empty asks the server for one.
+    pub name: String,
+    /// Whether it survives a restart.
+    pub durable: bool,
+    /// Whether it goes with its last consumer.
+    pub auto_delete: bool,
+    /// Whether it belongs to one connection.
+    pub exclusive: bool,
+}
+
+/// One binding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindingPlan {
+    /// The exchange messages come from.
+    pub source: String,
+    /// Where they go.
+    pub destination: String,
+    /// Whether the destination is an exchange.
+    pub to_exchange: bool,
+    /// The binding key.
+    pub key: String,
+    /// For headers exchanges.
+    pub headers: Option<HeaderMatch>,
+}
+
+/// Arguments of a binding to a headers exchange. Every message carries a `shape` and a `colour`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct HeaderMatch {
+    /// `x-match` is "any" rather than "all".
+    pub any: bool,
+    /// The value of `shape`.
+    pub shape: u8,
+    /// The value of `colour`.
+    pub colour: u8,
+}
+
+/// One client program. It reconnects when it loses its connection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClientPlan {
+    /// When it first connects.
+    pub start_us: Micros,
+    /// The heartbeat it asks for, in seconds; 0 is none.
+    pub heartbeat_s: u16,
+    /// The largest frame it asks for.
+    pub frame_max: u32,
+    /// How its connection behaves.
+    pub link: LinkPlan,
+    /// How long it waits before it connects again.
+    pub reconnect_us: (Micros, Micros),
+    /// What it does.
+    pub role: Role,
+}
+
+/// One client's connection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LinkPlan {
+    /// Time in each direction, shortest and longest.
+    pub latency_us: (Micros, Micros),
+    /// The most bytes that arrive at once; 0 is any number.
+    pub segment_bytes: u32,
+    /// Share of arrivals that are cut at a random place.
+    pub cut: Ratio,
+    /// Bytes that the systems between client and node hold in each direction.
+    pub window_bytes: u32,
+}
+
+/// What a client does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Role {
+    /// Publishes.
+    Publisher(PublisherPlan),
+    /// Consumes one queue.
+    Consumer(ConsumerPlan),
+    /// Polls one queue with `basic.get`.
+    Getter(GetterPlan),
+    /// Declares, deletes, binds, unbinds and purges.
+    Churner(ChurnPlan),
+    /// Breaks the rules.
+    Rogue(RoguePlan),
+}
+
+/// A publisher.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PublisherPlan {
+    /// How it learns what became of its messages.
+    pub mode: PublishMode,
+    /// Whether messages of unknown outcome are published again, under the same message id.
+    pub republish: bool,
+    /// What it publishes, in order.
+    pub bursts: Vec<Burst>,
+}
+
+/// How a publisher learns what became of its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PublishMode {
+    /// Not at all.
+    Plain,
+    /// By confirms, with so many publishes outstanding.
+    Confirm {
+        /// Publishes outstanding at most.
+        window: u32,
+    },
+    /// By transactions of so many publishes.
+    Tx {
+        /// Publishes per transaction.
+        batch: u32,
+        /// Share of transactions that are rolled back.
+        rollback: Ratio,
+    },
+}
+
+/// Messages of one kind.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Burst {
+    /// Pause before it.
+    pub wait_us: Micros,
+    /// Pause between two messages.
+    pub gap_us: Micros,
+    /// Messages.
+    pub count: u32,
+    /// The exchange.
+    pub exchange: String,
+    /// The routing key.
+    pub key: String,
+    /// Delivery mode 2.
+    pub persistent: bool,
+    /// Whether unroutable messages are to be returned.
+    pub mandatory: bool,
+    /// Bytes of the body, smallest and largest.
+    pub size: (u32, u32),
+}
+
+/// A consumer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConsumerPlan {
+    /// The queue, declared anew on every connection.
+    pub queue: QueuePlan,
+    /// Bindings of that queue, made anew on every connection; an empty destination is the queue.
+    pub bindings: Vec<BindingPlan>,
+    /// Consumers on the one channel.
+    pub consumers: u16,
+    /// `basic.qos` count; 0 is no limit and not sent.
+    pub prefetch: u16,
+    /// Whether the count is shared by the channel.
+    pub global: bool,
+    /// Whether deliveries count as acked.
+    pub no_ack: bool,
+    /// Whether it wants the queue for itself.
+    pub exclusive: bool,
+    /// How it answers deliveries.
+    pub answer: AnswerPlan,
+    /// What else it does, by number of deliveries since it connected.
+    pub acts: Vec<ConsumerAct>,
+}
+
+/// How a consumer answers deliveries. Shares are tried in the order of the fields; what remains is acked.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct AnswerPlan {
+    /// Time it thinks about each.
+    pub think_us: (Micros, Micros),
+    /// Share never answered.
+    pub forget: Ratio,
+    /// Share put back.
+    pub requeue: Ratio,
+    /// Share dropped.
+    pub drop: Ratio,
+    /// Whether the negative answer is `basic.nack` rather than `basic.reject`.
+    pub nack: bool,
+    /// Acks are sent for so many deliveries at once, with `multiple`.
+    pub multiple: u32,
+}
+
+/// Something a consumer does besides.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct ConsumerAct {
+    /// Deliveries since it connected.
+    pub after: u32,
+    /// What it does.
+    pub what: ConsumerDeed,
+}
+
+/// See [`ConsumerAct`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConsumerDeed {
+    /// Cancels its consumers and starts them again.
+    Cancel,
+    /// Asks for all that it has not answered.
+    Recover,
+    /// Closes the channel with what it has not answered, and opens it again.
+    CloseChannel,
+    /// Closes the connection in order.
+    CloseConnection,
+    /// Vanishes.
+    Crash,
+}
+
+/// A poller.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GetterPlan {
+    /// The queue.
+    pub queue: String,
+    /// Pause between two polls.
+    pub every_us: Micros,
+    /// Polls in all.
+    pub count: u32,
+    /// Whether what it gets counts as acked.
+    pub no_ack: bool,
+    /// How it answers.
+    pub answer: AnswerPlan,
+}
+
+/// One who changes the topology.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChurnPlan {
+    /// What it does, in order, each after the answer to the one before.
+    pub steps: Vec<ChurnStep>,
+}
+
+/// One step of a [`ChurnPlan`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChurnStep {
+    /// Pause before it.
+    pub wait_us: Micros,
+    /// What to do.
+    pub op: TopologyOp,
+}
+
+/// A change of the topology.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum TopologyOp {
+    /// Declares a queue.
+    DeclareQueue(QueuePlan),
+    /// Asks whether a queue exists.
+    PassiveQueue(String),
+    /// Deletes a queue.
+    DeleteQueue {
+        /// Which.
+        queue: String,
+        /// Only without consumers.
+        if_unused: bool,
+        /// Only without messages.
+        if_empty: bool,
+    },
+    /// Empties a queue.
+    Purge(String),
+    /// Declares an exchange.
+    DeclareExchange(ExchangePlan),
+    /// Deletes an exchange.
+    DeleteExchange(String),
+    /// Binds.
+    Bind(BindingPlan),
+    /// Unbinds.
+    Unbind(BindingPlan),
+    /// Publishes a few messages, unconfirmed.
+    Publish(Burst),
+}
+
+/// One who breaks the rules.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RoguePlan {
+    /// What it does, in order.
+    pub steps: Vec<RogueStep>,
+}
+
+/// One step of a [`RoguePlan`].
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct RogueStep {
+    /// Pause before it.
+    pub wait_us: Micros,
+    /// What to do.
+    pub what: RogueDeed,
+}
+
+/// A breach of the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RogueDeed {
+    /// Bytes that are no frame.
+    Garbage,
+    /// A frame larger than was agreed.
+    HugeFrame,
+    /// A frame with the wrong last octet.
+    BadFrameEnd,
+    /// A body frame out of place.
+    StrayBody,
+    /// A method on a channel that is not open.
+    ClosedChannel,
+    /// A publish to an exchange that does not exist.
+    NoExchange,
+    /// An ack of what was never delivered.
+    UnknownTag,
+    /// A declaration that contradicts an earlier one.
+    Contradict,
+    /// A consumer on a queue that does not exist.
+    NoQueue,
+    /// Half a publish, then nothing.
+    HalfPublish,
+}
+
+/// Something bad.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Fault {
+    /// When it begins.
+    pub at_us: Micros,
+    /// How long it lasts; for an ending of the node, how long it stays away.
+    pub for_us: Micros,
+    /// What it is.
+    pub kind: FaultKind,
+}
+
+/// How a node ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// The process is killed.
+    Kill,
+    /// The machine loses power.
+    PowerLoss,
+    /// It is asked to stop and does.
+    Shutdown,
+}
+
+/// The kinds of faults.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FaultKind {
+    /// The node ends.
+    End {
+        /// How.
+        how: Ending,
+        /// Whether to wait for a moment when the disk is at work.
+        busy: bool,
+        /// How often it ends again while it recovers.
+        again: u32,
+    },
+    /// No space on the disk.
+    DiskFull {
+        /// For appends too, not only for new segments.
+        append: bool,
+    },
+    /// One sync fails.
+    FsyncError,
+    /// The disk does nothing.
+    DiskStall,
+    /// The disk is slow.
+    DiskSlow {
+        /// So many times.
+        factor: u32,
+    },
+    /// A client's connection is reset, wherever in a frame its bytes are.
+    Reset {
+        /// Which client.
+        client: usize,
+    },
+    /// A client closes its socket without a word.
+    Fin {
+        /// Which client.
+        client: usize,
+    },
+    /// A client's machine vanishes: nothing arrives any more, in neither direction, and nobody is told.
+    HalfOpen {
+        /// Which client.
+        client: usize,
+    },
+    /// A client does not read.
+    StopReading {
+        /// Which client.
+        client: usize,
+    },
+    /// A client's link is slow.
+    SlowLink {
+        /// Which client.
+        client: usize,
+        /// Its rate.
+        bytes_per_ms: u32,
+    },
+    /// Reads fail now and then; beyond the claim.
+    ReadErrors,
+    /// One durable bit turns; beyond the claim.
+    Rot,
+}

@@ -1,0 +1,192 @@
+//! The end of a run: faults cease, everything must come to rest, and what is left is compared with what should be.
+
+use leveret_engine::engine::QueueStatus;
+use leveret_engine::input::Input;
+
+use crate::client::Actor;
+use crate::clock::{MILLISECOND, Micros, SECOND};
+use crate::history::Fact;
+use crate::plan::{ClientPlan, Ending, LinkPlan, PublishMode, PublisherPlan, Role};
+use crate::report::Failure;
+use crate::rng::Ratio;
+use crate::workload::Checker;
+use crate::world::{Event, World};
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Faults and clients.
+    Chaos,
+    /// No more faults, nothing new is begun, what was begun comes to an end.
+    Finishing,
+    /// The clients leave.
+    Leaving,
+    /// The log settles, then queues are counted.
+    Counting,
+    /// The checker drains all queues.
+    Draining,
+    /// The checker leaves; memory and disk come back.
+    Resting,
+    /// The node ends once more, and what was settled stays settled.
+    Restarting,
+    /// All is checked.
+    Done,
+}
+
+/// How often the world looks whether a phase is over.
+const LOOK: Micros = 2 * MILLISECOND;
+
+impl World {
+    pub(crate) fn poll(&mut self) {
+        if self.phase == Phase::Chaos {
+            self.heal();
+            let now = self.scheduler.time();
+            for client in 0..self.actors.len() {
+                self.actors[client].stop(now);
+                self.schedule_wake(u32::try_from(client).expect("few clients"));
+            }
+            self.enter(Phase::Finishing);
+        } else if let Some(reason) = self.pending() {
+            if self.scheduler.time() - self.phase_since > self.plan.settle_us {
+                self.fail(Failure::liveness(&format!("{:?}: {reason}", self.phase)));
+                return;
+            }
+        } else {
+            self.next_phase();
+        }
+        if self.phase != Phase::Done {
+            self.scheduler.after(LOOK, Event::Poll);
+        }
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.phase_since = self.scheduler.time();
+    }
+
+    fn in_phase_for(&self, time: Micros) -> bool {
+        self.scheduler.time() - self.phase_since >= time
+    }
+
+    /// What the phase still waits for.
+    fn pending(&self) -> Option<String> {
+        let settle = self.plan.knobs.sync_interval_us + 100 * MILLISECOND;
+        if !self.node.is_ready() {
+            return Some("the node to become ready".to_owned());
+        }
+        match self.phase {
+            Phase::Chaos | Phase::Done => None,
+            Phase::Finishing => {
+                if !self.in_phase_for(100 * MILLISECOND) {
+                    return Some("a moment".to_owned());
+                }
+                self.actors.iter().filter(|actor| actor.link.is_some()).find_map(Actor::waiting_for)
+            }
+            Phase::Leaving => {
+                let open = self.links.iter().position(|link| link.is_open_at_node);
+                open.map(|link| format!("connection {link} of client {} to end", self.links[link].client))
+            }
+            Phase::Counting => (!self.in_phase_for(settle)).then(|| "a moment".to_owned()),
+            Phase::Draining => {
+                let queues = self.queues();
+                let left = queues.into_iter().find(|queue| queue.ready + queue.unacked > 0);
+                left.map(|queue| {
+                    let QueueStatus { name, ready, unacked, consumers, .. } = queue;
+                    format!("queue {name} to be drained: {ready} ready, {unacked} unacked, {consumers} consumers")
+                })
+            }
+            Phase::Resting => {
+                if self.links.iter().any(|link| link.is_open_at_node) {
+                    return Some("the checker to leave".to_owned());
+                }
+                let usage = self.node.engine.as_ref().map(|engine| engine.usage()).unwrap_or_default();
+                let is_at_rest = usage.log_segments <= 3 && usage.body_bytes == 0 && usage.outbox_bytes == 0;
+                // What does not come back in time is the oracle's affair.
+                (!self.in_phase_for(settle) || (!is_at_rest && !self.in_phase_for(10 * SECOND)))
+                    .then(|| "memory and disk to come back".to_owned())
+            }
+            Phase::Restarting => (!self.in_phase_for(settle)).then(|| "a moment".to_owned()),
+        }
+    }
+
+    fn next_phase(&mut self) {
+        let now = self.scheduler.time();
+        match self.phase {
+            Phase::Chaos | Phase::Done => {}
+            Phase::Finishing => {
+                for client in 0..self.actors.len() {
+                    self.actors[client].leave(now);
+                    self.schedule_wake(u32::try_from(client).expect("few clients"));
+                }
+                self.enter(Phase::Leaving);
+            }
+            Phase::Leaving => self.enter(Phase::Counting),
+            Phase::Counting => {
+                self.count();
+                self.bring_checker();
+                self.enter(Phase::Draining);
+            }
+            Phase::Draining => {
+                for client in 0..self.actors.len() {
+                    self.actors[client].leave(now);
+                    self.schedule_wake(u32::try_from(client).expect("few clients"));
+                }
+                self.enter(Phase::Resting);
+            }
+            Phase::Resting => {
+                self.model.drained();
+                self.count();
+                let usage = self.node.engine.as_ref().map(|engine| engine.usage()).unwrap_or_default();
+                self.facts.push(Fact::Rest {
+                    body_bytes: usage.body_bytes,
+                    outbox_bytes: usage.outbox_bytes,
+                    connections: usage.connections,
+                    segments: usage.log_segments,
+                });
+                match self.plan.last_restart {
+                    None => self.enter(Phase::Done),
+                    Some(Ending::Shutdown) => {
+                        self.enter(Phase::Restarting);
+                        self.node.is_stopping = true;
+                        self.input(Input::Shutdown);
+                    }
+                    Some(how) => {
+                        self.enter(Phase::Restarting);
+                        self.end_node(how, false);
+                        self.scheduler.after(MILLISECOND, Event::Boot);
+                    }
+                }
+            }
+            Phase::Restarting => {
+                self.count();
+                self.enter(Phase::Done);
+            }
+        }
+    }
+
+    fn queues(&self) -> Vec<QueueStatus> {
+        self.node.engine.as_ref().map(|engine| engine.queues()).unwrap_or_default()
+    }
+
+    fn count(&mut self) {
+        let queues = self.queues();
+        self.model.count(queues.iter().map(|queue| (&*queue.name, queue.ready, queue.unacked)));
+    }
+
+    fn bring_checker(&mut self) {
+        let queues: Vec<String> = self.queues().into_iter().map(|queue| queue.name).collect();
+        let index = u32::try_from(self.actors.len()).expect("few clients");
+        let idle = PublisherPlan { mode: PublishMode::Plain, republish: false, bursts: Vec::new() };
+        let plan = ClientPlan {
+            start_us: self.scheduler.time(),
+            heartbeat_s: 0,
+            frame_max: 131_072,
+            link: LinkPlan { latency_us: (10, 100), segment_bytes: 0, cut: Ratio::NEVER, window_bytes: 256 * 1024 },
+            reconnect_us: (MILLISECOND, MILLISECOND),
+            role: Role::Publisher(idle),
+        };
+        let checker = Box::new(Checker::new(queues));
+        self.actors.push(Actor::with_workload(self.plan.seed, index, plan, checker));
+        self.schedule_wake(index);
+    }
+}

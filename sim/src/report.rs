@@ -1,0 +1,154 @@
+//! What came of a run, for people and for programs.
+
+use std::fmt::Write;
+
+use crate::clock::Micros;
+use crate::disk::DiskCounts;
+use crate::history::Fact;
+use crate::world::Counts;
+
+/// The result of one run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The seed.
+    pub seed: u64,
+    /// What went wrong.
+    pub failure: Option<Failure>,
+    /// Virtual time at the end.
+    pub time: Micros,
+    /// The trace hash.
+    pub trace: u64,
+    /// How much happened at the engine's boundary.
+    pub(crate) counts: Counts,
+    /// How much happened on the disk.
+    pub(crate) disk: DiskCounts,
+    /// Messages published.
+    pub messages: u64,
+    /// Facts judged.
+    pub facts: u64,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Of which kind it is.
+    pub kind: FailureKind,
+    /// The promise that was broken.
+    pub oracle: &'static str,
+    /// How, in a sentence.
+    pub text: String,
+    /// The last that happened to what it is about.
+    pub lines: Vec<String>,
+}
+
+/// The kinds of failures; each has its exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// A promise was broken.
+    Safety,
+    /// Something that had to happen did not.
+    Liveness,
+    /// The engine panicked.
+    Crash,
+}
+
+impl Failure {
+    /// A promise was broken.
+    pub(crate) fn safety(oracle: &'static str, text: String, lines: &[(Micros, Fact)]) -> Self {
+        Self { kind: FailureKind::Safety, oracle, text, lines: Vec::new() }.with_lines(lines)
+    }
+
+    /// Something that had to happen did not.
+    pub(crate) fn liveness(text: &str) -> Self {
+        Self { kind: FailureKind::Liveness, oracle: "comes to rest", text: text.to_owned(), lines: Vec::new() }
+    }
+
+    /// The engine panicked.
+    pub(crate) fn crash(text: String) -> Self {
+        Self { kind: FailureKind::Crash, oracle: "no panic", text, lines: Vec::new() }
+    }
+
+    /// The same with its story.
+    #[must_use]
+    pub(crate) fn with_lines(mut self, lines: &[(Micros, Fact)]) -> Self {
+        self.lines = lines.iter().map(|(time, fact)| format!("{} {fact}", seconds(*time))).collect();
+        self
+    }
+}
+
+impl FailureKind {
+    /// The exit code of a program that found it.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Safety => 2,
+            Self::Liveness => 3,
+            Self::Crash => 4,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Safety => "safety",
+            Self::Liveness => "liveness",
+            Self::Crash => "crash",
+        }
+    }
+}
+
+impl Report {
+    /// The failure as a page of text, with the command that repeats it. Empty if all is well.
+    pub fn story(&self, command: &str) -> String {
+        let Some(failure) = &self.failure else { return String::new() };
+        let mut out = String::new();
+        let _ = writeln!(
+            out,
+            "FAIL {} ({})  {}  seed={}  t={}  trace={:016x}",
+            failure.oracle,
+            failure.kind.name(),
+            self.scenario,
+            self.seed,
+            seconds(self.time),
+            self.trace
+        );
+        let _ = writeln!(out, "  {}", failure.text);
+        for line in &failure.lines {
+            let _ = writeln!(out, "  {line}");
+        }
+        let _ = writeln!(out, "repeat: {command}");
+        out
+    }
+
+    /// The report as one JSON object.
+    pub fn json(&self, command: &str) -> serde_json::Value {
+        let failure = self.failure.as_ref().map(|failure| {
+            serde_json::json!({
+                "kind": failure.kind.name(),
+                "oracle": failure.oracle,
+                "text": failure.text,
+                "lines": failure.lines,
+                "repeat": command,
+            })
+        });
+        serde_json::json!({
+            "scenario": self.scenario,
+            "seed": self.seed,
+            "trace": format!("{:016x}", self.trace),
+            "virtual_us": self.time,
+            "inputs": self.counts.inputs,
+            "effects": self.counts.effects,
+            "boots": self.counts.boots,
+            "messages": self.messages,
+            "facts": self.facts,
+            "syncs": self.disk.syncs,
+            "lost_sectors": self.disk.lost_sectors,
+            "failure": failure,
+        })
+    }
+}
+
+/// Virtual time as seconds.
+pub fn seconds(time: Micros) -> String {
+    format!("{:3}.{:06}s", time / 1_000_000, time % 1_000_000)
+}

@@ -1,0 +1,462 @@
+//! The world: everything that is not the engine, driven by one queue of events.
+
+use std::sync::Arc;
+
+use leveret_engine::ids::ConnectionId;
+use leveret_engine::input::Input;
+
+use crate::client::{Actor, Surroundings, Wish};
+use crate::clock::{MILLISECOND, Micros, SECOND};
+use crate::disk::{Lane, SimDisk};
+use crate::history::{Fact, History};
+use crate::message::Messages;
+use crate::model::Model;
+use crate::network::Link;
+use crate::node::Node;
+use crate::oracle::Bench;
+use crate::plan::{Plan, Topology};
+use crate::quiesce::Phase;
+use crate::report::{Failure, Report};
+use crate::rng::Fate;
+use crate::run::RunOptions;
+use crate::scheduler::Scheduler;
+use crate::tap::Tap;
+use crate::trace::TraceHash;
+
+/// One run.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) topology: Arc<Topology>,
+    pub(crate) scheduler: Scheduler<Event>,
+    pub(crate) node: Node,
+    pub(crate) disk: SimDisk,
+    pub(crate) links: Vec<Link>,
+    pub(crate) taps: Vec<Taps>,
+    pub(crate) actors: Vec<Actor>,
+    pub(crate) messages: Messages,
+    pub(crate) model: Model,
+    pub(crate) bench: Bench,
+    pub(crate) history: History,
+    pub(crate) facts: Vec<Fact>,
+    pub(crate) trace: TraceHash,
+    pub(crate) fates: Fate,
+    pub(crate) phase: Phase,
+    pub(crate) phase_since: Micros,
+    pub(crate) counts: Counts,
+    pub(crate) failure: Option<Failure>,
+}
+
+/// Taps on both directions of a connection.
+#[derive(Debug)]
+pub(crate) struct Taps {
+    pub(crate) up: Tap,
+    pub(crate) down: Tap,
+}
+
+/// How much happened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    /// Inputs given to the engine.
+    pub(crate) inputs: u64,
+    /// Effects that it wanted.
+    pub(crate) effects: u64,
+    /// Events of the world.
+    pub(crate) events: u64,
+    /// Boots of the node.
+    pub(crate) boots: u64,
+    /// Inputs of the same moment that were timeouts, for noticing a clock that does not tick.
+    pub(crate) timeouts_here: u32,
+}
+
+/// Something that will happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// Bytes arrive at the node.
+    Up(u32),
+    /// Bytes arrive at a client.
+    Down(u32),
+    /// The node's system took bytes.
+    Written(u32),
+    /// The node learns that a connection is over.
+    PeerGone(u32),
+    /// A client learns that its connection is over.
+    ClientGone(u32),
+    /// The node's driver waits no longer for a client to read.
+    GiveUp(u32),
+    /// A client wants to be woken.
+    Wake(u32),
+    /// A disk operation is due, if the node has not ended since.
+    Disk(u64, Lane),
+    /// The engine wants to be woken, if the node has not ended since.
+    Timer(u64),
+    /// A batch of inputs has waited long enough.
+    Flush(u64),
+    /// The node starts.
+    Boot,
+    /// The node may end again, if it is still in its recovery.
+    EndAgain(u64),
+    /// A fault begins.
+    Begin(u32),
+    /// A fault ends.
+    Finish(u32),
+    /// The end of the run is looked at.
+    Poll,
+}
+
+/// Events of the world without progress of time that mean it stands still.
+const EVENTS_AT_ONCE_MAX: u32 = 200_000;
+
+impl World {
+    /// The world of a plan, at its beginning.
+    pub(crate) fn new(plan: Plan, options: RunOptions) -> Self {
+        let plan = Arc::new(plan);
+        let topology = Arc::new(plan.topology.clone());
+        let seed = plan.seed;
+        let mut actors = Vec::new();
+        for (index, client) in plan.clients.iter().enumerate() {
+            let index = u32::try_from(index).expect("few clients");
+            actors.push(Actor::new(seed, index, client.clone(), &topology));
+        }
+        let mut world = Self {
+            node: Node::new(Arc::clone(&plan), options),
+            disk: SimDisk::new(seed, plan.disk.clone()),
+            scheduler: Scheduler::new(seed),
+            links: Vec::new(),
+            taps: Vec::new(),
+            actors,
+            messages: Messages::default(),
+            model: Model::new(),
+            bench: Bench::new(plan.beyond_claim),
+            history: History::new(),
+            facts: Vec::new(),
+            trace: TraceHash::new(),
+            fates: Fate::new(seed, "world"),
+            phase: Phase::Chaos,
+            phase_since: 0,
+            counts: Counts::default(),
+            failure: None,
+            topology,
+            plan,
+        };
+        world.scheduler.at(0, Event::Boot);
+        for client in 0..world.actors.len() {
+            world.schedule_wake(u32::try_from(client).expect("few clients"));
+        }
+        for (index, fault) in world.plan.faults.iter().enumerate() {
+            world.scheduler.at(fault.at_us, Event::Begin(u32::try_from(index).expect("few faults")));
+        }
+        world.scheduler.at(world.plan.chaos_us, Event::Poll);
+        world
+    }
+
+    /// Runs to the end: until all is checked, or a promise is broken.
+    pub(crate) fn run(&mut self) {
+        let horizon = self.plan.chaos_us + 4 * self.plan.settle_us + 600 * SECOND;
+        let mut here = 0;
+        let mut last_time = 0;
+        while self.failure.is_none() && self.phase != Phase::Done {
+            let Some(event) = self.scheduler.next(horizon) else {
+                self.fail(Failure::liveness("nothing is left to happen and the run is not over"));
+                break;
+            };
+            let time = self.scheduler.time();
+            here = if time == last_time { here + 1 } else { 0 };
+            if time != last_time {
+                self.counts.timeouts_here = 0;
+            }
+            last_time = time;
+            if here > EVENTS_AT_ONCE_MAX {
+                self.fail(Failure::liveness("time stands still"));
+                break;
+            }
+            self.counts.events += 1;
+            self.happen(event);
+            self.judge();
+        }
+    }
+
+    /// What came of it.
+    pub(crate) fn report(&mut self) -> Report {
+        Report {
+            scenario: self.plan.scenario.clone(),
+            seed: self.plan.seed,
+            failure: self.failure.take(),
+            time: self.scheduler.time(),
+            trace: self.trace.value(),
+            counts: self.counts,
+            disk: self.disk.counts(),
+            messages: self.messages.len() as u64,
+            facts: self.history.total(),
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Up(link) => self.arrive_up(link),
+            Event::Down(link) => self.arrive_down(link),
+            Event::Written(link) => self.tell_written(link),
+            Event::PeerGone(link) => self.peer_gone(link),
+            Event::ClientGone(link) => self.client_gone(link),
+            Event::GiveUp(link) => self.peer_gone(link),
+            Event::Wake(client) => self.wake(client),
+            Event::Disk(boot, lane) => self.disk_due(boot, lane),
+            Event::Timer(boot) => self.timer_due(boot),
+            Event::Flush(boot) => self.flush_due(boot),
+            Event::Boot => self.boot(),
+            Event::EndAgain(boot) => self.end_again(boot),
+            Event::Begin(fault) => self.begin_fault(fault),
+            Event::Finish(fault) => self.finish_fault(fault),
+            Event::Poll => self.poll(),
+        }
+    }
+
+    /// Shows new facts to the oracles.
+    fn judge(&mut self) {
+        self.model.take_facts(&mut self.facts);
+        if self.facts.is_empty() {
+            return;
+        }
+        let time = self.scheduler.time();
+        let mut facts = std::mem::take(&mut self.facts);
+        for fact in facts.drain(..) {
+            self.history.push(time, fact);
+            if self.failure.is_none()
+                && let Some((oracle, text)) = self.bench.judge(&fact)
+            {
+                let lines = self.history.relevant(&fact, 20);
+                let mut failure = Failure::safety(oracle, text, &lines);
+                failure.lines.push(format!("queues: {}", self.model.queue_names()));
+                self.failure = Some(failure);
+            }
+        }
+        self.facts = facts;
+    }
+
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        if self.failure.is_none() {
+            let lines = self.history.last(20);
+            self.failure = Some(failure.with_lines(&lines));
+        }
+    }
+
+    // --- the network
+
+    fn arrive_up(&mut self, number: u32) {
+        let link = &mut self.links[number as usize];
+        link.up.is_due = false;
+        if !link.is_open_at_node || link.up.is_stopped || link.is_cut {
+            return;
+        }
+        let bytes = link.arrive_up();
+        let client = link.client;
+        let has_room = link.has_room_up();
+        if !link.up.is_empty() {
+            let pause = link.pause_after(bytes.len());
+            link.up.is_due = true;
+            self.scheduler.after(pause, Event::Up(number));
+        } else if link.fin_after_up {
+            self.scheduler.after(1, Event::PeerGone(number));
+        }
+        if !bytes.is_empty() {
+            let (model, messages) = (&mut self.model, &self.messages);
+            self.taps[number as usize]
+                .up
+                .hear(&bytes, |channel, said| model.client_says(number, channel, said, messages));
+            self.input(Input::ClientReceived { connection: connection(number), bytes });
+        }
+        if has_room && self.actors[client as usize].link == Some(number) {
+            self.actors[client as usize].has_room(self.scheduler.time());
+            self.schedule_wake(client);
+        }
+    }
+
+    fn arrive_down(&mut self, number: u32) {
+        let link = &mut self.links[number as usize];
+        link.down.is_due = false;
+        if link.down.is_stopped || link.is_cut || !link.is_open_at_client {
+            return;
+        }
+        let bytes = link.arrive_down();
+        let client = link.client;
+        let has_room = link.has_room_up();
+        if !link.down.is_empty() {
+            let pause = link.pause_after(bytes.len());
+            link.down.is_due = true;
+            self.scheduler.after(pause, Event::Down(number));
+        } else if link.close_after_down && link.is_open_at_node {
+            self.scheduler.after(1, Event::PeerGone(number));
+        }
+        self.schedule_written(number);
+        if bytes.is_empty() {
+            return;
+        }
+        let now = self.scheduler.time();
+        let surroundings =
+            Surroundings { messages: &mut self.messages, facts: &mut self.facts, topology: &self.topology, has_room };
+        let wish = self.actors[client as usize].receive(now, bytes, surroundings);
+        self.after_client(client, wish);
+    }
+
+    pub(crate) fn schedule_written(&mut self, number: u32) {
+        let link = &mut self.links[number as usize];
+        if !link.written_is_due && link.is_open_at_node {
+            link.written_is_due = true;
+            self.scheduler.after(2, Event::Written(number));
+        }
+    }
+
+    fn tell_written(&mut self, number: u32) {
+        let link = &mut self.links[number as usize];
+        link.written_is_due = false;
+        if !link.is_open_at_node {
+            return;
+        }
+        let bytes = link.newly_written();
+        if bytes > 0 {
+            self.input(Input::ClientWritten { connection: connection(number), bytes });
+        }
+    }
+
+    /// The node learns that a connection is over.
+    pub(crate) fn peer_gone(&mut self, number: u32) {
+        let link = &mut self.links[number as usize];
+        if !link.is_open_at_node {
+            return;
+        }
+        link.is_open_at_node = false;
+        if link.is_open_at_client {
+            let latency = link.latency();
+            self.scheduler.after(latency, Event::ClientGone(number));
+        }
+        self.model.disconnected(number);
+        self.input(Input::ClientClosed { connection: connection(number) });
+    }
+
+    fn client_gone(&mut self, number: u32) {
+        let link = &mut self.links[number as usize];
+        if !link.is_open_at_client {
+            return;
+        }
+        link.is_open_at_client = false;
+        let client = link.client;
+        self.lose_client(client, number);
+    }
+
+    fn lose_client(&mut self, client: u32, number: u32) {
+        let actor = &mut self.actors[client as usize];
+        if actor.link == Some(number) {
+            actor.lost(self.scheduler.time());
+            self.schedule_wake(client);
+        }
+    }
+
+    /// Ends a client's connection from its side: in order, or at once with what is under way.
+    pub(crate) fn hang_up(&mut self, client: u32, in_order: bool) {
+        let Some(number) = self.actors[client as usize].link else { return };
+        let link = &mut self.links[number as usize];
+        link.is_open_at_client = false;
+        if in_order {
+            link.fin_after_up = true;
+            if !link.up.is_due && !link.up.is_stopped {
+                link.up.is_due = true;
+                let latency = link.latency();
+                self.scheduler.after(latency, Event::Up(number));
+            }
+        } else {
+            // Some of it may still arrive, cut anywhere.
+            let latency = link.latency();
+            let bytes = link.arrive_up();
+            link.up.clear();
+            if latency & 1 == 0 {
+                link.up.push(bytes);
+            }
+            self.scheduler.after(latency + 25, Event::PeerGone(number));
+        }
+        self.lose_client(client, number);
+    }
+
+    // --- clients
+
+    fn wake(&mut self, client: u32) {
+        let now = self.scheduler.time();
+        let actor = &mut self.actors[client as usize];
+        if actor.scheduled != Some(now) {
+            return;
+        }
+        actor.scheduled = None;
+        if let Some(number) = actor.link {
+            let surroundings = Surroundings {
+                messages: &mut self.messages,
+                facts: &mut self.facts,
+                topology: &self.topology,
+                has_room: self.links[number as usize].has_room_up(),
+            };
+            let wish = actor.wake(now, surroundings);
+            self.after_client(client, wish);
+        } else if actor.wants_connection(now) {
+            self.connect(client);
+        }
+    }
+
+    fn connect(&mut self, client: u32) {
+        let now = self.scheduler.time();
+        if !self.node.is_accepting() {
+            self.actors[client as usize].refused(now);
+            self.schedule_wake(client);
+            return;
+        }
+        let number = u32::try_from(self.links.len()).expect("few connections");
+        let plan = self.actors[client as usize].plan.link.clone();
+        self.links.push(Link::new(self.plan.seed, client, number, plan));
+        self.taps.push(Taps { up: Tap::of_client(), down: Tap::of_node() });
+        self.actors[client as usize].connected(number);
+        self.model.connected(client, number);
+        let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 40_000));
+        let local = std::net::SocketAddr::from(([127, 0, 0, 1], 5672));
+        self.input(Input::ClientOpened { connection: connection(number), peer, local });
+        self.after_client(client, Wish::Stay);
+    }
+
+    /// Carries out what a client said and wished.
+    fn after_client(&mut self, client: u32, wish: Wish) {
+        let actor = &mut self.actors[client as usize];
+        if let Some(number) = actor.link {
+            let bytes = actor.take_output();
+            let link = &mut self.links[number as usize];
+            if !bytes.is_empty() {
+                link.up.push(bytes);
+                if !link.up.is_due && !link.up.is_stopped {
+                    link.up.is_due = true;
+                    let latency = link.latency();
+                    self.scheduler.after(latency, Event::Up(number));
+                }
+            }
+        }
+        match wish {
+            Wish::Stay => self.schedule_wake(client),
+            Wish::Close => self.hang_up(client, true),
+            Wish::Crash => self.hang_up(client, false),
+        }
+    }
+
+    pub(crate) fn schedule_wake(&mut self, client: u32) {
+        let now = self.scheduler.time();
+        let actor = &mut self.actors[client as usize];
+        if let Some(wake) = actor.next_wake() {
+            let wake = wake.max(now);
+            if actor.scheduled.is_none_or(|scheduled| wake < scheduled || scheduled < now) {
+                actor.scheduled = Some(wake);
+                self.scheduler.at(wake, Event::Wake(client));
+            }
+        }
+    }
+}
+
+/// The engine's name of a connection.
+pub(crate) fn connection(number: u32) -> ConnectionId {
+    ConnectionId(u64::from(number) + 1)
+}
+
+/// How long the node's driver waits for a client to take its last bytes.
+pub(crate) const CLOSE_PATIENCE: Micros = 3000 * MILLISECOND;

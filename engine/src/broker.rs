@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use slotmap::SecondaryMap;
+use slotmap::{KeyData, SecondaryMap};
 
 use crate::amqp::{AmqpError, RawProperties, ShortStr};
 use crate::auth::Users;
@@ -547,12 +547,10 @@ impl Broker {
 
     /// Deletes the queues that were one connection's alone.
     pub(crate) fn delete_exclusive_queues(&mut self, connection: ConnectionId) {
-        let own: Vec<_> = self
-            .exclusive
-            .range((connection, QueueKey::default())..)
-            .take_while(|(owner, _)| *owner == connection)
-            .map(|(_, key)| *key)
-            .collect();
+        // The default key is the null key, which is greater than all others.
+        let least = KeyData::from_ffi(0).into();
+        let own = self.exclusive.range((connection, least)..).take_while(|(owner, _)| *owner == connection);
+        let own: Vec<_> = own.map(|(_, key)| *key).collect();
         for key in own {
             self.exclusive.remove(&(connection, key));
             self.propose_delete_queue(key);

@@ -283,7 +283,6 @@ impl Channel {
     /// Ends the channel: its consumers leave, what it has not acked goes back.
     pub(crate) fn close(&mut self, broker: &mut Broker, connection: ConnectionId) {
         self.backlog.clear();
-        self.tx = None;
         self.confirms = None;
         for consumer in core::mem::take(&mut self.consumers).into_iter().flatten() {
             broker.unsubscribe(consumer.queue, consumer.key);
@@ -293,6 +292,11 @@ impl Channel {
         while let Some((_, delivered)) = self.unacked.pop_up_to(u64::MAX) {
             broker.give_back(delivered.queue, delivered.seq);
         }
+        // What was acked in a transaction that is never committed was not acked.
+        for delivered in self.tx.take().iter().flat_map(Tx::deliveries) {
+            broker.give_back(delivered.queue, delivered.seq);
+        }
+        self.unacked_by_consumers = 0;
         if matches!(self.state, State::Waiting(Wait::Get)) {
             broker.forget_gets(connection, self.number);
         }

@@ -206,14 +206,21 @@ impl Channel {
                 self.backlog.push_back(Ok(command));
                 Outcome::Open
             }
-            State::Closing => match command.method {
-                Method::ChannelCloseOk(_) => Outcome::Gone,
-                Method::ChannelClose(_) => {
-                    ctx.outbox.method(self.number, channel_class::CloseOk {});
-                    Outcome::Open
-                }
-                _ => Outcome::Open,
-            },
+            State::Closing => self.on_method_while_closing(ctx, &command.method),
+        }
+    }
+
+    /// A method after the channel told the client of its mistake. The client may be in the middle of a content that it will not
+    /// end, so what comes is not put together any more.
+    pub(crate) fn on_method_while_closing(&self, ctx: &mut ChannelCtx<'_>, method: &Method) -> Outcome {
+        match method {
+            Method::ChannelCloseOk(_) => Outcome::Gone,
+            Method::ChannelClose(_) => {
+                ctx.outbox.method(self.number, channel_class::CloseOk {});
+                Outcome::Open
+            }
+            Method::ChannelOpen(_) => Outcome::ConnectionError(second_open().blamed_on(method)),
+            _ => Outcome::Open,
         }
     }
 
@@ -402,7 +409,7 @@ impl Channel {
                 ctx.outbox.method(self.number, access::RequestOk { ticket: 1 });
                 Ok(Flow::Done)
             }
-            Method::ChannelOpen(_) => Err(AmqpError::connection(ReplyCode::ChannelError, "second 'channel.open' seen")),
+            Method::ChannelOpen(_) => Err(second_open()),
             // An answer to something that was not asked: late, after the channel was closed and opened again.
             Method::ChannelFlowOk(_) | Method::BasicCancelOk(_) => Ok(Flow::Done),
             _ => Err(AmqpError::connection(ReplyCode::CommandInvalid, "unimplemented method")),
@@ -461,4 +468,8 @@ impl Channel {
             assert!(self.backlog.is_empty(), "only a channel that waits keeps commands");
         }
     }
+}
+
+fn second_open() -> AmqpError {
+    AmqpError::connection(ReplyCode::ChannelError, "second 'channel.open' seen")
 }

@@ -343,6 +343,13 @@ impl Connection {
             return Err(frame.unexpected());
         }
         let Some(channel) = self.channel_mut(number) else { return self.open_channel(ctx, number, frame) };
+        if channel.is_closing() {
+            if frame.kind == FrameKind::Method {
+                let method = Method::decode(frame.payload)?;
+                self.with_channel(ctx, number, |channel, ctx| channel.on_method_while_closing(ctx, &method));
+            }
+            return Ok(());
+        }
         match channel.assembler.feed(frame) {
             Ok(None) => {}
             Ok(Some(command)) => self.with_channel(ctx, number, |channel, ctx| channel.handle(ctx, command)),

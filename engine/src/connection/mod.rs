@@ -163,8 +163,12 @@ impl Connection {
                 Ok(None) => break,
                 // What follows cannot be told apart any more.
                 Err(_) if self.state == State::Closing => return self.close_socket(ctx),
+                // The client's answer will not be understood, so its socket is closed once it has had time to read ours.
                 Err(error) => {
                     self.fail(ctx, &error);
+                    if self.state == State::Closing {
+                        ctx.timers.set(ctx.now.mono + limits::BROKEN_STREAM_CLOSE_DELAY, TimerKind::Close, self.id);
+                    }
                     break;
                 }
             };

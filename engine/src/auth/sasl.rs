@@ -23,7 +23,7 @@ pub(crate) struct Credentials {
 
 impl Mechanism {
     /// All mechanisms' names as `connection.start` lists them.
-    pub(crate) const NAMES: &'static str = "AMQPLAIN PLAIN";
+    pub(crate) const NAMES: &'static str = "PLAIN AMQPLAIN";
 
     /// The mechanism of this name.
     pub(crate) fn from_name(name: &[u8]) -> Option<Self> {

@@ -396,7 +396,7 @@ impl Connection {
                 self.close_socket(ctx);
                 Ok(())
             }
-            (_, other) => Err(unexpected_method(&other)),
+            (state, other) => Err(unexpected_method(state, &other)),
         }
     }
 
@@ -408,10 +408,14 @@ impl Connection {
             if let Some(Method::ChannelCloseOk(_)) = method {
                 return Ok(());
             }
-            let error = AmqpError::connection(ReplyCode::ChannelError, "expected 'channel.open'");
             return Err(match &method {
-                Some(method) => error.blamed_on(method),
-                None => error,
+                Some(method) => {
+                    AmqpError::connection(ReplyCode::ChannelError, "expected 'channel.open'").blamed_on(method)
+                }
+                None => {
+                    let text = "expected method frame, got non method frame instead";
+                    AmqpError::connection(ReplyCode::UnexpectedFrame, text)
+                }
             });
         };
         if self.channel_max != 0 && self.channel_count >= self.channel_max {
@@ -420,8 +424,7 @@ impl Connection {
                 self.channel_count,
                 self.channel_max
             );
-            return Err(AmqpError::connection(ReplyCode::NotAllowed, text)
-                .with_method(channel_class::Open::CLASS_ID, channel_class::Open::METHOD_ID));
+            return Err(AmqpError::connection(ReplyCode::NotAllowed, text));
         }
         let at = usize::from(number.0);
         if at >= self.channels.len() {
@@ -492,7 +495,15 @@ impl Connection {
     }
 }
 
-fn unexpected_method(method: &Method) -> AmqpError {
-    AmqpError::connection(ReplyCode::CommandInvalid, alloc::format!("unexpected method {}", method.name()))
-        .blamed_on(method)
+/// RabbitMQ's error for a method of the connection out of its order, and for any other class on channel 0.
+fn unexpected_method(state: State, method: &Method) -> AmqpError {
+    let state = match state {
+        State::Header | State::Start => "starting",
+        State::Tune => "tuning",
+        State::Open => "opening",
+        State::Running => "running",
+        State::Closing | State::Closed => "closing",
+    };
+    let text = alloc::format!("unexpected method in connection state {state}");
+    AmqpError::connection(ReplyCode::ChannelError, text).blamed_on(method)
 }

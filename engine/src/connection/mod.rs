@@ -329,7 +329,7 @@ impl Connection {
             return self.on_frame_while_closing(ctx, frame);
         }
         if frame.kind == FrameKind::Heartbeat {
-            return Ok(());
+            return if frame.channel == 0 { Ok(()) } else { Err(frame.unexpected()) };
         }
         let number = ChannelNumber(frame.channel);
         if number == ChannelNumber::CONNECTION {

@@ -6,9 +6,11 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::harness::rabbitmq;
 use broker::{Broker, TcpBroker};
+use engine::EngineBroker;
 use transcript::{Side, Transcript};
 
 mod broker;
+mod engine;
 mod runner;
 mod spec;
 mod transcript;
@@ -21,6 +23,16 @@ macro_rules! areas {
         const AREAS: &[&str] = &[$(stringify!($area)),*];
 
         $(mod $area {
+            #[test]
+            fn on_the_engine() {
+                super::on_the_engine(stringify!($area), usize::MAX);
+            }
+
+            #[test]
+            fn on_the_engine_in_small_pieces() {
+                super::on_the_engine(stringify!($area), 5);
+            }
+
             #[test]
             fn on_rabbitmq() {
                 super::on_rabbitmq(stringify!($area));
@@ -91,6 +103,16 @@ fn on_rabbitmq(area: &str) {
     let Some(rabbitmq) = rabbitmq::shared() else { return };
     let broker = TcpBroker { address: rabbitmq.address, side: Side::RabbitMq };
     run_shared(area, &broker, &ONE_AT_A_TIME);
+}
+
+/// Runs each on a node of its own, which gets what clients send in pieces of `piece` bytes.
+fn on_the_engine(area: &str, piece: usize) {
+    let transcripts = transcripts_of(area);
+    let failures: Vec<_> = transcripts
+        .iter()
+        .filter_map(|(name, transcript)| failure(&EngineBroker::start(piece), name, transcript))
+        .collect();
+    report(transcripts.len(), &failures);
 }
 
 /// Runs an area on a broker that others use too. Transcripts that declare something have `turn`s, so that each finds nothing

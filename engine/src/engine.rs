@@ -143,8 +143,15 @@ impl Engine {
                     slot.connection.outbox.flush(id, &mut effects.sends);
                 }
                 self.connections.dirty = dirty;
+                let is_last = self.phase == Phase::Stopping && self.connections.ids.is_empty();
+                if is_last {
+                    // Before the log's turn: its last words need one, and nothing may come later that would give it another.
+                    self.broker.log.shutdown();
+                }
                 self.broker.flush_log(now, &mut effects.disk);
-                self.check_stop(effects);
+                if is_last && self.broker.log.is_idle() {
+                    self.stop(effects, Stop::Clean);
+                }
             }
         }
         effects.events.append(&mut self.broker.events);
@@ -383,17 +390,6 @@ impl Engine {
         let ids: Vec<_> = self.connections.ids.iter().copied().collect();
         for id in ids {
             self.with_connection(now, effects, id, |connection, ctx| connection.shut_down(ctx));
-        }
-    }
-
-    /// Whether everything a stop has to wait for is done.
-    fn check_stop(&mut self, effects: &mut Effects) {
-        if self.phase != Phase::Stopping || !self.connections.ids.is_empty() {
-            return;
-        }
-        self.broker.log.shutdown();
-        if self.broker.log.is_idle() {
-            self.stop(effects, Stop::Clean);
         }
     }
 

@@ -19,6 +19,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time a client has to read why, after it sent what is no frame, before its socket is closed; as RabbitMQ.
 pub const BROKEN_STREAM_CLOSE_DELAY: Duration = Duration::from_secs(3);
+/// The same while the node stops. With the time that a driver gives a client to read the rest, a stop takes less than the ten seconds
+/// after which container managers kill.
+pub const SHUTDOWN_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of the largest message body; RabbitMQ 4's default `max_message_size`.
 pub const MESSAGE_SIZE_MAX: u64 = 16 * 1024 * 1024;
 /// Bytes waiting for one client's socket above which queues stop delivering to it. Large enough for several full writes of a fast

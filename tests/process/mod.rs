@@ -1,8 +1,11 @@
 //! The `leveret` process as its users and their scripts see it.
 
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::harness::client::{TestClient, patiently};
 use crate::harness::leveret::{Leveret, binary};
 
 #[test]
@@ -53,6 +56,44 @@ fn a_port_in_use_is_named() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains(&address) && said.contains("--listen"), "{said}");
+}
+
+#[test]
+fn a_stop_does_not_wait_for_clients_that_do_not_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = Leveret::start(directory.path());
+    let address = broker.address;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let silent = TcpStream::connect(address).unwrap();
+    let deaf = runtime.block_on(patiently(async {
+        let mut client = TestClient::login(tokio::net::TcpStream::connect(address).await?).await?;
+        client.declare("unread").await?;
+        client.publish("unread", b"kept")?;
+        client.declare("unread").await?;
+        Ok(client)
+    }));
+    let begin = Instant::now();
+    assert!(broker.stop().success());
+    assert!(begin.elapsed() < Duration::from_secs(9), "{:?}", begin.elapsed());
+    drop((silent, deaf));
+    let broker = Leveret::start(directory.path());
+    let count = runtime.block_on(patiently(async {
+        let mut client = TestClient::login(tokio::net::TcpStream::connect(broker.address).await?).await?;
+        client.declare("unread").await
+    }));
+    assert_eq!(count.unwrap(), 1);
+}
+
+#[test]
+fn a_client_that_ends_its_stream_behind_a_request_is_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = Leveret::start(directory.path());
+    let mut client = TcpStream::connect(broker.address).unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer, b"AMQP\x00\x00\x09\x01");
 }
 
 #[test]

@@ -203,8 +203,10 @@ impl Connection {
             State::Running => {
                 let text = "broker forced connection closure with reason 'shutdown'";
                 self.fail(ctx, &AmqpError::connection(ReplyCode::ConnectionForced, text));
+                ctx.timers.set(ctx.now.mono + limits::SHUTDOWN_CLOSE_TIMEOUT, TimerKind::Close, self.id);
             }
-            State::Closing | State::Closed => {}
+            State::Closing => ctx.timers.set(ctx.now.mono + limits::SHUTDOWN_CLOSE_TIMEOUT, TimerKind::Close, self.id),
+            State::Closed => {}
             State::Header | State::Start | State::Tune | State::Open => self.close_socket(ctx),
         }
     }

@@ -78,7 +78,7 @@ impl Log {
         loop {
             let oldest = self.segments.oldest();
             let is_active = self.segments.len() == 1;
-            if is_active || oldest.live_refs > 0 || oldest.used_end > self.commit.written {
+            if is_active || oldest.live_refs > 0 || oldest.used_end > self.commit.durable {
                 return;
             }
             if oldest.metadata_last.is_some_and(|last| last >= self.base.lsn) {

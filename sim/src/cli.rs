@@ -75,6 +75,9 @@ struct RunArgs {
     /// Checks the engine's invariants once in this many steps.
     #[arg(long, value_name = "STEPS")]
     check_every: Option<u64>,
+    /// Tells so many of the last facts before a failure, instead of those that matter to it.
+    #[arg(long, value_name = "FACTS")]
+    last: Option<usize>,
 }
 
 #[derive(Debug, Args)]
@@ -87,6 +90,9 @@ struct ReplayArgs {
     /// Checks the engine's invariants once in this many steps.
     #[arg(long, value_name = "STEPS")]
     check_every: Option<u64>,
+    /// Tells so many of the last facts before a failure, instead of those that matter to it.
+    #[arg(long, value_name = "FACTS")]
+    last: Option<usize>,
 }
 
 /// The whole program.
@@ -133,7 +139,7 @@ fn run(args: &RunArgs) -> Result<ExitCode, String> {
             }
         }
     }
-    let options = options(args.check_every);
+    let options = options(args.check_every, args.last);
     let progress = progress(jobs.len(), args.json || args.hash_only);
     let clock = Stopwatch::start();
     let mut total = Total::default();
@@ -175,7 +181,7 @@ fn replay(args: &ReplayArgs) -> Result<ExitCode, String> {
         return Err(format!("{} has format {}, this program reads {FORMAT}", args.plan.display(), plan.format));
     }
     let clock = Stopwatch::start();
-    let report = run_plan(plan, options(args.check_every));
+    let report = run_plan(plan, options(args.check_every, args.last));
     let command = format!("leveret-sim replay {}", args.plan.display());
     let mut total = Total::default();
     total.add(&report);
@@ -251,9 +257,9 @@ impl Stopwatch {
     }
 }
 
-fn options(check_every: Option<u64>) -> RunOptions {
+fn options(check_every: Option<u64>, last_facts: Option<usize>) -> RunOptions {
     let default = RunOptions::default();
-    RunOptions { check_every: check_every.unwrap_or(default.check_every).max(1), ..default }
+    RunOptions { check_every: check_every.unwrap_or(default.check_every).max(1), last_facts, ..default }
 }
 
 /// A built-in scenario, or one from a file.

@@ -459,9 +459,12 @@ fn answer(op: DiskOpId, result: Result<DiskOutcome, DiskError>) -> Input {
 /// the one thing that the simulator knows about the log's format: it needs to tell, without asking the engine, which records are
 /// durable.
 fn first_lsn(id: SegmentId, segment: &[u8]) -> Option<u64> {
-    let header = segment.get(..HEADER_BYTES)?;
-    let number = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
-    (header.starts_with(b"LEVERET\0") && number(16) == id.0).then(|| number(32))
+    // There are two copies, and a torn write may have taken one of them.
+    [0, SECTOR].into_iter().find_map(|at| {
+        let header = segment.get(at..at + HEADER_BYTES)?;
+        let number = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
+        (header.starts_with(b"LEVERET\0") && number(16) == id.0).then(|| number(32))
+    })
 }
 
 /// Bytes of a segment header that [`first_lsn`] looks at.

@@ -35,7 +35,7 @@ pub(crate) struct Node {
     /// How often, and how, it is to end again while it recovers.
     pub(crate) again: (u32, Ending),
     failed_syncs: u64,
-    options: RunOptions,
+    pub(crate) options: RunOptions,
     steps: u64,
 }
 
@@ -365,6 +365,7 @@ fn number(connection: ConnectionId) -> u32 {
 fn config(knobs: &Knobs, options: RunOptions) -> Config {
     let RunOptions {
         check_every: _,
+        last_facts: _,
         #[cfg(feature = "mutants")]
         mutant,
     } = options;

@@ -16,6 +16,8 @@ use crate::world::World;
 pub struct RunOptions {
     /// The engine's invariants are checked once in this many steps.
     pub check_every: u64,
+    /// Facts told with a failure: those that matter to it, or, if set, so many of whatever happened last.
+    pub last_facts: Option<usize>,
     /// A bug planted in the engine.
     #[cfg(feature = "mutants")]
     pub mutant: Option<leveret_engine::mutants::Mutant>,
@@ -25,6 +27,7 @@ impl Default for RunOptions {
     fn default() -> Self {
         Self {
             check_every: if cfg!(debug_assertions) { 16 } else { 256 },
+            last_facts: None,
             #[cfg(feature = "mutants")]
             mutant: None,
         }

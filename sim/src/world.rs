@@ -224,7 +224,10 @@ impl World {
             if self.failure.is_none()
                 && let Some((oracle, text)) = self.bench.judge(&fact)
             {
-                let lines = self.history.relevant(&fact, 20);
+                let lines = match self.node.options.last_facts {
+                    Some(count) => self.history.last(count),
+                    None => self.history.relevant(&fact, 20),
+                };
                 let mut failure = Failure::safety(oracle, text, &lines);
                 failure.lines.push(format!("queues: {}", self.model.queue_names()));
                 self.failure = Some(failure);
@@ -235,7 +238,7 @@ impl World {
 
     pub(crate) fn fail(&mut self, failure: Failure) {
         if self.failure.is_none() {
-            let lines = self.history.last(20);
+            let lines = self.history.last(self.node.options.last_facts.unwrap_or(20));
             self.failure = Some(failure.with_lines(&lines));
         }
     }

@@ -85,6 +85,8 @@ pub(crate) enum Lane {
 struct Pending {
     request: DiskRequest,
     ordinal: u64,
+    /// What a read found, if a later operation on its segment was quicker than its answer.
+    found: Option<Result<DiskOutcome, DiskError>>,
 }
 
 #[derive(Debug, Default)]
@@ -149,7 +151,7 @@ impl SimDisk {
     pub(crate) fn submit(&mut self, time: Micros, request: DiskRequest) -> (Micros, Lane) {
         self.ordinal += 1;
         let ordinal = self.ordinal;
-        let pending = Pending { request, ordinal };
+        let pending = Pending { request, ordinal, found: None };
         let due = time + self.latency(&pending);
         if let DiskOp::Read { .. } | DiskOp::List = pending.request.op {
             self.reads.insert(ordinal, pending);
@@ -168,11 +170,15 @@ impl SimDisk {
         }
         let pending = match lane {
             Lane::Log => self.lane.pop_front(),
+            Lane::Read(ordinal) if self.is_read_early(ordinal) => return Err(self.lane_due.max(time + 1)),
             Lane::Read(ordinal) => self.reads.remove(&ordinal),
         };
-        let Some(Pending { request: DiskRequest { id, op }, ordinal }) = pending else { return Ok(None) };
+        let Some(Pending { request: DiskRequest { id, op }, ordinal, found }) = pending else { return Ok(None) };
         self.counts.operations += 1;
-        let result = self.perform(&op, ordinal);
+        if lane == Lane::Log {
+            self.read_before(&op);
+        }
+        let result = found.unwrap_or_else(|| self.perform(&op, ordinal));
         if result == Err(DiskError::NoSpace) {
             self.counts.refused += 1;
         }
@@ -234,6 +240,34 @@ impl SimDisk {
         let bit = 1_u8 << index(fates.of(0, 2), 8);
         file.cache[at] ^= bit;
         file.stable[at] ^= bit;
+    }
+
+    /// Whether a read came before an older operation on its segment was done: operations on one segment keep their order.
+    fn is_read_early(&self, ordinal: u64) -> bool {
+        let Some(Pending { request: DiskRequest { op: DiskOp::Read { segment, .. }, .. }, .. }) =
+            self.reads.get(&ordinal)
+        else {
+            return false;
+        };
+        self.lane.iter().any(|older| older.ordinal < ordinal && touches(&older.request.op, *segment))
+    }
+
+    /// Takes the reads under way of what `op` is about to change.
+    fn read_before(&mut self, op: &DiskOp) {
+        let early: Vec<(u64, DiskOp)> = self
+            .reads
+            .iter()
+            .filter(|(_, read)| {
+                matches!(&read.request.op, DiskOp::Read { segment, .. } if read.found.is_none() && touches(op, *segment))
+            })
+            .map(|(&ordinal, read)| (ordinal, read.request.op.clone()))
+            .collect();
+        for (ordinal, op) in early {
+            let found = self.perform(&op, ordinal);
+            if let Some(read) = self.reads.get_mut(&ordinal) {
+                read.found = Some(found);
+            }
+        }
     }
 
     fn latency(&self, pending: &Pending) -> Micros {
@@ -448,6 +482,15 @@ impl File {
     }
 }
 
+/// Whether an operation changes a segment.
+fn touches(op: &DiskOp, segment: SegmentId) -> bool {
+    match op {
+        DiskOp::Create { segment: made, recycle, .. } => *made == segment || *recycle == Some(segment),
+        DiskOp::Append { segment: changed, .. } | DiskOp::Delete { segment: changed } => *changed == segment,
+        DiskOp::Read { .. } | DiskOp::List => false,
+    }
+}
+
 fn answer(op: DiskOpId, result: Result<DiskOutcome, DiskError>) -> Input {
     match result {
         Ok(outcome) => Input::DiskDone { op, outcome },
@@ -518,6 +561,24 @@ mod tests {
         disk.kill();
         assert!(content(&disk)[..1024].iter().all(|&byte| byte == 1));
         assert!(!disk.is_busy());
+    }
+
+    #[test]
+    fn reads_keep_their_order_with_what_changes_their_segment() {
+        let mut disk = disk();
+        let read = DiskOp::Read { segment: SegmentId(1), offset: 0, len: 1 };
+        let (_, early) = disk.submit(0, DiskRequest { id: DiskOpId(2), op: read.clone() });
+        run(&mut disk, write(7, 0, true));
+        let (_, append) = disk.submit(0, DiskRequest { id: DiskOpId(3), op: write(8, 0, true) });
+        let (due, late) = disk.submit(0, DiskRequest { id: DiskOpId(4), op: read });
+        let byte = |answer: Option<Input>| match answer {
+            Some(Input::DiskDone { outcome: DiskOutcome::Data(bytes), .. }) => bytes[0],
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(byte(disk.complete(due, early).unwrap()), 0);
+        assert!(disk.complete(due, late).is_err(), "the append before it is not done");
+        disk.complete(due, append).unwrap();
+        assert_eq!(byte(disk.complete(due, late).unwrap()), 8);
     }
 
     #[test]

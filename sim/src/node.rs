@@ -100,6 +100,7 @@ impl World {
         let time = self.scheduler.time();
         let Some(engine) = &mut self.node.engine else { return };
         self.counts.inputs += 1;
+        self.model.input();
         self.trace.word(time);
         match &input {
             Input::ClientOpened { connection, .. } => {

@@ -30,6 +30,10 @@ pub(crate) struct Model {
     sessions: Vec<SessionState>,
     changes: u64,
     deliveries: Vec<Delivery>,
+    /// Gets answered with "empty" in the current step: the queue and when they were asked.
+    empties: Vec<(u32, u64)>,
+    /// Inputs of the current step.
+    inputs: u64,
     facts: Vec<Fact>,
 }
 
@@ -53,6 +57,10 @@ struct Delivery {
     queue: Option<u32>,
     consumer: Option<usize>,
     no_ack: bool,
+    /// The step in which it was asked for, if it was.
+    asked: Option<u64>,
+    /// The channel's basic.recover was answered after it, in the same step: it went back at once.
+    is_recovered: bool,
 }
 
 impl Model {
@@ -66,6 +74,8 @@ impl Model {
             sessions: Vec::new(),
             changes: 0,
             deliveries: Vec::new(),
+            empties: Vec::new(),
+            inputs: 0,
             facts: Vec::new(),
         }
     }
@@ -92,6 +102,7 @@ impl Model {
     pub(crate) fn disconnected(&mut self, connection: u32) {
         if let Some(ended) = self.connections.remove(&connection) {
             for channel in ended.channels.into_values() {
+                self.doubt_unseen(&channel);
                 self.end_channel(&channel);
             }
             self.drop_exclusive(connection);
@@ -288,37 +299,34 @@ impl Model {
                     queue: at.map(|at| channel.consumers[at].queue),
                     consumer: at,
                     no_ack: at.is_some_and(|at| channel.consumers[at].no_ack),
+                    asked: None,
+                    is_recovered: false,
                 };
                 self.deliveries.push(delivery);
             }
             Said::GetOk { tag, redelivered, message, .. } => {
-                let (queue, no_ack) = match channel.pending.take() {
-                    Some(Pending::Get { queue, no_ack, .. }) => (Some(queue), no_ack),
-                    _ => (None, false),
+                let (queue, no_ack, asked) = match channel.pending.take() {
+                    Some(Pending::Get { queue, no_ack, step }) => (Some(queue), no_ack, Some(step)),
+                    _ => (None, false, None),
                 };
-                let session = channel.session;
                 let delivery = Delivery {
                     connection,
                     channel: number,
-                    session,
+                    session: channel.session,
                     tag,
                     redelivered,
                     message,
                     queue,
                     consumer: None,
                     no_ack,
+                    asked,
+                    is_recovered: false,
                 };
                 self.deliveries.push(delivery);
             }
             Said::GetEmpty => {
                 if let Some(Pending::Get { queue, step, .. }) = channel.pending.take() {
-                    let missed = self.contents.queues[queue as usize].ready.iter().find(|(_, message)| {
-                        let at = self.contents.find(*message, queue).expect("ready messages are in their queue");
-                        self.contents.messages[message.index()].copies[at].changed < step
-                    });
-                    if let Some(&(_, message)) = missed {
-                        self.facts.push(Fact::MissedByGet { queue: QueueIndex(queue), message });
-                    }
+                    self.empties.push((queue, step));
                 }
             }
             Said::Cancel { tag } => self.cancel(connection, number, tag),
@@ -331,6 +339,12 @@ impl Model {
                 }
             }
             Said::QueuePurgeOk { .. } => channel.pending = None,
+            Said::Done { class: 60, method: 111 } => {
+                let session = channel.session;
+                for delivery in self.deliveries.iter_mut().filter(|delivery| delivery.session == session) {
+                    delivery.is_recovered = true;
+                }
+            }
             Said::Done { .. } => self.done(connection, number),
             _ => {}
         }
@@ -360,14 +374,32 @@ impl Model {
             self.deliveries = deliveries;
             self.deliveries.clear();
         }
+        for (queue, asked) in std::mem::take(&mut self.empties) {
+            let mut ready = self.contents.queues[queue as usize].ready.iter();
+            let missed = ready.find(|(_, message)| {
+                let at = self.contents.find(*message, queue).expect("ready messages are in their queue");
+                self.contents.messages[message.index()].copies[at].changed < asked
+            });
+            if let Some(&(_, message)) = missed {
+                self.facts.push(Fact::MissedByGet { queue: QueueIndex(queue), message });
+            }
+        }
         self.contents.forget_settled(durable);
         self.contents.step += 1;
+        self.inputs = 0;
+    }
+
+    /// The engine is about to be told something.
+    pub(crate) fn input(&mut self) {
+        self.inputs += 1;
     }
 
     /// The node ended. `kept` is the position up to which the log survives.
     pub(crate) fn ended(&mut self, how: Ending, by_itself: bool, kept: u64) {
         self.facts.push(Fact::Ended { how, by_itself });
         self.deliveries.clear();
+        self.empties.clear();
+        self.inputs = 0;
         self.connections.clear();
         for state in &mut self.sessions {
             *state = SessionState::Dying;
@@ -719,7 +751,8 @@ impl Model {
     }
 
     fn deliver(&mut self, delivery: &Delivery) {
-        let Delivery { connection, channel, session, tag, redelivered, message, queue, consumer, no_ack } = *delivery;
+        let Delivery { connection, channel, session, tag, redelivered, message, queue, consumer, no_ack, .. } =
+            *delivery;
         let found =
             message.zip(queue).and_then(|(message, queue)| Some((message, queue, self.contents.find(message, queue)?)));
         let mut fact = Fact::Delivered {
@@ -768,7 +801,7 @@ impl Model {
             }
         }
         let channel = self.connections.get_mut(&connection).and_then(|held| held.channels.get_mut(&channel));
-        match channel.filter(|channel| channel.session == session) {
+        match channel.filter(|channel| channel.session == session && !delivery.is_recovered) {
             Some(channel) => {
                 if let (Some(message), Some(queue), false) = (message, queue, no_ack) {
                     let unacked = Unacked { message, queue, consumer };
@@ -785,7 +818,7 @@ impl Model {
                 }
             }
             None => {
-                // The channel ended in this same step: the message is back already.
+                // The channel ended or recovered in this same step: the message is back already.
                 if let Some((message, _, at)) = found
                     && !no_ack
                 {
@@ -802,7 +835,8 @@ impl Model {
             let (Some(message), Some(queue)) = (delivery.message, delivery.queue) else { continue };
             let Some(at) = self.contents.find(message, queue) else { continue };
             let position = self.contents.messages[message.index()].copies[at].position;
-            let step = self.contents.step;
+            // A get may have been decided as soon as it was asked.
+            let step = delivery.asked.unwrap_or(self.contents.step);
             let older =
                 self.contents.queues[queue as usize].ready.range(..(position, MessageNumber(0))).find(|(_, older)| {
                     let at = self.contents.find(*older, queue).expect("ready messages are in their queue");
@@ -832,6 +866,20 @@ impl Model {
             {
                 self.contents.set(message, at, Presence::Maybe);
             }
+        }
+    }
+
+    /// What the node sent to a connection that ended in the same step is never seen. If that counted as acked, it is gone.
+    fn doubt_unseen(&mut self, channel: &Channel) {
+        if self.inputs == 0 {
+            return;
+        }
+        let consumed = channel.consumers.iter().filter(|consumer| consumer.no_ack).map(|consumer| consumer.queue);
+        let asked =
+            if let Some(Pending::Get { queue, no_ack: true, .. }) = channel.pending { Some(queue) } else { None };
+        let queues: Vec<u32> = consumed.chain(asked).collect();
+        for queue in queues {
+            self.contents.doubt_queue(queue);
         }
     }
 

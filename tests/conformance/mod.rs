@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use crate::harness::leveret::Leveret;
 use crate::harness::rabbitmq;
 use broker::{Broker, TcpBroker};
 use engine::EngineBroker;
@@ -31,6 +32,11 @@ macro_rules! areas {
             #[test]
             fn on_the_engine_in_small_pieces() {
                 super::on_the_engine(stringify!($area), 5);
+            }
+
+            #[test]
+            fn on_the_server() {
+                super::on_the_server(stringify!($area));
             }
 
             #[test]
@@ -98,6 +104,15 @@ fn transcripts() -> BTreeMap<String, Result<Transcript, String>> {
     found
 }
 
+/// Runs on a server of the area's own, over TCP.
+fn on_the_server(area: &str) {
+    let directory = tempfile::tempdir().expect("there is room for a data directory");
+    let leveret = Leveret::start(directory.path());
+    let broker = TcpBroker { address: leveret.address, side: Side::Leveret };
+    run_shared(area, &broker, &Mutex::new(()));
+}
+
+/// Runs on the one RabbitMQ that all areas share.
 fn on_rabbitmq(area: &str) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let Some(rabbitmq) = rabbitmq::shared() else { return };

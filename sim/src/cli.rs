@@ -42,6 +42,8 @@ enum Command {
     /// Runs planted bugs until each is caught. Needs a program built with `--features mutants`.
     #[cfg(feature = "mutants")]
     Mutants(crate::mutants::MutantArgs),
+    /// Loads a running broker over real sockets, measures it, and checks every message meanwhile.
+    Perf(Box<crate::perf::Options>),
 }
 
 #[derive(Debug, Args)]
@@ -116,6 +118,7 @@ pub fn main() -> ExitCode {
         }
         #[cfg(feature = "mutants")]
         Command::Mutants(args) => crate::mutants::main(&args),
+        Command::Perf(options) => crate::perf::main(&options),
     };
     result.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "leveret-sim: {error}");

@@ -17,6 +17,7 @@ mod network;
 mod node;
 mod options;
 mod oracle;
+pub mod perf;
 pub mod plan;
 mod quiesce;
 pub mod report;

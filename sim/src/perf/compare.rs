@@ -1,0 +1,173 @@
+//! Two brokers, the same workloads, in turns: what is left is the ratio.
+
+use std::time::Duration;
+
+use super::options::{CompareOptions, duration};
+use super::report::{Live, group, micros, say, say_json};
+use super::run::{Outcome, Workload, run};
+
+/// Not counted at the beginning of each run.
+const WARM_UP: Duration = Duration::from_secs(2);
+/// Between two runs, so that a broker is done with the one before.
+const REST: Duration = Duration::from_millis(500);
+
+/// A workload with a name.
+#[derive(Debug)]
+struct Named {
+    name: &'static str,
+    about: &'static str,
+    workload: Workload,
+}
+
+/// The workloads there are. The first two show where a broker stands; the names of the others say how they differ.
+fn workloads() -> Vec<Named> {
+    let transient = |body_len| Workload { body_len, ..Workload::default() };
+    let durable = || Workload {
+        is_persistent: true,
+        confirm: Some(256),
+        prefetch: 256,
+        ack_every: Some(1),
+        ..Workload::default()
+    };
+    let four = |workload| Workload { producers: 4, consumers: 4, queues: 4, ..workload };
+    let named = |name, about, workload| Named { name, about, workload };
+    vec![
+        named("transient-1k", "1 KiB, transient, auto-ack", transient(1024)),
+        named("durable-1k", "1 KiB, persistent, durable queue, confirms 256, manual ack, prefetch 256", durable()),
+        named("transient-16", "16 B, transient, auto-ack", transient(16)),
+        named("transient-1k-4x4", "4 producers, 4 consumers, 4 queues, 1 KiB, auto-ack", four(transient(1024))),
+        named("durable-1k-4x4", "4 producers, 4 consumers, 4 queues, persistent, confirms 256", four(durable())),
+        named(
+            "one-at-a-time",
+            "window 1, persistent, confirmed and acknowledged",
+            Workload { confirm: Some(1), prefetch: 1, ..durable() },
+        ),
+    ]
+}
+
+/// What came of one workload.
+#[derive(Debug, serde::Serialize)]
+struct Row {
+    workload: &'static str,
+    about: &'static str,
+    /// The runs of both brokers, in the order they were made.
+    outcomes: [Vec<Outcome>; 2],
+    /// Deliveries per second, the median of each broker.
+    median: [u64; 2],
+    /// How many times as much the first broker delivers.
+    ratio: f64,
+}
+
+pub(super) fn main(options: &CompareOptions) -> Result<bool, String> {
+    let mut rows = Vec::new();
+    for named in chosen(&options.workloads)? {
+        rows.push(measure(options, &named)?);
+    }
+    if options.json {
+        say_json(&rows)?;
+    } else {
+        for row in &rows {
+            say(&story(row, &options.names));
+        }
+    }
+    let is_clean = |outcome: &Outcome| outcome.verdict.is_some_and(|verdict| verdict.is_clean());
+    let is_fast = |row: &Row| options.at_least.is_none_or(|least| row.ratio >= least);
+    Ok(rows.iter().all(|row| is_fast(row) && row.outcomes[0].iter().all(is_clean)))
+}
+
+fn chosen(names: &[String]) -> Result<Vec<Named>, String> {
+    let mut all = workloads();
+    if names.iter().any(|name| name == "all") {
+        return Ok(all);
+    }
+    let known: Vec<&str> = all.iter().map(|named| named.name).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        return Err(format!("no workload is called {unknown}; there are {}", known.join(", ")));
+    }
+    all.retain(|named| names.iter().any(|name| name == named.name));
+    Ok(all)
+}
+
+fn measure(options: &CompareOptions, named: &Named) -> Result<Row, String> {
+    let workload =
+        Workload { warm_up: WARM_UP, duration: Some(duration(options.time)?), purges: true, ..named.workload.clone() };
+    let mut outcomes = [Vec::new(), Vec::new()];
+    for round in 1..=options.rounds.max(1) {
+        for ((target, outcomes), name) in
+            [&options.uri, &options.other].into_iter().zip(&mut outcomes).zip(&options.names)
+        {
+            let mut live = Live::new(&format!("{} {round}/{} {name}", named.name, options.rounds), options.json);
+            outcomes.push(
+                run(target, &workload, |progress| live.show(progress))
+                    .map_err(|error| format!("{} on {name}: {error}", named.name))?,
+            );
+            super::clock::pause(REST);
+        }
+    }
+    let median = outcomes.each_ref().map(|outcomes| median(outcomes.iter().map(|outcome| outcome.delivery_rate)));
+    let [first, other] = median;
+    Ok(Row { workload: named.name, about: named.about, outcomes, median, ratio: ratio(first, other) })
+}
+
+/// The middle value; of an even number, the upper of the two.
+fn median(values: impl Iterator<Item = u64>) -> u64 {
+    let mut values: Vec<u64> = values.collect();
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+pub(super) fn ratio(one: u64, other: u64) -> f64 {
+    let float = |number: u64| Duration::from_nanos(number).as_secs_f64();
+    if other == 0 { f64::INFINITY } else { float(one) / float(other) }
+}
+
+fn story(row: &Row, names: &[String]) -> String {
+    let mut text = format!("{} ({})\n", row.workload, row.about);
+    for ((outcomes, name), rate) in row.outcomes.iter().zip(names).zip(row.median) {
+        let of = |value: fn(&Outcome) -> Option<u64>| {
+            let values: Vec<u64> = outcomes.iter().filter_map(value).collect();
+            (!values.is_empty()).then(|| median(values.into_iter()))
+        };
+        let rates = outcomes.iter().map(|outcome| outcome.delivery_rate);
+        let (least, most) = (rates.clone().min().unwrap_or_default(), rates.max().unwrap_or_default());
+        text.push_str(&format!("  {name:<12}{:>10} /s  ({} to {})", group(rate), group(least), group(most)));
+        if let Some(cpu) = of(|outcome| outcome.broker_cpu_ns_per_message) {
+            text.push_str(&format!("  {:.2} µs processor", micros(cpu)));
+        }
+        if let Some(p50) = of(|outcome| outcome.confirm_latency.map(|latency| latency.p50_us)) {
+            let p99 = of(|outcome| outcome.confirm_latency.map(|latency| latency.p99_us)).unwrap_or_default();
+            text.push_str(&format!("  confirm p50 {} p99 {} µs", group(p50), group(p99)));
+        }
+        if let Some(resident) = of(|outcome| outcome.broker_resident_kib) {
+            text.push_str(&format!("  {} MiB", resident / 1024));
+        }
+        let harmed = outcomes.iter().filter(|outcome| !outcome.verdict.is_some_and(|verdict| verdict.is_clean()));
+        match harmed.count() {
+            0 => text.push('\n'),
+            count => text.push_str(&format!("  {count} runs lost, doubled or disordered messages\n")),
+        }
+    }
+    text.push_str(&format!("  ratio {:.2}\n", row.ratio));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        let check = |values: &[u64], expect| assert_eq!(median(values.iter().copied()), expect);
+        check(&[], 0);
+        check(&[7], 7);
+        check(&[9, 1, 5], 5);
+    }
+
+    #[test]
+    fn workloads_are_chosen_by_name() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        assert_eq!(chosen(&names(&["durable-1k"])).unwrap().len(), 1);
+        assert_eq!(chosen(&names(&["all"])).unwrap().len(), workloads().len());
+        assert!(chosen(&names(&["fast"])).is_err());
+    }
+}

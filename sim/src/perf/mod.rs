@@ -1,0 +1,58 @@
+//! `leveret-sim perf`: a load generator and latency meter over real sockets.
+//!
+//! Unlike everything else in this crate it lives in the real world, with its clock, threads and sockets. It measures any broker
+//! that speaks AMQP 0-9-1, and keeps an account of every message meanwhile. To cost little, publishes are prepared once and
+//! stamped in place, many are written at once, and deliveries are read where they lie.
+
+mod backlog;
+mod clock;
+mod compare;
+mod consumer;
+mod counters;
+mod histogram;
+mod ledger;
+mod link;
+mod options;
+mod process;
+mod producer;
+mod report;
+mod run;
+mod slow_reader;
+mod uri;
+mod worker;
+
+use std::process::ExitCode;
+
+pub use self::options::Options;
+use self::options::{Load, Task};
+use self::report::{Live, say, say_json, table};
+
+/// A message was lost, duplicated, out of order or corrupted, or a bound did not hold.
+const NOT_AS_PROMISED: u8 = 2;
+
+/// Carries out what the command line asks for.
+///
+/// # Errors
+/// What kept it from measuring, in words.
+pub fn main(options: &Options) -> Result<ExitCode, String> {
+    let is_good = match &options.task {
+        None => load(&options.load)?,
+        Some(Task::Compare(options)) => compare::main(options)?,
+        Some(Task::Backlog(options)) => backlog::main(options)?,
+        Some(Task::SlowReader(options)) => slow_reader::main(options)?,
+    };
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(NOT_AS_PROMISED) })
+}
+
+fn load(options: &Load) -> Result<bool, String> {
+    let workload = options.workload()?;
+    let mut live = Live::new("", options.json);
+    let outcome = run::run(&options.uri, &workload, |progress| live.show(progress))?;
+    drop(live);
+    if options.json {
+        say_json(&outcome)?;
+    } else {
+        say(&table(&outcome));
+    }
+    Ok(outcome.verdict.is_none_or(|verdict| verdict.is_clean()))
+}

@@ -1,0 +1,364 @@
+//! One measurement: producers and consumers on their threads, and what came of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use leveret_engine::amqp::{FieldTable, Routing, ShortStr};
+
+use super::clock::{Clock, nanos, pause};
+use super::consumer::{Consumed, Consumer, Consuming};
+use super::counters::{Counters, Counts};
+use super::histogram::Histogram;
+use super::ledger::{Ledger, Verdict};
+use super::link::Session;
+use super::process;
+use super::producer::{Producer, Published, Publishing, Schedule};
+use super::uri::Target;
+use super::worker::drive;
+
+/// How often the counts are looked at.
+const LOOK: Duration = Duration::from_millis(10);
+/// From the start of the threads to the first publish: consumers are accepted meanwhile.
+const LEAD_NS: u64 = 50_000_000;
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub(super) struct Workload {
+    pub(super) producers: u16,
+    pub(super) consumers: u16,
+    /// Producers and consumers are spread over them in turn.
+    pub(super) queues: u16,
+    /// The queue's name; of several, what their names begin with.
+    pub(super) queue: String,
+    pub(super) queue_arguments: FieldTable,
+    pub(super) body_len: usize,
+    /// Messages per second of each producer; 0 for as many as possible.
+    pub(super) rate: u64,
+    /// Unconfirmed messages of each producer; `None` without confirms.
+    pub(super) confirm: Option<u64>,
+    pub(super) prefetch: u16,
+    pub(super) is_persistent: bool,
+    pub(super) is_mandatory: bool,
+    /// `None` without acknowledgements.
+    pub(super) ack_every: Option<u64>,
+    /// How long to publish, without the warm-up.
+    pub(super) duration: Option<Duration>,
+    /// How many messages each producer publishes; they are awaited by the consumers also where there are no producers.
+    pub(super) count: Option<u64>,
+    /// Not counted at the beginning.
+    pub(super) warm_up: Duration,
+    /// For how long consumers may get nothing before the rest is given up.
+    pub(super) patience: Duration,
+    /// What stands in the queue belongs to this run.
+    pub(super) expects_backlog: bool,
+    /// The queues stay.
+    pub(super) keeps_queues: bool,
+    /// Empties queues that are not empty at the beginning.
+    pub(super) purges: bool,
+    pub(super) producer_threads: usize,
+    pub(super) consumer_threads: usize,
+    /// While it is set, consumers do not read their sockets.
+    pub(super) is_paused: Arc<AtomicBool>,
+}
+
+impl Default for Workload {
+    /// One producer, one consumer, one queue, as fast as possible for ten seconds.
+    fn default() -> Self {
+        Self {
+            producers: 1,
+            consumers: 1,
+            queues: 1,
+            queue: "leveret-perf".to_owned(),
+            queue_arguments: FieldTable::new(),
+            body_len: 1024,
+            rate: 0,
+            confirm: None,
+            prefetch: 0,
+            is_persistent: false,
+            is_mandatory: false,
+            ack_every: None,
+            duration: None,
+            count: None,
+            warm_up: Duration::ZERO,
+            patience: Duration::from_secs(10),
+            expects_backlog: false,
+            keeps_queues: false,
+            purges: false,
+            producer_threads: 1,
+            consumer_threads: 1,
+            is_paused: Arc::default(),
+        }
+    }
+}
+
+/// What was measured.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(super) struct Outcome {
+    pub(super) seconds: f64,
+    pub(super) published: u64,
+    pub(super) confirmed: u64,
+    pub(super) nacked: u64,
+    pub(super) delivered: u64,
+    /// How often the broker blocked a producer's connection.
+    pub(super) blocked: u64,
+    /// Messages per second, within the measured time.
+    pub(super) publish_rate: u64,
+    pub(super) confirm_rate: u64,
+    pub(super) delivery_rate: u64,
+    pub(super) confirm_latency: Option<Latency>,
+    pub(super) end_to_end_latency: Option<Latency>,
+    /// The broker's processor time per message within the measured time, where its process can be looked at.
+    pub(super) broker_cpu_ns_per_message: Option<u64>,
+    /// The broker's resident memory at the end of the measured time.
+    pub(super) broker_resident_kib: Option<u64>,
+    /// Without consumers nobody knows.
+    pub(super) verdict: Option<Verdict>,
+}
+
+/// Latencies in microseconds.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub(super) struct Latency {
+    pub(super) p50_us: u64,
+    pub(super) p99_us: u64,
+    pub(super) p999_us: u64,
+    pub(super) max_us: u64,
+}
+
+impl Latency {
+    fn of(histogram: &Histogram) -> Option<Self> {
+        let at = |of_ten_thousand| histogram.quantile(of_ten_thousand).map(|nanos| nanos / 1000);
+        Some(Self { p50_us: at(5000)?, p99_us: at(9900)?, p999_us: at(9990)?, max_us: histogram.max()? / 1000 })
+    }
+}
+
+/// A look at a run, for whoever watches it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Progress {
+    pub(super) elapsed: Duration,
+    pub(super) counts: Counts,
+    /// The publishing is over.
+    pub(super) is_draining: bool,
+}
+
+/// Counts at one moment, for rates between two of them.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    at: u64,
+    counts: Counts,
+    cpu_us: Option<u64>,
+}
+
+/// Carries a workload out.
+pub(super) fn run(target: &Target, workload: &Workload, mut watch: impl FnMut(Progress)) -> Result<Outcome, String> {
+    let broker = process::listener(target.port);
+    let queues = prepare_queues(target, workload)?;
+    let clock = Clock::start();
+    let stop = AtomicBool::new(false);
+    let mut counters = Vec::new();
+    let mut count_one = || {
+        let one = Arc::new(Counters::default());
+        counters.push(Arc::clone(&one));
+        one
+    };
+    // The connections are made before the clock counts.
+    let mut consumer_sessions = Vec::new();
+    for _ in 0..workload.consumers {
+        consumer_sessions.push((Session::open(target)?, count_one()));
+    }
+    let mut producer_sessions = Vec::new();
+    for _ in 0..workload.producers {
+        producer_sessions.push((Session::open(target)?, count_one()));
+    }
+    let start_at = clock.now() + LEAD_NS;
+    let measure_from = start_at + nanos(workload.warm_up);
+    let end_at = workload.duration.map_or(u64::MAX, |duration| measure_from + nanos(duration));
+    let schedule = Schedule { start_at, measure_from, end_at };
+
+    let mut consumers = Vec::new();
+    for (at, (session, counters)) in consumer_sessions.into_iter().enumerate() {
+        let consuming = Consuming {
+            queue: queues[at % queues.len()].clone(),
+            body_len: workload.body_len,
+            producers: workload.producers.max(1),
+            prefetch: workload.prefetch,
+            ack_every: workload.ack_every,
+            measure_from,
+        };
+        consumers.push(Consumer::start(session, &consuming, Arc::clone(&workload.is_paused), counters)?);
+    }
+    let mut producers = Vec::new();
+    for (number, (session, counters)) in (0..).zip(producer_sessions) {
+        let publishing = Publishing {
+            routing: Routing::new(&ShortStr::new(), &queues[usize::from(number) % queues.len()]),
+            body_len: workload.body_len,
+            is_persistent: workload.is_persistent,
+            is_mandatory: workload.is_mandatory,
+            window: workload.confirm,
+            interval: 1_000_000_000_u64.checked_div(workload.rate),
+            count: workload.count,
+        };
+        producers.push(Producer::start(session, number, publishing, schedule, counters)?);
+    }
+    let look = || {
+        let counts = Counts::sum(counters.iter().map(|counters| &**counters));
+        Mark { at: clock.now(), counts, cpu_us: broker.and_then(process::cpu_us) }
+    };
+    let started = look();
+    std::thread::scope(|scope| {
+        let stop = &stop;
+        let spread = |peers: usize, threads: usize| peers.div_ceil(threads.max(1)).max(1);
+        let mut consuming = Vec::new();
+        let per_thread = spread(consumers.len(), workload.consumer_threads);
+        while !consumers.is_empty() {
+            let mut part: Vec<Consumer> = consumers.drain(..per_thread.min(consumers.len())).collect();
+            consuming.push(scope.spawn(move || {
+                let result = drive(&mut part, clock, stop);
+                result.map(|()| part.into_iter().map(Consumer::finish).collect::<Vec<_>>())
+            }));
+        }
+        let mut publishing = Vec::new();
+        let per_thread = spread(producers.len(), workload.producer_threads);
+        while !producers.is_empty() {
+            let mut part: Vec<Producer> = producers.drain(..per_thread.min(producers.len())).collect();
+            publishing.push(scope.spawn(move || {
+                let result = drive(&mut part, clock, stop);
+                result.map(|()| part.into_iter().map(Producer::finish).collect::<Vec<_>>())
+            }));
+        }
+        let is_consuming = || consuming.iter().all(|thread| !thread.is_finished());
+        let mut first = None;
+        let mut last = None;
+        let mut next_watch = start_at;
+        let mut last_delivery = started;
+        loop {
+            let mark = look();
+            if mark.at >= measure_from && first.is_none() {
+                first = Some(mark);
+            }
+            if mark.at >= end_at && last.is_none() {
+                last = Some((mark, broker.and_then(process::resident_kib)));
+            }
+            if mark.counts.delivered != last_delivery.counts.delivered {
+                last_delivery = mark;
+            }
+            let is_draining = publishing.iter().all(|thread| thread.is_finished());
+            if mark.at >= next_watch {
+                next_watch += 250_000_000;
+                let elapsed = Duration::from_nanos(mark.at.saturating_sub(start_at));
+                watch(Progress { elapsed, counts: mark.counts, is_draining });
+            }
+            let expected = match workload.producers {
+                0 => workload.count.unwrap_or(u64::MAX),
+                _ => mark.counts.published,
+            };
+            let is_drained = workload.consumers == 0 || mark.counts.delivered >= expected;
+            let is_over = is_draining && is_drained && (end_at == u64::MAX || last.is_some());
+            if workload.is_paused.load(Ordering::Relaxed) {
+                last_delivery.at = mark.at;
+            }
+            let silence = mark.at.saturating_sub(last_delivery.at.max(start_at));
+            let is_given_up = is_draining && silence > nanos(workload.patience);
+            if is_over || is_given_up || !is_consuming() {
+                // Of a run with a fixed count, the waiting in vain is no part.
+                let end = if is_given_up { last_delivery } else { mark };
+                last.get_or_insert_with(|| (end, broker.and_then(process::resident_kib)));
+                break;
+            }
+            pause(LOOK);
+        }
+        stop.store(true, Ordering::Relaxed);
+        let mut published: Vec<Published> = Vec::new();
+        for thread in publishing {
+            published.extend(thread.join().expect("a producer does not panic")?);
+        }
+        let mut consumed: Vec<Consumed> = Vec::new();
+        for thread in consuming {
+            consumed.extend(thread.join().expect("a consumer does not panic")?);
+        }
+        let (last, broker_resident_kib) = last.expect("the loop set it");
+        let first = first.unwrap_or(started);
+        Ok(Outcome { broker_resident_kib, ..outcome(workload, first, last, look().counts, &published, &consumed) })
+    })
+    .and_then(|outcome| {
+        if !workload.keeps_queues {
+            let mut session = Session::open(target)?;
+            for queue in &queues {
+                session.delete_queue(queue)?;
+            }
+            session.close()?;
+        }
+        Ok(outcome)
+    })
+}
+
+/// Declares the queues, which must be empty unless the run is to find something in them.
+fn prepare_queues(target: &Target, workload: &Workload) -> Result<Vec<ShortStr>, String> {
+    use leveret_engine::amqp::method::queue::Purge;
+    let mut session = Session::open(target)?;
+    let mut queues = Vec::new();
+    for number in 1..=workload.queues.max(1) {
+        let name = if workload.queues > 1 { format!("{}-{number}", workload.queue) } else { workload.queue.clone() };
+        let name = ShortStr::try_from(name).map_err(|error| error.to_string())?;
+        let ready = session.declare_queue(&name, workload.is_persistent, workload.queue_arguments.clone())?;
+        if ready > 0 && workload.purges {
+            session.call(Purge { queue: name.clone(), ..Purge::default() })?;
+        } else if ready > 0 && !workload.expects_backlog {
+            return Err(format!("queue {name} holds {ready} messages; --purge drops them"));
+        }
+        queues.push(name);
+    }
+    session.close()?;
+    Ok(queues)
+}
+
+fn outcome(
+    workload: &Workload,
+    first: Mark,
+    last: Mark,
+    total: Counts,
+    published: &[Published],
+    consumed: &[Consumed],
+) -> Outcome {
+    let elapsed = last.at.saturating_sub(first.at).max(1);
+    let rate = |from: u64, to: u64| {
+        let per_second = u128::from(to.saturating_sub(from)) * 1_000_000_000 / u128::from(elapsed);
+        u64::try_from(per_second).unwrap_or(u64::MAX)
+    };
+    let mut confirm = Histogram::new();
+    for producer in published {
+        confirm.merge(&producer.confirm_latency);
+    }
+    let mut latency = Histogram::new();
+    let mut ledger = Ledger::new(workload.producers.max(1));
+    for consumer in consumed {
+        latency.merge(&consumer.latency);
+        ledger.merge(&consumer.ledger);
+    }
+    let counts: Vec<u64> = match workload.producers {
+        0 => vec![workload.count.unwrap_or_default()],
+        _ => published.iter().map(|producer| producer.count).collect(),
+    };
+    let messages = match workload.consumers {
+        0 => last.counts.published - first.counts.published,
+        _ => last.counts.delivered - first.counts.delivered,
+    };
+    let cpu_ns = last.cpu_us.zip(first.cpu_us).map(|(last, first)| last.saturating_sub(first) * 1000);
+    Outcome {
+        seconds: Duration::from_nanos(elapsed).as_secs_f64(),
+        published: published.iter().map(|producer| producer.count).sum(),
+        confirmed: total.confirmed,
+        nacked: published.iter().map(|producer| producer.nacked).sum(),
+        delivered: ledger.received(),
+        blocked: total.blocked,
+        publish_rate: rate(first.counts.published, last.counts.published),
+        confirm_rate: rate(first.counts.confirmed, last.counts.confirmed),
+        delivery_rate: rate(first.counts.delivered, last.counts.delivered),
+        confirm_latency: Latency::of(&confirm),
+        // What waited in the queue before the run began was stamped by another clock.
+        end_to_end_latency: Latency::of(&latency).filter(|_| !workload.expects_backlog),
+        broker_cpu_ns_per_message: cpu_ns.and_then(|cpu| cpu.checked_div(messages)),
+        broker_resident_kib: None,
+        verdict: (workload.consumers > 0).then(|| ledger.verdict(&counts)),
+    }
+}

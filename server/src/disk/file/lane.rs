@@ -66,7 +66,8 @@ pub(super) fn new(segments: Arc<Segments>, answers: UnboundedSender<DiskAnswer>)
     let (jobs, jobs_out) = mpsc::channel();
     let progress = Arc::new(Progress::default());
     let lane = Lane { jobs, progress: Arc::clone(&progress), last: Ticket::NONE };
-    let worker = Worker { jobs: jobs_out, progress, segments, answers, unsynced: Vec::new(), is_broken: false };
+    let worker =
+        Worker { jobs: jobs_out, progress, segments, answers, unsynced: Vec::new(), is_broken: false, is_full: false };
     (lane, worker)
 }
 
@@ -110,6 +111,8 @@ pub(super) struct Worker {
     /// Whether a write or sync has failed. The kernel reports a lost page once and then calls the file clean, so nothing that is
     /// written later may be promised either.
     is_broken: bool,
+    /// Whether the last operation that takes space found none. The engine asks again and again; the log says it once.
+    is_full: bool,
 }
 
 impl Worker {
@@ -118,7 +121,11 @@ impl Worker {
         while let Ok(Job { request, ticket, waits }) = self.jobs.recv() {
             waits.iter().for_each(Wait::block);
             let DiskRequest { id, op } = request;
+            let takes_space = matches!(op, DiskOp::Create { .. } | DiskOp::Append { .. });
             let result = self.perform(op);
+            if takes_space {
+                self.is_full = result == Err(DiskError::NoSpace);
+            }
             *self.progress.done.lock().unwrap_or_else(PoisonError::into_inner) = ticket;
             self.progress.advanced.notify_all();
             // The node may have ended without waiting for the last answers.
@@ -129,12 +136,13 @@ impl Worker {
     fn perform(&mut self, op: DiskOp) -> Result<DiskOutcome, DiskError> {
         match op {
             DiskOp::List => {
-                let found = self.segments.list().map_err(|error| report(&error, "list the log's segments", None))?;
+                let found =
+                    self.segments.list().map_err(|error| self.report(&error, "list the log's segments", None))?;
                 Ok(DiskOutcome::Segments(found))
             }
             DiskOp::Create { segment, size, recycle } => {
                 let made = self.segments.create(segment, size, recycle);
-                made.map_err(|error| report(&error, "make a segment", Some(segment)))?;
+                made.map_err(|error| self.report(&error, "make a segment", Some(segment)))?;
                 Ok(DiskOutcome::Done)
             }
             DiskOp::Append { segment, offset, data, sync } => {
@@ -143,12 +151,12 @@ impl Worker {
             }
             DiskOp::Read { segment, offset, len } => {
                 let read = self.segments.open(segment).and_then(|file| file.read(offset, len));
-                let data = read.map_err(|error| report(&error, "read a segment", Some(segment)))?;
+                let data = read.map_err(|error| self.report(&error, "read a segment", Some(segment)))?;
                 Ok(DiskOutcome::Data(Bytes::from(data)))
             }
             DiskOp::Delete { segment } => {
                 let deleted = self.segments.delete(segment);
-                deleted.map_err(|error| report(&error, "delete a segment", Some(segment)))?;
+                deleted.map_err(|error| self.report(&error, "delete a segment", Some(segment)))?;
                 Ok(DiskOutcome::Done)
             }
         }
@@ -158,9 +166,9 @@ impl Worker {
         if self.is_broken {
             return Err(DiskError::Io);
         }
-        let file = self.segments.open(segment).map_err(|error| report(&error, "open a segment", Some(segment)))?;
+        let file = self.segments.open(segment).map_err(|error| self.report(&error, "open a segment", Some(segment)))?;
         if let Err(error) = file.write(offset, data) {
-            let error = report(&error, "append to a segment", Some(segment));
+            let error = self.report(&error, "append to a segment", Some(segment));
             self.is_broken = error == DiskError::Io;
             return Err(error);
         }
@@ -171,23 +179,26 @@ impl Worker {
             for (segment, file) in self.unsynced.drain(..) {
                 if let Err(error) = file.sync() {
                     self.is_broken = true;
-                    report(&error, "sync a segment", Some(segment));
+                    tracing::error!(%segment, %error, "cannot sync a segment");
                     return Err(DiskError::Io);
                 }
             }
         }
         Ok(())
     }
-}
 
-/// Logs what the engine is not told, and reduces it to what the engine is told.
-fn report(error: &io::Error, what: &str, segment: Option<SegmentId>) -> DiskError {
-    let segment = segment.map(tracing::field::display);
-    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-        tracing::warn!(segment, %error, "no space to {what}");
+    /// Logs what the engine is not told, and reduces it to what the engine is told.
+    fn report(&self, error: &io::Error, what: &str, segment: Option<SegmentId>) -> DiskError {
+        let segment = segment.map(tracing::field::display);
+        if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            tracing::error!(segment, %error, "cannot {what}");
+            return DiskError::Io;
+        }
+        if self.is_full {
+            tracing::debug!(segment, %error, "still no space to {what}");
+        } else {
+            tracing::warn!(segment, %error, "no space to {what}");
+        }
         DiskError::NoSpace
-    } else {
-        tracing::error!(segment, %error, "cannot {what}");
-        DiskError::Io
     }
 }

@@ -23,8 +23,14 @@ pub(super) struct Medium {
 }
 
 impl Medium {
-    /// The power fails: unsynced appends are undone from some point on, chosen by chance.
-    pub(super) fn lose_power(&mut self, chance: &mut Chance) {
+    /// Whether a power failure would lose something.
+    pub(super) fn has_unsynced(&self) -> bool {
+        !self.unsynced.is_empty()
+    }
+
+    /// The power fails: unsynced writes are undone from some point on, chosen by chance. Returns how many.
+    pub(super) fn lose_power(&mut self, chance: &mut Chance) -> usize {
+        let unsynced = self.unsynced.len();
         let keep = usize::try_from(chance.between(0, self.unsynced.len() as u64 + 1)).expect("it is a length");
         while self.unsynced.len() > keep {
             let (segment, offset, before) = self.unsynced.pop().expect("it is longer than that");
@@ -33,8 +39,10 @@ impl Medium {
             }
         }
         self.unsynced.clear();
+        unsynced - keep
     }
 
+    /// Does everything but sync.
     fn perform(&mut self, op: DiskOp) -> Result<DiskOutcome, DiskError> {
         match op {
             DiskOp::List => {
@@ -49,7 +57,7 @@ impl Medium {
                 bytes.resize(usize::try_from(size).map_err(|_| DiskError::NoSpace)?, 0);
                 self.segments.insert(segment, bytes);
             }
-            DiskOp::Append { segment, offset, data, sync } => {
+            DiskOp::Append { segment, offset, data, sync: _ } => {
                 let bytes = self.segments.get_mut(&segment).ok_or(DiskError::Io)?;
                 let mut offset = usize::try_from(offset).map_err(|_| DiskError::Io)?;
                 for part in data {
@@ -57,9 +65,6 @@ impl Medium {
                     self.unsynced.push((segment, offset, place.to_vec()));
                     place.copy_from_slice(&part);
                     offset += part.len();
-                }
-                if sync {
-                    self.unsynced.clear();
                 }
             }
             DiskOp::Read { segment, offset, len } => {
@@ -89,8 +94,13 @@ impl SimDisk {
         let (answers, answers_out) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Some(DiskRequest { id, op }) = todo.recv().await {
-                sleep(Duration::from_millis(chance.between(0, 8))).await;
+                let sync = matches!(op, DiskOp::Append { sync: true, .. });
                 let result = medium.lock().expect("nobody panics with it").perform(op);
+                // The power may fail here, when it is written and not synced.
+                sleep(Duration::from_millis(chance.between(0, 8))).await;
+                if sync {
+                    medium.lock().expect("nobody panics with it").unsynced.clear();
+                }
                 if answers.send(DiskAnswer { op: id, result }).is_err() {
                     return;
                 }

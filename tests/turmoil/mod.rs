@@ -26,8 +26,8 @@ use crate::harness::client::TestClient;
 
 const PORT: u16 = 5672;
 const QUEUE: &str = "tier-two";
-const MESSAGES: u64 = 300;
-const WINDOW: usize = 16;
+const MESSAGES: u64 = 500;
+const WINDOW: usize = 8;
 /// A session that takes longer is given up: turmoil does not retransmit, and neither does it tell of a host that is down.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -41,8 +41,12 @@ struct History {
 }
 
 impl History {
+    /// Notes what a host saw.
     fn note(&mut self, what: fmt::Arguments<'_>) {
-        let elapsed = turmoil::sim_elapsed().unwrap_or_default();
+        self.write(turmoil::sim_elapsed().unwrap_or_default(), what);
+    }
+
+    fn write(&mut self, elapsed: Duration, what: fmt::Arguments<'_>) {
         writeln!(self.text, "{:>6} {what}", elapsed.as_millis()).expect("strings take everything");
     }
 }
@@ -55,7 +59,7 @@ fn note(history: &Shared<History>, what: fmt::Arguments<'_>) {
 
 #[test]
 fn the_server_keeps_its_promises_on_a_bad_network_and_repeats_itself() {
-    for seed in 0..6 {
+    for seed in 0..20 {
         let first = run(seed);
         let second = run(seed);
         if first != second {
@@ -89,9 +93,10 @@ fn run(seed: u64) -> String {
     sim.client("consumer", consumer(Arc::clone(&history), chance.between(20, MESSAGES)));
 
     // When, in ms of simulated time, and for how long.
-    let holds = [("publisher", chance.between(50, 300)), ("consumer", chance.between(50, 600))];
+    let holds = [("publisher", chance.between(50, 400)), ("consumer", chance.between(50, 400))];
     let hold_time = chance.between(20, 2000);
-    let crash = chance.between(200, 1000);
+    let crash = chance.between(100, 400);
+    let mut crashed_at = None;
     for step in 0.. {
         for (host, start) in holds {
             if step == start {
@@ -101,11 +106,14 @@ fn run(seed: u64) -> String {
                 sim.release(host, "server");
             }
         }
-        if step == crash {
+        // The worst moment is while the disk is at work.
+        if crashed_at.is_none() && step >= crash && medium.lock().unwrap().has_unsynced() {
+            crashed_at = Some(step);
             sim.crash("server");
-            medium.lock().unwrap().lose_power(&mut chance);
+            let lost = medium.lock().unwrap().lose_power(&mut chance);
+            history.lock().unwrap().write(sim.elapsed(), format_args!("power lost, and {lost} writes with it"));
         }
-        if step == crash + 50 {
+        if crashed_at.is_some_and(|crashed_at| step == crashed_at + 50) {
             sim.bounce("server");
         }
         if sim.step().unwrap() {
@@ -117,6 +125,7 @@ fn run(seed: u64) -> String {
     assert_eq!(history.confirmed.len() as u64, MESSAGES, "seed {seed}");
     assert_eq!(history.delivered, history.confirmed, "seed {seed}: {}", history.text);
     assert!(history.resets >= 2, "seed {seed}: the connections were to be reset");
+    assert!(history.text.contains("power lost"), "seed {seed}: it was over before the power failed");
     std::mem::take(&mut history.text)
 }
 

@@ -299,7 +299,7 @@ impl SimDisk {
                 Ok(DiskOutcome::Done)
             }
             DiskOp::Append { segment, offset, data, sync } => {
-                if self.trouble.full_append {
+                if self.trouble.full_append && data.iter().any(|bytes| !bytes.is_empty()) {
                     self.append(*segment, *offset, data, Some(self.fates.of(8, ordinal)));
                     return Err(DiskError::NoSpace);
                 }

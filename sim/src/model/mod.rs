@@ -32,6 +32,8 @@ pub(crate) struct Model {
     deliveries: Vec<Delivery>,
     /// Gets answered with "empty" in the current step: the queue and when they were asked.
     empties: Vec<(u32, u64)>,
+    /// Channels that their clients closed in the current step: the node may have spoken on them before it heard of that.
+    leaving: Vec<(u32, u16, Channel)>,
     /// Inputs of the current step.
     inputs: u64,
     facts: Vec<Fact>,
@@ -75,6 +77,7 @@ impl Model {
             changes: 0,
             deliveries: Vec::new(),
             empties: Vec::new(),
+            leaving: Vec::new(),
             inputs: 0,
             facts: Vec::new(),
         }
@@ -137,8 +140,9 @@ impl Model {
             Said::ConnectionClose { .. } | Said::ConnectionCloseOk => {
                 let channels = std::mem::take(&mut held.channels);
                 held.is_closing = true;
-                for channel in channels.into_values() {
+                for (number, channel) in channels {
                     self.end_channel(&channel);
+                    self.leaving.push((connection, number, channel));
                 }
                 self.drop_exclusive(connection);
                 return;
@@ -158,6 +162,7 @@ impl Model {
         if matches!(said, Said::ChannelClose { .. }) || (channel.is_closing && said == Said::ChannelCloseOk) {
             let channel = held.channels.remove(&number).expect("just found");
             self.end_channel(&channel);
+            self.leaving.push((connection, number, channel));
             return;
         }
         if channel.is_closing {
@@ -274,7 +279,9 @@ impl Model {
             self.closing(connection);
             return;
         }
-        let Some(channel) = held.channels.get_mut(&number) else { return };
+        let left = self.leaving.iter_mut().find(|(its, channel, _)| (*its, *channel) == (connection, number));
+        let left = left.map(|(.., channel)| channel);
+        let Some(channel) = held.channels.get_mut(&number).or(left) else { return };
         match said {
             Said::ChannelClose { code, .. } => {
                 channel.is_closing = true;
@@ -366,7 +373,9 @@ impl Model {
     /// The engine was flushed: what it was told before and what it said are one step. `durable` as in [`Self::node_says`].
     pub(crate) fn end_step(&mut self, durable: u64) {
         if !self.deliveries.is_empty() {
-            let deliveries = std::mem::take(&mut self.deliveries);
+            let mut deliveries = std::mem::take(&mut self.deliveries);
+            // What went to a channel that is closed in this same step went there first.
+            deliveries.sort_by_key(|delivery| self.sessions[delivery.session.0 as usize] == SessionState::Alive);
             for delivery in &deliveries {
                 self.deliver(delivery);
             }
@@ -387,6 +396,7 @@ impl Model {
         self.contents.forget_settled(durable);
         self.contents.step += 1;
         self.inputs = 0;
+        self.leaving.clear();
     }
 
     /// The engine is about to be told something.
@@ -399,6 +409,7 @@ impl Model {
         self.facts.push(Fact::Ended { how, by_itself });
         self.deliveries.clear();
         self.empties.clear();
+        self.leaving.clear();
         self.inputs = 0;
         self.connections.clear();
         for state in &mut self.sessions {
@@ -973,8 +984,9 @@ impl Model {
     }
 
     fn channel_mut(&mut self, connection: u32, number: u16) -> &mut Channel {
-        let connection = self.connections.get_mut(&connection).expect("the caller looked it up");
-        connection.channels.get_mut(&number).expect("the caller looked it up")
+        let held = self.connections.get_mut(&connection).and_then(|held| held.channels.get_mut(&number));
+        let left = self.leaving.iter_mut().find(|(its, channel, _)| (*its, *channel) == (connection, number));
+        held.or(left.map(|(.., channel)| channel)).expect("the caller looked it up")
     }
 }
 

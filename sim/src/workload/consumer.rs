@@ -20,6 +20,8 @@ pub(super) struct Consumer {
     script: Script,
     phase: Phase,
     answers: Answers,
+    /// It asked for all that it has not answered; what comes before the answer comes again after it.
+    is_recovering: bool,
     /// Deliveries on this connection, and which act comes next.
     deliveries: u32,
     act: usize,
@@ -147,6 +149,7 @@ impl Consumer {
             plan,
             script: Script::default(),
             phase: Phase::Declaring,
+            is_recovering: false,
             deliveries: 0,
             act: 0,
             acts_done: 0,
@@ -203,6 +206,7 @@ impl Consumer {
             }
             ConsumerDeed::Recover => {
                 self.answers.clear();
+                self.is_recovering = true;
                 let _ = scope.machine.send(CHANNEL, basic::Recover { requeue: true });
             }
             ConsumerDeed::CloseChannel => {
@@ -226,12 +230,12 @@ impl Workload for Consumer {
     fn event(&mut self, scope: &mut Scope<'_>, event: ClientEvent) {
         match event {
             ClientEvent::ChannelOpened { .. } => self.start(scope),
-            ClientEvent::Method { method: Method::BasicRecoverOk(_), .. } => {}
+            ClientEvent::Method { method: Method::BasicRecoverOk(_), .. } => self.is_recovering = false,
             ClientEvent::Method { method, .. } => self.answered(scope, &method),
             ClientEvent::Delivery { delivery_tag, properties, body, .. } => {
                 scope.verify(&properties, &body);
                 self.deliveries += 1;
-                if !self.plan.no_ack {
+                if !self.plan.no_ack && !self.is_recovering {
                     self.answers.add(scope, delivery_tag);
                 }
                 self.act(scope);
@@ -240,6 +244,7 @@ impl Workload for Consumer {
             ClientEvent::ChannelClosed { is_by_server, .. } => {
                 self.script.clear();
                 self.answers.clear();
+                self.is_recovering = false;
                 self.phase = Phase::Closing;
                 if is_by_server {
                     scope.wake_after(20 * MILLISECOND);
@@ -262,6 +267,7 @@ impl Workload for Consumer {
     fn lost(&mut self, _now: Micros) {
         self.script.clear();
         self.answers.clear();
+        self.is_recovering = false;
         self.phase = Phase::Declaring;
     }
 }

@@ -34,9 +34,12 @@ fn main() -> ExitCode {
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, reason)) => {
-            tracing::error!("{reason}");
-            // For whoever has turned the log off. When standard error is gone too, the exit code still tells.
-            let _ = writeln!(io::stderr(), "leveret: {reason}");
+            if tracing::enabled!(tracing::Level::ERROR) {
+                tracing::error!("{reason}");
+            } else {
+                // The log is turned off. When standard error is gone too, the exit code still tells.
+                let _ = writeln!(io::stderr(), "leveret: {reason}");
+            }
             ExitCode::from(code)
         }
     }

@@ -9,6 +9,10 @@ use crate::amqp::{RawProperties, Routing};
 /// the buffer they arrived in: what such a slice pins beyond itself is at most a few times its size.
 const COMPACT_BODY_BYTES: usize = 16 * 1024;
 
+/// Bytes a message takes in memory beside its parts: the counts of what is shared, the allocator's own, and its entry in a queue, whose
+/// list may be twice as long as it is full.
+const OVERHEAD_BYTES: usize = 112;
+
 /// Bytes of a payload before its variable parts: version, flags, routing length, properties length.
 const PAYLOAD_HEADER_BYTES: usize = 8;
 /// The version of the payload's encoding.
@@ -139,7 +143,7 @@ impl Message {
             Body::Compact => 0,
             Body::Apart(body) => body.len(),
         };
-        size_of::<Self>() + self.head.len() + apart
+        OVERHEAD_BYTES + size_of::<Self>() + self.head.len() + apart
     }
 }
 

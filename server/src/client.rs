@@ -11,12 +11,13 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use leveret_engine::ids::ConnectionId;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::net::Net;
@@ -30,6 +31,9 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 const READ_MIN_BYTES: usize = 4 * 1024;
 /// Bytes of the largest read. Beyond it, fewer system calls gain nothing measurable.
 const READ_MAX_BYTES: usize = 64 * 1024;
+/// Reads of one connection that may wait for the node. One is handled while the next is made; more would let a fast publisher fill the
+/// node's batches with its own messages, and consumers would get theirs late.
+const READS_AHEAD: usize = 2;
 /// Pieces gathered into one write. More than this seldom fits into a socket's buffer.
 const WRITE_PIECES: usize = 64;
 
@@ -47,8 +51,8 @@ pub(crate) enum FromClient {
         /// The node's end of it.
         handle: ClientHandle,
     },
-    /// Bytes arrived.
-    Received(ConnectionId, Bytes),
+    /// Bytes arrived. The connection reads on once the permit is dropped.
+    Received(ConnectionId, Bytes, OwnedSemaphorePermit),
     /// The operating system took this many bytes.
     Written(ConnectionId, usize),
     /// The connection is gone. More than one of these may come; the first one counts.
@@ -145,6 +149,7 @@ async fn pump_in(
     id: ConnectionId,
     node: &mpsc::Sender<FromClient>,
 ) -> io::Result<()> {
+    let reads_ahead = Arc::new(Semaphore::new(READS_AHEAD));
     let mut size = READ_MIN_BYTES;
     let mut buffer = BytesMut::with_capacity(size);
     loop {
@@ -152,6 +157,7 @@ async fn pump_in(
             // The node has let go: there is nobody to read for, and the writer decides the end.
             return std::future::pending().await;
         }
+        let permit = Arc::clone(&reads_ahead).acquire_owned().await.expect("the semaphore is never closed");
         // What is left of a buffer is used up before the next; a buffer that the engine has let go of is used again, if its size is
         // still about right.
         if buffer.capacity() < size / 8 && !(buffer.try_reclaim(size) && buffer.capacity() <= size * 4) {
@@ -168,7 +174,7 @@ async fn pump_in(
         } else if count < size / 8 {
             size = (size / 2).max(READ_MIN_BYTES);
         }
-        if node.send(FromClient::Received(id, buffer.split().freeze())).await.is_err() {
+        if node.send(FromClient::Received(id, buffer.split().freeze(), permit)).await.is_err() {
             return std::future::pending().await;
         }
     }
@@ -299,7 +305,7 @@ mod tests {
         while let Some(message) = inbox.recv().await {
             match message {
                 FromClient::Opened { .. } => panic!("opened twice"),
-                FromClient::Received(_, bytes) => received += bytes.len(),
+                FromClient::Received(_, bytes, _) => received += bytes.len(),
                 FromClient::Written(_, bytes) => written += bytes,
                 FromClient::Closed(_) => closed += 1,
             }
@@ -342,7 +348,7 @@ mod tests {
         client.write_all(b"request").await.unwrap();
         client.shutdown().await.unwrap();
         let received = inbox.recv().await.unwrap();
-        assert!(matches!(received, FromClient::Received(_, bytes) if bytes == "request"));
+        assert!(matches!(received, FromClient::Received(_, bytes, _) if bytes == "request"));
         assert!(matches!(inbox.recv().await.unwrap(), FromClient::Closed(_)));
         handle.send(Bytes::from_static(b"answer"));
         drop(handle);
@@ -359,12 +365,12 @@ mod tests {
         handle.set_paused(true);
         // The read that was waiting before the pause still brings something; nothing after it does.
         client.write_all(b"first").await.unwrap();
-        assert!(matches!(inbox.recv().await.unwrap(), FromClient::Received(_, bytes) if bytes == "first"));
+        assert!(matches!(inbox.recv().await.unwrap(), FromClient::Received(_, bytes, _) if bytes == "first"));
         client.write_all(b"second").await.unwrap();
         sleep(Duration::from_secs(60)).await;
         assert!(inbox.try_recv().is_err());
         handle.set_paused(false);
-        assert!(matches!(inbox.recv().await.unwrap(), FromClient::Received(_, bytes) if bytes == "second"));
+        assert!(matches!(inbox.recv().await.unwrap(), FromClient::Received(_, bytes, _) if bytes == "second"));
         drop((handle, client));
         task.await.unwrap();
     }

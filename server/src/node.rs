@@ -212,7 +212,7 @@ impl<D: Disk, C: Clock> Node<D, C> {
                 self.clients.insert(id, Some(handle));
                 self.handle(Input::ClientOpened { connection: id, peer, local });
             }
-            FromClient::Received(id, bytes) => {
+            FromClient::Received(id, bytes, _permit) => {
                 let count = bytes.len();
                 if let Some(Some(_)) = self.clients.get(&id) {
                     self.handle(Input::ClientReceived { connection: id, bytes });

@@ -262,7 +262,7 @@ impl Stopwatch {
 
 fn options(check_every: Option<u64>, last_facts: Option<usize>) -> RunOptions {
     let default = RunOptions::default();
-    RunOptions { check_every: check_every.unwrap_or(default.check_every).max(1), last_facts, ..default }
+    RunOptions { check_every: check_every.unwrap_or(default.check_every).max(1), last_facts }
 }
 
 /// A built-in scenario, or one from a file.

@@ -986,7 +986,7 @@ impl Model {
     fn channel_mut(&mut self, connection: u32, number: u16) -> &mut Channel {
         let held = self.connections.get_mut(&connection).and_then(|held| held.channels.get_mut(&number));
         let left = self.leaving.iter_mut().find(|(its, channel, _)| (*its, *channel) == (connection, number));
-        held.or(left.map(|(.., channel)| channel)).expect("the caller looked it up")
+        held.or_else(|| left.map(|(.., channel)| channel)).expect("the caller looked it up")
     }
 }
 

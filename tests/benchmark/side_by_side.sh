@@ -16,7 +16,7 @@ fi
 version=${rabbitmq%/sbin}
 version=${version##*-}
 
-cargo build --quiet --release --package leveret-server --package leveret-sim
+[ -n "${LEVERET_BUILT:-}" ] || cargo build --quiet --release --package leveret-server --package leveret-sim
 target=${CARGO_TARGET_DIR:-target}/release
 dir=$(mktemp -d "${TMPDIR:-/tmp}/leveret-side-by-side.XXXXXX")
 leveret_pid=
@@ -75,4 +75,4 @@ leveret=amqp://$(sed 's/.* //' "$dir/ready")
 await "$leveret"
 await "amqp://127.0.0.1:$port"
 
-"$target/leveret-sim" perf compare "$leveret" "amqp://127.0.0.1:$port" --names "leveret,rabbitmq-$version" "$@"
+"$target/leveret-sim" perf compare "$leveret" "amqp://127.0.0.1:$port" --names leveret "rabbitmq-$version" "$@"

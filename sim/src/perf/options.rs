@@ -154,7 +154,7 @@ pub(super) struct CompareOptions {
     /// The broker it is compared with.
     pub(super) other: Target,
     /// Their names in the table.
-    #[arg(long, value_delimiter = ',', default_values = ["leveret", "other"], num_args = 2, value_name = "NAME,NAME")]
+    #[arg(long, default_values = ["leveret", "other"], num_args = 2, value_name = "NAME")]
     pub(super) names: Vec<String>,
     /// Only these workloads; `all` for every one there is.
     #[arg(long = "workload", value_name = "NAME", default_values = ["transient-1k", "durable-1k"])]

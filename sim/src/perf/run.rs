@@ -258,7 +258,7 @@ pub(super) fn run(target: &Target, workload: &Workload, mut watch: impl FnMut(Pr
                 last_delivery.at = mark.at;
             }
             let silence = mark.at.saturating_sub(last_delivery.at.max(start_at));
-            let is_given_up = is_draining && silence > nanos(workload.patience);
+            let is_given_up = is_draining && !is_drained && silence > nanos(workload.patience);
             if is_over || is_given_up || !is_consuming() {
                 // Of a run with a fixed count, the waiting in vain is no part.
                 let end = if is_given_up { last_delivery } else { mark };
@@ -340,8 +340,8 @@ fn outcome(
         _ => published.iter().map(|producer| producer.count).collect(),
     };
     let messages = match workload.consumers {
-        0 => last.counts.published - first.counts.published,
-        _ => last.counts.delivered - first.counts.delivered,
+        0 => last.counts.published.saturating_sub(first.counts.published),
+        _ => last.counts.delivered.saturating_sub(first.counts.delivered),
     };
     let cpu_ns = last.cpu_us.zip(first.cpu_us).map(|(last, first)| last.saturating_sub(first) * 1000);
     Outcome {

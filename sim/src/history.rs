@@ -46,6 +46,23 @@ pub(crate) enum Departure {
     Restarted,
 }
 
+/// What happens to a queue as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// A client asks for it to be there.
+    DeclareAsked,
+    /// It is there.
+    Declared,
+    /// A client asks for it to be deleted.
+    DeleteAsked,
+    /// A client asks for it to be emptied.
+    PurgeAsked,
+    /// The request was refused.
+    Refused,
+    /// It is gone.
+    Gone,
+}
+
 /// One fact.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fact {
@@ -186,6 +203,13 @@ pub(crate) enum Fact {
         /// The message.
         message: MessageNumber,
     },
+    /// Something happened to a queue as a whole.
+    Changed {
+        /// The queue.
+        queue: QueueIndex,
+        /// What.
+        what: Change,
+    },
     /// The node ended.
     Ended {
         /// How.
@@ -255,6 +279,7 @@ impl Fact {
             | Self::Requeued { queue, .. }
             | Self::Counted { queue, .. }
             | Self::Existence { queue, .. }
+            | Self::Changed { queue, .. }
             | Self::NeverCame { queue, .. } => Some(queue),
             _ => None,
         }
@@ -294,6 +319,9 @@ impl Fact {
         if cause.message().is_some() {
             let other = if let Self::Skipped { delivered, .. } = cause { Some(*delivered) } else { None };
             return self.message().is_some() && (self.message() == cause.message() || self.message() == other);
+        }
+        if matches!(cause, Self::Existence { .. }) {
+            return matches!(self, Self::Changed { .. }) && self.queue() == cause.queue();
         }
         match (cause.session(), cause.queue()) {
             (Some(session), _) => self.session() == Some(session),
@@ -407,6 +435,7 @@ impl fmt::Display for Fact {
             Self::MissedByGet { queue, message } => write!(f, "a get finds q{} empty while {message} waits", queue.0),
             Self::Departed { queue, message, how } => write!(f, "{message} leaves q{}: {how:?}", queue.0),
             Self::Requeued { queue, message } => write!(f, "{message} back into q{}", queue.0),
+            Self::Changed { queue, what } => write!(f, "q{}: {what:?}", queue.0),
             Self::Ended { how, by_itself: false } => write!(f, "node ends: {how:?}"),
             Self::Ended { by_itself: true, .. } => f.write_str("node stops by itself"),
             Self::Ready => f.write_str("node is ready"),

@@ -21,6 +21,8 @@ pub(crate) struct Queue {
     /// Grows each time the queue is certainly gone, so that its messages are forgotten with it.
     pub(crate) generation: u32,
     pub(crate) consumers: u32,
+    /// It went with its last consumer, and a crash may undo that.
+    pub(crate) is_forsaken: bool,
     /// When a consumer with deliveries perhaps unseen last went away.
     pub(crate) disturbed: u64,
     /// Messages certainly ready, by position.
@@ -39,6 +41,7 @@ impl Queue {
             owner: None,
             generation: 0,
             consumers: 0,
+            is_forsaken: false,
             disturbed: 0,
             ready: BTreeSet::new(),
             unacked: 0,
@@ -208,7 +211,10 @@ impl Contents {
         for number in 0..self.messages.len() {
             for at in 0..self.messages[number].copies.len() {
                 let copy = &self.messages[number].copies[at];
-                if copy.queue == index && copy.generation == generation && copy.presence == Presence::Ready {
+                if copy.queue == index
+                    && copy.generation == generation
+                    && matches!(copy.presence, Presence::Ready | Presence::Unacked(_))
+                {
                     self.set(MessageNumber(u32::try_from(number).expect("numbers fit")), at, Presence::Maybe);
                 }
             }
@@ -234,7 +240,10 @@ impl Contents {
         self.settlements.clear();
         self.settlements_placed = 0;
         for index in 0..self.queues.len() {
-            let queue = &self.queues[index];
+            let queue = &mut self.queues[index];
+            if std::mem::take(&mut queue.is_forsaken) && queue.existence.is_none() && !keeps_all {
+                queue.existence = Some(Existence { is_certain: false, last_change: 0 });
+            }
             if queue.existence.is_some() && (!queue.is_durable || queue.owner.is_some()) {
                 self.remove_queue(u32::try_from(index).expect("few queues"));
             }
@@ -260,6 +269,12 @@ impl Contents {
 }
 
 impl Queue {
+    /// The queue is gone, unless a crash brings it back.
+    pub(crate) fn forsake(&mut self) {
+        self.existence = None;
+        self.is_forsaken = true;
+    }
+
     fn count(&mut self, number: MessageNumber, copy: &Copy, change: i64) {
         let counter = match copy.presence {
             Presence::Ready => {

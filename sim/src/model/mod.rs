@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use self::content::{Contents, Queue};
 use self::session::{Channel, Connection, Consumer, Mode, Pending, Transaction, Unacked, Unconfirmed, Verdict};
 use self::topology::{BindingKey, Destination, Existence, Route, Topology};
-use crate::history::{Departure, Fact, Presence, QueueIndex, Session};
+use crate::history::{Change, Departure, Fact, Presence, QueueIndex, Session};
 use crate::message::{MessageNumber, Messages};
 use crate::plan::Ending;
 use crate::tap::Said;
@@ -205,11 +205,13 @@ impl Model {
             Said::QueueDeclare { name, passive, durable, exclusive, auto_delete } => {
                 let was = (!name.is_empty() && !passive).then(|| {
                     let index = self.queue_index(name);
+                    self.facts.push(Fact::Changed { queue: QueueIndex(index), what: Change::DeclareAsked });
                     let queue = &mut self.contents.queues[index as usize];
                     let was = queue.existence.map(|existence| existence.is_certain);
                     match &mut queue.existence {
                         Some(existence) => existence.last_change = change,
                         None => {
+                            queue.is_forsaken = false;
                             queue.existence = Some(Existence { is_certain: false, last_change: change });
                             queue.is_durable = durable && !exclusive;
                             queue.is_auto_delete = auto_delete;
@@ -224,6 +226,7 @@ impl Model {
             }
             Said::QueueDelete { queue } => {
                 let queue = self.queue_or_last(connection, number, queue);
+                self.facts.push(Fact::Changed { queue: QueueIndex(queue), what: Change::DeleteAsked });
                 if let Some(existence) = &mut self.contents.queues[queue as usize].existence {
                     *existence = Existence { is_certain: false, last_change: change };
                     self.topology.doubt_queue(queue);
@@ -312,6 +315,7 @@ impl Model {
                 self.deliveries.push(delivery);
             }
             Said::GetOk { tag, redelivered, message, .. } => {
+                channel.behind_get.clear();
                 let (queue, no_ack, asked) = match channel.pending.take() {
                     Some(Pending::Get { queue, no_ack, step }) => (Some(queue), no_ack, Some(step)),
                     _ => (None, false, None),
@@ -332,6 +336,7 @@ impl Model {
                 self.deliveries.push(delivery);
             }
             Said::GetEmpty => {
+                channel.behind_get.clear();
                 if let Some(Pending::Get { queue, step, .. }) = channel.pending.take() {
                     self.empties.push((queue, step));
                 }
@@ -560,10 +565,14 @@ impl Model {
     fn answer(&mut self, connection: u32, number: u16, tag: u64, multiple: bool, verdict: Verdict) {
         let channel = self.channel_mut(connection, number);
         let session = channel.session;
+        let waits_for_get = matches!(channel.pending, Some(Pending::Get { .. }));
         let is_recover = tag == 0 && multiple && verdict == Verdict::Requeue;
         for (tag, unacked) in channel.take_unacked(tag, multiple) {
             let channel = self.channel_mut(connection, number);
             channel.credit(&unacked);
+            if waits_for_get {
+                channel.behind_get.push((unacked.message, unacked.queue));
+            }
             if channel.mode == Mode::Tx && !is_recover {
                 channel.transaction.answers.push((unacked, verdict, tag));
             } else {
@@ -608,12 +617,22 @@ impl Model {
         if queue.consumers > 0 {
             queue.consumers -= 1;
             if queue.consumers == 0 && queue.is_auto_delete && queue.existence.is_some() {
-                self.remove_queue(index);
+                let is_durable = queue.is_durable;
+                if is_durable {
+                    // Nobody waits for the log to have it, so a crash may bring the queue back with what was in it.
+                    self.contents.doubt_queue(index);
+                    self.topology.remove_queue(index);
+                    self.contents.queues[index as usize].forsake();
+                    self.facts.push(Fact::Changed { queue: QueueIndex(index), what: Change::Gone });
+                } else {
+                    self.remove_queue(index);
+                }
             }
         }
     }
 
     fn purge(&mut self, queue: u32) {
+        self.facts.push(Fact::Changed { queue: QueueIndex(queue), what: Change::PurgeAsked });
         let ready = std::mem::take(&mut self.contents.queues[queue as usize].ready);
         self.contents.queues[queue as usize].ready.clone_from(&ready);
         for (_, message) in ready {
@@ -636,19 +655,19 @@ impl Model {
         if passive {
             return;
         }
+        self.facts.push(Fact::Changed { queue: QueueIndex(index), what: Change::Declared });
         let queue = &mut self.contents.queues[index as usize];
+        // Whatever was there before: had it other properties, it would have been refused.
+        queue.is_durable = durable && !exclusive;
+        queue.is_auto_delete = auto_delete;
+        queue.owner = exclusive.then_some(connection);
         match (&mut queue.existence, was) {
             (Some(existence), Some(_)) => {
                 if existence.last_change == change {
                     existence.is_certain = true;
                 }
             }
-            (existence, _) => {
-                *existence = Some(Existence { is_certain: true, last_change: change });
-                queue.is_durable = durable && !exclusive;
-                queue.is_auto_delete = auto_delete;
-                queue.owner = exclusive.then_some(connection);
-            }
+            (existence, _) => *existence = Some(Existence { is_certain: true, last_change: change }),
         }
     }
 
@@ -674,6 +693,7 @@ impl Model {
     fn retract(&mut self, connection: u32, number: u16) {
         let pending = self.channel_mut(connection, number).pending.take();
         if let Some(Pending::DeleteQueue { queue, change }) = pending {
+            self.facts.push(Fact::Changed { queue: QueueIndex(queue), what: Change::Refused });
             if let Some(existence) = &mut self.contents.queues[queue as usize].existence
                 && existence.last_change == change
             {
@@ -766,6 +786,11 @@ impl Model {
             *delivery;
         let found =
             message.zip(queue).and_then(|(message, queue)| Some((message, queue, self.contents.find(message, queue)?)));
+        let held = self.connections.get(&connection).and_then(|held| held.channels.get(&channel));
+        if found.is_none() && held.is_none_or(|held| held.session != session) {
+            // The channel was closed after this, and its queue went with it.
+            return;
+        }
         let mut fact = Fact::Delivered {
             session,
             tag,
@@ -830,10 +855,11 @@ impl Model {
             }
             None => {
                 // The channel ended or recovered in this same step: the message is back already.
-                if let Some((message, _, at)) = found
+                if let Some((message, queue, at)) = found
                     && !no_ack
                 {
-                    self.contents.set(message, at, Presence::Ready);
+                    let is_there = self.contents.queues[queue as usize].existence.is_some();
+                    self.contents.set(message, at, if is_there { Presence::Ready } else { Presence::Maybe });
                 }
             }
         }
@@ -894,6 +920,22 @@ impl Model {
         }
     }
 
+    /// Answers behind a get that was never answered itself: the node carries out a channel's requests in order and may have dropped
+    /// them with the channel.
+    fn doubt_behind_get(&mut self, channel: &Channel) {
+        if !matches!(channel.pending, Some(Pending::Get { .. })) {
+            return;
+        }
+        for &(message, queue) in &channel.behind_get {
+            if let Some(at) = self.contents.find(message, queue)
+                && let Presence::Gone(Departure::Acked | Departure::Rejected) | Presence::Ready =
+                    self.contents.messages[message.index()].copies[at].presence
+            {
+                self.contents.set(message, at, Presence::Maybe);
+            }
+        }
+    }
+
     /// Queues that go with their last consumer may be gone with this channel's.
     fn doubt_consumed(&mut self, connection: u32, number: u16) {
         let channel = self.channel_mut(connection, number);
@@ -917,6 +959,7 @@ impl Model {
 
     fn end_channel(&mut self, channel: &Channel) {
         self.sessions[channel.session.0 as usize] = SessionState::Dying;
+        self.doubt_behind_get(channel);
         let answered = channel.transaction.answers.iter().map(|(unacked, ..)| *unacked);
         for unacked in channel.unacked.values().copied().chain(answered) {
             if let Some(at) = self.contents.find_unacked(unacked.message, unacked.queue, channel.session) {
@@ -939,6 +982,7 @@ impl Model {
     }
 
     fn remove_queue(&mut self, queue: u32) {
+        self.facts.push(Fact::Changed { queue: QueueIndex(queue), what: Change::Gone });
         self.contents.remove_queue(queue);
         self.topology.remove_queue(queue);
     }

@@ -31,6 +31,8 @@ pub(crate) struct Channel {
     pub(crate) prefetch_all: u32,
     pub(crate) transaction: Transaction,
     pub(crate) pending: Option<Pending>,
+    /// Deliveries answered since the get whose answer is awaited.
+    pub(crate) behind_get: Vec<(MessageNumber, u32)>,
     pub(crate) last_queue: Option<u32>,
     /// What this step's requests did, in case they turn out not to have been heeded.
     pub(crate) touched: Vec<(MessageNumber, u32)>,
@@ -121,6 +123,7 @@ impl Channel {
             prefetch_all: 0,
             transaction: Transaction::default(),
             pending: None,
+            behind_get: Vec::new(),
             last_queue: None,
             touched: Vec::new(),
             touched_step: 0,

@@ -25,7 +25,8 @@ impl Channel {
         let index = self.consumers.iter().position(Option::is_none).unwrap_or(self.consumers.len());
         let index = u32::try_from(index).expect("consumers of a channel are fewer than 2^32");
         let prefetch = u32::from(self.prefetch);
-        let consumer = Consumer::new(ctx.connection, self.number, index, consume.no_ack, consume.exclusive, prefetch);
+        let consumer = Consumer::new(ctx.connection, self.number, index, consume.no_ack, consume.exclusive, prefetch)
+            .with_priority(priority(ctx, consume)?);
         let queue = ctx.broker.queues.get_mut(key).expect("a record has a machine");
         let has_others = queue.consumers().len() > 0;
         if queue.consumers().has_exclusive() || (consume.exclusive && has_others) {
@@ -142,4 +143,16 @@ impl Channel {
         ctx.broker.metadata.check_exclusive(key, ctx.connection)?;
         Ok(key)
     }
+}
+
+/// The consumer's priority: any integer, 0 if none is given (RabbitMQ docs: Consumer Priorities).
+fn priority(ctx: &ChannelCtx<'_>, consume: &basic::Consume) -> Result<i64, AmqpError> {
+    const KEY: &str = "x-priority";
+    let Some(value) = consume.arguments.get(KEY) else { return Ok(0) };
+    value.as_integer().ok_or_else(|| {
+        let (queue, vhost, kind) = (&consume.queue, ctx.vhost_name, value.type_name());
+        let text =
+            format!("invalid arg '{KEY}' for queue '{queue}' in vhost '{vhost}': \"expected integer, got {kind}\"");
+        AmqpError::channel(ReplyCode::PreconditionFailed, text)
+    })
 }

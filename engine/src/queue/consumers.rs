@@ -1,6 +1,7 @@
 //! Who consumes from a queue, and whose turn it is.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use slotmap::{SlotMap, new_key_type};
 
 use crate::ids::{ChannelNumber, ConnectionId};
@@ -25,6 +26,8 @@ pub(crate) struct Consumer {
     pub(crate) exclusive: bool,
     /// How many deliveries may be unacked; 0 is any number. Meaningless with `no_ack`.
     pub(crate) prefetch: u32,
+    /// Whoever has a higher one gets all messages it is willing to take (RabbitMQ docs: Consumer Priorities).
+    priority: i64,
     /// How many deliveries are unacked.
     unacked: u32,
     /// Whether its channel or connection cannot take more at the moment.
@@ -43,7 +46,23 @@ impl Consumer {
         exclusive: bool,
         prefetch: u32,
     ) -> Self {
-        Self { connection, channel, index, no_ack, exclusive, prefetch, unacked: 0, paused: false, in_ring: false }
+        Self {
+            connection,
+            channel,
+            index,
+            no_ack,
+            exclusive,
+            prefetch,
+            priority: 0,
+            unacked: 0,
+            paused: false,
+            in_ring: false,
+        }
+    }
+
+    /// The same with a priority other than 0.
+    pub(crate) fn with_priority(self, priority: i64) -> Self {
+        Self { priority, ..self }
     }
 
     /// Whether it may get a message.
@@ -52,13 +71,21 @@ impl Consumer {
     }
 }
 
-/// All consumers of a queue. Those that may get a message stand in a ring; the one in front is next and then goes to the back
-/// (round robin, RabbitMQ docs: Consumers).
+/// All consumers of a queue. Those that may get a message stand in the ring of their priority; the one in front of the highest ring
+/// is next and then goes to the back (round robin, RabbitMQ docs: Consumers).
 #[derive(Debug, Default)]
 pub(crate) struct Consumers {
     by_key: SlotMap<ConsumerKey, Consumer>,
-    /// May hold keys of consumers that have gone or are not willing any more; they are dropped when they come to the front.
-    ring: VecDeque<ConsumerKey>,
+    /// Highest priority first. Nearly always one.
+    rings: Vec<Ring>,
+}
+
+/// The willing consumers of one priority.
+#[derive(Debug)]
+struct Ring {
+    priority: i64,
+    /// May hold keys of consumers that are not willing any more; they are dropped when they come to the front.
+    keys: VecDeque<ConsumerKey>,
 }
 
 impl Consumers {
@@ -77,8 +104,12 @@ impl Consumers {
         self.by_key.iter()
     }
 
-    /// Adds one at the back of the ring.
+    /// Adds one at the back of its ring.
     pub(crate) fn add(&mut self, consumer: Consumer) -> ConsumerKey {
+        let priority = consumer.priority;
+        if let Err(at) = self.ring_at(priority) {
+            self.rings.insert(at, Ring { priority, keys: VecDeque::new() });
+        }
         let key = self.by_key.insert(consumer);
         self.enter_ring(key);
         key
@@ -87,27 +118,34 @@ impl Consumers {
     /// Removes one. What was delivered to it stays unacked.
     pub(crate) fn remove(&mut self, key: ConsumerKey) -> Option<Consumer> {
         let consumer = self.by_key.remove(key)?;
-        self.ring.retain(|other| *other != key);
+        if let Ok(at) = self.ring_at(consumer.priority) {
+            self.rings[at].keys.retain(|other| *other != key);
+            if !self.by_key.values().any(|other| other.priority == consumer.priority) {
+                self.rings.remove(at);
+            }
+        }
         Some(consumer)
     }
 
     /// The one whose turn it is.
     pub(crate) fn front(&mut self) -> Option<(ConsumerKey, &Consumer)> {
-        while let Some(&key) = self.ring.front() {
-            if self.by_key.get(key).is_some_and(Consumer::is_willing) {
-                return Some((key, &self.by_key[key]));
-            }
-            self.ring.pop_front();
-            if let Some(consumer) = self.by_key.get_mut(key) {
-                consumer.in_ring = false;
+        for ring in &mut self.rings {
+            while let Some(&key) = ring.keys.front() {
+                if self.by_key.get(key).is_some_and(Consumer::is_willing) {
+                    return Some((key, &self.by_key[key]));
+                }
+                ring.keys.pop_front();
+                if let Some(consumer) = self.by_key.get_mut(key) {
+                    consumer.in_ring = false;
+                }
             }
         }
         None
     }
 
-    /// Counts a delivery to the one in front, and gives the turn to the next.
+    /// Counts a delivery to the one that [`Consumers::front`] named, and gives the turn to the next.
     pub(crate) fn rotate(&mut self) {
-        let Some(key) = self.ring.pop_front() else { return };
+        let Some(key) = self.rings.iter_mut().find_map(|ring| ring.keys.pop_front()) else { return };
         let Some(consumer) = self.by_key.get_mut(key) else { return };
         consumer.in_ring = false;
         if !consumer.no_ack {
@@ -140,22 +178,30 @@ impl Consumers {
         }
     }
 
-    /// Lets a willing consumer stand at the back of the ring, once.
+    /// Lets a willing consumer stand at the back of its ring, once.
     fn enter_ring(&mut self, key: ConsumerKey) {
         let consumer = &mut self.by_key[key];
         if consumer.is_willing() && !consumer.in_ring {
             consumer.in_ring = true;
-            self.ring.push_back(key);
+            let priority = consumer.priority;
+            let at = self.ring_at(priority).expect("each consumer's priority has a ring");
+            self.rings[at].keys.push_back(key);
         }
     }
 
-    /// Checks that exactly the willing stand in the ring.
+    /// Where the ring of a priority is, or where it would have to be.
+    fn ring_at(&self, priority: i64) -> Result<usize, usize> {
+        self.rings.binary_search_by(|ring| priority.cmp(&ring.priority))
+    }
+
+    /// Checks that all the willing stand in the rings of their priorities.
     ///
     /// # Panics
     /// If not.
     pub(crate) fn check_invariants(&self) {
         for (key, consumer) in &self.by_key {
-            let standing = self.ring.iter().filter(|other| **other == key).count();
+            let ring = self.ring_at(consumer.priority).expect("each consumer's priority has a ring");
+            let standing = self.rings[ring].keys.iter().filter(|other| **other == key).count();
             assert_eq!(standing, usize::from(consumer.in_ring), "the ring and consumer {key:?} agree");
             assert!(!consumer.is_willing() || consumer.in_ring, "willing consumer {key:?} stands in the ring");
             assert!(

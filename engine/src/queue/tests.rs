@@ -34,6 +34,10 @@ fn subscribe(queue: &mut ClassicQueue, prefetch: u32) -> ConsumerKey {
     queue.subscribe(Consumer::new(CONNECTION, CHANNEL, 0, false, false, prefetch))
 }
 
+fn subscribe_with_priority(queue: &mut ClassicQueue, prefetch: u32, priority: i64) -> ConsumerKey {
+    queue.subscribe(Consumer::new(CONNECTION, CHANNEL, 0, false, false, prefetch).with_priority(priority))
+}
+
 /// Delivers all it can: to whom, what, and whether as redelivered.
 fn deliver(queue: &mut ClassicQueue) -> Vec<(Option<ConsumerKey>, QueueSeq, bool)> {
     let mut delivered = Vec::new();
@@ -164,6 +168,20 @@ fn bodies_over_the_budget_go_once_they_are_written_and_are_read_back_in_one_stre
     let data = Bytes::from(alloc::vec![0; 1000]);
     queue.on_read(Lsn(0), &data, |_, record| (record.len() == 100).then(|| payload.clone())).unwrap();
     assert_eq!(seqs(&deliver(&mut queue)), (1..=10).collect::<Vec<_>>());
+}
+
+/// RabbitMQ docs: Consumer Priorities.
+#[test]
+fn lower_priorities_get_what_higher_ones_cannot_take() {
+    let mut queue = queue(&["a", "b", "c", "d", "e"]);
+    let low = subscribe_with_priority(&mut queue, 0, -1);
+    let high = subscribe_with_priority(&mut queue, 1, 5);
+    let middle = subscribe(&mut queue, 2);
+    let to: Vec<_> = deliver(&mut queue).into_iter().filter_map(|(consumer, ..)| consumer).collect();
+    assert_eq!(to, [high, middle, middle, low, low]);
+    queue.unsubscribe(middle);
+    queue.unsubscribe(high);
+    queue.check_invariants();
 }
 
 #[test]

@@ -14,8 +14,11 @@ impl Channel {
         declare: &queue::Declare,
     ) -> Result<Flow, AmqpError> {
         if declare.passive {
-            let key = self.find_queue(ctx, &stripped(&declare.queue))?;
-            let queue = ctx.broker.metadata.queue_by_key(key).map(|record| record.name.clone()).unwrap_or_default();
+            // Here an empty name does not stand for the queue declared last.
+            let name = stripped(&declare.queue);
+            let (key, record) = ctx.broker.metadata.expect_queue(ctx.vhost, name.as_bytes())?;
+            let queue = record.name.clone();
+            ctx.broker.metadata.check_exclusive(key, ctx.connection)?;
             self.last_queue = Some(queue.clone());
             if !declare.no_wait {
                 self.reply_declared(ctx, queue);

@@ -410,8 +410,6 @@ impl Channel {
                 Ok(Flow::Done)
             }
             Method::ChannelOpen(_) => Err(second_open()),
-            // An answer to something that was not asked: late, after the channel was closed and opened again.
-            Method::ChannelFlowOk(_) | Method::BasicCancelOk(_) => Ok(Flow::Done),
             _ => Err(AmqpError::connection(ReplyCode::CommandInvalid, "unimplemented method")),
         }
     }

@@ -118,16 +118,27 @@ impl Channel {
     }
 }
 
-/// An expiration is a number of milliseconds in decimal digits, at most 2^32 - 1 (RabbitMQ docs: Time-To-Live).
+/// An expiration is a number of milliseconds in decimal digits, however high (RabbitMQ docs: Time-To-Live). The reasons are
+/// RabbitMQ's.
 fn check_expiration(expiration: &[u8]) -> Result<(), AmqpError> {
     let invalid = |reason: &str| {
         let shown = alloc::string::String::from_utf8_lossy(expiration);
         AmqpError::channel(ReplyCode::PreconditionFailed, format!("invalid expiration '{shown}': {reason}"))
     };
     let text = core::str::from_utf8(expiration).map_err(|_| invalid("no_integer"))?;
-    let millis: u64 = text.parse().map_err(|_| invalid("no_integer"))?;
-    if millis > u64::from(u32::MAX) {
-        return Err(invalid("value_too_large"));
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let is_negative = text.starts_with('-');
+    let end = unsigned.bytes().take_while(u8::is_ascii_digit).count();
+    let (digits, rest) = unsigned.split_at(end);
+    if digits.is_empty() {
+        return Err(invalid("no_integer"));
+    }
+    if !rest.is_empty() {
+        return Err(invalid(&format!("{{leftover_string,\"{rest}\"}}")));
+    }
+    let significant = digits.trim_start_matches('0');
+    if is_negative && !significant.is_empty() {
+        return Err(invalid(&format!("{{value_negative,-{significant}}}")));
     }
     Ok(())
 }

@@ -394,10 +394,6 @@ impl Connection {
                 self.close_socket(ctx);
                 Ok(())
             }
-            (State::Running, Method::ConnectionCloseOk(_)) => {
-                self.close_socket(ctx);
-                Ok(())
-            }
             (state, other) => Err(unexpected_method(state, &other)),
         }
     }

@@ -176,7 +176,7 @@ impl SimDisk {
         let Some(Pending { request: DiskRequest { id, op }, ordinal, found }) = pending else { return Ok(None) };
         self.counts.operations += 1;
         if lane == Lane::Log {
-            self.read_before(&op);
+            self.read_before(&op, ordinal);
         }
         let result = found.unwrap_or_else(|| self.perform(&op, ordinal));
         if result == Err(DiskError::NoSpace) {
@@ -252,11 +252,11 @@ impl SimDisk {
         self.lane.iter().any(|older| older.ordinal < ordinal && touches(&older.request.op, *segment))
     }
 
-    /// Takes the reads under way of what `op` is about to change.
-    fn read_before(&mut self, op: &DiskOp) {
+    /// Takes the reads under way of what `op` is about to change; those that came after it wait for it.
+    fn read_before(&mut self, op: &DiskOp, ordinal: u64) {
         let early: Vec<(u64, DiskOp)> = self
             .reads
-            .iter()
+            .range(..ordinal)
             .filter(|(_, read)| {
                 matches!(&read.request.op, DiskOp::Read { segment, .. } if read.found.is_none() && touches(op, *segment))
             })

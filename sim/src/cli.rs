@@ -261,8 +261,9 @@ impl Stopwatch {
 }
 
 fn options(check_every: Option<u64>, last_facts: Option<usize>) -> RunOptions {
-    let default = RunOptions::default();
-    RunOptions { check_every: check_every.unwrap_or(default.check_every).max(1), last_facts }
+    let mut options = RunOptions { last_facts, ..RunOptions::default() };
+    options.check_every = check_every.unwrap_or(options.check_every).max(1);
+    options
 }
 
 /// A built-in scenario, or one from a file.

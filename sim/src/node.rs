@@ -330,7 +330,7 @@ impl World {
             Ending::Kill | Ending::Shutdown => self.disk.kill(),
         }
         let kept = if how == Ending::PowerLoss { self.disk.durable() } else { self.disk.written() };
-        self.model.ended(how, by_itself, kept);
+        self.model.ended(how, by_itself, kept, self.disk.durable());
         for number in 0..self.links.len() {
             let link = &mut self.links[number];
             link.is_open_at_node = false;

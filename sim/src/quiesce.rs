@@ -71,6 +71,9 @@ impl World {
     /// What the phase still waits for.
     fn pending(&self) -> Option<String> {
         let settle = self.plan.knobs.sync_interval_us + 100 * MILLISECOND;
+        if self.node.is_stopping {
+            return Some("the node to stop".to_owned());
+        }
         if !self.node.is_ready() {
             return Some("the node to become ready".to_owned());
         }

@@ -193,6 +193,41 @@ impl Contents {
         (self.messages[number.index()].copies[at].presence == Presence::Unacked(session)).then_some(at)
     }
 
+    /// A message that may have gone into a queue certainly did, at the end of the line as it is.
+    pub(crate) fn settle_place(&mut self, number: MessageNumber, queue: u32) {
+        let Some(at) = self.find(number, queue) else { return };
+        let copy = &mut self.messages[number.index()].copies[at];
+        if copy.presence == Presence::Maybe && copy.changed == copy.entered && copy.deliveries == 0 {
+            copy.position = self.position;
+            self.set(number, at, Presence::Ready);
+        }
+    }
+
+    /// The queue is being emptied: whatever is ready may be gone.
+    pub(crate) fn doubt_ready(&mut self, index: u32) {
+        let ready: Vec<MessageNumber> = self.queues[index as usize].ready.iter().map(|(_, number)| *number).collect();
+        for number in ready {
+            if let Some(at) = self.find(number, index) {
+                self.set(number, at, Presence::Maybe);
+            }
+        }
+    }
+
+    /// The queue was emptied at some time after step `asked`: what had been there by then is gone, unless it was delivered since;
+    /// what came later may be.
+    pub(crate) fn purged(&mut self, index: u32, asked: u64, facts: &mut Vec<Fact>) {
+        for number in 0..self.messages.len() {
+            let number = MessageNumber(u32::try_from(number).expect("numbers fit"));
+            let Some(at) = self.find(number, index) else { continue };
+            let copy = self.messages[number.index()].copies[at];
+            match copy.presence {
+                Presence::Maybe if copy.changed <= asked => self.depart(number, at, Departure::Purged, facts),
+                Presence::Ready => self.set(number, at, Presence::Maybe),
+                _ => {}
+            }
+        }
+    }
+
     /// The queue is certainly gone.
     pub(crate) fn remove_queue(&mut self, index: u32) {
         let queue = &mut self.queues[index as usize];
@@ -221,13 +256,19 @@ impl Contents {
         }
     }
 
-    /// The node is gone. `keeps_all` after an orderly stop; else `kept` is the position up to which the log survives.
-    pub(crate) fn restart(&mut self, keeps_all: bool, kept: u64) {
+    /// The node is gone. `keeps_all` after an orderly stop; else `kept` is the position up to which the log survives, and `durable`
+    /// that up to which it survives whatever comes next.
+    pub(crate) fn restart(&mut self, keeps_all: bool, kept: u64, durable: u64) {
         self.restarts += 1;
         self.crashes += u32::from(!keeps_all);
         if !keeps_all {
-            self.forget_settled(kept);
-            for settlement in std::mem::take(&mut self.settlements) {
+            self.forget_settled(durable);
+            let (survive, lost) = std::mem::take(&mut self.settlements)
+                .into_iter()
+                .partition::<VecDeque<_>, _>(|settlement| settlement.lsn.is_some_and(|lsn| lsn <= kept));
+            self.settlements_placed = survive.len();
+            self.settlements = survive;
+            for settlement in lost {
                 let queue = &self.queues[settlement.queue as usize];
                 if queue.generation == settlement.generation
                     && let Some(at) = self.find(settlement.message, settlement.queue)
@@ -237,8 +278,10 @@ impl Contents {
                 }
             }
         }
-        self.settlements.clear();
-        self.settlements_placed = 0;
+        if keeps_all {
+            self.settlements.clear();
+            self.settlements_placed = 0;
+        }
         for index in 0..self.queues.len() {
             let queue = &mut self.queues[index];
             if std::mem::take(&mut queue.is_forsaken) && queue.existence.is_none() && !keeps_all {

@@ -29,6 +29,12 @@ pub(crate) struct Model {
     /// Whether each session may still hold messages.
     sessions: Vec<SessionState>,
     changes: u64,
+    /// Changes of the topology that nobody will be told of when they happen: how often the log has still to become durable until
+    /// they have.
+    untold_changes: Vec<u32>,
+    last_durable: u64,
+    /// Publishes taken while changes were under way: the node may route them before or after those.
+    floating: Vec<Floating>,
     deliveries: Vec<Delivery>,
     /// Gets answered with "empty" in the current step: the queue and when they were asked.
     empties: Vec<(u32, u64)>,
@@ -44,6 +50,15 @@ enum SessionState {
     Alive,
     /// The node has begun to end it: its messages may go to others at any moment.
     Dying,
+}
+
+/// See [`Model::floating`].
+#[derive(Debug)]
+struct Floating {
+    message: MessageNumber,
+    routing: Box<[u8]>,
+    /// Queues that were certain at every look so far.
+    certain: topology::QueueSet,
 }
 
 /// A delivery seen in the current step. All are looked at when the step is over, since within a step there is no order between
@@ -75,6 +90,9 @@ impl Model {
             connections: BTreeMap::new(),
             sessions: Vec::new(),
             changes: 0,
+            untold_changes: Vec::new(),
+            last_durable: 0,
+            floating: Vec::new(),
             deliveries: Vec::new(),
             empties: Vec::new(),
             leaving: Vec::new(),
@@ -180,11 +198,14 @@ impl Model {
                 self.answer(connection, number, tag, multiple, verdict);
             }
             Said::Recover => self.answer(connection, number, 0, true, Verdict::Requeue),
-            Said::Qos { count, global: true } => {
-                // Deliveries of the same step may be older than the new limit.
-                channel.prefetch_all = u32::from(count);
+            Said::Qos { count, global } => {
+                channel.pending = Some(Pending::Other);
+                if global {
+                    channel.prefetch_all = u32::from(count);
+                } else {
+                    channel.prefetch_each = u32::from(count);
+                }
             }
-            Said::Qos { count, global: false } => channel.prefetch_each = u32::from(count),
             Said::ConfirmSelect => channel.mode = Mode::Confirm,
             Said::TxSelect => channel.mode = Mode::Tx,
             Said::TxCommit => self.commit(connection, number),
@@ -195,8 +216,14 @@ impl Model {
                     channel.unacked.insert(tag, unacked);
                 }
             }
-            Said::Consume { queue, tag, no_ack } => self.consume(connection, number, queue, tag, no_ack),
-            Said::Cancel { tag } => self.cancel(connection, number, tag),
+            Said::Consume { queue, tag, no_ack } => {
+                channel.pending = Some(Pending::Other);
+                self.consume(connection, number, queue, tag, no_ack);
+            }
+            Said::Cancel { tag } => {
+                channel.pending = Some(Pending::Other);
+                self.cancel(connection, number, tag);
+            }
             Said::Get { queue, no_ack } => {
                 let queue = self.queue_or_last(connection, number, queue);
                 let step = self.contents.step;
@@ -236,8 +263,10 @@ impl Model {
             }
             Said::QueuePurge { queue } => {
                 let queue = self.queue_or_last(connection, number, queue);
-                self.purge(queue);
-                self.set_pending(connection, number, Pending::Purge);
+                self.facts.push(Fact::Changed { queue: QueueIndex(queue), what: Change::PurgeAsked });
+                self.contents.doubt_ready(queue);
+                let step = self.contents.step;
+                self.set_pending(connection, number, Pending::Purge { queue, step });
             }
             Said::QueueBind { queue, source, key, arguments } => {
                 let key = self.queue_binding(connection, number, queue, source, key, arguments);
@@ -285,6 +314,25 @@ impl Model {
         let left = self.leaving.iter_mut().find(|(its, channel, _)| (*its, *channel) == (connection, number));
         let left = left.map(|(.., channel)| channel);
         let Some(channel) = held.channels.get_mut(&number).or(left) else { return };
+        let is_answer = !matches!(
+            said,
+            Said::ChannelClose { .. }
+                | Said::Ack { .. }
+                | Said::Nack { .. }
+                | Said::Return { .. }
+                | Said::Deliver { .. }
+                | Said::Cancel { .. }
+        );
+        if is_answer && !channel.behind.is_empty() {
+            for (message, queue, verdict) in std::mem::take(&mut channel.behind) {
+                if verdict == Verdict::Requeue
+                    && let Some(at) = self.contents.find(message, queue)
+                    && self.contents.messages[message.index()].copies[at].presence == Presence::Maybe
+                {
+                    self.contents.requeue(message, at, &mut self.facts);
+                }
+            }
+        }
         match said {
             Said::ChannelClose { code, .. } => {
                 channel.is_closing = true;
@@ -315,7 +363,6 @@ impl Model {
                 self.deliveries.push(delivery);
             }
             Said::GetOk { tag, redelivered, message, .. } => {
-                channel.behind_get.clear();
                 let (queue, no_ack, asked) = match channel.pending.take() {
                     Some(Pending::Get { queue, no_ack, step }) => (Some(queue), no_ack, Some(step)),
                     _ => (None, false, None),
@@ -336,7 +383,6 @@ impl Model {
                 self.deliveries.push(delivery);
             }
             Said::GetEmpty => {
-                channel.behind_get.clear();
                 if let Some(Pending::Get { queue, step, .. }) = channel.pending.take() {
                     self.empties.push((queue, step));
                 }
@@ -350,8 +396,13 @@ impl Model {
                     self.remove_queue(queue);
                 }
             }
-            Said::QueuePurgeOk { .. } => channel.pending = None,
+            Said::QueuePurgeOk { .. } => {
+                if let Some(Pending::Purge { queue, step }) = channel.pending.take() {
+                    self.contents.purged(queue, step, &mut self.facts);
+                }
+            }
             Said::Done { class: 60, method: 111 } => {
+                channel.pending = None;
                 let session = channel.session;
                 for delivery in self.deliveries.iter_mut().filter(|delivery| delivery.session == session) {
                     delivery.is_recovered = true;
@@ -379,8 +430,10 @@ impl Model {
     pub(crate) fn end_step(&mut self, durable: u64) {
         if !self.deliveries.is_empty() {
             let mut deliveries = std::mem::take(&mut self.deliveries);
-            // What went to a channel that is closed in this same step went there first.
-            deliveries.sort_by_key(|delivery| self.sessions[delivery.session.0 as usize] == SessionState::Alive);
+            // What went to a channel that is closed or recovers in this same step went there first.
+            deliveries.sort_by_key(|delivery| {
+                self.sessions[delivery.session.0 as usize] == SessionState::Alive && !delivery.is_recovered
+            });
             for delivery in &deliveries {
                 self.deliver(delivery);
             }
@@ -399,6 +452,16 @@ impl Model {
             }
         }
         self.contents.forget_settled(durable);
+        if durable > self.last_durable {
+            self.last_durable = durable;
+            for left in &mut self.untold_changes {
+                *left -= 1;
+            }
+            self.untold_changes.retain(|left| *left > 0);
+        }
+        if !self.floating.is_empty() {
+            self.sink();
+        }
         self.contents.step += 1;
         self.inputs = 0;
         self.leaving.clear();
@@ -409,8 +472,8 @@ impl Model {
         self.inputs += 1;
     }
 
-    /// The node ended. `kept` is the position up to which the log survives.
-    pub(crate) fn ended(&mut self, how: Ending, by_itself: bool, kept: u64) {
+    /// The node ended. `kept` is the position up to which the log survives, `durable` that up to which it survives a further ending.
+    pub(crate) fn ended(&mut self, how: Ending, by_itself: bool, kept: u64, durable: u64) {
         self.facts.push(Fact::Ended { how, by_itself });
         self.deliveries.clear();
         self.empties.clear();
@@ -420,7 +483,9 @@ impl Model {
         for state in &mut self.sessions {
             *state = SessionState::Dying;
         }
-        self.contents.restart(how == Ending::Shutdown && !by_itself, kept);
+        self.untold_changes.clear();
+        self.floating.clear();
+        self.contents.restart(how == Ending::Shutdown && !by_itself, kept, durable);
         let queues = &self.contents.queues;
         self.topology.restart(|queue| queues[queue as usize].existence.is_some());
         self.contents.step += 1;
@@ -508,12 +573,56 @@ impl Model {
                         lsn: None,
                     });
                 }
-                self.enter(message, &route);
+                self.publish_into(message, routing, &route);
             }
         }
         let count = |set: &topology::QueueSet| u32::try_from(set.len()).expect("few queues");
         let (certain, possible) = (count(&route.certain), count(&route.possible));
         self.facts.push(Fact::Published { session, message, seqno, certain, possible, mandatory });
+    }
+
+    /// Puts a message into its queues, or, while changes are under way, into those where it may go.
+    fn publish_into(&mut self, message: MessageNumber, routing: &[u8], route: &Route) {
+        if self.is_settled() {
+            self.enter(message, route);
+            return;
+        }
+        let possible = route.certain.iter().chain(&route.possible).copied().collect();
+        self.enter(message, &Route { certain: topology::QueueSet::new(), possible });
+        self.floating.push(Floating { message, routing: routing.into(), certain: route.certain.clone() });
+    }
+
+    /// Whether no change of the topology is under way.
+    fn is_settled(&self) -> bool {
+        self.untold_changes.is_empty()
+            && self.connections.values().all(|held| {
+                held.channels.values().all(|channel| !channel.pending.as_ref().is_some_and(Pending::is_change))
+            })
+    }
+
+    /// Routes floating publishes again. Once no change is under way, it is known where they went.
+    fn sink(&mut self) {
+        let is_settled = self.is_settled();
+        let mut floating = std::mem::take(&mut self.floating);
+        for one in &mut floating {
+            let route = self.route(&one.routing, one.message);
+            one.certain.retain(|queue| route.certain.contains(queue));
+            for &queue in route.certain.iter().chain(&route.possible) {
+                if self.contents.find(one.message, queue).is_none() {
+                    self.contents.enter(one.message, queue, false);
+                }
+            }
+            if !is_settled {
+                continue;
+            }
+            self.contents.position += 1;
+            for &queue in &one.certain {
+                self.contents.settle_place(one.message, queue);
+            }
+        }
+        if !is_settled {
+            self.floating = floating;
+        }
     }
 
     fn enter(&mut self, message: MessageNumber, route: &Route) {
@@ -536,7 +645,6 @@ impl Model {
     fn commit(&mut self, connection: u32, number: u16) {
         let channel = self.channel_mut(connection, number);
         let Transaction { publishes, answers, .. } = std::mem::take(&mut channel.transaction);
-        channel.pending = Some(Pending::Commit);
         channel.transaction.committing = publishes.iter().map(|(message, ..)| *message).collect();
         let session = channel.session;
         for (message, routing, before) in publishes {
@@ -555,23 +663,24 @@ impl Model {
             for &queue in route.certain.iter().chain(&route.possible) {
                 channel.touch(step, message, queue);
             }
-            self.enter(message, &route);
+            self.publish_into(message, &routing, &route);
         }
         for (unacked, verdict, _) in answers {
             self.settle(connection, number, session, &unacked, verdict);
         }
+        self.set_pending(connection, number, Pending::Commit);
     }
 
     fn answer(&mut self, connection: u32, number: u16, tag: u64, multiple: bool, verdict: Verdict) {
         let channel = self.channel_mut(connection, number);
         let session = channel.session;
-        let waits_for_get = matches!(channel.pending, Some(Pending::Get { .. }));
+        let waits = channel.pending.is_some();
         let is_recover = tag == 0 && multiple && verdict == Verdict::Requeue;
         for (tag, unacked) in channel.take_unacked(tag, multiple) {
             let channel = self.channel_mut(connection, number);
             channel.credit(&unacked);
-            if waits_for_get {
-                channel.behind_get.push((unacked.message, unacked.queue));
+            if waits {
+                channel.behind.push((unacked.message, unacked.queue, verdict));
             }
             if channel.mode == Mode::Tx && !is_recover {
                 channel.transaction.answers.push((unacked, verdict, tag));
@@ -584,8 +693,11 @@ impl Model {
     fn settle(&mut self, connection: u32, number: u16, session: Session, unacked: &Unacked, verdict: Verdict) {
         let Some(at) = self.contents.find_unacked(unacked.message, unacked.queue, session) else { return };
         let step = self.contents.step;
-        self.channel_mut(connection, number).touch(step, unacked.message, unacked.queue);
+        let channel = self.channel_mut(connection, number);
+        channel.touch(step, unacked.message, unacked.queue);
+        let waits = channel.pending.is_some();
         match verdict {
+            Verdict::Requeue if waits => self.contents.set(unacked.message, at, Presence::Maybe),
             Verdict::Ack => self.contents.depart(unacked.message, at, Departure::Acked, &mut self.facts),
             Verdict::Drop => self.contents.depart(unacked.message, at, Departure::Rejected, &mut self.facts),
             Verdict::Requeue => self.contents.requeue(unacked.message, at, &mut self.facts),
@@ -623,21 +735,11 @@ impl Model {
                     self.contents.doubt_queue(index);
                     self.topology.remove_queue(index);
                     self.contents.queues[index as usize].forsake();
+                    self.untold_changes.push(UNTOLD_SYNCS);
                     self.facts.push(Fact::Changed { queue: QueueIndex(index), what: Change::Gone });
                 } else {
                     self.remove_queue(index);
                 }
-            }
-        }
-    }
-
-    fn purge(&mut self, queue: u32) {
-        self.facts.push(Fact::Changed { queue: QueueIndex(queue), what: Change::PurgeAsked });
-        let ready = std::mem::take(&mut self.contents.queues[queue as usize].ready);
-        self.contents.queues[queue as usize].ready.clone_from(&ready);
-        for (_, message) in ready {
-            if let Some(at) = self.contents.find(message, queue) {
-                self.contents.depart(message, at, Departure::Purged, &mut self.facts);
             }
         }
     }
@@ -685,6 +787,7 @@ impl Model {
                     self.contents.message_mut(message).is_promised = true;
                 }
             }
+            Some(Pending::Other) | None => {}
             other => channel.pending = other,
         }
     }
@@ -920,15 +1023,11 @@ impl Model {
         }
     }
 
-    /// Answers behind a get that was never answered itself: the node carries out a channel's requests in order and may have dropped
-    /// them with the channel.
-    fn doubt_behind_get(&mut self, channel: &Channel) {
-        if !matches!(channel.pending, Some(Pending::Get { .. })) {
-            return;
-        }
-        for &(message, queue) in &channel.behind_get {
+    /// Answers behind a request that was never answered itself may have been dropped with the channel.
+    fn doubt_behind(&mut self, channel: &Channel) {
+        for &(message, queue, _) in &channel.behind {
             if let Some(at) = self.contents.find(message, queue)
-                && let Presence::Gone(Departure::Acked | Departure::Rejected) | Presence::Ready =
+                && let Presence::Gone(Departure::Acked | Departure::Rejected) =
                     self.contents.messages[message.index()].copies[at].presence
             {
                 self.contents.set(message, at, Presence::Maybe);
@@ -959,7 +1058,10 @@ impl Model {
 
     fn end_channel(&mut self, channel: &Channel) {
         self.sessions[channel.session.0 as usize] = SessionState::Dying;
-        self.doubt_behind_get(channel);
+        self.doubt_behind(channel);
+        if channel.pending.as_ref().is_some_and(Pending::is_change) {
+            self.untold_changes.push(UNTOLD_SYNCS);
+        }
         let answered = channel.transaction.answers.iter().map(|(unacked, ..)| *unacked);
         for unacked in channel.unacked.values().copied().chain(answered) {
             if let Some(at) = self.contents.find_unacked(unacked.message, unacked.queue, channel.session) {
@@ -1033,6 +1135,10 @@ impl Model {
         held.or_else(|| left.map(|(.., channel)| channel)).expect("the caller looked it up")
     }
 }
+
+/// How often the log has to become durable until a change under way surely is: once for what is being written, once for what waits,
+/// and once more for what waits behind that.
+const UNTOLD_SYNCS: u32 = 3;
 
 impl Default for Model {
     fn default() -> Self {

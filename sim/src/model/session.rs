@@ -31,8 +31,8 @@ pub(crate) struct Channel {
     pub(crate) prefetch_all: u32,
     pub(crate) transaction: Transaction,
     pub(crate) pending: Option<Pending>,
-    /// Deliveries answered since the get whose answer is awaited.
-    pub(crate) behind_get: Vec<(MessageNumber, u32)>,
+    /// Deliveries answered since the request whose answer is awaited: the node carries out a channel's requests in order.
+    pub(crate) behind: Vec<(MessageNumber, u32, Verdict)>,
     pub(crate) last_queue: Option<u32>,
     /// What this step's requests did, in case they turn out not to have been heeded.
     pub(crate) touched: Vec<(MessageNumber, u32)>,
@@ -97,15 +97,58 @@ pub(crate) enum Verdict {
 /// The request whose answer the channel waits for.
 #[derive(Debug)]
 pub(crate) enum Pending {
-    DeclareQueue { change: u64, durable: bool, exclusive: bool, auto_delete: bool, passive: bool, was: Option<bool> },
-    DeleteQueue { queue: u32, change: u64 },
-    Purge,
-    DeclareExchange { name: Box<[u8]>, change: u64, passive: bool },
-    DeleteExchange { name: Box<[u8]>, change: u64 },
-    Bind { key: BindingKey, change: u64 },
-    Unbind { key: BindingKey, change: u64 },
-    Get { queue: u32, no_ack: bool, step: u64 },
+    DeclareQueue {
+        change: u64,
+        durable: bool,
+        exclusive: bool,
+        auto_delete: bool,
+        passive: bool,
+        was: Option<bool>,
+    },
+    DeleteQueue {
+        queue: u32,
+        change: u64,
+    },
+    Purge {
+        queue: u32,
+        step: u64,
+    },
+    /// One that changes nothing that the model keeps.
+    Other,
+    DeclareExchange {
+        name: Box<[u8]>,
+        change: u64,
+        passive: bool,
+    },
+    DeleteExchange {
+        name: Box<[u8]>,
+        change: u64,
+    },
+    Bind {
+        key: BindingKey,
+        change: u64,
+    },
+    Unbind {
+        key: BindingKey,
+        change: u64,
+    },
+    Get {
+        queue: u32,
+        no_ack: bool,
+        step: u64,
+    },
     Commit,
+}
+
+impl Pending {
+    /// Whether it changes the topology, so that others may have to wait for it.
+    pub(crate) fn is_change(&self) -> bool {
+        match self {
+            Self::DeclareQueue { passive, .. } | Self::DeclareExchange { passive, .. } => !passive,
+            Self::DeleteQueue { .. } | Self::DeleteExchange { .. } | Self::Bind { .. } | Self::Unbind { .. } => true,
+            Self::Purge { .. } | Self::Get { .. } | Self::Commit | Self::Other => false,
+        }
+    }
 }
 
 impl Channel {
@@ -123,7 +166,7 @@ impl Channel {
             prefetch_all: 0,
             transaction: Transaction::default(),
             pending: None,
-            behind_get: Vec::new(),
+            behind: Vec::new(),
             last_queue: None,
             touched: Vec::new(),
             touched_step: 0,

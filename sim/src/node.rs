@@ -168,8 +168,15 @@ impl World {
         let Effects { sends, controls, disk, events, stop } = &mut effects;
         self.counts.effects += (sends.len() + controls.len() + disk.len() + events.len()) as u64;
         let durable = self.disk.durable();
+        let mut settled = None;
         for event in events.drain(..) {
+            if let EngineEvent::Settled { lsn, .. } = &event {
+                settled = settled.max(*lsn);
+            }
             self.heed(&event);
+        }
+        if let Some(lsn) = settled {
+            self.model.settled(lsn.0);
         }
         for send in sends.drain(..) {
             self.send(send, durable);
@@ -201,7 +208,6 @@ impl World {
             EngineEvent::Enqueued { lsn: Some(lsn), connection, channel, seqno: Some(seqno), .. } => {
                 self.model.logged(number(*connection), channel.0, seqno.0, lsn.0);
             }
-            EngineEvent::Settled { lsn: Some(lsn), .. } => self.model.settled(lsn.0),
             EngineEvent::Ready { .. }
             | EngineEvent::ConnectionOpened { .. }
             | EngineEvent::ConnectionClosed { .. }

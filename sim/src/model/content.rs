@@ -21,8 +21,10 @@ pub(crate) struct Queue {
     /// Grows each time the queue is certainly gone, so that its messages are forgotten with it.
     pub(crate) generation: u32,
     pub(crate) consumers: u32,
-    /// It went with its last consumer, and a crash may undo that.
+    /// It went with its last consumer; nobody is told when that is done, and a crash may undo it.
     pub(crate) is_forsaken: bool,
+    /// Grows each time the queue goes, for those who knew it before.
+    pub(crate) lives: u32,
     /// When a consumer with deliveries perhaps unseen last went away.
     pub(crate) disturbed: u64,
     /// Messages certainly ready, by position.
@@ -42,6 +44,7 @@ impl Queue {
             generation: 0,
             consumers: 0,
             is_forsaken: false,
+            lives: 0,
             disturbed: 0,
             ready: BTreeSet::new(),
             unacked: 0,
@@ -233,6 +236,8 @@ impl Contents {
         let queue = &mut self.queues[index as usize];
         queue.existence = None;
         queue.owner = None;
+        queue.is_forsaken = false;
+        queue.lives += 1;
         queue.generation += 1;
         queue.consumers = 0;
         queue.ready.clear();
@@ -284,8 +289,8 @@ impl Contents {
         }
         for index in 0..self.queues.len() {
             let queue = &mut self.queues[index];
-            if std::mem::take(&mut queue.is_forsaken) && queue.existence.is_none() && !keeps_all {
-                queue.existence = Some(Existence { is_certain: false, last_change: 0 });
+            if std::mem::take(&mut queue.is_forsaken) && keeps_all {
+                queue.existence = None;
             }
             if queue.existence.is_some() && (!queue.is_durable || queue.owner.is_some()) {
                 self.remove_queue(u32::try_from(index).expect("few queues"));
@@ -312,10 +317,13 @@ impl Contents {
 }
 
 impl Queue {
-    /// The queue is gone, unless a crash brings it back.
+    /// The queue goes, by and by.
     pub(crate) fn forsake(&mut self) {
-        self.existence = None;
+        if let Some(existence) = &mut self.existence {
+            existence.is_certain = false;
+        }
         self.is_forsaken = true;
+        self.lives += 1;
     }
 
     fn count(&mut self, number: MessageNumber, copy: &Copy, change: i64) {

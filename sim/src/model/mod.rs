@@ -38,6 +38,8 @@ pub(crate) struct Model {
     deliveries: Vec<Delivery>,
     /// Gets answered with "empty" in the current step: the queue and when they were asked.
     empties: Vec<(u32, u64)>,
+    /// Purges answered in the current step: the queue and when they were asked.
+    purges: Vec<(u32, u64)>,
     /// Channels that their clients closed in the current step: the node may have spoken on them before it heard of that.
     leaving: Vec<(u32, u16, Channel)>,
     /// Inputs of the current step.
@@ -95,6 +97,7 @@ impl Model {
             floating: Vec::new(),
             deliveries: Vec::new(),
             empties: Vec::new(),
+            purges: Vec::new(),
             leaving: Vec::new(),
             inputs: 0,
             facts: Vec::new(),
@@ -234,11 +237,11 @@ impl Model {
                     let index = self.queue_index(name);
                     self.facts.push(Fact::Changed { queue: QueueIndex(index), what: Change::DeclareAsked });
                     let queue = &mut self.contents.queues[index as usize];
+                    queue.is_forsaken = false;
                     let was = queue.existence.map(|existence| existence.is_certain);
                     match &mut queue.existence {
                         Some(existence) => existence.last_change = change,
                         None => {
-                            queue.is_forsaken = false;
                             queue.existence = Some(Existence { is_certain: false, last_change: change });
                             queue.is_durable = durable && !exclusive;
                             queue.is_auto_delete = auto_delete;
@@ -398,7 +401,7 @@ impl Model {
             }
             Said::QueuePurgeOk { .. } => {
                 if let Some(Pending::Purge { queue, step }) = channel.pending.take() {
-                    self.contents.purged(queue, step, &mut self.facts);
+                    self.purges.push((queue, step));
                 }
             }
             Said::Done { class: 60, method: 111 } => {
@@ -451,6 +454,9 @@ impl Model {
                 self.facts.push(Fact::MissedByGet { queue: QueueIndex(queue), message });
             }
         }
+        for (queue, asked) in std::mem::take(&mut self.purges) {
+            self.contents.purged(queue, asked, &mut self.facts);
+        }
         self.contents.forget_settled(durable);
         if durable > self.last_durable {
             self.last_durable = durable;
@@ -458,6 +464,13 @@ impl Model {
                 *left -= 1;
             }
             self.untold_changes.retain(|left| *left > 0);
+            if self.untold_changes.is_empty() {
+                for queue in self.contents.queues.iter_mut().filter(|queue| queue.is_forsaken) {
+                    queue.is_forsaken = false;
+                    queue.existence = None;
+                    self.topology.touch();
+                }
+            }
         }
         if !self.floating.is_empty() {
             self.sink();
@@ -477,6 +490,7 @@ impl Model {
         self.facts.push(Fact::Ended { how, by_itself });
         self.deliveries.clear();
         self.empties.clear();
+        self.purges.clear();
         self.leaving.clear();
         self.inputs = 0;
         self.connections.clear();
@@ -550,13 +564,14 @@ impl Model {
         let Some(info) = messages.get(message) else { return };
         self.contents.message_mut(message).is_persistent = info.persistent;
         let route = self.route(routing, message);
+        let lives = route.certain.iter().map(|&queue| self.contents.queues[queue as usize].lives).collect();
         let step = self.contents.step;
         let channel = self.channel_mut(connection, number);
         let session = channel.session;
         let mut seqno = None;
         match channel.mode {
             Mode::Tx => {
-                channel.transaction.publishes.push((message, routing.into(), route.clone()));
+                channel.transaction.publishes.push((message, routing.into(), route.clone(), lives));
             }
             Mode::Plain | Mode::Confirm => {
                 for &queue in route.certain.iter().chain(&route.possible) {
@@ -647,7 +662,9 @@ impl Model {
         let Transaction { publishes, answers, .. } = std::mem::take(&mut channel.transaction);
         channel.transaction.committing = publishes.iter().map(|(message, ..)| *message).collect();
         let session = channel.session;
-        for (message, routing, before) in publishes {
+        for (message, routing, mut before, lives) in publishes {
+            let mut lives = lives.into_iter();
+            before.certain.retain(|queue| lives.next() == Some(self.contents.queues[*queue as usize].lives));
             // The queues are those of the publish or those of the commit: what is certain is certain at both times.
             let after = self.route(&routing, message);
             let mut route = Route::default();
@@ -728,12 +745,12 @@ impl Model {
         queue.disturbed = step;
         if queue.consumers > 0 {
             queue.consumers -= 1;
-            if queue.consumers == 0 && queue.is_auto_delete && queue.existence.is_some() {
+            if queue.consumers == 0 && queue.is_auto_delete && queue.existence.is_some() && !queue.is_forsaken {
                 let is_durable = queue.is_durable;
                 if is_durable {
                     // Nobody waits for the log to have it, so a crash may bring the queue back with what was in it.
                     self.contents.doubt_queue(index);
-                    self.topology.remove_queue(index);
+                    self.topology.doubt_queue(index);
                     self.contents.queues[index as usize].forsake();
                     self.untold_changes.push(UNTOLD_SYNCS);
                     self.facts.push(Fact::Changed { queue: QueueIndex(index), what: Change::Gone });
@@ -1069,6 +1086,10 @@ impl Model {
             }
             let step = self.contents.step;
             self.contents.queues[unacked.queue as usize].disturbed = step;
+        }
+        if let Some(Pending::Get { queue, .. }) = channel.pending {
+            let step = self.contents.step;
+            self.contents.queues[queue as usize].disturbed = step;
         }
         for consumer in channel.consumers.iter().filter(|consumer| !consumer.is_cancelled) {
             self.lose_consumer(consumer.queue);

@@ -80,7 +80,8 @@ pub(crate) struct Consumer {
 /// What waits for tx.commit.
 #[derive(Debug, Default)]
 pub(crate) struct Transaction {
-    pub(crate) publishes: Vec<(MessageNumber, Box<[u8]>, Route)>,
+    /// With where they were to go at the time, and which lives of those queues that meant.
+    pub(crate) publishes: Vec<(MessageNumber, Box<[u8]>, Route, Vec<u32>)>,
     pub(crate) answers: Vec<(Unacked, Verdict, u64)>,
     /// Published by the commit whose answer is awaited.
     pub(crate) committing: Vec<MessageNumber>,

@@ -328,7 +328,12 @@ impl Log {
         let retry_at = Some(now + self.config.disk_retry);
         match (op, error) {
             (Op::Create { segment, recycled, .. }, DiskError::NoSpace) => {
-                self.free = self.free.or(recycled);
+                match recycled {
+                    // Another file became free while this one was asked for; one is enough.
+                    Some(id) if self.free.is_some() => self.dropped.push_back(Dropped::leftover(id)),
+                    Some(id) => self.free = Some(id),
+                    None => {}
+                }
                 self.set_file_state(segment, FileState::Planned);
                 self.commit.create_full = true;
                 self.commit.create_retry_at = retry_at;

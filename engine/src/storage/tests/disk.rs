@@ -82,6 +82,10 @@ impl Disk {
             DiskOp::Create { segment, size, recycle } => {
                 let size = bytes(size);
                 if let Some(recycle) = recycle {
+                    // A full disk may not even have room for a name.
+                    if self.append_no_space > 0 && rng.below(self.append_no_space) == 0 {
+                        return Err(DiskError::NoSpace);
+                    }
                     let file = self.files.remove(&recycle).expect("a recycled file exists");
                     assert_eq!(file.data.len(), size);
                     self.files.insert(segment, File { durable: file.data.clone(), data: file.data });

@@ -12,11 +12,14 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
 
+use super::commit::Op;
+use super::log::Ahead;
+use super::segment::FileState;
 use super::{Log, LogOutcome, Ref, RefFlags};
 use crate::config::LogConfig;
 use crate::effect::{DiskOp, DiskRequest};
 use crate::ids::{DiskOpId, SegmentId};
-use crate::input::DiskOutcome;
+use crate::input::{DiskError, DiskOutcome};
 use crate::time::Instant;
 use crate::timer::TimerKind;
 use rng::Rng;
@@ -121,6 +124,20 @@ fn a_full_disk_is_survived() {
     for seed in 1000..1150 {
         run(seed, 1500, true);
     }
+}
+
+/// Found by the simulator on a full disk: the file was renamed for nothing, and a second one had become free meanwhile.
+#[test]
+fn a_file_that_was_to_be_used_again_is_not_forgotten_when_the_disk_is_full() {
+    let mut world = settled_world(3);
+    world.settle_down();
+    let kept = world.log.free.get_or_insert(SegmentId(1)).to_owned();
+    let lost = SegmentId(kept.0 + 1000);
+    world.log.ahead = Some(Ahead { id: SegmentId(2000), size: 4096, state: FileState::Creating });
+    let create = Op::Create { segment: SegmentId(2000), size: 4096, recycled: Some(lost) };
+    world.log.operation_failed(Instant::ZERO, create, DiskError::NoSpace);
+    assert_eq!(world.log.free, Some(kept));
+    assert!(world.log.dropped.iter().any(|dropped| dropped.id == lost), "nobody will delete {lost}");
 }
 
 /// A log of several segments that was shut down in order, with live and settled messages.

@@ -131,7 +131,7 @@ fn a_full_disk_is_survived() {
 fn a_file_that_was_to_be_used_again_is_not_forgotten_when_the_disk_is_full() {
     let mut world = settled_world(3);
     world.settle_down();
-    let kept = world.log.free.get_or_insert(SegmentId(1)).to_owned();
+    let kept = *world.log.free.get_or_insert(SegmentId(1));
     let lost = SegmentId(kept.0 + 1000);
     world.log.ahead = Some(Ahead { id: SegmentId(2000), size: 4096, state: FileState::Creating });
     let create = Op::Create { segment: SegmentId(2000), size: 4096, recycled: Some(lost) };

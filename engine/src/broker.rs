@@ -21,6 +21,7 @@ use crate::event::Event;
 use crate::ids::{ChannelNumber, ConnectionId, Lsn, PublishSeqno, QueueId, QueueSeq};
 use crate::message::Message;
 use crate::metadata::{Change, Changes, Command, DestinationName, Metadata};
+use crate::mutants::{Mutant, is_planted};
 use crate::queue::{ClassicQueue, ConsumerKey, Entry, Next, Subscription, Taken};
 use crate::routing::{ExchangeKey, QueueKey, RouteScratch};
 use crate::storage::{Log, Owners, Place, Recovered, Ref, RefFlags};
@@ -450,7 +451,10 @@ impl Broker {
     fn forget(&mut self, queue: QueueId, seq: QueueSeq, place: Option<Place>, recoverable: bool) -> Lsn {
         let mut end = None;
         if let Some(place) = place {
-            if recoverable {
+            if recoverable && is_planted(Mutant::AckedBackAfterRestart) {
+                self.log.release(place);
+                end = Some(self.log.end());
+            } else if recoverable {
                 end = Some(self.log.settle(queue.0, seq.0, place));
             } else {
                 self.log.release(place);
@@ -590,7 +594,10 @@ impl Broker {
 
     /// Brings round what the log's progress means: bodies that may go, commands to apply, publishers to tell.
     pub(crate) fn on_log_progress(&mut self) {
-        let (written, durable) = (self.log.written(), self.log.durable());
+        let (written, mut durable) = (self.log.written(), self.log.durable());
+        if is_planted(Mutant::ConfirmBeforeFsync) {
+            durable = self.log.end();
+        }
         let mut index = 0;
         while let Some(&key) = self.droppers.get(index) {
             let still = self.queues.get_mut(key).is_some_and(|queue| {

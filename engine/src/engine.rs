@@ -72,6 +72,8 @@ impl Engine {
     /// `seed` decides everything that is left to chance. In production it comes from the operating system, since names that clients
     /// must not guess come from it.
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
+        #[cfg(feature = "mutants")]
+        crate::mutants::plant(config.mutant);
         Self {
             phase: Phase::New,
             broker: Broker::new(config, seed),

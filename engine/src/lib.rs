@@ -36,7 +36,6 @@ pub mod event;
 pub mod ids;
 pub mod input;
 pub mod limits;
-#[cfg(feature = "mutants")]
 pub mod mutants;
 pub mod time;
 pub mod timer;

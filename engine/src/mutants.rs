@@ -1,17 +1,18 @@
-//! Planted bugs, one at a time, to show that the simulator's oracles catch them. Compiled only with the feature `mutants`.
+//! Planted bugs, one at a time, to show that the simulator's oracles see. Without the feature `mutants` none can be switched on, and
+//! the places that ask cost nothing.
 
-/// A bug that can be switched on in [`crate::config::Config::mutant`].
+/// A bug that can be switched on in [`crate::config::Config`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mutant {
-    /// Publishes are confirmed when their record is written, not when it is durable.
+    /// Publishes are confirmed when their record is on its way to the disk, not when it is durable.
     ConfirmBeforeFsync,
-    /// Recovery forgets which messages were acked.
+    /// The log is not told of acks, so that recovery brings the messages back.
     AckedBackAfterRestart,
     /// A requeued message goes to the end of its queue.
     RequeueAtTail,
     /// A consumer gets one message more than its prefetch allows.
     PrefetchOffByOne,
-    /// A record's checksum is not looked at, so that a torn write brings a body that nobody published.
+    /// Checksums of records are not looked at, so that a torn write brings a body that nobody published.
     TornBodyAccepted,
 }
 
@@ -24,4 +25,34 @@ impl Mutant {
         Self::PrefetchOffByOne,
         Self::TornBodyAccepted,
     ];
+}
+
+/// Whether this bug is switched on.
+#[cfg(not(feature = "mutants"))]
+pub(crate) const fn is_planted(_mutant: Mutant) -> bool {
+    false
+}
+
+#[cfg(feature = "mutants")]
+pub(crate) use self::planted::{is_planted, plant};
+
+/// The one place of the engine with a state outside of the machines: a planted bug is found in the deepest functions, which nobody
+/// hands a configuration. Engines that run at the same time share it.
+#[cfg(feature = "mutants")]
+mod planted {
+    use core::sync::atomic::{AtomicU8, Ordering};
+
+    use super::Mutant;
+
+    static PLANTED: AtomicU8 = AtomicU8::new(u8::MAX);
+
+    /// Switches on this bug, and all others off.
+    pub(crate) fn plant(mutant: Option<Mutant>) {
+        PLANTED.store(mutant.map_or(u8::MAX, |mutant| mutant as u8), Ordering::Relaxed);
+    }
+
+    /// Whether this bug is switched on.
+    pub(crate) fn is_planted(mutant: Mutant) -> bool {
+        PLANTED.load(Ordering::Relaxed) == mutant as u8
+    }
 }

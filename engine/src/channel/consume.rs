@@ -7,6 +7,7 @@ use crate::amqp::method::basic;
 use crate::amqp::{AmqpError, ReplyCode, ShortStr};
 use crate::broker::Broker;
 use crate::metadata::server_name;
+use crate::mutants::{Mutant, is_planted};
 use crate::queue::{Consumer, ConsumerKey, Get};
 use crate::routing::QueueKey;
 
@@ -24,7 +25,10 @@ impl Channel {
         };
         let index = self.consumers.iter().position(Option::is_none).unwrap_or(self.consumers.len());
         let index = u32::try_from(index).expect("consumers of a channel are fewer than 2^32");
-        let prefetch = u32::from(self.prefetch);
+        let mut prefetch = u32::from(self.prefetch);
+        if prefetch > 0 && is_planted(Mutant::PrefetchOffByOne) {
+            prefetch += 1;
+        }
         let consumer = Consumer::new(ctx.connection, self.number, index, consume.no_ack, consume.exclusive, prefetch)
             .with_priority(priority(ctx, consume)?);
         let queue = ctx.broker.queues.get_mut(key).expect("a record has a machine");

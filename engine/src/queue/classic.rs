@@ -22,6 +22,7 @@ use super::consumers::{Consumer, ConsumerKey, Consumers};
 use super::entry::Entry;
 use crate::ids::{ChannelNumber, ConnectionId, Lsn, QueueId, QueueSeq};
 use crate::message::Message;
+use crate::mutants::{Mutant, is_planted};
 use crate::storage::{Place, RefFlags};
 use crate::window::Window;
 
@@ -409,6 +410,7 @@ impl ClassicQueue {
     /// The message that is next.
     fn head(&self) -> Option<&Entry> {
         match (self.returned.first_key_value(), self.ready.front()) {
+            (Some(_), Some(ready)) if is_planted(Mutant::RequeueAtTail) => Some(ready),
             (Some((seq, returned)), Some(ready)) => Some(if *seq < ready.seq { returned } else { ready }),
             (Some((_, entry)), None) | (None, Some(entry)) => Some(entry),
             (None, None) => None,

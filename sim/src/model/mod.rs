@@ -12,7 +12,7 @@ mod topology;
 use std::collections::BTreeMap;
 
 use self::content::{Contents, Queue};
-use self::session::{Channel, Connection, Consumer, Mode, Pending, Transaction, Unacked, Unconfirmed, Verdict};
+use self::session::{Channel, Connection, Consumer, Held, Mode, Pending, Transaction, Unacked, Unconfirmed, Verdict};
 use self::topology::{BindingKey, Destination, Existence, Route, Topology};
 use crate::history::{Change, Departure, Fact, Presence, QueueIndex, Session};
 use crate::message::{MessageNumber, Messages};
@@ -571,7 +571,12 @@ impl Model {
         let mut seqno = None;
         match channel.mode {
             Mode::Tx => {
-                channel.transaction.publishes.push((message, routing.into(), route.clone(), lives));
+                channel.transaction.publishes.push(Held {
+                    message,
+                    routing: routing.into(),
+                    route: route.clone(),
+                    lives,
+                });
             }
             Mode::Plain | Mode::Confirm => {
                 for &queue in route.certain.iter().chain(&route.possible) {
@@ -660,9 +665,9 @@ impl Model {
     fn commit(&mut self, connection: u32, number: u16) {
         let channel = self.channel_mut(connection, number);
         let Transaction { publishes, answers, .. } = std::mem::take(&mut channel.transaction);
-        channel.transaction.committing = publishes.iter().map(|(message, ..)| *message).collect();
+        channel.transaction.committing = publishes.iter().map(|held| held.message).collect();
         let session = channel.session;
-        for (message, routing, mut before, lives) in publishes {
+        for Held { message, routing, route: mut before, lives } in publishes {
             let mut lives = lives.into_iter();
             before.certain.retain(|queue| lives.next() == Some(self.contents.queues[*queue as usize].lives));
             // The queues are those of the publish or those of the commit: what is certain is certain at both times.

@@ -80,11 +80,20 @@ pub(crate) struct Consumer {
 /// What waits for tx.commit.
 #[derive(Debug, Default)]
 pub(crate) struct Transaction {
-    /// With where they were to go at the time, and which lives of those queues that meant.
-    pub(crate) publishes: Vec<(MessageNumber, Box<[u8]>, Route, Vec<u32>)>,
+    pub(crate) publishes: Vec<Held>,
     pub(crate) answers: Vec<(Unacked, Verdict, u64)>,
     /// Published by the commit whose answer is awaited.
     pub(crate) committing: Vec<MessageNumber>,
+}
+
+/// One publish that waits for its commit.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) message: MessageNumber,
+    pub(crate) routing: Box<[u8]>,
+    /// Where it was to go when it was published, and which lives of the certain queues that meant.
+    pub(crate) route: Route,
+    pub(crate) lives: Vec<u32>,
 }
 
 /// A client's answer to a delivery.

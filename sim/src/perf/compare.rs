@@ -110,7 +110,7 @@ fn measure(options: &CompareOptions, named: &Named) -> Result<Row, String> {
 }
 
 /// The middle value; of an even number, the upper of the two.
-fn median(values: impl Iterator<Item = u64>) -> u64 {
+pub(super) fn median(values: impl Iterator<Item = u64>) -> u64 {
     let mut values: Vec<u64> = values.collect();
     values.sort_unstable();
     values.get(values.len() / 2).copied().unwrap_or_default()

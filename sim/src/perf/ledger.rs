@@ -149,6 +149,16 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
+    /// Adds up two runs.
+    pub(super) fn add(&mut self, other: Self) {
+        self.received += other.received;
+        self.lost += other.lost;
+        self.duplicated += other.duplicated;
+        self.redelivered += other.redelivered;
+        self.out_of_order += other.out_of_order;
+        self.corrupted += other.corrupted;
+    }
+
     /// Whether every message came once, in order and unharmed.
     pub(super) fn is_clean(self) -> bool {
         self == Self { received: self.received, ..Self::default() }

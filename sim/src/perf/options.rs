@@ -217,6 +217,9 @@ pub(super) struct SlowReaderOptions {
     /// Messages of 1 KiB per second published to the slow consumer's queue.
     #[arg(short = 'r', long, default_value_t = 50_000)]
     pub(super) rate: u64,
+    /// How often to measure beside each kind of consumer.
+    #[arg(long, default_value_t = 3)]
+    pub(super) rounds: usize,
     /// Prints the result as one JSON object.
     #[arg(long)]
     pub(super) json: bool,

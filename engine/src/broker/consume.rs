@@ -1,0 +1,142 @@
+//! Consuming: what queues give out, and what comes back of it.
+
+use alloc::vec::Vec;
+
+use super::Broker;
+use crate::effect::DiskRequest;
+use crate::event::Event;
+use crate::ids::{ChannelNumber, ConnectionId, Lsn, QueueId, QueueSeq};
+use crate::mutants::{Mutant, is_planted};
+use crate::queue::{ConsumerKey, Entry, Next, Subscription, Taken};
+use crate::routing::QueueKey;
+use crate::storage::{Place, RefFlags};
+
+impl Broker {
+    /// Notes that a queue may have something to deliver.
+    pub(crate) fn activate(&mut self, key: QueueKey) {
+        if self.queues.get(key).is_some() && self.is_active.insert(key, ()).is_none() {
+            self.active.push_back(key);
+        }
+    }
+
+    /// A queue that may have something to deliver.
+    pub(crate) fn next_active(&mut self) -> Option<QueueKey> {
+        let key = self.active.pop_front()?;
+        self.is_active.remove(key);
+        Some(key)
+    }
+
+    /// What a queue wants done next; reads are begun here.
+    pub(crate) fn next_offer(&mut self, key: QueueKey, out: &mut Vec<DiskRequest>) -> Option<Subscription> {
+        let queue = self.queues.get_mut(key)?;
+        match queue.next(self.config.read_ahead_bytes) {
+            Next::Idle => None,
+            Next::Offer(subscription) => Some(subscription),
+            Next::Read { first, len } => {
+                let token = queue.id.0;
+                self.log.read(first.lsn, len, token, out);
+                None
+            }
+        }
+    }
+
+    /// Takes the next message out of a queue for the subscription it offered.
+    pub(crate) fn take(&mut self, key: QueueKey, subscription: &Subscription) -> Taken {
+        let queue = self.queues.get_mut(key).expect("the queue made an offer");
+        let before = queue.body_bytes();
+        let taken = queue.take(subscription, self.log.written(), self.config.queue_cache_bytes);
+        self.body_bytes -= before - queue.body_bytes();
+        let (id, has_droppable) = (queue.id, queue.has_droppable());
+        if has_droppable && self.is_dropper.insert(key, ()).is_none() {
+            self.droppers.push(key);
+        }
+        let no_ack = match subscription {
+            Subscription::Consumer { no_ack, .. } => *no_ack,
+            Subscription::Get(get) => get.no_ack,
+        };
+        if no_ack {
+            self.forget(id, taken.seq, taken.place, taken.recoverable);
+        } else if taken.recoverable && !taken.redelivered {
+            self.log.mark_delivered(id.0, taken.seq.0);
+        }
+        taken
+    }
+
+    /// A delivered message is done with. From where on the log knows; 0 if it never knew the message.
+    pub(crate) fn settle(&mut self, key: QueueKey, seq: QueueSeq) -> Lsn {
+        let Some(queue) = self.queues.get_mut(key) else { return Lsn(0) };
+        let before = queue.body_bytes();
+        let Some(entry) = queue.settle(seq) else { return Lsn(0) };
+        self.body_bytes -= before - queue.body_bytes();
+        let id = queue.id;
+        let end = self.forget_entry(id, &entry);
+        self.activate(key);
+        end
+    }
+
+    /// A delivered message goes back to its place.
+    pub(crate) fn give_back(&mut self, key: QueueKey, seq: QueueSeq) {
+        if let Some(queue) = self.queues.get_mut(key)
+            && queue.give_back(seq)
+        {
+            self.activate(key);
+        }
+    }
+
+    /// Removes all messages that wait for a consumer. How many there were.
+    pub(crate) fn purge(&mut self, key: QueueKey) -> usize {
+        let mut count = 0;
+        while let Some(queue) = self.queues.get_mut(key) {
+            let before = queue.body_bytes();
+            let Some(entry) = queue.purge_one() else { break };
+            self.body_bytes -= before - queue.body_bytes();
+            let id = queue.id;
+            self.forget_entry(id, &entry);
+            count += 1;
+        }
+        count
+    }
+
+    /// Removes a consumer from its queue; an auto-delete queue goes with its last one.
+    pub(crate) fn unsubscribe(&mut self, key: QueueKey, consumer: ConsumerKey) {
+        let Some(queue) = self.queues.get_mut(key) else { return };
+        queue.unsubscribe(consumer);
+        let is_unused = queue.consumers().len() == 0;
+        self.activate(key);
+        let is_auto_delete = self.metadata.queue_by_key(key).is_some_and(|record| record.auto_delete);
+        if is_unused && is_auto_delete {
+            self.propose_delete_queue(key);
+        }
+    }
+
+    fn forget_entry(&mut self, queue: QueueId, entry: &Entry) -> Lsn {
+        let recoverable = !entry.flags.contains(RefFlags::TRANSIENT);
+        self.forget(queue, entry.seq, entry.place(), recoverable)
+    }
+
+    /// A message left its queue for good: the log may forget it too. From where on it knows.
+    fn forget(&mut self, queue: QueueId, seq: QueueSeq, place: Option<Place>, recoverable: bool) -> Lsn {
+        let mut end = None;
+        if let Some(place) = place {
+            if recoverable && is_planted(Mutant::AckedBackAfterRestart) {
+                self.log.release(place);
+                end = Some(self.log.end());
+            } else if recoverable {
+                end = Some(self.log.settle(queue.0, seq.0, place));
+            } else {
+                self.log.release(place);
+            }
+        }
+        if self.config.fine_events {
+            self.events.push(Event::Settled { queue, seq, lsn: end });
+        }
+        end.unwrap_or_default()
+    }
+
+    /// Forgets the `basic.get`s of a channel that has gone.
+    pub(crate) fn forget_gets(&mut self, connection: ConnectionId, channel: ChannelNumber) {
+        for queue in self.queues.by_key.values_mut() {
+            queue.forget_gets(connection, channel);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Metadata commands on their way through the log, and what they mean for the queue machines.
+
+use alloc::vec::Vec;
+use bytes::BytesMut;
+use slotmap::KeyData;
+
+use super::{Broker, ChannelRef, Name, Notice, Proposal};
+use crate::amqp::AmqpError;
+use crate::event::Event;
+use crate::ids::{ConnectionId, Lsn, QueueId};
+use crate::metadata::{Change, Changes, Command, DestinationName};
+use crate::queue::ClassicQueue;
+use crate::routing::QueueKey;
+
+impl Broker {
+    /// Whether any command is on its way.
+    pub(crate) fn has_pending_names(&self) -> bool {
+        !self.pending_names.is_empty()
+    }
+
+    /// Whether a command about this name is on its way, so that whoever needs to know how the name stands has to wait.
+    pub(crate) fn is_pending(&self, name: &Name) -> bool {
+        self.pending_names.contains_key(name)
+    }
+
+    /// Carries out a checked command that changes something: at once, or, if it has to survive a restart, once it is durable.
+    ///
+    /// The result comes as [`Notice::Applied`] if `true` is returned.
+    ///
+    /// # Errors
+    /// As [`Metadata::apply`].
+    pub(crate) fn propose(&mut self, command: Command, requester: Option<ChannelRef>) -> Result<bool, AmqpError> {
+        if !self.metadata.is_durable(&command) {
+            let changes = self.metadata.apply(command)?;
+            self.on_changes(&changes);
+            return Ok(false);
+        }
+        let names = Name::all_of(&command);
+        for name in &names {
+            *self.pending_names.entry(name.clone()).or_default() += 1;
+        }
+        let end = self.log_command(&command);
+        self.log.request_sync();
+        self.proposals.push_back(Proposal { end, command, names, requester });
+        Ok(true)
+    }
+
+    fn log_command(&mut self, command: &Command) -> Lsn {
+        let mut encoded = BytesMut::new();
+        command.encode(&mut encoded);
+        self.log.append_metadata(&encoded)
+    }
+
+    /// Deletes a queue on the broker's own account.
+    pub(crate) fn propose_delete_queue(&mut self, key: QueueKey) {
+        let Some(record) = self.metadata.queue_by_key(key) else { return };
+        let Some(vhost) = self.metadata.vhost_by_key(record.vhost) else { return };
+        let command = Command::DeleteQueue { vhost: vhost.name.clone(), name: record.name.clone(), id: record.id };
+        // A queue that is there can be deleted; one that is not needs no deletion.
+        let _ = self.propose(command, None);
+    }
+
+    /// Applies the changes of a metadata command to the machines.
+    pub(super) fn on_changes(&mut self, changes: &Changes) {
+        for command in &changes.also_log {
+            self.log_command(command);
+        }
+        for change in &changes.list {
+            match *change {
+                Change::QueueDeleted(key, id) => self.drop_queue(key, id),
+                Change::QueueCreated(key, id) => self.add_queue(key, id),
+                Change::ExchangeCreated(_) | Change::ExchangeDeleted(_) | Change::Bound | Change::Unbound => {}
+            }
+        }
+    }
+
+    fn add_queue(&mut self, key: QueueKey, id: QueueId) {
+        let record = self.metadata.queue_by_key(key).expect("the queue was just created");
+        let durable = record.durable && record.exclusive.is_none();
+        if self.config.fine_events {
+            let name = record.name.to_string_lossy().into_owned();
+            self.events.push(Event::QueueCreated { queue: id, name, durable });
+        }
+        if let Some(connection) = record.exclusive {
+            self.exclusive.insert((connection, key));
+        }
+        self.queues.insert(key, ClassicQueue::new(id, durable, record.exclusive));
+    }
+
+    /// Deletes the queues that were one connection's alone.
+    pub(crate) fn delete_exclusive_queues(&mut self, connection: ConnectionId) {
+        // The default key is the null key, which is greater than all others.
+        let least = KeyData::from_ffi(0).into();
+        let own = self.exclusive.range((connection, least)..).take_while(|(owner, _)| *owner == connection);
+        let own: Vec<_> = own.map(|(_, key)| *key).collect();
+        for key in own {
+            self.exclusive.remove(&(connection, key));
+            self.propose_delete_queue(key);
+        }
+    }
+
+    fn drop_queue(&mut self, key: QueueKey, id: QueueId) {
+        let Some(mut queue) = self.queues.remove(key) else { return };
+        if let Some(owner) = queue.owner {
+            self.exclusive.remove(&(owner, key));
+        }
+        self.is_active.remove(key);
+        for (consumer_key, consumer) in queue.consumers().iter() {
+            self.notices.push_back(Notice::ConsumerGone {
+                connection: consumer.connection,
+                channel: consumer.channel,
+                index: consumer.index,
+                key: consumer_key,
+            });
+        }
+        while let Some(get) = queue.take_get() {
+            self.notices.push_back(Notice::GetGone { connection: get.connection, channel: get.channel });
+        }
+        self.body_bytes -= queue.body_bytes();
+        while let Some(entry) = queue.drain_one() {
+            // Its owner is gone from the metadata, so the log needs no word about each message.
+            if let Some(place) = entry.place() {
+                self.log.release(place);
+            }
+        }
+        if self.config.fine_events {
+            self.events.push(Event::QueueDeleted { queue: id });
+        }
+    }
+}
+
+impl Name {
+    /// The names a command is about.
+    fn all_of(command: &Command) -> Vec<Self> {
+        let vhost = command.vhost();
+        match command {
+            Command::DeclareExchange { name, .. } | Command::DeleteExchange { name, .. } => {
+                alloc::vec![Self::Exchange(vhost.clone(), name.clone())]
+            }
+            Command::DeclareQueue { name, .. } | Command::DeleteQueue { name, .. } => {
+                alloc::vec![Self::Queue(vhost.clone(), name.clone())]
+            }
+            Command::Bind { source, destination, .. } | Command::Unbind { source, destination, .. } => {
+                let destination = match destination {
+                    DestinationName::Queue(name) => Self::Queue(vhost.clone(), name.clone()),
+                    DestinationName::Exchange(name) => Self::Exchange(vhost.clone(), name.clone()),
+                };
+                alloc::vec![Self::Exchange(vhost.clone(), source.clone()), destination]
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! What all connections of a node share: metadata, queues, the log, and who waits for what.
+//!
+//! A connection changes the broker directly and learns what that meant for others never: deliveries, cancellations and answers that
+//! come later are left in [`Broker::active`], [`Broker::notices`] and the waiting lists, and the engine brings them round once the
+//! connection is done.
+
+mod consume;
+mod declare;
+mod publish;
+mod recovery;
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use slotmap::SecondaryMap;
+
+use crate::amqp::{AmqpError, ShortStr};
+use crate::auth::Users;
+use crate::collections::IdMap;
+use crate::config::Config;
+use crate::event::Event;
+use crate::ids::{ChannelNumber, ConnectionId, Lsn, PublishSeqno};
+use crate::metadata::{Command, Metadata};
+use crate::queue::{ClassicQueue, ConsumerKey};
+use crate::routing::{QueueKey, RouteScratch};
+use crate::storage::{Log, Ref};
+
+/// The state that connections share.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    pub(crate) config: Config,
+    pub(crate) users: Users,
+    pub(crate) metadata: Metadata,
+    pub(crate) log: Log,
+    pub(crate) queues: Queues,
+    /// Queues that may have something to deliver, each once.
+    active: VecDeque<QueueKey>,
+    is_active: SecondaryMap<QueueKey, ()>,
+    /// Queues with bodies to drop once the log has them, each once.
+    droppers: Vec<QueueKey>,
+    is_dropper: SecondaryMap<QueueKey, ()>,
+    /// Who waits for the log to be durable up to where, in order.
+    waiters: VecDeque<Waiter>,
+    /// Metadata commands in the log that are not durable yet, in order.
+    proposals: VecDeque<Proposal>,
+    /// Names the proposals are about, each with how many.
+    pending_names: BTreeMap<Name, usize>,
+    /// Channels that wait for proposals about a name they need.
+    pub(crate) blocked_channels: Vec<ChannelRef>,
+    /// Whether a proposal was applied since they were looked at.
+    pub(crate) have_names_changed: bool,
+    /// Queues that go with their connection.
+    exclusive: BTreeSet<(ConnectionId, QueueKey)>,
+    /// Why publishers are stopped at the moment.
+    alarm: Option<&'static str>,
+    /// Connections stopped by the alarm.
+    pub(crate) alarm_paused: Vec<ConnectionId>,
+    /// Connections stopped because the log is behind.
+    pub(crate) log_paused: Vec<ConnectionId>,
+    /// What other channels have to be told.
+    pub(crate) notices: VecDeque<Notice>,
+    pub(crate) events: Vec<Event>,
+    rng: ChaCha8Rng,
+    /// Bytes of message bodies in memory, over all queues.
+    body_bytes: usize,
+    route_scratch: RouteScratch,
+    routed: Vec<QueueKey>,
+    refs: Vec<Ref>,
+}
+
+/// The queue machines, by key and by incarnation.
+#[derive(Debug, Default)]
+pub(crate) struct Queues {
+    by_key: SecondaryMap<QueueKey, ClassicQueue>,
+    keys: IdMap<u64, QueueKey>,
+}
+
+impl Queues {
+    pub(crate) fn get(&self, key: QueueKey) -> Option<&ClassicQueue> {
+        self.by_key.get(key)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: QueueKey) -> Option<&mut ClassicQueue> {
+        self.by_key.get_mut(key)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (QueueKey, &ClassicQueue)> {
+        self.by_key.iter()
+    }
+
+    fn insert(&mut self, key: QueueKey, queue: ClassicQueue) {
+        self.keys.insert(queue.id.0, key);
+        self.by_key.insert(key, queue);
+    }
+
+    fn remove(&mut self, key: QueueKey) -> Option<ClassicQueue> {
+        let queue = self.by_key.remove(key)?;
+        self.keys.remove(&queue.id.0);
+        Some(queue)
+    }
+
+    fn by_owner(&self, owner: u64) -> Option<&ClassicQueue> {
+        self.by_key.get(*self.keys.get(&owner)?)
+    }
+}
+
+/// One incarnation of a channel: a number that is used again is another channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChannelRef {
+    pub(crate) connection: ConnectionId,
+    pub(crate) channel: ChannelNumber,
+    pub(crate) epoch: u32,
+}
+
+/// Somebody who waits for the log.
+#[derive(Debug)]
+struct Waiter {
+    end: Lsn,
+    channel: ChannelRef,
+    what: Durable,
+}
+
+/// What became durable for a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durable {
+    /// A publish, which is to be confirmed.
+    Publish(PublishSeqno),
+    /// A transaction.
+    Commit,
+}
+
+/// A metadata command on its way.
+#[derive(Debug)]
+struct Proposal {
+    end: Lsn,
+    command: Command,
+    names: Vec<Name>,
+    requester: Option<ChannelRef>,
+}
+
+/// The name of something a metadata command is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Name {
+    /// An exchange, by vhost and name.
+    Exchange(ShortStr, ShortStr),
+    /// A queue, by vhost and name.
+    Queue(ShortStr, ShortStr),
+}
+
+/// Something another channel has to be told.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    /// A consumer's queue has gone.
+    ConsumerGone { connection: ConnectionId, channel: ChannelNumber, index: u32, key: ConsumerKey },
+    /// The queue a `basic.get` waited for has gone.
+    GetGone { connection: ConnectionId, channel: ChannelNumber },
+    /// A metadata command was applied, or failed.
+    Applied { channel: ChannelRef, result: Result<(), AmqpError> },
+    /// The log is durable up to where somebody waited for.
+    Durable { channel: ChannelRef, what: Durable },
+}
+
+/// What became of a publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Published {
+    /// No queue took it.
+    Unroutable,
+    /// Every queue that took it has it for as long as it promised to.
+    Kept,
+    /// It is kept once the log is durable up to here.
+    KeptAt(Lsn),
+}
+
+impl Broker {
+    /// A broker before recovery.
+    pub(crate) fn new(config: Config, seed: [u8; 32]) -> Self {
+        let mut rng = ChaCha8Rng::from_seed(seed);
+        let users = Users::new(&config, rng.next_u32().to_le_bytes());
+        Self {
+            users,
+            metadata: Metadata::new(rng.next_u64()),
+            log: Log::new(config.log.clone(), rng.next_u64()),
+            config,
+            queues: Queues::default(),
+            active: VecDeque::new(),
+            is_active: SecondaryMap::new(),
+            droppers: Vec::new(),
+            is_dropper: SecondaryMap::new(),
+            waiters: VecDeque::new(),
+            proposals: VecDeque::new(),
+            pending_names: BTreeMap::new(),
+            blocked_channels: Vec::new(),
+            have_names_changed: false,
+            exclusive: BTreeSet::new(),
+            alarm: None,
+            alarm_paused: Vec::new(),
+            log_paused: Vec::new(),
+            notices: VecDeque::new(),
+            events: Vec::new(),
+            rng,
+            body_bytes: 0,
+            route_scratch: RouteScratch::default(),
+            routed: Vec::new(),
+            refs: Vec::new(),
+        }
+    }
+
+    /// Sixteen bytes that nobody can guess, for names the server makes.
+    pub(crate) fn random_bytes(&mut self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        self.rng.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// Bytes of message bodies in memory.
+    pub(crate) fn body_bytes(&self) -> usize {
+        self.body_bytes
+    }
+
+    /// Why publishers are stopped, in RabbitMQ's words, if they are.
+    pub(crate) fn alarm_reason(&self) -> Option<&'static str> {
+        self.alarm
+    }
+
+    /// Looks whether the disk is full. Whether that is over since the last look.
+    pub(crate) fn check_alarm(&mut self) -> bool {
+        match (self.alarm, self.log.is_full()) {
+            (None, true) => {
+                self.alarm = Some("low on disk");
+                self.events.push(Event::AlarmRaised { resource: "disk" });
+                false
+            }
+            (Some(_), false) => {
+                self.alarm = None;
+                self.events.push(Event::AlarmCleared { resource: "disk" });
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Checks the broker's invariants.
+    ///
+    /// # Panics
+    /// If one is broken.
+    pub(crate) fn check_invariants(&self) {
+        let mut bytes = 0;
+        for (key, queue) in self.queues.iter() {
+            queue.check_invariants();
+            bytes += queue.body_bytes();
+            assert_eq!(
+                self.metadata.queue_by_key(key).map(|record| record.id),
+                Some(queue.id),
+                "a machine has a record"
+            );
+        }
+        assert_eq!(bytes, self.body_bytes, "bytes in memory are counted over all queues");
+        assert_eq!(self.metadata.queues().len(), self.queues.iter().count(), "a record has a machine");
+        self.log.check_invariants();
+    }
+}

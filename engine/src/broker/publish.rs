@@ -1,0 +1,110 @@
+//! Publishing: from a routed message to its queues and the log, and who waits for that.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::{Broker, ChannelRef, Durable, Notice, Published, Waiter};
+use crate::amqp::RawProperties;
+use crate::event::Event;
+use crate::ids::{Lsn, PublishSeqno};
+use crate::message::Message;
+use crate::routing::{ExchangeKey, QueueKey};
+use crate::storage::{Ref, RefFlags};
+
+impl Broker {
+    /// Finds the queues for a message; the result is read by [`Broker::take_routed`] or the next [`Broker::enqueue`].
+    pub(crate) fn route(&mut self, exchange: ExchangeKey, routing_key: &[u8], properties: &RawProperties) -> bool {
+        self.metadata.route(exchange, &[routing_key], properties, &mut self.route_scratch, &mut self.routed);
+        !self.routed.is_empty()
+    }
+
+    /// The queues found by [`Broker::route`], to be given to [`Broker::set_routed`] later.
+    pub(crate) fn take_routed(&mut self) -> Vec<QueueKey> {
+        core::mem::take(&mut self.routed)
+    }
+
+    /// Sets the queues that [`Broker::enqueue`] is about.
+    pub(crate) fn set_routed(&mut self, routed: Vec<QueueKey>) {
+        self.routed = routed;
+    }
+
+    /// Gives a message to all queues found by [`Broker::route`] that still exist.
+    pub(crate) fn enqueue(
+        &mut self,
+        message: &Arc<Message>,
+        persistent: bool,
+        publisher: ChannelRef,
+        seqno: Option<PublishSeqno>,
+    ) -> Published {
+        self.refs.clear();
+        let pages_out = self.body_bytes > self.config.memory_high_bytes && !self.log.is_full();
+        let mut is_kept_by_log = false;
+        self.routed.retain(|key| self.queues.get(*key).is_some());
+        if self.routed.is_empty() {
+            return Published::Unroutable;
+        }
+        for key in &self.routed {
+            let Some(queue) = self.queues.get(*key) else { continue };
+            let is_logged = queue.durable && persistent;
+            is_kept_by_log |= is_logged;
+            if is_logged || (pages_out && queue.body_bytes() > self.config.queue_cache_bytes) {
+                let flags = if is_logged { RefFlags::NONE } else { RefFlags::TRANSIENT };
+                self.refs.push(Ref { owner: queue.id.0, seq: queue.next_seq().0, flags });
+            }
+        }
+        let place = if self.refs.is_empty() {
+            None
+        } else {
+            let (head, body) = message.payload();
+            Some(self.log.append_message(&self.refs, head, body))
+        };
+        let mut refs = self.refs.iter().peekable();
+        for index in 0..self.routed.len() {
+            let key = self.routed[index];
+            let Some(queue) = self.queues.get_mut(key) else { continue };
+            let own = refs.next_if(|own| own.owner == queue.id.0);
+            let before = queue.body_bytes();
+            let seq = queue.next_seq();
+            queue.enqueue(
+                Arc::clone(message),
+                own.and(place),
+                own.map_or(RefFlags::NONE, |own| own.flags),
+                self.config.queue_cache_bytes,
+            );
+            self.body_bytes += queue.body_bytes() - before;
+            let has_droppable = queue.has_droppable();
+            if self.config.fine_events {
+                self.events.push(Event::Enqueued {
+                    queue: queue.id,
+                    seq,
+                    lsn: own.and(place).map(|place| place.lsn),
+                    connection: publisher.connection,
+                    channel: publisher.channel,
+                    seqno,
+                });
+            }
+            if has_droppable && self.is_dropper.insert(key, ()).is_none() {
+                self.droppers.push(key);
+            }
+            if self.is_active.insert(key, ()).is_none() {
+                self.active.push_back(key);
+            }
+        }
+        match place {
+            Some(place) if is_kept_by_log => Published::KeptAt(place.end()),
+            _ => Published::Kept,
+        }
+    }
+
+    /// Tells the channel once the log is durable up to `end`.
+    pub(crate) fn wait_for_log(&mut self, end: Lsn, channel: ChannelRef, what: Durable) {
+        if end <= self.log.durable() {
+            self.notices.push_back(Notice::Durable { channel, what });
+            return;
+        }
+        self.log.request_sync();
+        // A settlement lies somewhere in a block that publishes may have filled already, whose end they wait for.
+        let end = self.waiters.back().map_or(end, |last| last.end.max(end));
+        self.waiters.push_back(Waiter { end, channel, what });
+    }
+}

@@ -1,0 +1,191 @@
+//! The broker and its log: progress, recovery, and who answers for what is in it.
+
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use rand_chacha::rand_core::Rng;
+
+use super::{Broker, Notice, Proposal, Queues, Waiter};
+use crate::effect::DiskRequest;
+use crate::ids::{Lsn, QueueId, QueueSeq};
+use crate::metadata::{Command, Metadata};
+use crate::mutants::{Mutant, is_planted};
+use crate::queue::ClassicQueue;
+use crate::storage::{Log, Owners, Place, Recovered, RefFlags};
+use crate::time::Now;
+
+impl Broker {
+    /// Brings round what the log's progress means: bodies that may go, commands to apply, publishers to tell.
+    pub(crate) fn on_log_progress(&mut self) {
+        let (written, mut durable) = (self.log.written(), self.log.durable());
+        if is_planted(Mutant::ConfirmBeforeFsync) {
+            durable = self.log.end();
+        }
+        let mut index = 0;
+        while let Some(&key) = self.droppers.get(index) {
+            let still = self.queues.get_mut(key).is_some_and(|queue| {
+                let before = queue.body_bytes();
+                queue.drop_written_bodies(written);
+                self.body_bytes -= before - queue.body_bytes();
+                queue.has_droppable()
+            });
+            if still {
+                index += 1;
+            } else {
+                self.droppers.swap_remove(index);
+                self.is_dropper.remove(key);
+            }
+        }
+        while self.proposals.front().is_some_and(|proposal| proposal.end <= durable) {
+            let Some(Proposal { command, names, requester, .. }) = self.proposals.pop_front() else { break };
+            for name in names {
+                if let Some(count) = self.pending_names.get_mut(&name) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.pending_names.remove(&name);
+                    }
+                }
+            }
+            self.have_names_changed = true;
+            let result = self.metadata.apply(command).map(|changes| self.on_changes(&changes));
+            if let Some(channel) = requester {
+                self.notices.push_back(Notice::Applied { channel, result });
+            }
+        }
+        while self.waiters.front().is_some_and(|waiter| waiter.end <= durable) {
+            let Some(Waiter { channel, what, .. }) = self.waiters.pop_front() else { break };
+            self.notices.push_back(Notice::Durable { channel, what });
+        }
+    }
+
+    /// Rebuilds everything from what the log had kept. The number of messages and queues.
+    ///
+    /// # Errors
+    /// A text for the operator if the log holds something that cannot be.
+    pub(crate) fn recover(&mut self, recovered: Recovered) -> Result<(u64, u64), String> {
+        let hash_seed = self.rng.next_u64();
+        let Recovered { snapshot, metadata, owners, .. } = recovered;
+        let unreadable = |what: &str| alloc::format!("the log holds {what} that this version cannot read");
+        if let Some(snapshot) = snapshot {
+            let (base, pending) = decode_base(&snapshot).ok_or_else(|| unreadable("a metadata snapshot"))?;
+            self.metadata = Metadata::restore(base, hash_seed).map_err(|_| unreadable("a metadata snapshot"))?;
+            for command in pending {
+                self.replay(command).ok_or_else(|| unreadable("a metadata command"))?;
+            }
+        }
+        for command in metadata {
+            self.replay(command).ok_or_else(|| unreadable("a metadata command"))?;
+        }
+        let keys: Vec<_> = self.metadata.queues().into_iter().map(|(key, record)| (key, record.id)).collect();
+        let mut owners = owners;
+        if let Some((last, _)) = owners.last_key_value() {
+            self.metadata.skip_queue_ids(QueueId(*last));
+        }
+        let mut messages = 0;
+        for (key, id) in &keys {
+            let mut queue = ClassicQueue::new(*id, true, None);
+            let owner = owners.remove(&id.0).unwrap_or_default();
+            for kept in owner.refs {
+                self.log.retain(kept.place());
+                queue.recover(QueueSeq(kept.seq), kept.place(), kept.flags);
+                messages += 1;
+            }
+            queue.continue_from(QueueSeq(owner.next_seq));
+            self.queues.insert(*key, queue);
+        }
+        Ok((messages, keys.len() as u64))
+    }
+
+    fn replay(&mut self, command: Bytes) -> Option<()> {
+        let command = Command::decode(command).ok()?;
+        // A command about what was deleted again later may find nothing; see `Metadata::replay`.
+        let _ = self.metadata.replay(command);
+        Some(())
+    }
+
+    /// Lets the log do its work at the end of a batch.
+    pub(crate) fn flush_log(&mut self, now: Now, out: &mut Vec<DiskRequest>) {
+        let (log, owners) = self.log_and_owners();
+        log.flush(now.mono, &owners, out);
+    }
+
+    /// Splits the broker into the log and the view it needs of everything else.
+    pub(crate) fn log_and_owners(&mut self) -> (&mut Log, LogOwners<'_>) {
+        let owners = LogOwners { queues: &mut self.queues, metadata: &self.metadata, proposals: &self.proposals };
+        (&mut self.log, owners)
+    }
+
+    /// What was read for a queue.
+    ///
+    /// # Errors
+    /// A text for the operator if it is damaged.
+    pub(crate) fn on_read(&mut self, token: u64, start: Lsn, data: &Bytes) -> Result<(), &'static str> {
+        let Some(&key) = self.queues.keys.get(&token) else { return Ok(()) };
+        let Some(queue) = self.queues.get_mut(key) else { return Ok(()) };
+        let before = queue.body_bytes();
+        let log = &self.log;
+        queue.on_read(start, data, |lsn, record| log.open_record(lsn, record).ok())?;
+        self.body_bytes += queue.body_bytes() - before;
+        self.activate(key);
+        Ok(())
+    }
+}
+
+/// The metadata as the log keeps it: a snapshot of what is applied, and the commands before it in the log that are not.
+fn encode_base(metadata: &Metadata, proposals: &VecDeque<Proposal>) -> Bytes {
+    let snapshot = metadata.snapshot();
+    let mut base = BytesMut::with_capacity(snapshot.len() + 8);
+    put_part(&mut base, &snapshot);
+    for proposal in proposals {
+        let mut command = BytesMut::new();
+        proposal.command.encode(&mut command);
+        put_part(&mut base, &command);
+    }
+    base.freeze()
+}
+
+fn put_part(base: &mut BytesMut, part: &[u8]) {
+    base.put_u32_le(u32::try_from(part.len()).expect("metadata fits 4 GiB"));
+    base.put_slice(part);
+}
+
+/// The parts of [`encode_base`]: the snapshot and the commands.
+fn decode_base(base: &Bytes) -> Option<(Bytes, Vec<Bytes>)> {
+    let mut rest = base.clone();
+    let mut parts = Vec::new();
+    while !rest.is_empty() {
+        let len = usize::try_from(rest.try_get_u32_le().ok()?).ok()?;
+        if len > rest.len() {
+            return None;
+        }
+        parts.push(rest.split_to(len));
+    }
+    let mut parts = parts.into_iter();
+    Some((parts.next()?, parts.collect()))
+}
+
+/// Who answers for what is in the log.
+#[derive(Debug)]
+pub(crate) struct LogOwners<'a> {
+    queues: &'a mut Queues,
+    metadata: &'a Metadata,
+    proposals: &'a VecDeque<Proposal>,
+}
+
+impl Owners for LogOwners<'_> {
+    fn live(&self, owner: u64, seq: u64, lsn: Lsn) -> Option<RefFlags> {
+        self.queues.by_owner(owner)?.flags_at(QueueSeq(seq), lsn)
+    }
+
+    fn moved(&mut self, owner: u64, seq: u64, from: Lsn, to: Place) {
+        let Some(&key) = self.queues.keys.get(&owner) else { return };
+        if let Some(queue) = self.queues.by_key.get_mut(key) {
+            queue.on_moved(QueueSeq(seq), from, to);
+        }
+    }
+
+    fn snapshot(&self) -> Bytes {
+        encode_base(self.metadata, self.proposals)
+    }
+}

@@ -205,17 +205,29 @@ impl SimDisk {
     /// The power goes: whatever was not synced is decided sector by sector.
     pub(crate) fn power_loss(&mut self) {
         self.reads.clear();
-        for pending in std::mem::take(&mut self.lane) {
-            if self.fates.of(3, pending.ordinal) & 1 == 0 {
-                let part = self.fates.of(4, pending.ordinal);
-                self.perform_unsynced(&pending, (part & 2 == 0).then_some(part));
+        let lane = std::mem::take(&mut self.lane);
+        // File systems keep the order in which files come and go: up to some point all of it happened.
+        let is_folder_op = |op: &DiskOp| matches!(op, DiskOp::Create { .. } | DiskOp::Delete { .. });
+        let folder_ops = lane.iter().filter(|pending| is_folder_op(&pending.request.op)).count();
+        let removed = std::mem::take(&mut self.removed);
+        let happened = index(self.fates.of(5, self.ordinal), removed.len() + folder_ops + 1);
+        let mut left = happened.saturating_sub(removed.len());
+        for (id, file) in removed.into_iter().skip(happened) {
+            self.files.entry(id).or_insert(file);
+        }
+        for pending in lane {
+            let part = self.fates.of(4, pending.ordinal);
+            let part = (part & 2 == 0).then_some(part);
+            if is_folder_op(&pending.request.op) {
+                if left > 0 {
+                    left -= 1;
+                    self.perform_unsynced(&pending, if left == 0 { part } else { None });
+                }
+            } else if self.fates.of(3, pending.ordinal) & 1 == 0 {
+                self.perform_unsynced(&pending, part);
             }
         }
-        for (at, (id, file)) in std::mem::take(&mut self.removed).into_iter().enumerate() {
-            if self.fates.of(5, self.ordinal + at as u64) & 1 == 0 && !self.files.contains_key(&id) {
-                self.files.insert(id, file);
-            }
-        }
+        self.removed.clear();
         let fates = self.fates;
         let ordinal = self.ordinal;
         for (id, file) in &mut self.files {
@@ -341,6 +353,8 @@ impl SimDisk {
     fn perform_unsynced(&mut self, pending: &Pending, part: Option<u64>) {
         match &pending.request.op {
             DiskOp::Create { segment, size, recycle } => self.create(*segment, *size, *recycle, part),
+            // A file that never came cannot be written to.
+            DiskOp::Append { segment, .. } if !self.files.contains_key(segment) => {}
             DiskOp::Append { segment, offset, data, .. } => {
                 let end = self.append(*segment, *offset, data, part);
                 if part.is_none() {

@@ -186,7 +186,8 @@ impl Contents {
     /// A message comes back into its queue.
     pub(crate) fn requeue(&mut self, number: MessageNumber, at: usize, facts: &mut Vec<Fact>) {
         let queue = self.messages[number.index()].copies[at].queue;
-        self.set(number, at, Presence::Ready);
+        let is_going = self.queues[queue as usize].is_forsaken;
+        self.set(number, at, if is_going { Presence::Maybe } else { Presence::Ready });
         facts.push(Fact::Requeued { queue: QueueIndex(queue), message: number });
     }
 

@@ -237,7 +237,6 @@ impl Model {
                     let index = self.queue_index(name);
                     self.facts.push(Fact::Changed { queue: QueueIndex(index), what: Change::DeclareAsked });
                     let queue = &mut self.contents.queues[index as usize];
-                    queue.is_forsaken = false;
                     let was = queue.existence.map(|existence| existence.is_certain);
                     match &mut queue.existence {
                         Some(existence) => existence.last_change = change,
@@ -465,10 +464,11 @@ impl Model {
             }
             self.untold_changes.retain(|left| *left > 0);
             if self.untold_changes.is_empty() {
-                for queue in self.contents.queues.iter_mut().filter(|queue| queue.is_forsaken) {
-                    queue.is_forsaken = false;
-                    queue.existence = None;
-                    self.topology.touch();
+                for index in 0..self.contents.queues.len() {
+                    if self.contents.queues[index].is_forsaken {
+                        self.contents.remove_queue(u32::try_from(index).expect("few queues"));
+                        self.topology.touch();
+                    }
                 }
             }
         }
@@ -780,6 +780,12 @@ impl Model {
             return;
         }
         self.facts.push(Fact::Changed { queue: QueueIndex(index), what: Change::Declared });
+        if self.contents.queues[index as usize].is_forsaken {
+            // The node lets a declaration wait until the queue that is going is gone.
+            let existence = self.contents.queues[index as usize].existence;
+            self.contents.remove_queue(index);
+            self.contents.queues[index as usize].existence = existence;
+        }
         let queue = &mut self.contents.queues[index as usize];
         // Whatever was there before: had it other properties, it would have been refused.
         queue.is_durable = durable && !exclusive;
@@ -995,6 +1001,10 @@ impl Model {
     fn find_skipped(&mut self, deliveries: &[Delivery]) {
         for delivery in deliveries {
             let (Some(message), Some(queue)) = (delivery.message, delivery.queue) else { continue };
+            if self.contents.queues[queue as usize].disturbed == self.contents.step {
+                // Older ones may have gone to a connection that ended in this same step, and come back.
+                continue;
+            }
             let Some(at) = self.contents.find(message, queue) else { continue };
             let position = self.contents.messages[message.index()].copies[at].position;
             // A get may have been decided as soon as it was asked.
@@ -1022,6 +1032,9 @@ impl Model {
             return;
         }
         for (message, queue) in std::mem::take(&mut channel.touched) {
+            for floating in self.floating.iter_mut().rev().filter(|floating| floating.message == message) {
+                floating.certain.clear();
+            }
             if let Some(at) = self.contents.find(message, queue)
                 && let Presence::Ready | Presence::Gone(Departure::Acked | Departure::Rejected) =
                     self.contents.messages[message.index()].copies[at].presence

@@ -130,7 +130,7 @@ fn story(row: &Row, names: &[String]) -> String {
         };
         let rates = outcomes.iter().map(|outcome| outcome.delivery_rate);
         let (least, most) = (rates.clone().min().unwrap_or_default(), rates.max().unwrap_or_default());
-        text.push_str(&format!("  {name:<12}{:>10} /s  ({} to {})", group(rate), group(least), group(most)));
+        text.push_str(&format!("  {name:<16}{:>10} /s  ({} to {})", group(rate), group(least), group(most)));
         if let Some(cpu) = of(|outcome| outcome.broker_cpu_ns_per_message) {
             text.push_str(&format!("  {:.2} µs processor", micros(cpu)));
         }

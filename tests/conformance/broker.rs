@@ -47,6 +47,14 @@ pub(crate) enum Received {
 pub(crate) struct TcpBroker {
     pub(crate) address: SocketAddr,
     pub(crate) side: Side,
+    /// How long what is under way in it may take to come out.
+    pub(crate) settle_time: Duration,
+}
+
+impl TcpBroker {
+    pub(crate) fn new(address: SocketAddr, side: Side) -> Self {
+        Self { address, side, settle_time: Duration::from_millis(30) }
+    }
 }
 
 impl Broker for TcpBroker {
@@ -65,7 +73,7 @@ impl Broker for TcpBroker {
     }
 
     fn settle(&self) {
-        std::thread::sleep(Duration::from_millis(30));
+        std::thread::sleep(self.settle_time);
     }
 
     fn is_shared(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::harness::leveret::Leveret;
 use crate::harness::rabbitmq;
@@ -11,6 +12,7 @@ use engine::EngineBroker;
 use transcript::{Side, Transcript};
 
 mod broker;
+mod compare;
 mod engine;
 mod runner;
 mod spec;
@@ -84,6 +86,39 @@ fn every_difference_from_rabbitmq_has_its_reason() {
     assert_eq!(marked, listed, "left: transcripts with marked lines; right: transcripts in differences.toml");
 }
 
+/// `LEVERET_SEED` and `LEVERET_SEEDS` choose other conversations, and more of them.
+#[test]
+fn random_conversations_go_alike_on_the_engine_and_on_rabbitmq() {
+    let Some(rabbitmq) = rabbitmq::shared() else { return };
+    let rabbitmq = TcpBroker::new(rabbitmq.address, Side::RabbitMq);
+    let number = |name, default| std::env::var(name).map_or(default, |text| text.parse().expect("a number"));
+    let first = number("LEVERET_SEED", 1);
+    let mut answered = String::new();
+    for seed in first..first + number("LEVERET_SEEDS", 5) {
+        let (steps, ours) = compare::converse(&EngineBroker::start(usize::MAX), seed).expect("the engine talks");
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut theirs = compare::repeat(&rabbitmq, &steps).expect("RabbitMQ talks");
+        if theirs != ours {
+            // Its processes work side by side; on a busy machine an answer may have come after the next step.
+            let patient = TcpBroker { settle_time: Duration::from_millis(500), ..rabbitmq };
+            theirs = compare::repeat(&patient, &steps).expect("RabbitMQ talks");
+        }
+        if let Some(at) = (0..steps.len()).find(|at| ours[*at] != theirs[*at]) {
+            let told = compare::told(&steps[..=at]);
+            panic!("seed {seed}:\n{told}  the engine:\n{}  RabbitMQ:\n{}", ours[at], theirs[at]);
+        }
+        answered.extend(ours);
+    }
+    for what in ["basic.deliver", "basic.get-ok", "redelivered=true", "basic.return", "channel.close reply_code"] {
+        let count = answered.matches(what).count();
+        eprintln!("{count} x {what}");
+        assert!(count > 0, "no conversation had {what}");
+    }
+}
+
+/// What declares something on the shared RabbitMQ waits for its turn.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance")
 }
@@ -108,15 +143,14 @@ fn transcripts() -> BTreeMap<String, Result<Transcript, String>> {
 fn on_the_server(area: &str) {
     let directory = tempfile::tempdir().expect("there is room for a data directory");
     let leveret = Leveret::start(directory.path());
-    let broker = TcpBroker { address: leveret.address, side: Side::Leveret };
+    let broker = TcpBroker::new(leveret.address, Side::Leveret);
     run_shared(area, &broker, &Mutex::new(()));
 }
 
 /// Runs on the one RabbitMQ that all areas share.
 fn on_rabbitmq(area: &str) {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let Some(rabbitmq) = rabbitmq::shared() else { return };
-    let broker = TcpBroker { address: rabbitmq.address, side: Side::RabbitMq };
+    let broker = TcpBroker::new(rabbitmq.address, Side::RabbitMq);
     run_shared(area, &broker, &ONE_AT_A_TIME);
 }
 

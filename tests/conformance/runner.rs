@@ -23,7 +23,8 @@ pub(crate) fn run(broker: &dyn Broker, transcript: &Transcript) -> Result<(), St
     outcome
 }
 
-struct Run<'a> {
+/// A conversation with a broker.
+pub(super) struct Run<'a> {
     broker: &'a dyn Broker,
     connections: BTreeMap<String, Connection>,
     bindings: Bindings,
@@ -53,7 +54,7 @@ struct Channel {
 }
 
 impl<'a> Run<'a> {
-    fn new(broker: &'a dyn Broker) -> Self {
+    pub(super) fn new(broker: &'a dyn Broker) -> Self {
         Self {
             broker,
             connections: BTreeMap::new(),
@@ -100,10 +101,10 @@ impl<'a> Run<'a> {
             Action::Await(address, item) => self.await_queue(address, item),
             Action::AnyOrder(items) => self.any_order(items),
             Action::Close(address) => self.close(address),
-            Action::Drop(connection) => match self.connections.remove(connection) {
-                Some(_) => Ok(()),
-                None => Err(format!("there is no connection {connection}")),
-            },
+            Action::Drop(connection) => {
+                self.drop_connection(connection);
+                Ok(())
+            }
             Action::Sleep(time) => {
                 self.broker.sleep(*time);
                 Ok(())
@@ -133,7 +134,7 @@ impl<'a> Run<'a> {
     }
 
     /// The opening handshake as a modern client does it.
-    fn connect(&mut self, name: &str, options: &Item) -> Result<(), String> {
+    pub(super) fn connect(&mut self, name: &str, options: &Item) -> Result<(), String> {
         let known = ["user", "password", "vhost", "channel_max", "frame_max", "heartbeat", "capabilities"];
         if let Some((key, _)) = options.fields.iter().find(|(key, _)| !known.contains(&key.as_str())) {
             return Err(format!("connect knows no {key}"));
@@ -190,7 +191,7 @@ impl<'a> Run<'a> {
         self.expect_named(&address, "connection.open-ok")
     }
 
-    fn send(&mut self, address: &Address, item: &Item) -> Result<(), String> {
+    pub(super) fn send(&mut self, address: &Address, item: &Item) -> Result<(), String> {
         let fields = item
             .fields
             .iter()
@@ -266,6 +267,49 @@ impl<'a> Run<'a> {
                 return Err("got:      nothing".to_owned());
             }
         }
+    }
+
+    /// Closes a socket without a word, if there is one.
+    pub(super) fn drop_connection(&mut self, name: &str) {
+        self.connections.remove(name);
+    }
+
+    /// What comes on a channel until the answer to a further method, or until the channel or its connection closes. Nothing
+    /// further can be asked on one that `is_closing`.
+    pub(super) fn answers(&mut self, address: &Address, is_closing: bool) -> Result<Vec<(Address, Item)>, String> {
+        if !is_closing {
+            self.send(address, &item::<0>("access.request", []))?;
+        }
+        let mut all = Vec::new();
+        while let Ok(item) = self.next(address) {
+            if item.name == "access.request-ok" {
+                break;
+            }
+            let is_last = ["channel.close", "channel.close-ok"].contains(&item.name.as_str());
+            all.push((address.clone(), item));
+            if is_last {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Everything that comes until nothing comes any more, by connection and channel.
+    pub(super) fn drain(&mut self) -> Result<Vec<(Address, Item)>, String> {
+        self.broker.settle();
+        let mut all = Vec::new();
+        for (name, connection) in &mut self.connections {
+            while !connection.closed && connection.receive(Duration::from_millis(1)) {}
+            connection.parse()?;
+            for (number, channel) in &mut connection.channels {
+                let address = || Address { connection: name.clone(), channel: *number };
+                all.extend(channel.received.drain(..).map(|item| (address(), item)));
+            }
+        }
+        for (_, item) in &all {
+            self.note_declared(item);
+        }
+        Ok(all)
     }
 
     fn expect(&mut self, address: &Address, want: &Item) -> Result<(), String> {
@@ -457,7 +501,7 @@ impl<'a> Run<'a> {
     }
 
     /// Deletes what was declared; what is gone already answers like the rest.
-    fn clean_up(&mut self) {
+    pub(super) fn clean_up(&mut self) {
         self.connections.clear();
         if !self.broker.is_shared() || self.queues.is_empty() && self.exchanges.is_empty() {
             return;

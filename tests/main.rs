@@ -9,6 +9,7 @@
 
 mod harness;
 
+mod benchmark;
 mod clients;
 mod conformance;
 mod crash;

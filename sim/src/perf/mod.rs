@@ -23,6 +23,8 @@ mod worker;
 
 use std::process::ExitCode;
 
+use clap::{Args as _, FromArgMatches as _};
+
 pub use self::options::Options;
 use self::options::{Load, Task};
 use self::report::{Live, say, say_json, table};
@@ -42,6 +44,16 @@ pub fn main(options: &Options) -> Result<ExitCode, String> {
         Some(Task::SlowReader(options)) => slow_reader::main(options)?,
     };
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(NOT_AS_PROMISED) })
+}
+
+/// Carries out what these words of a command line ask for, the first of which is a name that is not looked at.
+///
+/// # Errors
+/// What is wrong with the command line, or what kept it from measuring, in words.
+pub fn main_with(args: &[&str]) -> Result<ExitCode, String> {
+    let matches = Options::augment_args(clap::Command::new("perf")).try_get_matches_from(args);
+    let options = matches.and_then(|matches| Options::from_arg_matches(&matches));
+    main(&options.map_err(|error| error.to_string())?)
 }
 
 fn load(options: &Load) -> Result<bool, String> {

@@ -4,7 +4,7 @@
 #   tests/benchmark/side_by_side.sh [options of `leveret-sim perf compare`, such as --rounds 5 --workload all]
 #
 # Both get free ports and data folders of their own below $TMPDIR, and are gone at the end. Both confirm persistent messages
-# after they are on the disk. Exits with 0 without a word on ratios if no RabbitMQ is installed.
+# after they are on the disk. With LEVERET_BUILT=1 it takes the release binaries as they are. Exits with 0 without a word on ratios if no RabbitMQ is installed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -205,8 +205,8 @@ impl World {
 
     fn heed(&mut self, event: &EngineEvent) {
         match event {
-            EngineEvent::Enqueued { lsn: Some(lsn), connection, channel, seqno: Some(seqno), .. } => {
-                self.model.logged(number(*connection), channel.0, seqno.0, lsn.0);
+            EngineEvent::Enqueued { lsn: Some(lsn), connection, channel, seqno, .. } => {
+                self.model.logged(number(*connection), channel.0, seqno.map(|seqno| seqno.0), lsn.0);
             }
             EngineEvent::Ready { .. }
             | EngineEvent::ConnectionOpened { .. }

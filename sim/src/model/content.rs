@@ -25,6 +25,8 @@ pub(crate) struct Queue {
     pub(crate) is_forsaken: bool,
     /// Grows each time the queue goes, for those who knew it before.
     pub(crate) lives: u32,
+    /// The step in which it last went.
+    pub(crate) removed: u64,
     /// When a consumer with deliveries perhaps unseen last went away.
     pub(crate) disturbed: u64,
     /// Messages certainly ready, by position.
@@ -45,6 +47,7 @@ impl Queue {
             consumers: 0,
             is_forsaken: false,
             lives: 0,
+            removed: 0,
             disturbed: 0,
             ready: BTreeSet::new(),
             unacked: 0,
@@ -234,10 +237,12 @@ impl Contents {
 
     /// The queue is certainly gone.
     pub(crate) fn remove_queue(&mut self, index: u32) {
+        let step = self.step;
         let queue = &mut self.queues[index as usize];
         queue.existence = None;
         queue.owner = None;
         queue.is_forsaken = false;
+        queue.removed = step;
         queue.lives += 1;
         queue.generation += 1;
         queue.consumers = 0;

@@ -29,10 +29,11 @@ pub(crate) struct Model {
     /// Whether each session may still hold messages.
     sessions: Vec<SessionState>,
     changes: u64,
-    /// Changes of the topology that nobody will be told of when they happen: how often the log has still to become durable until
-    /// they have.
-    untold_changes: Vec<u32>,
+    /// Changes of the topology that nobody will be told of when they happen.
+    untold_changes: Vec<Untold>,
     last_durable: u64,
+    /// The last position in the log that the engine has told.
+    last_lsn: u64,
     /// Publishes taken while changes were under way: the node may route them before or after those.
     floating: Vec<Floating>,
     deliveries: Vec<Delivery>,
@@ -52,6 +53,15 @@ enum SessionState {
     Alive,
     /// The node has begun to end it: its messages may go to others at any moment.
     Dying,
+}
+
+/// See [`Model::untold_changes`].
+#[derive(Clone, Copy, Debug)]
+struct Untold {
+    /// The last position known when it was asked for: it stands soon after.
+    after: u64,
+    /// How often the log has still to become durable, beyond that position, until it surely is.
+    syncs: u32,
 }
 
 /// See [`Model::floating`].
@@ -94,6 +104,7 @@ impl Model {
             changes: 0,
             untold_changes: Vec::new(),
             last_durable: 0,
+            last_lsn: 0,
             floating: Vec::new(),
             deliveries: Vec::new(),
             empties: Vec::new(),
@@ -403,6 +414,12 @@ impl Model {
                     self.purges.push((queue, step));
                 }
             }
+            Said::Done { class: 60, method: 21 } => {
+                channel.pending = None;
+                if let Some(consumer) = channel.consumers.iter_mut().find(|consumer| !consumer.is_answered) {
+                    consumer.is_answered = true;
+                }
+            }
             Said::Done { class: 60, method: 111 } => {
                 channel.pending = None;
                 let session = channel.session;
@@ -416,7 +433,9 @@ impl Model {
     }
 
     /// A message went to the log at `lsn` (reported by the engine).
-    pub(crate) fn logged(&mut self, connection: u32, number: u16, seqno: u64, lsn: u64) {
+    pub(crate) fn logged(&mut self, connection: u32, number: u16, seqno: Option<u64>, lsn: u64) {
+        self.last_lsn = self.last_lsn.max(lsn);
+        let Some(seqno) = seqno else { return };
         let channel = self.connections.get_mut(&connection).and_then(|held| held.channels.get_mut(&number));
         if let Some(unconfirmed) = channel.and_then(|channel| channel.unconfirmed_mut(seqno)) {
             unconfirmed.lsn = unconfirmed.lsn.max(Some(lsn));
@@ -425,6 +444,7 @@ impl Model {
 
     /// Settlements of this step and before are in the log up to `lsn` (reported by the engine).
     pub(crate) fn settled(&mut self, lsn: u64) {
+        self.last_lsn = self.last_lsn.max(lsn);
         self.contents.settled_at(lsn);
     }
 
@@ -444,11 +464,17 @@ impl Model {
             self.deliveries.clear();
         }
         for (queue, asked) in std::mem::take(&mut self.empties) {
-            let mut ready = self.contents.queues[queue as usize].ready.iter();
-            let missed = ready.find(|(_, message)| {
+            // A message that is being read for another get is no longer to be had.
+            let others = self
+                .connections
+                .values()
+                .flat_map(|held| held.channels.values())
+                .filter(|channel| matches!(channel.pending, Some(Pending::Get { queue: its, .. }) if its == queue));
+            let mut ready = self.contents.queues[queue as usize].ready.iter().filter(|(_, message)| {
                 let at = self.contents.find(*message, queue).expect("ready messages are in their queue");
                 self.contents.messages[message.index()].copies[at].changed < asked
             });
+            let missed = ready.nth(others.count());
             if let Some(&(_, message)) = missed {
                 self.facts.push(Fact::MissedByGet { queue: QueueIndex(queue), message });
             }
@@ -459,10 +485,10 @@ impl Model {
         self.contents.forget_settled(durable);
         if durable > self.last_durable {
             self.last_durable = durable;
-            for left in &mut self.untold_changes {
-                *left -= 1;
+            for change in self.untold_changes.iter_mut().filter(|change| change.after < durable) {
+                change.syncs -= 1;
             }
-            self.untold_changes.retain(|left| *left > 0);
+            self.untold_changes.retain(|change| change.syncs > 0);
             if self.untold_changes.is_empty() {
                 for index in 0..self.contents.queues.len() {
                     if self.contents.queues[index].is_forsaken {
@@ -731,7 +757,15 @@ impl Model {
         self.contents.queues[queue as usize].consumers += 1;
         let channel = self.channel_mut(connection, number);
         let prefetch = channel.prefetch_each;
-        channel.consumers.push(Consumer { tag: tag.into(), queue, no_ack, prefetch, unacked: 0, is_cancelled: false });
+        channel.consumers.push(Consumer {
+            tag: tag.into(),
+            queue,
+            no_ack,
+            prefetch,
+            unacked: 0,
+            is_cancelled: false,
+            is_answered: false,
+        });
     }
 
     fn cancel(&mut self, connection: u32, number: u16, tag: &[u8]) {
@@ -739,15 +773,22 @@ impl Model {
         let found = channel.consumers.iter_mut().rev().find(|consumer| *consumer.tag == *tag && !consumer.is_cancelled);
         if let Some(consumer) = found {
             consumer.is_cancelled = true;
-            let queue = consumer.queue;
-            self.lose_consumer(queue);
+            let (queue, is_answered) = (consumer.queue, consumer.is_answered);
+            self.lose_consumer(queue, is_answered);
         }
     }
 
-    fn lose_consumer(&mut self, index: u32) {
+    fn lose_consumer(&mut self, index: u32, is_answered: bool) {
         let step = self.contents.step;
         let queue = &mut self.contents.queues[index as usize];
         queue.disturbed = step;
+        if !is_answered && queue.is_auto_delete {
+            // Whether it ever had this consumer is not known.
+            queue.consumers = queue.consumers.saturating_sub(1);
+            self.doubt_existence(index);
+            self.contents.doubt_queue(index);
+            return;
+        }
         if queue.consumers > 0 {
             queue.consumers -= 1;
             if queue.consumers == 0 && queue.is_auto_delete && queue.existence.is_some() && !queue.is_forsaken {
@@ -757,7 +798,7 @@ impl Model {
                     self.contents.doubt_queue(index);
                     self.topology.doubt_queue(index);
                     self.contents.queues[index as usize].forsake();
-                    self.untold_changes.push(UNTOLD_SYNCS);
+                    self.untold_changes.push(Untold { after: self.last_lsn, syncs: UNTOLD_SYNCS });
                     self.facts.push(Fact::Changed { queue: QueueIndex(index), what: Change::Gone });
                 } else {
                     self.remove_queue(index);
@@ -918,8 +959,10 @@ impl Model {
         let found =
             message.zip(queue).and_then(|(message, queue)| Some((message, queue, self.contents.find(message, queue)?)));
         let held = self.connections.get(&connection).and_then(|held| held.channels.get(&channel));
-        if found.is_none() && held.is_none_or(|held| held.session != session) {
-            // The channel was closed after this, and its queue went with it.
+        let is_over = held.is_none_or(|held| held.session != session);
+        let has_gone = queue.is_some_and(|queue| self.contents.queues[queue as usize].removed == self.contents.step);
+        if found.is_none() && (is_over || has_gone) {
+            // The channel was closed or its consumer cancelled after this, and its queue went with it.
             return;
         }
         let mut fact = Fact::Delivered {
@@ -1087,7 +1130,7 @@ impl Model {
     fn doubt_existence(&mut self, queue: u32) {
         if let Some(existence) = &mut self.contents.queues[queue as usize].existence {
             existence.is_certain = false;
-            self.topology.touch();
+            self.topology.doubt_queue(queue);
         }
     }
 
@@ -1095,7 +1138,7 @@ impl Model {
         self.sessions[channel.session.0 as usize] = SessionState::Dying;
         self.doubt_behind(channel);
         if channel.pending.as_ref().is_some_and(Pending::is_change) {
-            self.untold_changes.push(UNTOLD_SYNCS);
+            self.untold_changes.push(Untold { after: self.last_lsn, syncs: UNTOLD_SYNCS });
         }
         let answered = channel.transaction.answers.iter().map(|(unacked, ..)| *unacked);
         for unacked in channel.unacked.values().copied().chain(answered) {
@@ -1110,7 +1153,7 @@ impl Model {
             self.contents.queues[queue as usize].disturbed = step;
         }
         for consumer in channel.consumers.iter().filter(|consumer| !consumer.is_cancelled) {
-            self.lose_consumer(consumer.queue);
+            self.lose_consumer(consumer.queue, consumer.is_answered);
         }
     }
 

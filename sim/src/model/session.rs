@@ -75,6 +75,8 @@ pub(crate) struct Consumer {
     pub(crate) prefetch: u32,
     pub(crate) unacked: u32,
     pub(crate) is_cancelled: bool,
+    /// Whether the node has said that it is there; until then its request may still be waiting.
+    pub(crate) is_answered: bool,
 }
 
 /// What waits for tx.commit.

@@ -30,7 +30,7 @@ impl Churner {
     }
 
     fn advance(&mut self, scope: &mut Scope<'_>) {
-        if self.is_waiting || !self.is_open || scope.is_stopping {
+        if self.is_waiting || !self.is_open || scope.is_stopping || !scope.machine.is_channel_open(CHANNEL) {
             return;
         }
         let Some(step) = self.plan.steps.get(self.step) else { return };

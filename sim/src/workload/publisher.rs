@@ -78,7 +78,8 @@ impl Publisher {
     /// Publishes as much as the plan, the window and the socket allow.
     fn pump(&mut self, scope: &mut Scope<'_>) {
         self.is_stopped = scope.is_stopping;
-        if !self.is_set_up || self.is_committing {
+        // The machine is ahead of the events: the channel may be closed already.
+        if !self.is_set_up || self.is_committing || !scope.machine.is_channel_open(CHANNEL) {
             return;
         }
         self.is_blocked_by_room = !scope.has_room;

@@ -200,13 +200,16 @@ impl Contents {
         (self.messages[number.index()].copies[at].presence == Presence::Unacked(session)).then_some(at)
     }
 
-    /// A message that may have gone into a queue certainly did, at the end of the line as it is.
-    pub(crate) fn settle_place(&mut self, number: MessageNumber, queue: u32) {
-        let Some(at) = self.find(number, queue) else { return };
-        let copy = &mut self.messages[number.index()].copies[at];
-        if copy.presence == Presence::Maybe && copy.changed == copy.entered && copy.deliveries == 0 {
-            copy.position = self.position;
-            self.set(number, at, Presence::Ready);
+    /// It is known where a message went: certainly into the queues of `certain`, and in all at the end of the line as it is.
+    pub(crate) fn settle_place(&mut self, number: MessageNumber, certain: &[u32]) {
+        for at in 0..self.messages[number.index()].copies.len() {
+            let copy = &mut self.messages[number.index()].copies[at];
+            if copy.presence == Presence::Maybe && copy.changed == copy.entered && copy.deliveries == 0 {
+                copy.position = self.position;
+                if certain.contains(&copy.queue) {
+                    self.set(number, at, Presence::Ready);
+                }
+            }
         }
     }
 

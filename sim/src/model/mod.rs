@@ -662,9 +662,7 @@ impl Model {
                 continue;
             }
             self.contents.position += 1;
-            for &queue in &one.certain {
-                self.contents.settle_place(one.message, queue);
-            }
+            self.contents.settle_place(one.message, &one.certain);
         }
         if !is_settled {
             self.floating = floating;

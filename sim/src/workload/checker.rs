@@ -1,42 +1,54 @@
 //! The last client: it takes everything that is left out of every queue.
 
-use leveret_engine::amqp::Method;
 use leveret_engine::client::ClientEvent;
 
 use super::Workload;
-use super::script::{Script, consume, qos};
-use crate::client::{CHANNEL, Scope};
+use super::script::{consume, qos};
+use crate::client::{CHANNEL, Scope, Wish};
 use crate::clock::Micros;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Checker {
     queues: Vec<String>,
-    script: Script,
+    /// How many of them it has asked for on this channel.
+    asked: usize,
     deliveries: u64,
 }
 
 impl Checker {
     /// Drains these queues.
     pub(crate) fn new(queues: Vec<String>) -> Self {
-        Self { queues, script: Script::default(), deliveries: 0 }
+        Self { queues, asked: 0, deliveries: 0 }
     }
 }
 
 impl Workload for Checker {
     fn connected(&mut self, scope: &mut Scope<'_>) {
+        self.asked = 0;
         scope.machine.open_channel(CHANNEL).expect("the connection is open");
     }
 
     fn event(&mut self, scope: &mut Scope<'_>, event: ClientEvent) {
         match event {
             ClientEvent::ChannelOpened { .. } => {
-                let consumers = self.queues.iter().map(|queue| consume(queue, &format!("check-{queue}"), false, false));
-                let requests: Vec<Method> = std::iter::once(qos(50, false)).chain(consumers).collect();
-                self.script.start(scope, requests);
+                self.asked = 0;
+                let _ = scope.machine.send(CHANNEL, qos(50, false));
             }
             ClientEvent::Method { .. } => {
-                self.script.next(scope);
+                if let Some(queue) = self.queues.get(self.asked) {
+                    self.asked += 1;
+                    let _ = scope.machine.send(CHANNEL, consume(queue, &format!("check-{queue}"), false, false));
+                }
+            }
+            ClientEvent::ChannelClosed { .. } => {
+                // The queue was about to go when the queues were listed.
+                if self.asked > 0 {
+                    self.queues.remove(self.asked - 1);
+                }
+                if scope.machine.open_channel(CHANNEL).is_err() {
+                    scope.wish(Wish::Crash);
+                }
             }
             ClientEvent::Delivery { delivery_tag, properties, body, .. } => {
                 scope.verify(&properties, &body);
@@ -49,7 +61,5 @@ impl Workload for Checker {
 
     fn wake(&mut self, _scope: &mut Scope<'_>) {}
 
-    fn lost(&mut self, _now: Micros) {
-        self.script.clear();
-    }
+    fn lost(&mut self, _now: Micros) {}
 }

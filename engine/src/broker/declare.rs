@@ -28,7 +28,7 @@ impl Broker {
     /// The result comes as [`Notice::Applied`] if `true` is returned.
     ///
     /// # Errors
-    /// As [`Metadata::apply`].
+    /// As [`crate::metadata::Metadata::apply`].
     pub(crate) fn propose(&mut self, command: Command, requester: Option<ChannelRef>) -> Result<bool, AmqpError> {
         if !self.metadata.is_durable(&command) {
             let changes = self.metadata.apply(command)?;

@@ -23,6 +23,8 @@ pub(crate) struct Queue {
     pub(crate) consumers: u32,
     /// It went with its last consumer; nobody is told when that is done, and a crash may undo it.
     pub(crate) is_forsaken: bool,
+    /// The last change asked for when it went.
+    pub(crate) forsaken_at: u64,
     /// Grows each time the queue goes, for those who knew it before.
     pub(crate) lives: u32,
     /// The step in which it last went.
@@ -46,6 +48,7 @@ impl Queue {
             generation: 0,
             consumers: 0,
             is_forsaken: false,
+            forsaken_at: 0,
             lives: 0,
             removed: 0,
             disturbed: 0,
@@ -161,11 +164,24 @@ impl Contents {
         let copy = self.messages[number.index()].copies[at];
         self.set(number, at, Presence::Gone(how));
         facts.push(Fact::Departed { queue: QueueIndex(copy.queue), message: number, how });
+        self.await_log(number, at);
+    }
+
+    /// The log is told, from here on, that a message left.
+    pub(crate) fn await_log(&mut self, number: MessageNumber, at: usize) {
+        let copy = self.messages[number.index()].copies[at];
         let is_logged = self.messages[number.index()].is_persistent && self.queues[copy.queue as usize].is_durable;
         if is_logged {
             let settlement = Settlement { message: number, queue: copy.queue, generation: copy.generation, lsn: None };
             self.settlements.push_back(settlement);
         }
+    }
+
+    /// A message leaves a queue, but the node has yet to carry that out: the log is not told before [`Self::await_log`].
+    pub(crate) fn depart_later(&mut self, number: MessageNumber, at: usize, how: Departure, facts: &mut Vec<Fact>) {
+        let queue = QueueIndex(self.messages[number.index()].copies[at].queue);
+        self.set(number, at, Presence::Gone(how));
+        facts.push(Fact::Departed { queue, message: number, how });
     }
 
     /// The log has all settlements so far, up to `lsn`.
@@ -231,7 +247,10 @@ impl Contents {
             let Some(at) = self.find(number, index) else { continue };
             let copy = self.messages[number.index()].copies[at];
             match copy.presence {
-                Presence::Maybe if copy.changed <= asked => self.depart(number, at, Departure::Purged, facts),
+                // One that was never certainly ready may have come after the purge.
+                Presence::Maybe if copy.changed <= asked && copy.changed > copy.entered => {
+                    self.depart(number, at, Departure::Purged, facts);
+                }
                 Presence::Ready => self.set(number, at, Presence::Maybe),
                 _ => {}
             }
@@ -327,7 +346,8 @@ impl Contents {
 
 impl Queue {
     /// The queue goes, by and by.
-    pub(crate) fn forsake(&mut self) {
+    pub(crate) fn forsake(&mut self, change: u64) {
+        self.forsaken_at = change;
         if let Some(existence) = &mut self.existence {
             existence.is_certain = false;
         }

@@ -338,11 +338,12 @@ impl Model {
         );
         if is_answer && !channel.behind.is_empty() {
             for (message, queue, verdict) in std::mem::take(&mut channel.behind) {
-                if verdict == Verdict::Requeue
-                    && let Some(at) = self.contents.find(message, queue)
-                    && self.contents.messages[message.index()].copies[at].presence == Presence::Maybe
-                {
-                    self.contents.requeue(message, at, &mut self.facts);
+                let Some(at) = self.contents.find(message, queue) else { continue };
+                let presence = self.contents.messages[message.index()].copies[at].presence;
+                match (verdict, presence) {
+                    (Verdict::Requeue, Presence::Maybe) => self.contents.requeue(message, at, &mut self.facts),
+                    (Verdict::Ack | Verdict::Drop, Presence::Gone(_)) => self.contents.await_log(message, at),
+                    _ => {}
                 }
             }
         }
@@ -491,7 +492,12 @@ impl Model {
             self.untold_changes.retain(|change| change.syncs > 0);
             if self.untold_changes.is_empty() {
                 for index in 0..self.contents.queues.len() {
-                    if self.contents.queues[index].is_forsaken {
+                    let queue = &mut self.contents.queues[index];
+                    if queue.existence.is_some_and(|existence| existence.last_change > queue.forsaken_at) {
+                        // Somebody asked for it since; it may be there again.
+                        queue.is_forsaken = false;
+                    }
+                    if queue.is_forsaken {
                         self.contents.remove_queue(u32::try_from(index).expect("few queues"));
                         self.topology.touch();
                     }
@@ -514,6 +520,9 @@ impl Model {
     /// The node ended. `kept` is the position up to which the log survives, `durable` that up to which it survives a further ending.
     pub(crate) fn ended(&mut self, how: Ending, by_itself: bool, kept: u64, durable: u64) {
         self.facts.push(Fact::Ended { how, by_itself });
+        for channel in std::mem::take(&mut self.connections).values().flat_map(|held| held.channels.values()) {
+            self.doubt_behind(channel);
+        }
         self.deliveries.clear();
         self.empties.clear();
         self.purges.clear();
@@ -743,6 +752,12 @@ impl Model {
         channel.touch(step, unacked.message, unacked.queue);
         let waits = channel.pending.is_some();
         match verdict {
+            Verdict::Ack if waits => {
+                self.contents.depart_later(unacked.message, at, Departure::Acked, &mut self.facts);
+            }
+            Verdict::Drop if waits => {
+                self.contents.depart_later(unacked.message, at, Departure::Rejected, &mut self.facts);
+            }
             Verdict::Requeue if waits => self.contents.set(unacked.message, at, Presence::Maybe),
             Verdict::Ack => self.contents.depart(unacked.message, at, Departure::Acked, &mut self.facts),
             Verdict::Drop => self.contents.depart(unacked.message, at, Departure::Rejected, &mut self.facts),
@@ -795,7 +810,7 @@ impl Model {
                     // Nobody waits for the log to have it, so a crash may bring the queue back with what was in it.
                     self.contents.doubt_queue(index);
                     self.topology.doubt_queue(index);
-                    self.contents.queues[index as usize].forsake();
+                    self.contents.queues[index as usize].forsake(self.changes);
                     self.untold_changes.push(Untold { after: self.last_lsn, syncs: UNTOLD_SYNCS });
                     self.facts.push(Fact::Changed { queue: QueueIndex(index), what: Change::Gone });
                 } else {

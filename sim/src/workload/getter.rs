@@ -62,7 +62,8 @@ impl Getter {
 
 impl Workload for Getter {
     fn connected(&mut self, scope: &mut Scope<'_>) {
-        scope.machine.open_channel(CHANNEL).expect("the connection is open");
+        // The machine is ahead of the events: the connection may be over already.
+        let _ = scope.machine.open_channel(CHANNEL);
     }
 
     fn event(&mut self, scope: &mut Scope<'_>, event: ClientEvent) {

@@ -1,0 +1,203 @@
+//! What ends without an answer: channels, connections, queues that go with them, and changes that nobody is told of.
+
+use super::session::{Channel, Pending};
+use super::{Model, SessionState, UNTOLD_SYNCS, Untold};
+use crate::history::{Change, Departure, Fact, Presence, QueueIndex, Session};
+
+impl Model {
+    /// The node was told that a connection is over.
+    pub(crate) fn disconnected(&mut self, connection: u32) {
+        if let Some(ended) = self.connections.remove(&connection) {
+            for channel in ended.channels.into_values() {
+                self.doubt_unseen(&channel);
+                self.end_channel(&channel);
+            }
+            self.drop_exclusive(connection);
+            self.facts.push(Fact::Disconnected { connection });
+        }
+    }
+
+    /// The node closes a connection, with or without a word.
+    pub(crate) fn closing(&mut self, connection: u32) {
+        let Some(held) = self.connections.get_mut(&connection) else { return };
+        held.is_closing = true;
+        let sessions: Vec<Session> = held.channels.values().map(|channel| channel.session).collect();
+        for session in sessions {
+            self.sessions[session.0 as usize] = SessionState::Dying;
+        }
+        let channels: Vec<u16> = self.connections[&connection].channels.keys().copied().collect();
+        for channel in channels {
+            self.doubt_step(connection, channel);
+            self.doubt_consumed(connection, channel);
+        }
+        for index in 0..self.contents.queues.len() {
+            if self.contents.queues[index].owner == Some(connection) {
+                self.doubt_existence(u32::try_from(index).expect("few queues"));
+            }
+        }
+    }
+
+    /// Whether no change of the topology is under way.
+    pub(super) fn is_settled(&self) -> bool {
+        self.untold_changes.is_empty()
+            && self.connections.values().all(|held| {
+                held.channels.values().all(|channel| !channel.pending.as_ref().is_some_and(Pending::is_change))
+            })
+    }
+
+    /// Routes floating publishes again. Once no change is under way, it is known where they went.
+    pub(super) fn sink(&mut self) {
+        let is_settled = self.is_settled();
+        let mut floating = std::mem::take(&mut self.floating);
+        for one in &mut floating {
+            let route = self.route(&one.routing, one.message);
+            one.certain.retain(|queue| route.certain.contains(queue));
+            for &queue in route.certain.iter().chain(&route.possible) {
+                if self.contents.find(one.message, queue).is_none() {
+                    self.contents.enter(one.message, queue, false);
+                }
+            }
+            if !is_settled {
+                continue;
+            }
+            self.contents.position += 1;
+            self.contents.settle_place(one.message, &one.certain);
+        }
+        if !is_settled {
+            self.floating = floating;
+        }
+    }
+
+    pub(super) fn lose_consumer(&mut self, index: u32, is_answered: bool) {
+        let step = self.contents.step;
+        let queue = &mut self.contents.queues[index as usize];
+        queue.disturbed = step;
+        if !is_answered && queue.is_auto_delete {
+            // Whether it ever had this consumer is not known.
+            queue.consumers = queue.consumers.saturating_sub(1);
+            self.doubt_existence(index);
+            self.contents.doubt_queue(index);
+            return;
+        }
+        if queue.consumers > 0 {
+            queue.consumers -= 1;
+            if queue.consumers == 0 && queue.is_auto_delete && queue.existence.is_some() && !queue.is_forsaken {
+                let is_durable = queue.is_durable;
+                if is_durable {
+                    // Nobody waits for the log to have it, so a crash may bring the queue back with what was in it.
+                    self.contents.doubt_queue(index);
+                    self.topology.doubt_queue(index);
+                    self.contents.queues[index as usize].forsake(self.changes);
+                    self.untold_changes.push(Untold { after: self.last_lsn, syncs: UNTOLD_SYNCS });
+                    self.facts.push(Fact::Changed { queue: QueueIndex(index), what: Change::Gone });
+                } else {
+                    self.remove_queue(index);
+                }
+            }
+        }
+    }
+
+    /// What the channel asked for in this step may not have been heeded.
+    pub(super) fn doubt_step(&mut self, connection: u32, number: u16) {
+        let step = self.contents.step;
+        let channel = self.channel_mut(connection, number);
+        if channel.touched_step != step {
+            return;
+        }
+        for (message, queue) in std::mem::take(&mut channel.touched) {
+            for floating in self.floating.iter_mut().rev().filter(|floating| floating.message == message) {
+                floating.certain.clear();
+            }
+            if let Some(at) = self.contents.find(message, queue)
+                && let Presence::Ready | Presence::Gone(Departure::Acked | Departure::Rejected) =
+                    self.contents.messages[message.index()].copies[at].presence
+            {
+                self.contents.set(message, at, Presence::Maybe);
+            }
+        }
+    }
+
+    /// What the node sent to a connection that ended in the same step is never seen. If that counted as acked, it is gone.
+    pub(super) fn doubt_unseen(&mut self, channel: &Channel) {
+        if self.inputs == 0 {
+            return;
+        }
+        let consumed = channel.consumers.iter().filter(|consumer| consumer.no_ack).map(|consumer| consumer.queue);
+        let asked =
+            if let Some(Pending::Get { queue, no_ack: true, .. }) = channel.pending { Some(queue) } else { None };
+        let queues: Vec<u32> = consumed.chain(asked).collect();
+        for queue in queues {
+            self.contents.doubt_queue(queue);
+        }
+    }
+
+    /// Answers behind a request that was never answered itself may have been dropped with the channel.
+    pub(super) fn doubt_behind(&mut self, channel: &Channel) {
+        for &(message, queue, _) in &channel.behind {
+            if let Some(at) = self.contents.find(message, queue)
+                && let Presence::Gone(Departure::Acked | Departure::Rejected) =
+                    self.contents.messages[message.index()].copies[at].presence
+            {
+                self.contents.set(message, at, Presence::Maybe);
+            }
+        }
+    }
+
+    /// Queues that go with their last consumer may be gone with this channel's.
+    pub(super) fn doubt_consumed(&mut self, connection: u32, number: u16) {
+        let channel = self.channel_mut(connection, number);
+        let queues: Vec<u32> =
+            channel.consumers.iter().filter(|consumer| !consumer.is_cancelled).map(|consumer| consumer.queue).collect();
+        for queue in queues {
+            let step = self.contents.step;
+            self.contents.queues[queue as usize].disturbed = step;
+            if self.contents.queues[queue as usize].is_auto_delete {
+                self.doubt_existence(queue);
+            }
+        }
+    }
+
+    pub(super) fn doubt_existence(&mut self, queue: u32) {
+        if let Some(existence) = &mut self.contents.queues[queue as usize].existence {
+            existence.is_certain = false;
+            self.topology.doubt_queue(queue);
+        }
+    }
+
+    pub(super) fn end_channel(&mut self, channel: &Channel) {
+        self.sessions[channel.session.0 as usize] = SessionState::Dying;
+        self.doubt_behind(channel);
+        if channel.pending.as_ref().is_some_and(Pending::is_change) {
+            self.untold_changes.push(Untold { after: self.last_lsn, syncs: UNTOLD_SYNCS });
+        }
+        let answered = channel.transaction.answers.iter().map(|(unacked, ..)| *unacked);
+        for unacked in channel.unacked.values().copied().chain(answered) {
+            if let Some(at) = self.contents.find_unacked(unacked.message, unacked.queue, channel.session) {
+                self.contents.requeue(unacked.message, at, &mut self.facts);
+            }
+            let step = self.contents.step;
+            self.contents.queues[unacked.queue as usize].disturbed = step;
+        }
+        if let Some(Pending::Get { queue, .. }) = channel.pending {
+            let step = self.contents.step;
+            self.contents.queues[queue as usize].disturbed = step;
+        }
+        for consumer in channel.consumers.iter().filter(|consumer| !consumer.is_cancelled) {
+            self.lose_consumer(consumer.queue, consumer.is_answered);
+        }
+    }
+
+    pub(super) fn drop_exclusive(&mut self, connection: u32) {
+        for index in 0..self.contents.queues.len() {
+            if self.contents.queues[index].owner == Some(connection) {
+                self.remove_queue(u32::try_from(index).expect("few queues"));
+            }
+        }
+    }
+
+    pub(super) fn remove_queue(&mut self, queue: u32) {
+        self.facts.push(Fact::Changed { queue: QueueIndex(queue), what: Change::Gone });
+        self.contents.remove_queue(queue);
+        self.topology.remove_queue(queue);
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! It hears both directions at the engine's boundary, in the order in which the engine is told and tells, so no network lies between
 //! the two. It is written from the documents, holds everything in plain maps, and acts at once. Where it cannot know (a request that
-//! a crash cut short), it says [`Presence::Maybe`] and lets itself be taught by what comes out. It judges nothing: it derives
+//! a crash cut short), it says [`Presence::Maybe`](crate::history::Presence::Maybe) and lets itself be taught by what comes out. It judges nothing: it derives
 //! [`Fact`]s, and the oracles judge those.
 
 mod client;

@@ -114,6 +114,7 @@ impl Model {
                     *existence = Existence { is_certain: false, last_change: change };
                     self.topology.doubt_queue(queue);
                     self.contents.doubt_queue(queue);
+                    self.unfloat(queue);
                 }
                 self.set_pending(connection, number, Pending::DeleteQueue { queue, change });
             }
@@ -121,6 +122,7 @@ impl Model {
                 let queue = self.queue_or_last(connection, number, queue);
                 self.facts.push(Fact::Changed { queue: QueueIndex(queue), what: Change::PurgeAsked });
                 self.contents.doubt_ready(queue);
+                self.unfloat(queue);
                 let step = self.contents.step;
                 self.set_pending(connection, number, Pending::Purge { queue, step });
             }

@@ -242,13 +242,15 @@ impl Contents {
     /// The queue was emptied at some time after step `asked`: what had been there by then is gone, unless it was delivered since;
     /// what came later may be.
     pub(crate) fn purged(&mut self, index: u32, asked: u64, facts: &mut Vec<Fact>) {
+        let disturbed = self.queues[index as usize].disturbed;
         for number in 0..self.messages.len() {
             let number = MessageNumber(u32::try_from(number).expect("numbers fit"));
             let Some(at) = self.find(number, index) else { continue };
             let copy = self.messages[number.index()].copies[at];
             match copy.presence {
-                // One that was never certainly ready may have come after the purge.
-                Presence::Maybe if copy.changed <= asked && copy.changed > copy.entered => {
+                // One that was never certainly ready may have come after the purge; one that may have been with a
+                // consumer that went, unseen, may not have been ready.
+                Presence::Maybe if copy.changed <= asked && copy.changed > copy.entered && copy.entered > disturbed => {
                     self.depart(number, at, Departure::Purged, facts);
                 }
                 Presence::Ready => self.set(number, at, Presence::Maybe),

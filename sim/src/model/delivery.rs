@@ -39,6 +39,7 @@ impl Model {
         }
         for (queue, asked) in std::mem::take(&mut self.purges) {
             self.contents.purged(queue, asked, &mut self.facts);
+            self.unfloat(queue);
         }
         self.contents.forget_settled(durable);
         if durable > self.last_durable {

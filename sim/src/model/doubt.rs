@@ -77,6 +77,7 @@ impl Model {
             queue.consumers = queue.consumers.saturating_sub(1);
             self.doubt_existence(index);
             self.contents.doubt_queue(index);
+            self.unfloat(index);
             return;
         }
         if queue.consumers > 0 {
@@ -86,6 +87,7 @@ impl Model {
                 if is_durable {
                     // Nobody waits for the log to have it, so a crash may bring the queue back with what was in it.
                     self.contents.doubt_queue(index);
+                    self.unfloat(index);
                     self.topology.doubt_queue(index);
                     self.contents.queues[index as usize].forsake(self.changes);
                     self.untold_changes.push(Untold { after: self.last_lsn, syncs: UNTOLD_SYNCS });
@@ -128,6 +130,7 @@ impl Model {
         let queues: Vec<u32> = consumed.chain(asked).collect();
         for queue in queues {
             self.contents.doubt_queue(queue);
+            self.unfloat(queue);
         }
     }
 
@@ -199,5 +202,12 @@ impl Model {
         self.facts.push(Fact::Changed { queue: QueueIndex(queue), what: Change::Gone });
         self.contents.remove_queue(queue);
         self.topology.remove_queue(queue);
+    }
+
+    /// Floating publishes may be gone from a queue before it is known that they went there.
+    pub(super) fn unfloat(&mut self, queue: u32) {
+        for floating in &mut self.floating {
+            floating.certain.retain(|certain| *certain != queue);
+        }
     }
 }

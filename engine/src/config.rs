@@ -4,6 +4,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use core::time::Duration;
 
+use crate::alarm::ResourceLimits;
 use crate::limits;
 
 /// The engine's settings.
@@ -37,6 +38,8 @@ pub struct Config {
     pub memory_high_bytes: usize,
     /// Bytes asked of the disk at once when a queue's next messages are not in memory.
     pub read_ahead_bytes: u32,
+    /// When memory and disk count as short, so that publishers are stopped.
+    pub resources: ResourceLimits,
     /// How the log is laid out.
     pub log: LogConfig,
     /// Whether events that come once per message are reported.
@@ -90,6 +93,7 @@ impl Default for Config {
             queue_cache_bytes: limits::QUEUE_CACHE_BYTES,
             memory_high_bytes: limits::MEMORY_HIGH_BYTES,
             read_ahead_bytes: limits::READ_AHEAD_BYTES,
+            resources: ResourceLimits::default(),
             log: LogConfig::default(),
             fine_events: false,
             #[cfg(feature = "mutants")]

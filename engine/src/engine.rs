@@ -4,7 +4,9 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
+use crate::alarm::Resource;
 use crate::broker::{Broker, Notice};
 use crate::channel::Outcome;
 use crate::collections::IdMap;
@@ -116,6 +118,12 @@ impl Engine {
                 self.on_log_outcome(outcome, effects);
                 self.on_log_progress(now, effects);
             }
+            Input::ResourceLevel(level) => {
+                self.broker.alarms.set_level(level);
+                if self.broker.alarms.check(&mut self.broker.events) {
+                    self.on_alarms_cleared(now, effects);
+                }
+            }
             Input::Timeout => self.on_timeout(now, effects),
             Input::Shutdown => self.shut_down(now, effects),
         }
@@ -170,6 +178,17 @@ impl Engine {
             (Some(timers), Some(log)) => Some(timers.min(log)),
             (one, other) => one.or(other),
         }
+    }
+
+    /// The resources that are short, so that publishers are stopped.
+    pub fn alarms(&self) -> Vec<Resource> {
+        self.broker.alarms.raised().collect()
+    }
+
+    /// How long after the last [`Input::ResourceLevel`] memory and disk are to be measured again. Drivers whose world has neither need
+    /// not.
+    pub fn resource_sample_interval(&self) -> Duration {
+        self.broker.alarms.sample_interval()
     }
 
     /// Whether recovery is over and clients may be let in.
@@ -291,15 +310,20 @@ impl Engine {
             return;
         }
         self.broker.on_log_progress();
-        if self.broker.check_alarm() {
-            for id in core::mem::take(&mut self.broker.alarm_paused) {
-                self.with_connection(now, effects, id, |connection, ctx| connection.on_alarm_cleared(ctx));
-            }
+        if self.broker.check_log_full() {
+            self.on_alarms_cleared(now, effects);
         }
         if !self.broker.log_paused.is_empty() && self.broker.log.pending_bytes() < limits::LOG_PENDING_LOW_BYTES {
             for id in core::mem::take(&mut self.broker.log_paused) {
                 self.with_connection(now, effects, id, |connection, ctx| connection.on_log_caught_up(ctx));
             }
+        }
+    }
+
+    /// Nothing is short any more: publishers go on.
+    fn on_alarms_cleared(&mut self, now: Now, effects: &mut Effects) {
+        for id in core::mem::take(&mut self.broker.alarm_paused) {
+            self.with_connection(now, effects, id, |connection, ctx| connection.on_alarm_cleared(ctx));
         }
     }
 

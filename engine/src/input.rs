@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::net::SocketAddr;
 
+use crate::alarm::ResourceLevel;
 use crate::ids::{ConnectionId, DiskOpId, SegmentId};
 
 /// One thing that happened.
@@ -51,6 +52,8 @@ pub enum Input {
         /// Why.
         error: DiskError,
     },
+    /// What the node has left of memory and disk was measured; `Engine::resource_sample_interval` says when to do it again.
+    ResourceLevel(ResourceLevel),
     /// The time asked for by `Engine::next_timeout` has come (or any other wake-up: being early does no harm).
     Timeout,
     /// The operator asks the node to stop: clients are told, the log is synced, then [`crate::effect::Stop`] follows.

@@ -45,6 +45,14 @@ pub const LOG_APPEND_BYTES: usize = 4 * 1024 * 1024;
 pub const LOG_SYNC_INTERVAL: Duration = Duration::from_millis(200);
 /// How long to wait before trying again when the disk was full.
 pub const DISK_RETRY: Duration = Duration::from_millis(500);
+/// Bytes below which a disk has too little free space; RabbitMQ's default `disk_free_limit`.
+pub const DISK_FREE_LIMIT_BYTES: u64 = 50_000_000;
+/// Bytes per millisecond that a disk is taken to fill with at most, when its next measurement is planned; as RabbitMQ.
+pub const DISK_FILL_BYTES_PER_MS: u64 = 250_000;
+/// The shortest time between two measurements of memory and disk; as RabbitMQ.
+pub const RESOURCE_SAMPLE_MIN: Duration = Duration::from_millis(100);
+/// The longest time between two measurements of memory and disk; RabbitMQ's for memory.
+pub const RESOURCE_SAMPLE_MAX: Duration = Duration::from_millis(2500);
 /// Bytes of message bodies one queue keeps in memory although they are in the log.
 pub const QUEUE_CACHE_BYTES: usize = 1024 * 1024;
 /// Bytes asked of the disk at once when a queue's next messages are not in memory.

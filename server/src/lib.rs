@@ -7,6 +7,7 @@ mod client;
 pub mod clock;
 pub mod data_dir;
 pub mod disk;
+pub mod gauge;
 mod listener;
 mod logging;
 pub mod net;

@@ -9,10 +9,12 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Parser;
+use leveret_engine::alarm::ResourceLimits;
 use leveret_engine::config::Config;
 use leveret_server::clock::{RuntimeClock, system_wall};
 use leveret_server::data_dir::DataDir;
 use leveret_server::disk::file::FileDisk;
+use leveret_server::gauge;
 use leveret_server::net::TcpNet;
 use leveret_server::node::{Env, ServeError, serve};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -63,7 +65,14 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
         .map_err(|error| cannot_start(format!("cannot start the runtime: {error}")))?;
     let result = runtime.block_on(async {
         let shutdown = shutdown().map_err(|error| cannot_start(format!("cannot listen to signals: {error}")))?;
-        let env = Env { net: TcpNet, disk, answers, clock: RuntimeClock::new(system_wall), entropy };
+        let env = Env {
+            net: TcpNet,
+            disk,
+            answers,
+            clock: RuntimeClock::new(system_wall),
+            gauge: gauge::system(data_dir.path()),
+            entropy,
+        };
         serve(env, config(), &options.listen, announce, shutdown).await.map_err(|error| match error {
             ServeError::Listen { .. } => cannot_start(error),
             ServeError::Fatal(_) | ServeError::DiskGone => (CANNOT_GO_ON, error.to_string()),
@@ -82,7 +91,10 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
 
 fn config() -> Config {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    Config { node_name: format!("leveret@{host}"), ..Config::default() }
+    // RabbitMQ 4's default `vm_memory_high_watermark`, 0.6.
+    let memory_high_bytes = Some(gauge::total_memory_bytes() / 10 * 6);
+    let resources = ResourceLimits { memory_high_bytes, ..ResourceLimits::default() };
+    Config { node_name: format!("leveret@{host}"), resources, ..Config::default() }
 }
 
 /// Says that clients are welcome, in the one line that scripts wait for.

@@ -24,6 +24,7 @@ use tokio::time::{Sleep, sleep};
 use crate::client::{ClientHandle, FromClient};
 use crate::clock::Clock;
 use crate::disk::{Disk, DiskAnswer, DiskAnswers};
+use crate::gauge::Gauge;
 use crate::listener::{self, pass_panic_on};
 use crate::logging;
 use crate::net::Net;
@@ -38,7 +39,6 @@ const BATCH_BYTES: usize = 2 * 1024 * 1024;
 const WAIT_MAX: Duration = Duration::from_secs(3600);
 
 /// The world that a node lives in.
-#[derive(Debug)]
 pub struct Env<N, D, C> {
     /// Its network.
     pub net: N,
@@ -48,8 +48,16 @@ pub struct Env<N, D, C> {
     pub answers: DiskAnswers,
     /// Its clocks.
     pub clock: C,
+    /// What is left of its memory and disk.
+    pub gauge: Gauge,
     /// Chance, for names that nobody may guess and hash maps that nobody may flood.
     pub entropy: [u8; 32],
+}
+
+impl<N, D, C> fmt::Debug for Env<N, D, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Env").finish_non_exhaustive()
+    }
 }
 
 /// Why a node could not start or go on.
@@ -109,7 +117,7 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
     ready: impl FnOnce(&[SocketAddr]),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let Env { net, disk, mut answers, clock, entropy } = env;
+    let Env { net, disk, mut answers, clock, mut gauge, entropy } = env;
     let engine = Engine::new(config, entropy);
     let mut node =
         Node { engine, disk, clock, clients: FxHashMap::default(), ended: Vec::new(), effects: Effects::default() };
@@ -120,6 +128,8 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
     let mut shutdown = pin!(shutdown);
     let mut stopping = false;
     let mut alarm = Alarm::new();
+    let mut sampling = pin!(sleep(Duration::ZERO));
+    let mut is_sampling = true;
 
     // The engine asks for its first disk operation before there is any input.
     let mut flow = node.flush();
@@ -149,6 +159,13 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
                 None => return Err(ServeError::DiskGone),
             },
             () = alarm.wait() => node.handle(Input::Timeout),
+            () = &mut sampling, if is_sampling => match gauge() {
+                Some(level) => {
+                    node.handle(Input::ResourceLevel(level));
+                    sampling.as_mut().reset(tokio::time::Instant::now() + node.engine.resource_sample_interval());
+                }
+                None => is_sampling = false,
+            },
             _ = inbox.recv_many(&mut batch, BATCH_INPUTS) => {}
         }
         // Whatever else has come meanwhile belongs to the same batch.

@@ -126,6 +126,11 @@ impl World {
             Input::DiskFailed { op, .. } => self.trace.word(6 << 56 | op.0),
             Input::Timeout => self.trace.word(7 << 56),
             Input::Shutdown => self.trace.word(8 << 56),
+            Input::ResourceLevel(level) => {
+                self.trace.word(9 << 56);
+                self.trace.word(level.memory_bytes);
+                self.trace.word(level.disk_free_bytes);
+            }
         }
         let now = self.node.clock.now(time);
         engine.handle(now, input, &mut self.node.effects);

@@ -15,6 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use slotmap::SecondaryMap;
 
+use crate::alarm::Alarms;
 use crate::amqp::{AmqpError, ShortStr};
 use crate::auth::Users;
 use crate::collections::IdMap;
@@ -52,8 +53,8 @@ pub(crate) struct Broker {
     pub(crate) have_names_changed: bool,
     /// Queues that go with their connection.
     exclusive: BTreeSet<(ConnectionId, QueueKey)>,
-    /// Why publishers are stopped at the moment.
-    alarm: Option<&'static str>,
+    /// What is short, so that publishers are stopped.
+    pub(crate) alarms: Alarms,
     /// Connections stopped by the alarm.
     pub(crate) alarm_paused: Vec<ConnectionId>,
     /// Connections stopped because the log is behind.
@@ -181,6 +182,7 @@ impl Broker {
             users,
             metadata: Metadata::new(rng.next_u64()),
             log: Log::new(config.log.clone(), rng.next_u64()),
+            alarms: Alarms::new(config.resources),
             config,
             queues: Queues::default(),
             active: VecDeque::new(),
@@ -193,7 +195,6 @@ impl Broker {
             blocked_channels: Vec::new(),
             have_names_changed: false,
             exclusive: BTreeSet::new(),
-            alarm: None,
             alarm_paused: Vec::new(),
             log_paused: Vec::new(),
             notices: VecDeque::new(),
@@ -218,26 +219,9 @@ impl Broker {
         self.body_bytes
     }
 
-    /// Why publishers are stopped, in RabbitMQ's words, if they are.
-    pub(crate) fn alarm_reason(&self) -> Option<&'static str> {
-        self.alarm
-    }
-
-    /// Looks whether the disk is full. Whether that is over since the last look.
-    pub(crate) fn check_alarm(&mut self) -> bool {
-        match (self.alarm, self.log.is_full()) {
-            (None, true) => {
-                self.alarm = Some("low on disk");
-                self.events.push(Event::AlarmRaised { resource: "disk" });
-                false
-            }
-            (Some(_), false) => {
-                self.alarm = None;
-                self.events.push(Event::AlarmCleared { resource: "disk" });
-                true
-            }
-            _ => false,
-        }
+    /// Takes what the log has found of the disk. Whether an alarm ended, so that publishers may go on.
+    pub(crate) fn check_log_full(&mut self) -> bool {
+        self.alarms.set_log_full(self.log.is_full()) && self.alarms.check(&mut self.events)
     }
 
     /// Checks the broker's invariants.

@@ -63,7 +63,7 @@ impl Connection {
 
     /// The client published: it is stopped if the node cannot take more.
     pub(super) fn on_published(&mut self, ctx: &mut ConnectionCtx<'_>) {
-        if let Some(reason) = ctx.broker.alarm_reason()
+        if let Some(reason) = ctx.broker.alarms.reason()
             && !self.pauses.contains(ReadPauses::ALARM)
         {
             self.pause_reads(ctx, ReadPauses::ALARM);

@@ -391,6 +391,14 @@ impl Engine {
                     connection.with_channel(ctx, channel, |channel, ctx| channel.on_get_gone(ctx));
                 });
             }
+            Notice::Reply { channel, name, message } => {
+                self.with_connection(now, effects, channel.connection, |connection, ctx| {
+                    connection.with_same_channel(ctx, channel, |channel, ctx| {
+                        channel.on_reply(ctx, &name, &message);
+                        Outcome::Open
+                    });
+                });
+            }
             Notice::Applied { channel, result } => {
                 self.with_connection(now, effects, channel.connection, |connection, ctx| {
                     connection.with_same_channel(ctx, channel, |channel, ctx| channel.on_applied(ctx, result));

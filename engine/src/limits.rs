@@ -31,6 +31,9 @@ pub const OUTBOX_HIGH_BYTES: usize = 1024 * 1024;
 pub const OUTBOX_LOW_BYTES: usize = 256 * 1024;
 /// Bytes waiting above which the client is not read any more: it asks for more answers than it takes.
 pub const OUTBOX_STOP_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes waiting for one client's socket above which replies to its requests are dropped, which are kept nowhere else: enough for the
+/// largest message a few times over.
+pub const REPLY_OUTBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of one log segment: the unit in which space is taken and given back.
 pub const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 /// Bytes the log may use beyond twice its live bytes before its oldest segment is cleaned.

@@ -8,8 +8,10 @@ mod consume;
 mod declare;
 mod publish;
 mod recovery;
+mod reply;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -18,14 +20,17 @@ use slotmap::SecondaryMap;
 use crate::alarm::Alarms;
 use crate::amqp::{AmqpError, ShortStr};
 use crate::auth::Users;
-use crate::collections::IdMap;
+use crate::collections::{IdMap, NameMap};
 use crate::config::Config;
 use crate::event::Event;
 use crate::ids::{ChannelNumber, ConnectionId, Lsn, PublishSeqno};
+use crate::message::Message;
 use crate::metadata::{Command, Metadata};
 use crate::queue::{ClassicQueue, ConsumerKey};
 use crate::routing::{QueueKey, RouteScratch};
 use crate::storage::{Log, Ref};
+
+pub(crate) use reply::is_reply_name;
 
 /// The state that connections share.
 #[derive(Debug)]
@@ -53,6 +58,8 @@ pub(crate) struct Broker {
     pub(crate) have_names_changed: bool,
     /// Queues that go with their connection.
     exclusive: BTreeSet<(ConnectionId, QueueKey)>,
+    /// Channels that take replies, by the name that leads to them.
+    reply_consumers: NameMap<ShortStr, ChannelRef>,
     /// What is short, so that publishers are stopped.
     pub(crate) alarms: Alarms,
     /// Connections stopped by the alarm.
@@ -156,6 +163,8 @@ pub(crate) enum Notice {
     ConsumerGone { connection: ConnectionId, channel: ChannelNumber, index: u32, key: ConsumerKey },
     /// The queue a `basic.get` waited for has gone.
     GetGone { connection: ConnectionId, channel: ChannelNumber },
+    /// Somebody answered a request; see [`is_reply_name`].
+    Reply { channel: ChannelRef, name: ShortStr, message: Arc<Message> },
     /// A metadata command was applied, or failed.
     Applied { channel: ChannelRef, result: Result<(), AmqpError> },
     /// The log is durable up to where somebody waited for.
@@ -195,6 +204,7 @@ impl Broker {
             blocked_channels: Vec::new(),
             have_names_changed: false,
             exclusive: BTreeSet::new(),
+            reply_consumers: NameMap::new(rng.next_u64()),
             alarm_paused: Vec::new(),
             log_paused: Vec::new(),
             notices: VecDeque::new(),

@@ -2,6 +2,7 @@
 
 use alloc::format;
 
+use super::direct_reply::REPLY_TO;
 use super::{Channel, ChannelConsumer, ChannelCtx, Flow, Wait};
 use crate::amqp::method::basic;
 use crate::amqp::{AmqpError, ReplyCode, ShortStr};
@@ -13,6 +14,9 @@ use crate::routing::QueueKey;
 
 impl Channel {
     pub(super) fn consume(&mut self, ctx: &mut ChannelCtx<'_>, consume: &basic::Consume) -> Result<Flow, AmqpError> {
+        if consume.queue == REPLY_TO {
+            return self.consume_replies(ctx, consume);
+        }
         let key = self.find_queue(ctx, &consume.queue)?;
         if self.consumers_by_tag.contains_key(&consume.consumer_tag) {
             let text = format!("attempt to reuse consumer tag '{}'", consume.consumer_tag);
@@ -59,6 +63,7 @@ impl Channel {
         {
             ctx.broker.unsubscribe(consumer.queue, consumer.key);
         }
+        self.cancel_replies(ctx, &cancel.consumer_tag);
         if !cancel.no_wait {
             ctx.outbox.method(self.number, basic::CancelOk { consumer_tag: cancel.consumer_tag });
         }

@@ -13,6 +13,9 @@ impl Channel {
         ctx: &mut ChannelCtx<'_>,
         declare: &queue::Declare,
     ) -> Result<Flow, AmqpError> {
+        if let Some(answer) = self.declare_reply_name(ctx, &stripped(&declare.queue), declare.no_wait) {
+            return answer;
+        }
         if declare.passive {
             // Here an empty name does not stand for the queue declared last.
             let name = stripped(&declare.queue);

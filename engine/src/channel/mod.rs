@@ -16,6 +16,7 @@ mod confirm;
 mod consume;
 mod declare;
 mod deliver;
+mod direct_reply;
 mod publish;
 mod tx;
 
@@ -33,6 +34,7 @@ use crate::routing::QueueKey;
 use crate::window::Window;
 
 use confirm::Confirms;
+use direct_reply::ReplyConsumer;
 use tx::Tx;
 
 /// What a channel may touch beside itself while it handles a command.
@@ -71,6 +73,8 @@ pub(crate) struct Channel {
     unacked: Window<Delivered>,
     consumers: Vec<Option<ChannelConsumer>>,
     consumers_by_tag: BTreeMap<ShortStr, u32>,
+    /// Who takes the replies to what this channel asks; `None` if it takes none.
+    reply_consumer: Option<ReplyConsumer>,
     /// How many deliveries each further consumer may have unacked; 0 is any number.
     prefetch: u16,
     /// How many deliveries all consumers together may have unacked; 0 is any number.
@@ -173,6 +177,7 @@ impl Channel {
             unacked: Window::default(),
             consumers: Vec::new(),
             consumers_by_tag: BTreeMap::new(),
+            reply_consumer: None,
             prefetch: 0,
             prefetch_global: 0,
             unacked_by_consumers: 0,
@@ -295,6 +300,7 @@ impl Channel {
             broker.unsubscribe(consumer.queue, consumer.key);
         }
         self.consumers_by_tag.clear();
+        self.leave_replies(broker);
         self.waiting_consumers.clear();
         while let Some((_, delivered)) = self.unacked.pop_up_to(u64::MAX) {
             broker.give_back(delivered.queue, delivered.seq);

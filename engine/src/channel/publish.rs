@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::sync::Arc;
 
+use super::direct_reply::REPLY_TO;
 use super::tx::TxPublish;
 use super::{Channel, ChannelCtx, Flow};
 use crate::amqp::method::basic;
@@ -37,6 +38,10 @@ impl Channel {
             );
             return Err(AmqpError::channel(ReplyCode::AccessRefused, text));
         }
+        let properties = match properties.reply_to() {
+            Some(name) if name == REPLY_TO.as_bytes() => self.with_reply_name(&properties)?,
+            _ => properties,
+        };
         self.check_properties(ctx, &properties)?;
         let persistent = properties.delivery_mode() == Some(PERSISTENT);
         let is_routed = ctx.broker.route(exchange, routing.routing_key(), &properties);
@@ -52,7 +57,8 @@ impl Channel {
         } else {
             Published::Unroutable
         };
-        if published == Published::Unroutable && publish.mandatory {
+        let is_replied = ctx.broker.send_reply(&message);
+        if published == Published::Unroutable && publish.mandatory && !is_replied {
             self.give_back_unroutable(ctx, &message);
         }
         if let Some(seqno) = seqno {

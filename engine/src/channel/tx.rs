@@ -75,8 +75,9 @@ impl Channel {
         let mut end = Lsn(0);
         for TxPublish { message, persistent, mandatory, routed } in publishes {
             ctx.broker.set_routed(routed);
+            let is_replied = ctx.broker.send_reply(&message);
             match ctx.broker.enqueue(&message, persistent, self.reference(ctx.connection), None) {
-                Published::Unroutable if mandatory => self.give_back_unroutable(ctx, &message),
+                Published::Unroutable if mandatory && !is_replied => self.give_back_unroutable(ctx, &message),
                 Published::Unroutable | Published::Kept => {}
                 Published::KeptAt(at) => end = end.max(at),
             }

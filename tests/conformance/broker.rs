@@ -20,6 +20,12 @@ pub(crate) trait Broker {
     /// Gives what is under way inside the broker, between its processes or sockets, the time to come out.
     fn settle(&self);
 
+    /// Does what `rabbitmqctl` would do for these words, and gives the rows that it lists.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    fn admin(&self, words: &[String]) -> Result<Vec<String>, String>;
+
     /// Whether it lives on after the transcript, so that what was declared has to be deleted.
     fn is_shared(&self) -> bool;
 }
@@ -43,21 +49,25 @@ pub(crate) enum Received {
 }
 
 /// A broker behind a TCP port.
-#[derive(Debug)]
-pub(crate) struct TcpBroker {
+pub(crate) struct TcpBroker<'a> {
     pub(crate) address: SocketAddr,
     pub(crate) side: Side,
     /// How long what is under way in it may take to come out.
     pub(crate) settle_time: Duration,
+    /// Its command line tool.
+    pub(crate) admin: &'a Admin,
 }
 
-impl TcpBroker {
-    pub(crate) fn new(address: SocketAddr, side: Side) -> Self {
-        Self { address, side, settle_time: Duration::from_millis(30) }
+/// Carries out one command.
+pub(crate) type Admin = dyn Fn(&[String]) -> Result<Vec<String>, String> + Sync;
+
+impl<'a> TcpBroker<'a> {
+    pub(crate) fn new(address: SocketAddr, side: Side, admin: &'a Admin) -> Self {
+        Self { address, side, settle_time: Duration::from_millis(30), admin }
     }
 }
 
-impl Broker for TcpBroker {
+impl Broker for TcpBroker<'_> {
     fn side(&self) -> Side {
         self.side
     }
@@ -74,6 +84,10 @@ impl Broker for TcpBroker {
 
     fn settle(&self) {
         std::thread::sleep(self.settle_time);
+    }
+
+    fn admin(&self, words: &[String]) -> Result<Vec<String>, String> {
+        (self.admin)(words)
     }
 
     fn is_shared(&self) -> bool {

@@ -87,6 +87,10 @@ impl Broker for EngineBroker {
 
     fn settle(&self) {}
 
+    fn admin(&self, words: &[String]) -> Result<Vec<String>, String> {
+        Err(format!("the engine has no way to {words:?}"))
+    }
+
     fn is_shared(&self) -> bool {
         false
     }

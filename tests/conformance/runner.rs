@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::broker::{Broker, Received, Wire};
 use super::spec;
-use super::transcript::{Action, Address, Awaited, Item, Step, Transcript};
+use super::transcript::{Action, Address, Awaited, Item, Outcome, Step, Transcript};
 use super::value::{Bindings, Value};
 use super::wire;
 
@@ -30,6 +30,8 @@ pub(super) struct Run<'a> {
     bindings: Bindings,
     queues: BTreeSet<Vec<u8>>,
     exchanges: BTreeSet<Vec<u8>>,
+    /// The commands that take back what others have set.
+    undo: Vec<Vec<String>>,
 }
 
 struct Connection {
@@ -61,6 +63,7 @@ impl<'a> Run<'a> {
             bindings: Bindings::new(),
             queues: BTreeSet::new(),
             exchanges: BTreeSet::new(),
+            undo: Vec::new(),
         }
     }
 
@@ -109,6 +112,7 @@ impl<'a> Run<'a> {
                 self.broker.sleep(*time);
                 Ok(())
             }
+            Action::Admin { words, outcome } => self.admin(words, outcome),
         }
     }
 
@@ -500,9 +504,38 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Deletes what was declared; what is gone already answers like the rest.
+    fn admin(&mut self, words: &[String], outcome: &Outcome) -> Result<(), String> {
+        let got = self.broker.admin(words);
+        self.undo.extend(undoing(words));
+        match (outcome, got) {
+            (Outcome::Done, Ok(_)) => Ok(()),
+            (Outcome::Gives(want), Ok(mut got)) => {
+                let all = format!("{got:?}");
+                for want in want {
+                    let row = |row: &String| Value::Bytes(row.clone().into_bytes());
+                    let found = got.iter().position(|got| want.matches(&row(got), &mut self.bindings));
+                    got.remove(found.ok_or_else(|| format!("expected: {want}\n    got:      {all}"))?);
+                }
+                if got.is_empty() { Ok(()) } else { Err(format!("got:      {all}, also {got:?}")) }
+            }
+            (Outcome::Fails(want), Err(got)) => {
+                if want.matches(&Value::Bytes(got.clone().into_bytes()), &mut self.bindings) {
+                    Ok(())
+                } else {
+                    Err(format!("expected: {want}\n    got:      {got:?}"))
+                }
+            }
+            (Outcome::Fails(_), Ok(rows)) => Err(format!("got:      {rows:?}")),
+            (_, Err(reason)) => Err(format!("got:      {reason:?}")),
+        }
+    }
+
+    /// Deletes what was declared, and takes back what was set; what is gone already answers like the rest.
     pub(super) fn clean_up(&mut self) {
         self.connections.clear();
+        while let Some(words) = self.undo.pop().filter(|_| self.broker.is_shared()) {
+            let _is_undone_already = self.broker.admin(&words);
+        }
         if !self.broker.is_shared() || self.queues.is_empty() && self.exchanges.is_empty() {
             return;
         }
@@ -614,6 +647,40 @@ impl Connection {
             _ => {}
         }
     }
+}
+
+/// The command that takes back what a command has set, if it is known.
+fn undoing(words: &[String]) -> Option<Vec<String>> {
+    let mut plain = Vec::new();
+    let mut vhost = Vec::new();
+    let mut rest = words.iter().map(String::as_str);
+    while let Some(word) = rest.next() {
+        match word {
+            "-p" | "--vhost" => vhost = ["-p", rest.next()?].to_vec(),
+            "--priority" | "--apply-to" => drop(rest.next()),
+            word => plain.push(word),
+        }
+    }
+    let undo: &[&str] = match plain.as_slice() {
+        ["add_vhost", name, ..] => &["delete_vhost", name],
+        ["add_user", name, ..] => &["delete_user", name],
+        ["set_policy", name, ..] => &["clear_policy", name],
+        ["set_operator_policy", name, ..] => &["clear_operator_policy", name],
+        ["set_parameter", component, name, ..] => &["clear_parameter", component, name],
+        ["set_global_parameter", name, ..] => &["clear_global_parameter", name],
+        ["set_permissions", "guest", ..] => &["set_permissions", "guest", ".*", ".*", ".*"],
+        ["clear_permissions", "guest"] => &["set_permissions", "guest", ".*", ".*", ".*"],
+        ["set_topic_permissions", user, ..] => &["clear_topic_permissions", user],
+        ["set_user_tags", "guest", ..] => &["set_user_tags", "guest", "administrator"],
+        ["set_vhost_limits", ..] => &["clear_vhost_limits"],
+        ["set_user_limits", user, ..] => &["clear_user_limits", user, "all"],
+        ["trace_on"] => &["trace_off"],
+        ["set_vm_memory_high_watermark", ..] => &["set_vm_memory_high_watermark", "0.4"],
+        ["set_disk_free_limit", ..] => &["set_disk_free_limit", "50MB"],
+        _ => return None,
+    };
+    let (verb, rest) = undo.split_first()?;
+    Some([*verb].into_iter().chain(vhost).chain(rest.iter().copied()).map(str::to_owned).collect())
 }
 
 fn item<const N: usize>(name: &str, fields: [(&str, Value); N]) -> Item {

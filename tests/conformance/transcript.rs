@@ -10,6 +10,8 @@ use super::value::Value;
 #[derive(Debug)]
 pub(crate) struct Transcript {
     pub(crate) steps: Vec<Step>,
+    /// Ours does not do this yet, so only RabbitMQ runs it.
+    pub(crate) is_pending: bool,
 }
 
 impl Transcript {
@@ -18,9 +20,10 @@ impl Transcript {
         self.steps.iter().any(|step| step.only.is_some())
     }
 
-    /// Whether it declares anything that another transcript could meet.
+    /// Whether it declares or sets anything that another transcript could meet.
     pub(crate) fn declares(&self) -> bool {
         self.steps.iter().any(|step| match &step.action {
+            Action::Admin { .. } => true,
             Action::Send(_, item) | Action::Do(_, item) => {
                 ["queue.declare", "exchange.declare"].contains(&item.name.as_str())
             }
@@ -123,6 +126,19 @@ pub(crate) enum Action {
     Drop(String),
     /// `sleep 3s`.
     Sleep(Duration),
+    /// `admin add_vhost v`: the broker's command line tool does this, with this outcome.
+    Admin { words: Vec<String>, outcome: Outcome },
+}
+
+/// What is to come of an administrator's command.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It is done.
+    Done,
+    /// `admin gives ["q\t3"] list_queues name messages`: these rows, in whatever order.
+    Gives(Vec<Value>),
+    /// `admin fails "text" add_vhost v`.
+    Fails(Value),
 }
 
 /// Parses a transcript.
@@ -131,12 +147,14 @@ pub(crate) enum Action {
 /// The first line that cannot be read, with the reason.
 pub(crate) fn parse(text: &str) -> Result<Transcript, String> {
     let mut steps = Vec::new();
+    let mut is_pending = false;
     let mut block: Option<Block> = None;
     for (index, text) in text.lines().enumerate() {
         let line = index + 1;
         let fail = |reason: String| format!("line {line}: {reason}\n    {text}");
         let Some((only, words)) = line_words(text).map_err(fail)? else { continue };
         match (words.first().map(String::as_str), &mut block) {
+            (Some("pending"), None) => is_pending = true,
             (Some("any-order"), None) => block = Some((line, only, Vec::new())),
             (Some("end"), Some(_)) => {
                 let (line, only, items) = block.take().expect("matched above");
@@ -155,7 +173,7 @@ pub(crate) fn parse(text: &str) -> Result<Transcript, String> {
     if block.is_some() {
         return Err("any-order without end".to_owned());
     }
-    Ok(Transcript { steps })
+    Ok(Transcript { steps, is_pending })
 }
 
 /// An any-order block so far: its first line, whose it is, and what it holds.
@@ -221,6 +239,14 @@ fn action(words: &[String]) -> Result<Action, String> {
         }
         ["socket", connection] => Action::Socket { connection: (*connection).to_owned() },
         ["open", at] => Action::Open(address(at)?),
+        ["admin", "fails", text, words @ ..] => {
+            Action::Admin { words: plain_words(words)?, outcome: Outcome::Fails(value(text)?) }
+        }
+        ["admin", "gives", rows, words @ ..] => match value(rows)? {
+            Value::Array(rows) => Action::Admin { words: plain_words(words)?, outcome: Outcome::Gives(rows) },
+            other => return Err(format!("{other} is not a list of rows")),
+        },
+        ["admin", words @ ..] => Action::Admin { words: plain_words(words)?, outcome: Outcome::Done },
         ["sleep", time] => Action::Sleep(duration(time)?),
         [connection, ">", "bytes", parts @ ..] => Action::SendBytes((*connection).to_owned(), bytes(parts)?),
         [connection, "<", "bytes", parts @ ..] => Action::ExpectBytes((*connection).to_owned(), bytes(parts)?),
@@ -245,6 +271,15 @@ fn action(words: &[String]) -> Result<Action, String> {
         [connection, "drop"] => Action::Drop((*connection).to_owned()),
         _ => return Err("not a step".to_owned()),
     })
+}
+
+/// The words of a command: as they stand, or quoted.
+fn plain_words(words: &[&str]) -> Result<Vec<String>, String> {
+    let plain = |word: &&str| match word.starts_with('"') {
+        true => value(word)?.as_text().ok_or_else(|| format!("{word} is not text")),
+        false => Ok((*word).to_owned()),
+    };
+    words.iter().map(plain).collect()
 }
 
 fn address(text: &str) -> Result<Address, String> {

@@ -13,8 +13,8 @@ use crate::storage::{Ref, RefFlags};
 
 impl Broker {
     /// Finds the queues for a message; the result is read by [`Broker::take_routed`] or the next [`Broker::enqueue`].
-    pub(crate) fn route(&mut self, exchange: ExchangeKey, routing_key: &[u8], properties: &RawProperties) -> bool {
-        self.metadata.route(exchange, &[routing_key], properties, &mut self.route_scratch, &mut self.routed);
+    pub(crate) fn route(&mut self, exchange: ExchangeKey, routing_keys: &[&[u8]], properties: &RawProperties) -> bool {
+        self.metadata.route(exchange, routing_keys, properties, &mut self.route_scratch, &mut self.routed);
         !self.routed.is_empty()
     }
 

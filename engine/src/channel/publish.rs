@@ -10,7 +10,7 @@ use crate::amqp::method::basic;
 use crate::amqp::{AmqpError, Content, RawProperties, ReplyCode};
 use crate::broker::{Durable, Published};
 use crate::ids::PublishSeqno;
-use crate::message::Message;
+use crate::message::{Message, SelectedKeys, UnacceptableType};
 
 /// `delivery-mode` of a message that is to survive a restart (AMQP 0-9-1 §1.8.2).
 const PERSISTENT: u8 = 2;
@@ -44,8 +44,19 @@ impl Channel {
         };
         self.check_properties(ctx, &properties)?;
         let persistent = properties.delivery_mode() == Some(PERSISTENT);
-        let is_routed = ctx.broker.route(exchange, routing.routing_key(), &properties);
-        let message = Arc::new(Message::new(&routing, &properties, body));
+        let own_key = routing.routing_key();
+        let (is_routed, message) = match SelectedKeys::find(&properties).map_err(|error| unacceptable(&error))? {
+            None => {
+                let is_routed = ctx.broker.route(exchange, &[own_key], &properties);
+                (is_routed, Message::new(&routing, &properties, body))
+            }
+            Some(selected) => {
+                let properties = selected.stripped.as_ref().unwrap_or(&properties);
+                let is_routed = ctx.broker.route(exchange, &selected.with_own(own_key), properties);
+                (is_routed, Message::with_hidden_keys(&routing, properties, &selected.bcc, body))
+            }
+        };
+        let message = Arc::new(message);
         if let Some(tx) = &mut self.tx {
             let routed = ctx.broker.take_routed();
             tx.publish(TxPublish { message, persistent, mandatory: publish.mandatory, routed })?;
@@ -122,6 +133,13 @@ impl Channel {
         }
         Ok(())
     }
+}
+
+/// RabbitMQ's words for a `CC` or `BCC` header that is no array.
+fn unacceptable(error: &UnacceptableType) -> AmqpError {
+    let UnacceptableType { header, type_name } = error;
+    let text = format!("invalid message: {{unacceptable_type_in_header,\"{header}\",{type_name}}}");
+    AmqpError::channel(ReplyCode::PreconditionFailed, text)
 }
 
 /// An expiration is a number of milliseconds in decimal digits, however high (RabbitMQ docs: Time-To-Live). The reasons are

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::event::Event;
 use crate::ids::{ConnectionId, DiskOpId, SegmentId};
+use crate::management::AdminAnswer;
 
 /// What is to be done, collected over one or more inputs and drained by the driver.
 ///
@@ -22,6 +23,8 @@ pub struct Effects {
     pub disk: Vec<DiskRequest>,
     /// What happened, for logs, metrics and the simulator's oracles.
     pub events: Vec<Event>,
+    /// Answers to [`crate::input::Input::Admin`].
+    pub admin: Vec<AdminAnswer>,
     /// The node is to end. No input is accepted after it.
     pub stop: Option<Stop>,
 }
@@ -29,8 +32,13 @@ pub struct Effects {
 impl Effects {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        let Self { sends, controls, disk, events, stop } = self;
-        sends.is_empty() && controls.is_empty() && disk.is_empty() && events.is_empty() && stop.is_none()
+        let Self { sends, controls, disk, events, admin, stop } = self;
+        sends.is_empty()
+            && controls.is_empty()
+            && disk.is_empty()
+            && events.is_empty()
+            && admin.is_empty()
+            && stop.is_none()
     }
 }
 

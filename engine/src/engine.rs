@@ -21,7 +21,7 @@ use crate::queue::Subscription;
 use crate::routing::QueueKey;
 use crate::storage::LogOutcome;
 use crate::time::{Instant, Now};
-use crate::timer::{TimerKind, Timers};
+use crate::timer::{TimerFor, TimerKind};
 
 /// One broker node.
 ///
@@ -33,7 +33,6 @@ pub struct Engine {
     phase: Phase,
     broker: Broker,
     connections: Connections,
-    timers: Timers,
 }
 
 /// Where a node is in its life.
@@ -76,12 +75,7 @@ impl Engine {
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
         #[cfg(feature = "mutants")]
         crate::mutants::plant(config.mutant);
-        Self {
-            phase: Phase::New,
-            broker: Broker::new(config, seed),
-            connections: Connections::default(),
-            timers: Timers::default(),
-        }
+        Self { phase: Phase::New, broker: Broker::new(config, seed), connections: Connections::default() }
     }
 
     /// Advances the node by one input.
@@ -89,6 +83,7 @@ impl Engine {
         if self.phase == Phase::Stopped {
             return;
         }
+        self.broker.now = now;
         match input {
             Input::ClientOpened { connection, peer, local: _ } => {
                 if self.phase != Phase::Running {
@@ -124,6 +119,7 @@ impl Engine {
                     self.on_alarms_cleared(now, effects);
                 }
             }
+            Input::Admin { id, request } => self.broker.administer(id, request),
             Input::Timeout => self.on_timeout(now, effects),
             Input::Shutdown => self.shut_down(now, effects),
         }
@@ -132,6 +128,7 @@ impl Engine {
 
     /// Ends a batch of inputs: appends to `effects` all that is to be done because of them.
     pub fn flush(&mut self, now: Now, effects: &mut Effects) {
+        self.broker.now = now;
         match self.phase {
             Phase::New => {
                 self.phase = Phase::Recovering;
@@ -143,12 +140,7 @@ impl Engine {
                 for id in dirty.drain(..) {
                     let Some(slot) = self.connections.by_id.get_mut(&id) else { continue };
                     slot.is_dirty = false;
-                    let mut ctx = ConnectionCtx {
-                        broker: &mut self.broker,
-                        controls: &mut effects.controls,
-                        timers: &mut self.timers,
-                        now,
-                    };
+                    let mut ctx = ConnectionCtx { broker: &mut self.broker, controls: &mut effects.controls, now };
                     slot.connection.tell_confirms(&mut ctx);
                     slot.connection.outbox.flush(id, &mut effects.sends);
                 }
@@ -165,6 +157,7 @@ impl Engine {
             }
         }
         effects.events.append(&mut self.broker.events);
+        effects.admin.append(&mut self.broker.answers);
     }
 
     /// When the engine next wants [`Input::Timeout`], and what for. `None` while it only waits for others.
@@ -172,7 +165,7 @@ impl Engine {
         if self.phase == Phase::Stopped {
             return None;
         }
-        let timers = self.timers.next();
+        let timers = self.broker.timers.next();
         let log = self.broker.log.next_timeout();
         match (timers, log) {
             (Some(timers), Some(log)) => Some(timers.min(log)),
@@ -244,7 +237,7 @@ impl Engine {
     }
 
     fn ctx<'a>(&'a mut self, now: Now, effects: &'a mut Effects) -> ConnectionCtx<'a> {
-        ConnectionCtx { broker: &mut self.broker, controls: &mut effects.controls, timers: &mut self.timers, now }
+        ConnectionCtx { broker: &mut self.broker, controls: &mut effects.controls, now }
     }
 
     /// Lets a connection act, if it is still there, and notes whether it has something to flush.
@@ -256,8 +249,7 @@ impl Engine {
         act: impl FnOnce(&mut Connection, &mut ConnectionCtx<'_>),
     ) {
         let Some(slot) = self.connections.by_id.get_mut(&id) else { return };
-        let mut ctx =
-            ConnectionCtx { broker: &mut self.broker, controls: &mut effects.controls, timers: &mut self.timers, now };
+        let mut ctx = ConnectionCtx { broker: &mut self.broker, controls: &mut effects.controls, now };
         act(&mut slot.connection, &mut ctx);
         if !slot.is_dirty && slot.connection.is_dirty() {
             slot.is_dirty = true;
@@ -274,8 +266,14 @@ impl Engine {
     }
 
     fn on_timeout(&mut self, now: Now, effects: &mut Effects) {
-        while let Some((kind, id)) = self.timers.pop_due(now.mono) {
-            self.with_connection(now, effects, id, |connection, ctx| connection.on_timer(ctx, kind));
+        while let Some((kind, whom)) = self.broker.timers.pop_due(now.mono) {
+            match whom {
+                TimerFor::Connection(id) => {
+                    self.with_connection(now, effects, id, |connection, ctx| connection.on_timer(ctx, kind));
+                }
+                TimerFor::Queue(key) => self.broker.on_queue_timer(key, kind),
+                TimerFor::Exchange(key) => self.broker.on_exchange_timer(key, kind),
+            }
         }
         let (log, owners) = self.broker.log_and_owners();
         log.handle_timeout(now.mono, &owners, &mut effects.disk);
@@ -339,6 +337,7 @@ impl Engine {
                         connection.check_backlogs(ctx);
                     });
                 }
+            } else if self.broker.publish_next_internal() {
             } else if let Some(key) = self.broker.next_active() {
                 self.pump(now, effects, key);
             } else {
@@ -355,12 +354,7 @@ impl Engine {
                 Subscription::Get(get) => get.connection,
             };
             let slot = self.connections.by_id.get_mut(&id).expect("who consumes is connected");
-            let mut ctx = ConnectionCtx {
-                broker: &mut self.broker,
-                controls: &mut effects.controls,
-                timers: &mut self.timers,
-                now,
-            };
+            let mut ctx = ConnectionCtx { broker: &mut self.broker, controls: &mut effects.controls, now };
             if slot.connection.accepts(&ctx, key, &subscription) {
                 let taken = ctx.broker.take(key, &subscription);
                 slot.connection.deliver(&mut ctx, key, &subscription, &taken);

@@ -74,10 +74,8 @@ pub enum Event {
         seq: QueueSeq,
         /// The record's position if it went to the log.
         lsn: Option<Lsn>,
-        /// Who published it.
-        connection: ConnectionId,
-        /// On which channel.
-        channel: ChannelNumber,
+        /// Who published it, on which channel; `None` for what the broker itself publishes.
+        publisher: Option<(ConnectionId, ChannelNumber)>,
         /// The number of the publish, if the channel is in confirm mode.
         seqno: Option<PublishSeqno>,
     },

@@ -51,6 +51,10 @@ id! {
     SegmentId(u64)
 }
 id! {
+    /// One administrative request, numbered by the driver, answered exactly once.
+    AdminId(u64)
+}
+id! {
     /// One disk operation, answered by exactly one completion.
     DiskOpId(u64)
 }

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use core::net::SocketAddr;
 
 use crate::alarm::ResourceLevel;
-use crate::ids::{ConnectionId, DiskOpId, SegmentId};
+use crate::ids::{AdminId, ConnectionId, DiskOpId, SegmentId};
+use crate::management::AdminRequest;
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -54,6 +55,13 @@ pub enum Input {
     },
     /// What the node has left of memory and disk was measured; `Engine::resource_sample_interval` says when to do it again.
     ResourceLevel(ResourceLevel),
+    /// An operator wants to know or to change something. Answered by exactly one [`crate::management::AdminAnswer`], unless the node ends first.
+    Admin {
+        /// The driver's number for it.
+        id: AdminId,
+        /// What is asked.
+        request: AdminRequest,
+    },
     /// The time asked for by `Engine::next_timeout` has come (or any other wake-up: being early does no harm).
     Timeout,
     /// The operator asks the node to stop: clients are told, the log is synced, then [`crate::effect::Stop`] follows.

@@ -66,3 +66,5 @@ pub const MEMORY_HIGH_BYTES: usize = 256 * 1024 * 1024;
 pub const TX_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Commands a channel keeps behind one that is not done, above which its client is not read.
 pub const CHANNEL_BACKLOG_HIGH: usize = 1024;
+/// Queues that share one record of a message in the log; beyond that it is written again. A queue keeps the number in one byte.
+pub const RECORD_SHARES_MAX: usize = 255;

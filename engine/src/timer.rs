@@ -3,6 +3,7 @@
 use alloc::collections::BTreeSet;
 
 use crate::ids::ConnectionId;
+use crate::routing::{ExchangeKey, QueueKey};
 use crate::time::Instant;
 
 /// Why the engine asked to be woken.
@@ -18,18 +19,44 @@ pub enum TimerKind {
     LogSync,
     /// The disk was full; it is asked again.
     DiskRetry,
+    /// The message at the head of a queue expires.
+    Expiry,
+    /// A queue that nobody uses goes.
+    QueueExpiry,
+    /// A consumer took too long to ack.
+    ConsumerTimeout,
+    /// A dead letter that no queue took is tried again.
+    DeadLetterRetry,
+    /// A delayed message is due.
+    Delayed,
 }
 
-/// The deadlines of connections, earliest first. One that has become pointless stays, and is ignored when it comes up.
+/// Whom a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum TimerFor {
+    /// A connection.
+    Connection(ConnectionId),
+    /// A queue.
+    Queue(QueueKey),
+    /// An exchange.
+    Exchange(ExchangeKey),
+}
+
+/// The deadlines of machines, earliest first. One that has become pointless stays, and is ignored when it comes up.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    deadlines: BTreeSet<(Instant, TimerKind, ConnectionId)>,
+    deadlines: BTreeSet<(Instant, TimerKind, TimerFor)>,
 }
 
 impl Timers {
-    /// Wakes `connection` at `at`.
-    pub(crate) fn set(&mut self, at: Instant, kind: TimerKind, connection: ConnectionId) {
-        self.deadlines.insert((at, kind, connection));
+    /// Wakes somebody at `at`.
+    pub(crate) fn set(&mut self, at: Instant, kind: TimerKind, whom: TimerFor) {
+        self.deadlines.insert((at, kind, whom));
+    }
+
+    /// Takes back a deadline.
+    pub(crate) fn cancel(&mut self, at: Instant, kind: TimerKind, whom: TimerFor) {
+        self.deadlines.remove(&(at, kind, whom));
     }
 
     /// The earliest deadline.
@@ -38,11 +65,11 @@ impl Timers {
     }
 
     /// Takes out a deadline that has come.
-    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(TimerKind, ConnectionId)> {
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(TimerKind, TimerFor)> {
         let (at, ..) = self.deadlines.first()?;
         if *at > now {
             return None;
         }
-        self.deadlines.pop_first().map(|(_, kind, connection)| (kind, connection))
+        self.deadlines.pop_first().map(|(_, kind, whom)| (kind, whom))
     }
 }

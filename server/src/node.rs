@@ -261,7 +261,8 @@ impl<D: Disk, C: Clock> Node<D, C> {
     /// Ends the batch and carries out what the engine asks for.
     fn flush(&mut self) -> ControlFlow<Stop> {
         self.engine.flush(self.clock.now(), &mut self.effects);
-        let Effects { sends, controls, disk, events, stop } = &mut self.effects;
+        let Effects { sends, controls, disk, events, admin, stop } = &mut self.effects;
+        admin.clear();
         // The disk first: it works while the rest is done.
         for request in disk.drain(..) {
             self.disk.submit(request);

@@ -124,6 +124,10 @@ impl World {
                 }
             }
             Input::DiskFailed { op, .. } => self.trace.word(6 << 56 | op.0),
+            Input::Admin { id, request } => {
+                self.trace.word(9 << 56 | id.0);
+                self.trace.bytes(format!("{request:?}").as_bytes());
+            }
             Input::Timeout => self.trace.word(7 << 56),
             Input::Shutdown => self.trace.word(8 << 56),
             Input::ResourceLevel(level) => {
@@ -170,7 +174,8 @@ impl World {
             self.model.ready();
         }
         let mut effects = std::mem::take(&mut self.node.effects);
-        let Effects { sends, controls, disk, events, stop } = &mut effects;
+        let Effects { sends, controls, disk, events, admin, stop } = &mut effects;
+        admin.clear();
         self.counts.effects += (sends.len() + controls.len() + disk.len() + events.len()) as u64;
         let durable = self.disk.durable();
         let mut settled = None;
@@ -210,7 +215,7 @@ impl World {
 
     fn heed(&mut self, event: &EngineEvent) {
         match event {
-            EngineEvent::Enqueued { lsn: Some(lsn), connection, channel, seqno, .. } => {
+            EngineEvent::Enqueued { lsn: Some(lsn), publisher: Some((connection, channel)), seqno, .. } => {
                 self.model.logged(number(*connection), channel.0, seqno.map(|seqno| seqno.0), lsn.0);
             }
             EngineEvent::Ready { .. }

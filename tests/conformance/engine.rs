@@ -182,7 +182,7 @@ impl World {
             if self.effects.is_empty() {
                 break;
             }
-            let Effects { sends, controls, disk, events, stop } = std::mem::take(&mut self.effects);
+            let Effects { sends, controls, disk, events, admin: _, stop } = std::mem::take(&mut self.effects);
             drop(events);
             assert_eq!(stop, None, "the node stopped");
             for send in sends {

@@ -181,6 +181,11 @@ impl RawProperties {
         if rest.is_empty() { Ok(Self(encoded)) } else { Err(MalformedProperties) }
     }
 
+    /// What [`RawProperties::parse`] has accepted before.
+    pub(crate) const fn from_checked(encoded: Bytes) -> Self {
+        Self(encoded)
+    }
+
     /// Flags and properties as they are on the wire.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

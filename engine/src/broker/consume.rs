@@ -7,9 +7,9 @@ use crate::effect::DiskRequest;
 use crate::event::Event;
 use crate::ids::{ChannelNumber, ConnectionId, Lsn, QueueId, QueueSeq};
 use crate::mutants::{Mutant, is_planted};
-use crate::queue::{ConsumerKey, Entry, Next, Subscription, Taken};
+use crate::queue::{ConsumerKey, Entry, LeaveReason, Next, Subscription, Taken};
 use crate::routing::QueueKey;
-use crate::storage::{Place, RefFlags};
+use crate::storage::Place;
 
 impl Broker {
     /// Notes that a queue may have something to deliver.
@@ -74,6 +74,17 @@ impl Broker {
         end
     }
 
+    /// A delivered message is not wanted. From where on the log knows; 0 if it never knew the message.
+    pub(crate) fn discard(&mut self, key: QueueKey, seq: QueueSeq) -> Lsn {
+        let Some(queue) = self.queues.get_mut(key) else { return Lsn(0) };
+        let before = queue.body_bytes();
+        let Some(entry) = queue.settle(seq) else { return Lsn(0) };
+        self.body_bytes -= before - queue.body_bytes();
+        let end = self.bury(key, &entry, LeaveReason::Rejected);
+        self.activate(key);
+        end
+    }
+
     /// A delivered message goes back to its place.
     pub(crate) fn give_back(&mut self, key: QueueKey, seq: QueueSeq) {
         if let Some(queue) = self.queues.get_mut(key)
@@ -90,8 +101,7 @@ impl Broker {
             let before = queue.body_bytes();
             let Some(entry) = queue.purge_one() else { break };
             self.body_bytes -= before - queue.body_bytes();
-            let id = queue.id;
-            self.forget_entry(id, &entry);
+            self.bury(key, &entry, LeaveReason::Purged);
             count += 1;
         }
         count
@@ -109,9 +119,8 @@ impl Broker {
         }
     }
 
-    fn forget_entry(&mut self, queue: QueueId, entry: &Entry) -> Lsn {
-        let recoverable = !entry.flags.contains(RefFlags::TRANSIENT);
-        self.forget(queue, entry.seq, entry.place(), recoverable)
+    pub(super) fn forget_entry(&mut self, queue: QueueId, entry: &Entry) -> Lsn {
+        self.forget(queue, entry.seq(), entry.place(), !entry.is_transient())
     }
 
     /// A message left its queue for good: the log may forget it too. From where on it knows.

@@ -69,6 +69,7 @@ impl Broker {
             match *change {
                 Change::QueueDeleted(key, id) => self.drop_queue(key, id),
                 Change::QueueCreated(key, id) => self.add_queue(key, id),
+                Change::QueueSettings(key) => self.activate(key),
                 Change::ExchangeCreated(_) | Change::ExchangeDeleted(_) | Change::Bound | Change::Unbound => {}
             }
         }

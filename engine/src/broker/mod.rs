@@ -4,11 +4,15 @@
 //! come later are left in [`Broker::active`], [`Broker::notices`] and the waiting lists, and the engine brings them round once the
 //! connection is done.
 
+mod administer;
+mod bury;
 mod consume;
 mod declare;
+mod internal;
 mod publish;
 mod recovery;
 mod reply;
+mod timeout;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
@@ -24,11 +28,16 @@ use crate::collections::{IdMap, NameMap};
 use crate::config::Config;
 use crate::event::Event;
 use crate::ids::{ChannelNumber, ConnectionId, Lsn, PublishSeqno};
+use crate::management::AdminAnswer;
 use crate::message::Message;
 use crate::metadata::{Command, Metadata};
 use crate::queue::{ClassicQueue, ConsumerKey};
 use crate::routing::{QueueKey, RouteScratch};
 use crate::storage::{Log, Ref};
+use crate::time::{Instant, Now, Timestamp};
+use crate::timer::Timers;
+
+pub(crate) use internal::Internal;
 
 pub(crate) use reply::is_reply_name;
 
@@ -36,6 +45,10 @@ pub(crate) use reply::is_reply_name;
 #[derive(Debug)]
 pub(crate) struct Broker {
     pub(crate) config: Config,
+    /// The time of the input that is being handled.
+    pub(crate) now: Now,
+    /// What the machines wait for.
+    pub(crate) timers: Timers,
     pub(crate) users: Users,
     pub(crate) metadata: Metadata,
     pub(crate) log: Log,
@@ -69,6 +82,10 @@ pub(crate) struct Broker {
     /// What other channels have to be told.
     pub(crate) notices: VecDeque<Notice>,
     pub(crate) events: Vec<Event>,
+    /// Answers to operators.
+    pub(crate) answers: Vec<AdminAnswer>,
+    /// Messages that the broker itself is about to publish.
+    internal: VecDeque<Internal>,
     rng: ChaCha8Rng,
     /// Bytes of message bodies in memory, over all queues.
     body_bytes: usize,
@@ -193,6 +210,8 @@ impl Broker {
             log: Log::new(config.log.clone(), rng.next_u64()),
             alarms: Alarms::new(config.resources),
             config,
+            now: Now { mono: Instant::ZERO, wall: Timestamp::default() },
+            timers: Timers::default(),
             queues: Queues::default(),
             active: VecDeque::new(),
             is_active: SecondaryMap::new(),
@@ -209,6 +228,8 @@ impl Broker {
             log_paused: Vec::new(),
             notices: VecDeque::new(),
             events: Vec::new(),
+            answers: Vec::new(),
+            internal: VecDeque::new(),
             rng,
             body_bytes: 0,
             route_scratch: RouteScratch::default(),

@@ -3,13 +3,16 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use smallvec::SmallVec;
+
 use super::{Broker, ChannelRef, Durable, Notice, Published, Waiter};
 use crate::amqp::RawProperties;
 use crate::event::Event;
 use crate::ids::{Lsn, PublishSeqno};
+use crate::limits;
 use crate::message::Message;
 use crate::routing::{ExchangeKey, QueueKey};
-use crate::storage::{Ref, RefFlags};
+use crate::storage::{Place, Ref, RefFlags, RefState};
 
 impl Broker {
     /// Finds the queues for a message; the result is read by [`Broker::take_routed`] or the next [`Broker::enqueue`].
@@ -28,17 +31,18 @@ impl Broker {
         self.routed = routed;
     }
 
-    /// Gives a message to all queues found by [`Broker::route`] that still exist.
+    /// Gives a message to all queues found by [`Broker::route`] that still exist. `publisher` is `None` for what the broker publishes.
     pub(crate) fn enqueue(
         &mut self,
         message: &Arc<Message>,
         persistent: bool,
-        publisher: ChannelRef,
+        publisher: Option<ChannelRef>,
         seqno: Option<PublishSeqno>,
     ) -> Published {
         self.refs.clear();
         let pages_out = self.body_bytes > self.config.memory_high_bytes && !self.log.is_full();
         let mut is_kept_by_log = false;
+        let size = u32::try_from(message.body().len()).unwrap_or(u32::MAX);
         self.routed.retain(|key| self.queues.get(*key).is_some());
         if self.routed.is_empty() {
             return Published::Unroutable;
@@ -49,26 +53,25 @@ impl Broker {
             is_kept_by_log |= is_logged;
             if is_logged || (pages_out && queue.body_bytes() > self.config.queue_cache_bytes) {
                 let flags = if is_logged { RefFlags::NONE } else { RefFlags::TRANSIENT };
-                self.refs.push(Ref { owner: queue.id.0, seq: queue.next_seq().0, flags });
+                let state = RefState { size, ..RefState::from_flags(flags) };
+                self.refs.push(Ref { owner: queue.id.0, seq: queue.next_seq().0, state });
             }
         }
-        let place = if self.refs.is_empty() {
-            None
-        } else {
-            let (head, body) = message.payload();
-            Some(self.log.append_message(&self.refs, head, body))
-        };
-        let mut refs = self.refs.iter().peekable();
+        let (head, body) = message.payload();
+        let places: SmallVec<[Place; 1]> =
+            self.refs.chunks(limits::RECORD_SHARES_MAX).map(|refs| self.log.append_message(refs, head, body)).collect();
+        let mut refs = self.refs.iter().enumerate().peekable();
         for index in 0..self.routed.len() {
             let key = self.routed[index];
             let Some(queue) = self.queues.get_mut(key) else { continue };
-            let own = refs.next_if(|own| own.owner == queue.id.0);
+            let own = refs.next_if(|(_, own)| own.owner == queue.id.0);
+            let place = own.and_then(|(at, _)| places.get(at / limits::RECORD_SHARES_MAX).copied());
             let before = queue.body_bytes();
             let seq = queue.next_seq();
             queue.enqueue(
                 Arc::clone(message),
-                own.and(place),
-                own.map_or(RefFlags::NONE, |own| own.flags),
+                place,
+                own.map_or(RefFlags::NONE, |(_, own)| own.state.flags),
                 self.config.queue_cache_bytes,
             );
             self.body_bytes += queue.body_bytes() - before;
@@ -77,9 +80,8 @@ impl Broker {
                 self.events.push(Event::Enqueued {
                     queue: queue.id,
                     seq,
-                    lsn: own.and(place).map(|place| place.lsn),
-                    connection: publisher.connection,
-                    channel: publisher.channel,
+                    lsn: place.map(|place| place.lsn),
+                    publisher: publisher.map(|publisher| (publisher.connection, publisher.channel)),
                     seqno,
                 });
             }
@@ -90,7 +92,7 @@ impl Broker {
                 self.active.push_back(key);
             }
         }
-        match place {
+        match places.last() {
             Some(place) if is_kept_by_log => Published::KeptAt(place.end()),
             _ => Published::Kept,
         }

@@ -12,7 +12,7 @@ use crate::ids::{Lsn, QueueId, QueueSeq};
 use crate::metadata::{Command, Metadata};
 use crate::mutants::{Mutant, is_planted};
 use crate::queue::ClassicQueue;
-use crate::storage::{Log, Owners, Place, Recovered, RefFlags};
+use crate::storage::{Log, Owners, Place, Recovered, RefState};
 use crate::time::Now;
 
 impl Broker {
@@ -88,7 +88,7 @@ impl Broker {
             let owner = owners.remove(&id.0).unwrap_or_default();
             for kept in owner.refs {
                 self.log.retain(kept.place());
-                queue.recover(QueueSeq(kept.seq), kept.place(), kept.flags);
+                queue.recover(QueueSeq(kept.seq), kept.place(), kept.state);
                 messages += 1;
             }
             queue.continue_from(QueueSeq(owner.next_seq));
@@ -174,8 +174,8 @@ pub(crate) struct LogOwners<'a> {
 }
 
 impl Owners for LogOwners<'_> {
-    fn live(&self, owner: u64, seq: u64, lsn: Lsn) -> Option<RefFlags> {
-        self.queues.by_owner(owner)?.flags_at(QueueSeq(seq), lsn)
+    fn live(&self, owner: u64, seq: u64, lsn: Lsn) -> Option<RefState> {
+        self.queues.by_owner(owner)?.state_at(QueueSeq(seq), lsn)
     }
 
     fn moved(&mut self, owner: u64, seq: u64, from: Lsn, to: Place) {

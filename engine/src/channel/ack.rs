@@ -56,7 +56,8 @@ impl Channel {
             self.resume_waiting_consumers(ctx.broker);
         }
         match settlement {
-            Settlement::Ack | Settlement::Discard => ctx.broker.settle(delivered.queue, delivered.seq),
+            Settlement::Ack => ctx.broker.settle(delivered.queue, delivered.seq),
+            Settlement::Discard => ctx.broker.discard(delivered.queue, delivered.seq),
             Settlement::Requeue => {
                 ctx.broker.give_back(delivered.queue, delivered.seq);
                 Lsn(0)

@@ -64,7 +64,7 @@ impl Channel {
         }
         let seqno = self.confirms.as_mut().map(super::Confirms::number);
         let published = if is_routed {
-            ctx.broker.enqueue(&message, persistent, self.reference(ctx.connection), seqno)
+            ctx.broker.enqueue(&message, persistent, Some(self.reference(ctx.connection)), seqno)
         } else {
             Published::Unroutable
         };

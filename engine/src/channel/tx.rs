@@ -76,7 +76,7 @@ impl Channel {
         for TxPublish { message, persistent, mandatory, routed } in publishes {
             ctx.broker.set_routed(routed);
             let is_replied = ctx.broker.send_reply(&message);
-            match ctx.broker.enqueue(&message, persistent, self.reference(ctx.connection), None) {
+            match ctx.broker.enqueue(&message, persistent, Some(self.reference(ctx.connection)), None) {
                 Published::Unroutable if mandatory && !is_replied => self.give_back_unroutable(ctx, &message),
                 Published::Unroutable | Published::Kept => {}
                 Published::KeptAt(at) => end = end.max(at),

@@ -3,13 +3,17 @@
 use alloc::string::String;
 
 use super::{Connection, ConnectionCtx, State};
-use crate::timer::TimerKind;
+use crate::timer::{TimerFor, TimerKind};
 
 impl Connection {
     /// Begins to watch the connection, if a heartbeat was agreed on.
     pub(super) fn start_heartbeats(&self, ctx: &mut ConnectionCtx<'_>) {
         if !self.heartbeat.is_zero() {
-            ctx.timers.set(ctx.now.mono + self.heartbeat / 2, TimerKind::Heartbeat, self.id);
+            ctx.broker.timers.set(
+                ctx.now.mono + self.heartbeat / 2,
+                TimerKind::Heartbeat,
+                TimerFor::Connection(self.id),
+            );
         }
     }
 

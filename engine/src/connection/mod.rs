@@ -36,7 +36,7 @@ use crate::metadata::VhostKey;
 use crate::queue::{ConsumerKey, Subscription, Taken};
 use crate::routing::QueueKey;
 use crate::time::{Instant, Now};
-use crate::timer::{TimerKind, Timers};
+use crate::timer::{TimerFor, TimerKind};
 
 use flow::ReadPauses;
 use handshake::Capabilities;
@@ -103,7 +103,6 @@ enum State {
 pub(crate) struct ConnectionCtx<'a> {
     pub(crate) broker: &'a mut Broker,
     pub(crate) controls: &'a mut Vec<ClientControl>,
-    pub(crate) timers: &'a mut Timers,
     pub(crate) now: Now,
 }
 
@@ -111,7 +110,11 @@ impl Connection {
     /// A connection just accepted.
     pub(crate) fn new(ctx: &mut ConnectionCtx<'_>, id: ConnectionId, peer: SocketAddr) -> Self {
         let mono = ctx.now.mono;
-        ctx.timers.set(mono + ctx.broker.config.handshake_timeout, TimerKind::Handshake, id);
+        ctx.broker.timers.set(
+            mono + ctx.broker.config.handshake_timeout,
+            TimerKind::Handshake,
+            TimerFor::Connection(id),
+        );
         Self {
             id,
             peer,
@@ -167,7 +170,11 @@ impl Connection {
                 Err(error) => {
                     self.fail(ctx, &error);
                     if self.state == State::Closing {
-                        ctx.timers.set(ctx.now.mono + limits::BROKEN_STREAM_CLOSE_DELAY, TimerKind::Close, self.id);
+                        ctx.broker.timers.set(
+                            ctx.now.mono + limits::BROKEN_STREAM_CLOSE_DELAY,
+                            TimerKind::Close,
+                            TimerFor::Connection(self.id),
+                        );
                     }
                     break;
                 }
@@ -203,9 +210,17 @@ impl Connection {
             State::Running => {
                 let text = "broker forced connection closure with reason 'shutdown'";
                 self.fail(ctx, &AmqpError::connection(ReplyCode::ConnectionForced, text));
-                ctx.timers.set(ctx.now.mono + limits::SHUTDOWN_CLOSE_TIMEOUT, TimerKind::Close, self.id);
+                ctx.broker.timers.set(
+                    ctx.now.mono + limits::SHUTDOWN_CLOSE_TIMEOUT,
+                    TimerKind::Close,
+                    TimerFor::Connection(self.id),
+                );
             }
-            State::Closing => ctx.timers.set(ctx.now.mono + limits::SHUTDOWN_CLOSE_TIMEOUT, TimerKind::Close, self.id),
+            State::Closing => ctx.broker.timers.set(
+                ctx.now.mono + limits::SHUTDOWN_CLOSE_TIMEOUT,
+                TimerKind::Close,
+                TimerFor::Connection(self.id),
+            ),
             State::Closed => {}
             State::Header | State::Start | State::Tune | State::Open => self.close_socket(ctx),
         }
@@ -226,7 +241,13 @@ impl Connection {
                     self.close_socket(ctx);
                 }
             }
-            TimerKind::LogSync | TimerKind::DiskRetry => {}
+            TimerKind::LogSync
+            | TimerKind::DiskRetry
+            | TimerKind::Expiry
+            | TimerKind::QueueExpiry
+            | TimerKind::ConsumerTimeout
+            | TimerKind::DeadLetterRetry
+            | TimerKind::Delayed => {}
         }
     }
 
@@ -459,7 +480,7 @@ impl Connection {
         self.leave(ctx);
         self.outbox.method(ChannelNumber::CONNECTION, error.to_connection_close());
         self.state = State::Closing;
-        ctx.timers.set(ctx.now.mono + limits::CLOSE_TIMEOUT, TimerKind::Close, self.id);
+        ctx.broker.timers.set(ctx.now.mono + limits::CLOSE_TIMEOUT, TimerKind::Close, TimerFor::Connection(self.id));
     }
 
     /// Asks the driver to close the socket once everything is written.

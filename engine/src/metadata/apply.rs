@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::arguments::{ExchangeArguments, QueueArguments};
 use super::binding::Inbound;
 use super::name::Named;
+use super::settings::QueueSettings;
 use super::{Answer, Change, Changes, Command, Exchange, Metadata, QueueRecord, VhostKey};
 use crate::amqp::{AmqpError, FieldTable, ShortStr};
 use crate::ids::{ConnectionId, QueueId};
@@ -111,7 +112,19 @@ impl Metadata {
         let what = Named::queue(name.as_bytes(), self.vhost_name(vhost));
         let arguments = QueueArguments::parse(&raw_arguments, &what)?;
         let (name, inbound) = (name.detached(), Inbound::default());
-        Ok(QueueRecord { id, vhost, name, durable, exclusive, auto_delete, arguments, raw_arguments, inbound })
+        let settings = QueueSettings::from_arguments(&arguments);
+        Ok(QueueRecord {
+            id,
+            vhost,
+            name,
+            durable,
+            exclusive,
+            auto_delete,
+            arguments,
+            settings,
+            raw_arguments,
+            inbound,
+        })
     }
 
     /// Adds an exchange whose name is free.

@@ -15,6 +15,7 @@ mod exchange;
 mod name;
 mod queue;
 mod route;
+mod settings;
 mod snapshot;
 mod vhost;
 
@@ -37,6 +38,7 @@ pub use encoding::DecodeError;
 pub use exchange::Exchange;
 pub use name::{check_queue_name, server_name, stripped};
 pub use queue::QueueRecord;
+pub use settings::{DeadLetterStrategy, QueueSettings};
 pub use vhost::{Vhost, VhostKey};
 
 use name::Named;
@@ -72,6 +74,8 @@ pub enum Change {
     QueueCreated(QueueKey, QueueId),
     /// A queue is gone, with all its bindings.
     QueueDeleted(QueueKey, QueueId),
+    /// A queue's settings are others: a policy came, went or changed.
+    QueueSettings(QueueKey),
     /// A binding was added.
     Bound,
     /// A binding was removed by itself, not with one of its ends.

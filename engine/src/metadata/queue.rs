@@ -3,6 +3,7 @@
 use super::VhostKey;
 use super::arguments::QueueArguments;
 use super::binding::Inbound;
+use super::settings::QueueSettings;
 use crate::amqp::{FieldTable, ShortStr};
 use crate::ids::{ConnectionId, QueueId};
 
@@ -23,6 +24,8 @@ pub struct QueueRecord {
     pub auto_delete: bool,
     /// The arguments that the broker knows.
     pub arguments: QueueArguments,
+    /// The arguments that a policy may give too, merged with those that one gives.
+    pub settings: QueueSettings,
     /// All arguments, as they were declared.
     pub raw_arguments: FieldTable,
     /// Exchanges with bindings to it.

@@ -23,7 +23,7 @@ use super::entry::Entry;
 use crate::ids::{ChannelNumber, ConnectionId, Lsn, QueueId, QueueSeq};
 use crate::message::Message;
 use crate::mutants::{Mutant, is_planted};
-use crate::storage::{Place, RefFlags};
+use crate::storage::{Place, RefFlags, RefState};
 use crate::window::Window;
 
 /// A classic queue.
@@ -144,9 +144,9 @@ impl ClassicQueue {
     }
 
     /// Puts back a message that the log had kept. They come in order of `seq`.
-    pub(crate) fn recover(&mut self, seq: QueueSeq, place: Place, flags: RefFlags) {
+    pub(crate) fn recover(&mut self, seq: QueueSeq, place: Place, state: RefState) {
         assert!(seq >= self.next_seq, "recovered messages come in order: {seq} after {}", self.next_seq);
-        self.ready.push_back(Entry::new(seq, None, Some(place), flags));
+        self.ready.push_back(Entry::new(seq, state.priority, state.size, None, Some(place), state.flags));
         self.next_seq = seq.next();
     }
 
@@ -195,7 +195,8 @@ impl ClassicQueue {
         {
             self.droppable.push_back((seq, place.lsn));
         }
-        self.ready.push_back(Entry::new(seq, Some(message), place, flags));
+        let size = u32::try_from(message.body().len()).unwrap_or(u32::MAX);
+        self.ready.push_back(Entry::new(seq, 0, size, Some(message), place, flags));
     }
 
     /// Whether bodies wait to be dropped until the log has them.
@@ -290,8 +291,8 @@ impl ClassicQueue {
         let message = entry.message.clone().expect("an offered message is in memory");
         let redelivered = entry.is_redelivered();
         let place = entry.place();
-        let recoverable = place.is_some() && !entry.flags.contains(RefFlags::TRANSIENT);
-        let seq = entry.seq;
+        let recoverable = !entry.is_transient();
+        let seq = entry.seq();
         let (no_ack, consumer) = match subscription {
             Subscription::Consumer { key, no_ack, .. } => {
                 self.consumers.rotate();
@@ -305,7 +306,7 @@ impl ClassicQueue {
         if no_ack {
             self.body_bytes -= message.memory_bytes();
         } else {
-            entry.flags = entry.flags.with(RefFlags::REDELIVERED);
+            entry.set_redelivered();
             if let Some(place) = place
                 && self.body_bytes > cache_bytes
             {
@@ -392,10 +393,11 @@ impl ClassicQueue {
         Ok(())
     }
 
-    /// The flags of a message if its record is at `lsn`.
-    pub(crate) fn flags_at(&self, seq: QueueSeq, lsn: Lsn) -> Option<RefFlags> {
+    /// The state of a message if its record is at `lsn`.
+    pub(crate) fn state_at(&self, seq: QueueSeq, lsn: Lsn) -> Option<RefState> {
         let entry = self.find(seq)?;
-        (entry.place()?.lsn == lsn).then_some(entry.flags)
+        let state = RefState { priority: entry.priority(), size: entry.size(), ..RefState::from_flags(entry.flags()) };
+        (entry.place()?.lsn == lsn).then_some(state)
     }
 
     /// A message's record moved.
@@ -411,16 +413,16 @@ impl ClassicQueue {
     fn head(&self) -> Option<&Entry> {
         match (self.returned.first_key_value(), self.ready.front()) {
             (Some(_), Some(ready)) if is_planted(Mutant::RequeueAtTail) => Some(ready),
-            (Some((seq, returned)), Some(ready)) => Some(if *seq < ready.seq { returned } else { ready }),
+            (Some((seq, returned)), Some(ready)) => Some(if *seq < ready.seq() { returned } else { ready }),
             (Some((_, entry)), None) | (None, Some(entry)) => Some(entry),
             (None, None) => None,
         }
     }
 
     fn pop_head(&mut self) -> Option<Entry> {
-        let seq = self.head()?.seq;
+        let seq = self.head()?.seq();
         match self.ready.front() {
-            Some(ready) if ready.seq == seq => self.ready.pop_front(),
+            Some(ready) if ready.seq() == seq => self.ready.pop_front(),
             _ => self.returned.remove(&seq),
         }
     }
@@ -429,10 +431,10 @@ impl ClassicQueue {
     fn start_reading(&mut self, read_ahead_bytes: u32) -> Next {
         let head = self.head().expect("there is a next message");
         let first = head.place().expect("a body that is not in memory is in the log");
-        let mut wanted = alloc::vec![(head.seq, first)];
+        let mut wanted = alloc::vec![(head.seq(), first)];
         let limit = first.lsn.0 + u64::from(read_ahead_bytes);
         let mut end = first.end();
-        let head_seq = head.seq;
+        let head_seq = head.seq();
         let is_returned = self.returned.contains_key(&head_seq);
         let mut extend = |entry: &Entry| {
             let Some(place) = entry.place() else { return entry.message.is_some() };
@@ -442,7 +444,7 @@ impl ClassicQueue {
             if place.lsn < end || place.end().0 > limit {
                 return false;
             }
-            wanted.push((entry.seq, place));
+            wanted.push((entry.seq(), place));
             end = place.end();
             true
         };
@@ -483,12 +485,12 @@ impl ClassicQueue {
 
     /// Where in `ready` a message is. Without gaps (recovery leaves some) that is a subtraction.
     fn position(&self, seq: QueueSeq) -> Option<usize> {
-        let first = self.ready.front()?.seq;
+        let first = self.ready.front()?.seq();
         let guess = usize::try_from(seq.0.checked_sub(first.0)?).ok()?;
-        if self.ready.get(guess).is_some_and(|entry| entry.seq == seq) {
+        if self.ready.get(guess).is_some_and(|entry| entry.seq() == seq) {
             return Some(guess);
         }
-        self.ready.binary_search_by_key(&seq, |entry| entry.seq).ok()
+        self.ready.binary_search_by_key(&seq, |entry| entry.seq()).ok()
     }
 
     /// Checks the queue's invariants; walks all of its messages.
@@ -500,17 +502,17 @@ impl ClassicQueue {
         let mut bytes = 0;
         let mut last = None;
         for entry in &self.ready {
-            assert!(last.is_none_or(|last| last < entry.seq), "ready messages are in order");
-            last = Some(entry.seq);
+            assert!(last.is_none_or(|last| last < entry.seq()), "ready messages are in order");
+            last = Some(entry.seq());
             bytes += entry.memory_bytes();
         }
         for (seq, entry) in &self.returned {
-            assert_eq!(*seq, entry.seq, "a returned message is kept under its number");
+            assert_eq!(*seq, entry.seq(), "a returned message is kept under its number");
             assert!(entry.is_redelivered(), "a returned message was delivered");
             bytes += entry.memory_bytes();
         }
         for (seq, unacked) in self.unacked.iter() {
-            assert_eq!(seq, unacked.entry.seq.0, "an unacked message is kept under its number");
+            assert_eq!(seq, unacked.entry.seq().0, "an unacked message is kept under its number");
             bytes += unacked.entry.memory_bytes();
         }
         assert_eq!(bytes, self.body_bytes, "bytes in memory are counted");

@@ -6,6 +6,7 @@
 mod classic;
 mod consumers;
 mod entry;
+mod reason;
 
 #[cfg(test)]
 mod tests;
@@ -13,3 +14,4 @@ mod tests;
 pub(crate) use classic::{ClassicQueue, Get, Next, Subscription, Taken};
 pub(crate) use consumers::{Consumer, ConsumerKey};
 pub(crate) use entry::Entry;
+pub use reason::LeaveReason;

@@ -208,8 +208,8 @@ impl Log {
         let mut refs = record::decode_refs(&mut reader)?;
         let from = Place { lsn: Lsn(lsn), len: len32(record.len()), shares: u16::try_from(refs.len()).ok()? };
         refs.retain_mut(|reference| match owners.live(reference.owner, reference.seq, from.lsn) {
-            Some(flags) => {
-                reference.flags = flags;
+            Some(state) => {
+                reference.state = state;
                 true
             }
             None => false,

@@ -8,7 +8,7 @@ use super::block::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, OpenBlock};
 use super::clean::{Cleaner, Dropped, Move};
 use super::codec::{Reader, VARINT_BYTES, len32};
 use super::commit::{ClosedBlock, Commit, Op};
-use super::place::{Corrupt, LogOutcome, LogUsage, Owners, Place, Ref};
+use super::place::{Corrupt, LogOutcome, LogUsage, Owners, Place, Ref, STATE_BYTES_MAX};
 use super::ranges::{self, RANGE_BYTES_MAX, SeqRange};
 use super::record::{self, Kind, Parsed, RECORD_HEADER_BYTES};
 use super::recovery::Recovery;
@@ -200,7 +200,11 @@ impl Log {
     pub(super) fn write_message(&mut self, refs: &[Ref], head: &[u8], body: &Bytes) -> Place {
         assert!(!refs.is_empty(), "a record needs somebody who will settle it");
         let shares = u16::try_from(refs.len()).expect("a record has at most 65,535 references");
-        let most = RECORD_HEADER_BYTES + VARINT_BYTES + refs.len() * (2 * VARINT_BYTES + 1) + head.len() + body.len();
+        let most = RECORD_HEADER_BYTES
+            + VARINT_BYTES
+            + refs.len() * (2 * VARINT_BYTES + STATE_BYTES_MAX)
+            + head.len()
+            + body.len();
         self.make_room(most);
         let buffer = self.open.begin_record(Kind::Message);
         record::encode_refs(refs, buffer);
@@ -214,7 +218,7 @@ impl Log {
             offset,
             len,
             shares,
-            flags: reference.flags,
+            state: reference.state,
         }));
         self.segments.add_shares(place, u64::from(shares));
         self.close_if_large();
@@ -258,6 +262,14 @@ impl Log {
     pub fn mark_delivered(&mut self, owner: u64, seq: u64) {
         self.make_room(2 * RANGES_HEADER_BYTES + RANGE_BYTES_MAX);
         ranges::push(&mut self.delivered, owner, seq);
+    }
+
+    /// The message is in another state than recovery would find: its delivery failed, or it waits to be dead-lettered.
+    pub fn note_state(&mut self, changed: Ref) {
+        self.make_room(RECORD_HEADER_BYTES + 3 * VARINT_BYTES + STATE_BYTES_MAX);
+        record::encode_refs(&[changed], self.open.begin_record(Kind::States));
+        self.finish_record(&Bytes::new());
+        self.contents.states.push(changed);
     }
 
     /// The message is gone, and recovery need not know: it was transient, or its owner is gone from the metadata.

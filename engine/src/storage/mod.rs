@@ -7,7 +7,7 @@
 //!
 //! The log knows no AMQP. Its words are owners (an incarnation of a queue), seqs (a message's number there) and opaque payloads.
 //!
-//! # Format 1
+//! # Format 2
 //!
 //! Numbers are little endian; *v* is a number of 1 to 10 bytes, seven bits each, lowest first. A position is a byte's distance from
 //! the first byte ever written, over all segments; a segment begins where the one before ends, used or not.
@@ -16,7 +16,7 @@
 //! segment                              header, twice (at 0 and at 512)      block, at a multiple of 8
 //! ┌──────────────────┐ 0               ┌────────────────────────┬──┐        ┌──────────────────────┬──┐
 //! │ header           │                 │ "LEVERET\0"            │ 8│        │ "LBLK"               │ 4│
-//! ├──────────────────┤ 512             │ version: 1             │ 2│        │ checksum             │ 4│
+//! ├──────────────────┤ 512             │ version: 2             │ 2│        │ checksum             │ 4│
 //! │ header again     │                 │ zero                   │ 2│        │ own position         │ 8│
 //! ├──────────────────┤ 584             │ checksum               │ 4│        │ bytes in all         │ 4│
 //! │ block            │                 │ segment id             │ 8│        │ records              │ 4│
@@ -30,13 +30,20 @@
 //! └──────────────────┘ size                                                 └─────────────────────────┘
 //!
 //! record    bytes in all 4 │ checksum 4 │ kind 1 │ body
-//! 1 message   v references, each: v owner, v seq, flags 1 (1 redelivered, 2 transient); payload
+//! 1 message   v references, each: v owner, v seq, state; payload
 //! 2 settled   v ranges, each: v owner (distance), v first (distance from the last range of this owner), v last (from first)
 //! 3 delivered as settled
 //! 4 metadata  payload
 //! 5 snapshot  payload; metadata records before it are not needed
-//! 6 summary   of the segment before: its references, settlements, marks and metadata positions (see `summary.rs`)
+//! 7 states    as the references of a message: what changed since those were written
+//! 8 summary   of the segment before: its references, settlements, marks, states and metadata positions (see `summary.rs`)
+//!
+//! state     bits 1 (1 redelivered, 2 transient, and what follows: 4 priority 1, 8 why it dies 1, 16 v failed deliveries, 32 v bytes of
+//!           the body, 64 v expiry in ms since 1970)
 //! ```
+//!
+//! Format 1, which is still read, had no states beyond the two flags, and summaries of another kind (6), for which the segment itself is
+//! read.
 //!
 //! The header's checksum is a plain CRC-32. The others are seeded with the segment's salt, the position and the length: torn, stale,
 //! misdirected and rotten bytes fail them, and nobody outside can make bytes that pass.
@@ -74,4 +81,6 @@ mod recovery;
 mod tests;
 
 pub use log::Log;
-pub use place::{Corrupt, LogOutcome, LogUsage, Owners, Place, Recovered, RecoveredOwner, RecoveredRef, Ref, RefFlags};
+pub use place::{
+    Corrupt, LogOutcome, LogUsage, Owners, Place, Recovered, RecoveredOwner, RecoveredRef, Ref, RefFlags, RefState,
+};

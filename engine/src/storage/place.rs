@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
 
+use super::codec::{Reader, VARINT_BYTES, put_varint};
 use crate::ids::Lsn;
 
 /// Where a message's record is. It stays valid until the last of its shares is settled, released or moved.
@@ -40,10 +41,101 @@ pub struct Ref {
     /// The message's number there.
     pub seq: u64,
     /// Its state at the time of writing.
-    pub flags: RefFlags,
+    pub state: RefState,
 }
 
-/// The state of one reference, as a set of bits.
+/// What recovery has to know of one message in one queue, beside where its record is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RefState {
+    /// What is known about its past.
+    pub flags: RefFlags,
+    /// Its priority in a queue that has priorities; 0 elsewhere.
+    pub priority: u8,
+    /// Why it waits to be dead-lettered, in the owner's words; 0 if it does not.
+    pub dying: u8,
+    /// How many deliveries of it failed.
+    pub deliveries: u16,
+    /// Bytes of its body.
+    pub size: u32,
+    /// When it expires, or, where it is held back, when it is due: in milliseconds since 1970. 0 is never.
+    pub expires_at: u64,
+}
+
+// The bits of a state's first byte; the lower two are those of its flags. The others say which fields follow.
+const HAS_PRIORITY: u8 = 4;
+const HAS_DYING: u8 = 8;
+const HAS_DELIVERIES: u8 = 16;
+const HAS_SIZE: u8 = 32;
+const HAS_EXPIRY: u8 = 64;
+const STATE_BITS: u8 = 127;
+
+/// Bytes of the longest state.
+pub(super) const STATE_BYTES_MAX: usize = 3 + 3 + 5 + VARINT_BYTES;
+
+impl RefState {
+    /// Only flags.
+    #[must_use]
+    pub const fn from_flags(flags: RefFlags) -> Self {
+        Self { flags, priority: 0, dying: 0, deliveries: 0, size: 0, expires_at: 0 }
+    }
+
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        let mut bits = self.flags.bits();
+        for (bit, is_set) in [
+            (HAS_PRIORITY, self.priority != 0),
+            (HAS_DYING, self.dying != 0),
+            (HAS_DELIVERIES, self.deliveries != 0),
+            (HAS_SIZE, self.size != 0),
+            (HAS_EXPIRY, self.expires_at != 0),
+        ] {
+            if is_set {
+                bits |= bit;
+            }
+        }
+        out.push(bits);
+        if bits & HAS_PRIORITY != 0 {
+            out.push(self.priority);
+        }
+        if bits & HAS_DYING != 0 {
+            out.push(self.dying);
+        }
+        if bits & HAS_DELIVERIES != 0 {
+            put_varint(out, u64::from(self.deliveries));
+        }
+        if bits & HAS_SIZE != 0 {
+            put_varint(out, u64::from(self.size));
+        }
+        if bits & HAS_EXPIRY != 0 {
+            put_varint(out, self.expires_at);
+        }
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        let bits = reader.u8()?;
+        if bits & !STATE_BITS != 0 {
+            return None;
+        }
+        let mut state = Self::from_flags(RefFlags(bits & RefFlags::ALL));
+        if bits & HAS_PRIORITY != 0 {
+            state.priority = reader.u8()?;
+        }
+        if bits & HAS_DYING != 0 {
+            state.dying = reader.u8()?;
+        }
+        if bits & HAS_DELIVERIES != 0 {
+            state.deliveries = u16::try_from(reader.varint()?).ok()?;
+        }
+        if bits & HAS_SIZE != 0 {
+            state.size = reader.varint_u32()?;
+        }
+        if bits & HAS_EXPIRY != 0 {
+            state.expires_at = reader.varint()?;
+        }
+        Some(state)
+    }
+}
+
+/// What is known about a message's past, as a set of bits.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RefFlags(u8);
 
@@ -73,8 +165,14 @@ impl RefFlags {
         self.0
     }
 
-    pub(super) const fn from_bits(bits: u8) -> Option<Self> {
-        if bits & !Self::ALL == 0 { Some(Self(bits)) } else { None }
+    /// These as one byte of which the other bits may be used for something else.
+    pub(crate) const fn to_byte(self) -> u8 {
+        self.0
+    }
+
+    /// The flags in a byte.
+    pub(crate) const fn from_byte(byte: u8) -> Self {
+        Self(byte & Self::ALL)
     }
 }
 
@@ -89,7 +187,7 @@ impl fmt::Debug for RefFlags {
 /// Those who answer for what is in the log: a short-lived view of the engine's queues and metadata.
 pub trait Owners {
     /// The state of the message, if it lives and its record is the one at `lsn`. Messages delivered and not yet acked live.
-    fn live(&self, owner: u64, seq: u64, lsn: Lsn) -> Option<RefFlags>;
+    fn live(&self, owner: u64, seq: u64, lsn: Lsn) -> Option<RefState>;
 
     /// The message's record was written again at `to`, where it can be read; the share at `from` is given up. Only called for what
     /// [`Owners::live`] has just confirmed.
@@ -155,7 +253,7 @@ pub struct RecoveredRef {
     /// Its record's shares.
     pub shares: u16,
     /// Its state.
-    pub flags: RefFlags,
+    pub state: RefState,
 }
 
 impl RecoveredRef {

@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use super::codec::{Reader, hasher, put_varint};
-use super::place::{Ref, RefFlags};
+use super::place::{Ref, RefState};
 use crate::mutants::{Mutant, is_planted};
 
 /// Bytes before a record's body: length, checksum, kind.
@@ -25,8 +25,12 @@ pub(super) enum Kind {
     Metadata = 4,
     /// All metadata.
     Snapshot = 5,
+    /// What the segment before this one holds, as version 1 of the format wrote it. Left unread: the segment itself tells the same.
+    OldSummary = 6,
+    /// States of messages that changed since their records were written.
+    States = 7,
     /// What the segment before this one holds.
-    Summary = 6,
+    Summary = 8,
 }
 
 impl Kind {
@@ -37,7 +41,9 @@ impl Kind {
             3 => Self::Delivered,
             4 => Self::Metadata,
             5 => Self::Snapshot,
-            6 => Self::Summary,
+            6 => Self::OldSummary,
+            7 => Self::States,
+            8 => Self::Summary,
             _ => return None,
         })
     }
@@ -77,7 +83,7 @@ pub(super) fn encode_refs(refs: &[Ref], out: &mut Vec<u8>) {
     for reference in refs {
         put_varint(out, reference.owner);
         put_varint(out, reference.seq);
-        out.push(reference.flags.bits());
+        reference.state.encode(out);
     }
 }
 
@@ -88,8 +94,8 @@ pub(super) fn decode_refs(reader: &mut Reader<'_>) -> Option<Vec<Ref>> {
     for _ in 0..count {
         let owner = reader.varint()?;
         let seq = reader.varint()?;
-        let flags = RefFlags::from_bits(reader.u8()?)?;
-        refs.push(Ref { owner, seq, flags });
+        let state = RefState::decode(reader)?;
+        refs.push(Ref { owner, seq, state });
     }
     Some(refs)
 }
@@ -99,7 +105,7 @@ pub(super) fn skip_refs(reader: &mut Reader<'_>) -> Option<()> {
     for _ in 0..reader.varint()? {
         reader.varint()?;
         reader.varint()?;
-        reader.u8()?;
+        RefState::decode(reader)?;
     }
     Some(())
 }

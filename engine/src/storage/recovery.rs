@@ -23,7 +23,7 @@ use super::clean::Dropped;
 use super::codec::{index, len32};
 use super::commit::Op;
 use super::log::{Log, MetadataBase, Phase};
-use super::place::{LogOutcome, Recovered, RecoveredOwner, RecoveredRef, RefFlags};
+use super::place::{LogOutcome, Recovered, RecoveredOwner, RecoveredRef, RefFlags, RefState};
 use super::ranges::SeqSet;
 use super::record::{self, Kind, Parsed, RECORD_HEADER_BYTES};
 use super::segment::{FORMAT_VERSION, FileState, HeaderFound, SEGMENT_HEADER_BYTES, Segment, SegmentHeader};
@@ -107,6 +107,8 @@ struct OwnerFound {
     next_seq: u64,
     settled: SeqSet,
     delivered: SeqSet,
+    /// The last states noted, by message.
+    states: BTreeMap<u64, RefState>,
     refs: Vec<RecoveredRef>,
 }
 
@@ -419,17 +421,29 @@ impl Recovery {
             owner.next_seq = owner.next_seq.max(range.last.saturating_add(1));
             owner.delivered.insert(range.first, range.last);
         }
+        for noted in contents.states.iter().rev() {
+            let owner = self.owners.entry(noted.owner).or_default();
+            owner.next_seq = owner.next_seq.max(noted.seq.saturating_add(1));
+            owner.states.entry(noted.seq).or_insert(noted.state);
+        }
         for reference in contents.refs.iter().rev() {
             let owner = self.owners.entry(reference.owner).or_default();
             owner.next_seq = owner.next_seq.max(reference.seq.saturating_add(1));
-            if reference.flags.contains(RefFlags::TRANSIENT) || owner.settled.contains(reference.seq) {
+            if reference.state.flags.contains(RefFlags::TRANSIENT) || owner.settled.contains(reference.seq) {
                 continue;
             }
             let is_delivered = owner.delivered.contains(reference.seq);
-            let flags = if is_delivered { reference.flags.with(RefFlags::REDELIVERED) } else { reference.flags };
+            let mut state = reference.state;
+            if let Some(noted) = owner.states.get(&reference.seq) {
+                // A noted state is never older than the one that its message was last written with.
+                state = RefState { flags: state.flags.with(noted.flags), ..*noted };
+            }
+            if is_delivered {
+                state.flags = state.flags.with(RefFlags::REDELIVERED);
+            }
             let place = reference.place(first);
             let (lsn, len, shares) = (place.lsn, place.len, place.shares);
-            owner.refs.push(RecoveredRef { seq: reference.seq, lsn, len, shares, flags });
+            owner.refs.push(RecoveredRef { seq: reference.seq, lsn, len, shares, state });
         }
         for range in &contents.settled {
             let owner = self.owners.entry(range.owner).or_default();

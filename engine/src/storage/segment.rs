@@ -8,7 +8,7 @@ use super::place::Place;
 use crate::ids::SegmentId;
 
 /// The format that this code writes, and the newest it reads.
-pub(super) const FORMAT_VERSION: u16 = 1;
+pub(super) const FORMAT_VERSION: u16 = 2;
 /// Bytes of a segment's header.
 const HEADER_BYTES: usize = 72;
 /// Where the header's second copy is: in another sector, so that one bad sector does not hide a segment.
@@ -310,8 +310,8 @@ mod tests {
     fn a_newer_version_is_told_apart() {
         let mut bytes = header().encode();
         for at in [8, SECOND_COPY + 8] {
-            bytes[at] = 2;
+            bytes[at] = 3;
         }
-        assert_eq!(SegmentHeader::decode(&bytes, SegmentId(3)), HeaderFound::Newer(2));
+        assert_eq!(SegmentHeader::decode(&bytes, SegmentId(3)), HeaderFound::Newer(3));
     }
 }

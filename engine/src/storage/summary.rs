@@ -5,9 +5,9 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::codec::{Reader, fits_zigzag, put_varint, unzigzag, zigzag};
-use super::place::{Place, RefFlags};
+use super::place::{Place, Ref, RefState};
 use super::ranges::{self, SeqRange};
-use super::record::{Kind, decode_refs};
+use super::record::{Kind, decode_refs, encode_refs};
 
 /// One reference in a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(super) struct SummaryRef {
     pub(super) offset: u32,
     pub(super) len: u32,
     pub(super) shares: u16,
-    pub(super) flags: RefFlags,
+    pub(super) state: RefState,
 }
 
 /// One metadata record in a segment.
@@ -39,6 +39,8 @@ pub(super) struct Contents {
     pub(super) refs: Vec<SummaryRef>,
     pub(super) settled: Vec<SeqRange>,
     pub(super) delivered: Vec<SeqRange>,
+    /// States that changed, in order.
+    pub(super) states: Vec<Ref>,
     /// Metadata in order.
     pub(super) metadata: Vec<MetadataAt>,
 }
@@ -49,6 +51,7 @@ pub(super) struct ContentsMark {
     refs: usize,
     settled: usize,
     delivered: usize,
+    states: usize,
     metadata: usize,
 }
 
@@ -59,7 +62,7 @@ const ADJACENT: u8 = 4;
 const SAME_RECORD: u8 = 8;
 const SAME_LEN: u8 = 16;
 const ONE_SHARE: u8 = 32;
-const FLAGS_SHIFT: u8 = 6;
+const SAME_STATE: u8 = 64;
 
 impl Contents {
     /// Notes one sound record, `body` being what follows its header. `None` if the body makes no sense.
@@ -75,13 +78,14 @@ impl Contents {
                     offset: place.offset,
                     len: place.len,
                     shares,
-                    flags: reference.flags,
+                    state: reference.state,
                 }));
             }
             Kind::Settled => self.settled.extend(ranges::decode(&mut reader)?),
             Kind::Delivered => self.delivered.extend(ranges::decode(&mut reader)?),
+            Kind::States => self.states.append(&mut decode_refs(&mut reader)?),
             Kind::Metadata | Kind::Snapshot => self.metadata.push(place),
-            Kind::Summary => {}
+            Kind::OldSummary | Kind::Summary => {}
         }
         Some(())
     }
@@ -91,6 +95,7 @@ impl Contents {
             refs: self.refs.len(),
             settled: self.settled.len(),
             delivered: self.delivered.len(),
+            states: self.states.len(),
             metadata: self.metadata.len(),
         }
     }
@@ -100,12 +105,14 @@ impl Contents {
         self.refs.truncate(mark.refs);
         self.settled.truncate(mark.settled);
         self.delivered.truncate(mark.delivered);
+        self.states.truncate(mark.states);
         self.metadata.truncate(mark.metadata);
     }
 
     /// Forgets all, and keeps the memory for the next segment.
     pub(super) fn clear(&mut self) {
-        let Self { refs, settled, delivered, metadata } = self;
+        let Self { refs, settled, delivered, states, metadata } = self;
+        states.clear();
         refs.clear();
         settled.clear();
         delivered.clear();
@@ -119,6 +126,7 @@ impl Contents {
         if !self.settled.is_empty() {
             let settled = &self.settled;
             self.refs.retain(|reference| !ranges::contains(settled, reference.owner, reference.seq));
+            self.states.retain(|reference| !ranges::contains(settled, reference.owner, reference.seq));
         }
     }
 
@@ -131,6 +139,7 @@ impl Contents {
         }
         ranges::encode(&self.settled, out);
         ranges::encode(&self.delivered, out);
+        encode_refs(&self.states, out);
         put_varint(out, self.metadata.len() as u64);
         let mut previous = 0;
         for record in &self.metadata {
@@ -151,6 +160,7 @@ impl Contents {
         }
         let settled = ranges::decode(&mut reader)?;
         let delivered = ranges::decode(&mut reader)?;
+        let states = decode_refs(&mut reader)?;
         let count = usize::try_from(reader.varint()?).ok()?;
         let mut metadata = Vec::with_capacity(count.min(reader.0.len()));
         let mut previous = 0u32;
@@ -160,7 +170,7 @@ impl Contents {
             metadata.push(MetadataAt { offset, len: reader.varint_u32()?, is_snapshot: step & 1 == 1 });
             previous = offset;
         }
-        reader.is_empty().then_some(Self { refs, settled, delivered, metadata })
+        reader.is_empty().then_some(Self { refs, settled, delivered, states, metadata })
     }
 }
 
@@ -176,7 +186,7 @@ struct Cursor {
 
 impl Default for Cursor {
     fn default() -> Self {
-        let previous = SummaryRef { owner: 0, seq: 0, offset: 0, len: 0, shares: 0, flags: RefFlags::NONE };
+        let previous = SummaryRef { owner: 0, seq: 0, offset: 0, len: 0, shares: 0, state: RefState::default() };
         Self { previous, next_seq: 0, others: BTreeMap::new() }
     }
 }
@@ -200,7 +210,7 @@ impl Cursor {
         let previous = self.previous;
         let same_record = reference.offset == previous.offset && reference.len == previous.len;
         let expected_offset = previous.offset + previous.len;
-        let mut bits = reference.flags.bits() << FLAGS_SHIFT;
+        let mut bits = 0;
         for (bit, set) in [
             (SAME_OWNER, same_owner),
             (NEXT_SEQ, reference.seq == self.next_seq),
@@ -208,6 +218,7 @@ impl Cursor {
             (ADJACENT, reference.offset == expected_offset),
             (SAME_LEN, reference.len == previous.len),
             (ONE_SHARE, reference.shares == 1),
+            (SAME_STATE, reference.state == previous.state),
         ] {
             if set {
                 bits |= bit;
@@ -232,6 +243,9 @@ impl Cursor {
         }
         if bits & ONE_SHARE == 0 {
             put_varint(out, u64::from(reference.shares));
+        }
+        if bits & SAME_STATE == 0 {
+            reference.state.encode(out);
         }
         self.advance(*reference);
     }
@@ -259,8 +273,8 @@ impl Cursor {
             (offset, len)
         };
         let shares = if bits & ONE_SHARE == 0 { u16::try_from(reader.varint()?).ok()? } else { 1 };
-        let flags = RefFlags::from_bits(bits >> FLAGS_SHIFT)?;
-        let reference = SummaryRef { owner, seq, offset, len, shares, flags };
+        let state = if bits & SAME_STATE == 0 { RefState::decode(reader)? } else { previous.state };
+        let reference = SummaryRef { owner, seq, offset, len, shares, state };
         self.advance(reference);
         Some(reference)
     }
@@ -296,7 +310,7 @@ mod tests {
                 offset: 632 + n * 1100,
                 len: 1100,
                 shares: 1,
-                flags: RefFlags::NONE,
+                state: RefState { size: 1000, ..RefState::default() },
             })
             .collect();
         assert!(check(&Contents { refs, ..Contents::default() }) < 1020);
@@ -304,7 +318,7 @@ mod tests {
 
     #[test]
     fn what_the_segment_settles_is_left_out() {
-        let reference = |seq| SummaryRef { owner: 1, seq, offset: 0, len: 9, shares: 1, flags: RefFlags::NONE };
+        let reference = |seq| SummaryRef { owner: 1, seq, offset: 0, len: 9, shares: 1, state: RefState::default() };
         let mut contents = Contents {
             refs: vec![reference(1), reference(2), reference(3)],
             settled: vec![SeqRange { owner: 1, first: 2, last: 2 }, SeqRange { owner: 2, first: 1, last: 9 }],
@@ -315,27 +329,42 @@ mod tests {
         check(&contents);
     }
 
+    fn any_state() -> impl Strategy<Value = RefState> {
+        (0u8..4, 0u8..2, 0u8..2, 0u16..300, 0u32..2, 0u64..2).prop_map(
+            |(flags, priority, dying, deliveries, size, expires_at)| RefState {
+                flags: super::super::RefFlags::from_byte(flags),
+                priority,
+                dying,
+                deliveries,
+                size,
+                expires_at: expires_at * 1_700_000_000_000,
+            },
+        )
+    }
+
     proptest! {
         #[test]
         fn any_contents_come_back(
-            refs in prop::collection::vec((0u64..4, any::<u64>(), 0u32..3, 0u32..3, 1u16..3, 0u8..4), 0..40),
+            refs in prop::collection::vec((0u64..4, any::<u64>(), 0u32..3, 0u32..3, 1u16..3, any_state()), 0..40),
+            states in prop::collection::vec((0u64..4, any::<u64>(), any_state()), 0..5),
             metadata in prop::collection::vec((1u32..1000, 1u32..1000, any::<bool>()), 0..10),
         ) {
             let mut offset = 0;
             let mut len = 0;
-            let refs = refs.into_iter().map(|(owner, seq, gap, next_len, shares, flags)| {
+            let refs = refs.into_iter().map(|(owner, seq, gap, next_len, shares, state)| {
                 if gap > 0 {
                     offset += len + gap - 1;
                     len = 10 + next_len;
                 }
-                SummaryRef { owner, seq, offset, len, shares, flags: RefFlags::from_bits(flags).unwrap() }
+                SummaryRef { owner, seq, offset, len, shares, state }
             }).collect();
             let mut at = 0;
             let metadata = metadata.into_iter().map(|(gap, len, is_snapshot)| {
                 at += gap;
                 MetadataAt { offset: at, len, is_snapshot }
             }).collect();
-            check(&Contents { refs, settled: Vec::new(), delivered: Vec::new(), metadata });
+            let states = states.into_iter().map(|(owner, seq, state)| Ref { owner, seq, state }).collect();
+            check(&Contents { refs, settled: Vec::new(), delivered: Vec::new(), states, metadata });
         }
 
         #[test]

@@ -83,7 +83,7 @@ impl World {
             if self.effects.is_empty() {
                 break;
             }
-            let Effects { sends, controls, disk, events: _, stop } = std::mem::take(&mut self.effects);
+            let Effects { sends, controls, disk, events: _, admin: _, stop } = std::mem::take(&mut self.effects);
             assert!(!matches!(stop, Some(Stop::Fatal(_))), "{stop:?}");
             for send in sends {
                 let len = send.bytes.len();

@@ -5,12 +5,13 @@ use alloc::vec;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use super::super::{Ref, RefFlags};
+use super::super::{Ref, RefFlags, RefState};
 use super::world::World;
 use crate::config::LogConfig;
 use crate::ids::SegmentId;
 
 const FORMAT_1: &str = include_str!("format_1.txt");
+const FORMAT_2: &str = include_str!("format_2.txt");
 const SEGMENT_BYTES: u64 = 4096;
 
 fn config() -> LogConfig {
@@ -21,7 +22,7 @@ fn config() -> LogConfig {
 fn sample() -> World {
     let mut world = World::new(1, config());
     world.recover_first();
-    let reference = |owner, seq, flags| Ref { owner, seq, flags };
+    let reference = |owner, seq, flags| Ref { owner, seq, state: RefState::from_flags(flags) };
     world.log.append_metadata(b"before the snapshot");
     world.log.append_snapshot(&world.queues);
     world.log.append_metadata(b"after the snapshot");
@@ -31,12 +32,18 @@ fn sample() -> World {
     world.log.append_message(&[reference(1, 2, RefFlags::TRANSIENT)], &[], &Bytes::from_static(b"transient"));
     world.log.settle(1, 1, place);
     world.log.mark_delivered(1, 0);
+    world.log.note_state(Ref { owner: 2, seq: 300, state: changed_state() });
     world.log.request_sync();
     world.settle_down();
     world.log.append_message(&[reference(1, 3, RefFlags::NONE)], &[], &Bytes::from(vec![0; 3320]));
     world.log.request_sync();
     world.settle_down();
     world
+}
+
+/// What became of the second message: every field of a state is there.
+fn changed_state() -> RefState {
+    RefState { priority: 7, dying: 2, deliveries: 300, size: 9, expires_at: 1_700_000_000_000, ..RefState::default() }
 }
 
 /// Lines of segment, offset and 16 bytes; what is zero is left out.
@@ -73,7 +80,7 @@ fn load(text: &str) -> World {
     world
 }
 
-fn check_sample(world: &mut World) {
+fn check_sample(world: &mut World, second: RefState) {
     let recovered = world.restart().expect("readable");
     assert_eq!(recovered.snapshot.as_deref(), Some(&0u64.to_le_bytes()[..]));
     assert_eq!(recovered.metadata, vec![Bytes::from_static(b"after the snapshot")]);
@@ -81,10 +88,11 @@ fn check_sample(world: &mut World) {
     let seen: Vec<_> = recovered
         .owners
         .iter()
-        .flat_map(|(owner, known)| known.refs.iter().map(|found| (*owner, found.seq, found.flags, found.shares)))
+        .flat_map(|(owner, known)| known.refs.iter().map(|found| (*owner, found.seq, found.state, found.shares)))
         .collect();
-    let delivered = RefFlags::REDELIVERED;
-    assert_eq!(seen, vec![(1, 0, delivered, 2), (1, 3, RefFlags::NONE, 1), (2, 300, delivered, 2)]);
+    let delivered = RefState::from_flags(RefFlags::REDELIVERED);
+    let second = RefState { flags: RefFlags::REDELIVERED, ..second };
+    assert_eq!(seen, vec![(1, 0, delivered, 2), (1, 3, RefState::default(), 1), (2, 300, second, 2)]);
     assert_eq!(recovered.owners[&1].next_seq, 4);
     let place = recovered.owners[&1].refs[0].place();
     let data = world.read(place);
@@ -92,21 +100,26 @@ fn check_sample(world: &mut World) {
 }
 
 #[test]
-fn format_1_is_still_written() {
+fn format_2_is_still_written() {
     let text = print(&sample());
     let expected: String =
-        FORMAT_1.lines().filter(|line| !line.starts_with('#')).flat_map(|line| [line, "\n"]).collect();
+        FORMAT_2.lines().filter(|line| !line.starts_with('#')).flat_map(|line| [line, "\n"]).collect();
     assert!(text == expected, "the format has changed without a new version:\n{text}");
 }
 
 #[test]
 fn format_1_is_still_read() {
-    check_sample(&mut load(FORMAT_1));
+    check_sample(&mut load(FORMAT_1), RefState::default());
+}
+
+#[test]
+fn format_2_is_still_read() {
+    check_sample(&mut load(FORMAT_2), changed_state());
 }
 
 #[test]
 fn a_torn_first_block_takes_its_segment_but_not_the_one_before() {
-    let mut world = load(FORMAT_1);
+    let mut world = load(FORMAT_2);
     // A bit of the summary.
     world.disk.files.get_mut(&SegmentId(2)).unwrap().data[584 + 48 + 4] ^= 1;
     let recovered = world.restart().unwrap();

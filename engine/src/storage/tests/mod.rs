@@ -15,7 +15,7 @@ use core::time::Duration;
 use super::commit::Op;
 use super::log::Ahead;
 use super::segment::FileState;
-use super::{Log, LogOutcome, Ref, RefFlags};
+use super::{Log, LogOutcome, Ref, RefFlags, RefState};
 use crate::config::LogConfig;
 use crate::effect::{DiskOp, DiskRequest};
 use crate::ids::{DiskOpId, SegmentId};
@@ -60,6 +60,7 @@ fn run(seed: u64, steps: u64, full: bool) -> (u64, u64) {
                 let keys = world.live_keys();
                 if !keys.is_empty() {
                     world.mark_delivered(keys[rng.below(keys.len() as u64) as usize]);
+                    world.fail_delivery(keys[rng.below(keys.len() as u64) as usize]);
                 }
             }
             17 => world.change_metadata(),
@@ -211,10 +212,10 @@ fn a_truncated_segment_is_noticed() {
 fn a_newer_format_is_refused() {
     let mut world = settled_world(3);
     let (_, file) = world.disk.files.iter_mut().next().unwrap();
-    file.data[8] = 2;
-    file.data[512 + 8] = 2;
+    file.data[8] = 3;
+    file.data[512 + 8] = 3;
     assert!(world.restart().is_none());
-    assert!(world.fatal.unwrap().contains("newer version of Leveret: log format 2"));
+    assert!(world.fatal.unwrap().contains("newer version of Leveret: log format 3"));
 }
 
 #[test]
@@ -238,7 +239,7 @@ fn records_larger_than_a_segment_get_one_of_their_own() {
     world.publish(&[1], RefFlags::NONE);
     for len in [7_000, 8_192, 20_000, 100_000] {
         let body = Bytes::from(vec![len as u8; len]);
-        let reference = Ref { owner: 5, seq: len as u64, flags: RefFlags::NONE };
+        let reference = Ref { owner: 5, seq: len as u64, state: RefState::default() };
         let place = world.log.append_message(&[reference], b"head", &body);
         world.publish(&[1], RefFlags::NONE);
         world.log.request_sync();
@@ -284,7 +285,7 @@ impl Bare {
     }
 
     fn append(&mut self, seq: u64, len: usize) {
-        let reference = Ref { owner: 1, seq, flags: RefFlags::NONE };
+        let reference = Ref { owner: 1, seq, state: RefState::default() };
         self.log.append_message(&[reference], &[], &Bytes::from(vec![0; len]));
     }
 
@@ -430,7 +431,7 @@ fn a_stale_block_beyond_the_end_never_comes_back() {
     let mut world = World::new(7, LogConfig { segment_bytes: 32 * 1024, ..small_config() });
     world.recover_first();
     let append = |world: &mut World, owner, len| {
-        let reference = Ref { owner, seq: 0, flags: RefFlags::NONE };
+        let reference = Ref { owner, seq: 0, state: RefState::default() };
         world.log.append_message(&[reference], &[], &Bytes::from(vec![1; len]))
     };
     append(&mut world, 1, 100);

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
 
-use super::super::{Log, LogOutcome, Owners, Place, Recovered, Ref, RefFlags};
+use super::super::{Log, LogOutcome, Owners, Place, Recovered, Ref, RefFlags, RefState};
 use super::disk::Disk;
 use super::rng::Rng;
 use crate::config::LogConfig;
@@ -18,6 +18,8 @@ use crate::time::Instant;
 pub(super) struct Message {
     pub(super) place: Place,
     pub(super) flags: RefFlags,
+    /// How many deliveries failed, each with the position from which on the log knows.
+    failed: Vec<Lsn>,
     /// Which payload, see [`payload`].
     pub(super) payload: u64,
     /// The position from which on the record is safe: that of its first copy.
@@ -36,9 +38,9 @@ pub(super) struct Queues {
 }
 
 impl Owners for Queues {
-    fn live(&self, owner: u64, seq: u64, lsn: Lsn) -> Option<RefFlags> {
+    fn live(&self, owner: u64, seq: u64, lsn: Lsn) -> Option<RefState> {
         let message = self.messages.get(&(owner, seq))?;
-        (message.place.lsn == lsn && message.is_live()).then_some(message.flags)
+        (message.place.lsn == lsn && message.is_live()).then_some(message.state())
     }
 
     fn moved(&mut self, owner: u64, seq: u64, from: Lsn, to: Place) {
@@ -55,6 +57,14 @@ impl Owners for Queues {
 }
 
 impl Message {
+    fn state(&self) -> RefState {
+        RefState {
+            flags: self.flags,
+            deliveries: u16::try_from(self.failed.len()).unwrap(),
+            ..constant_state(self.payload)
+        }
+    }
+
     fn is_live(&self) -> bool {
         self.settled_at.is_none() && !self.released
     }
@@ -83,6 +93,17 @@ pub(super) fn payload(number: u64) -> Bytes {
     let mut bytes = Vec::from(number.to_le_bytes());
     bytes.extend((0..len).map(|_| rng.next().to_le_bytes()[0]));
     Bytes::from(bytes)
+}
+
+/// The part of a message's state that does not change.
+fn constant_state(payload: u64) -> RefState {
+    let small = u8::try_from(payload % 4).unwrap();
+    RefState {
+        priority: small,
+        size: u32::from(small) * 100,
+        expires_at: payload % 3 * 1_700_000_000_000,
+        ..RefState::default()
+    }
 }
 
 pub(super) fn small_config() -> LogConfig {
@@ -170,15 +191,22 @@ impl World {
             .map(|&owner| {
                 let next = self.next_seq.entry(owner).or_default();
                 *next += 1;
-                Ref { owner, seq: *next - 1, flags }
+                Ref { owner, seq: *next - 1, state: RefState { flags, ..constant_state(number) } }
             })
             .collect();
         let split = self.rng.below(bytes.len() as u64 + 1) as usize;
         let place = self.log.append_message(&refs, &bytes[..split], &bytes.slice(split..));
         assert!(place.end() <= self.log.end());
         for reference in refs {
-            let message =
-                Message { place, flags, payload: number, safe_at: place.end(), settled_at: None, released: false };
+            let message = Message {
+                place,
+                flags,
+                failed: Vec::new(),
+                payload: number,
+                safe_at: place.end(),
+                settled_at: None,
+                released: false,
+            };
             let old = self.queues.messages.insert((reference.owner, reference.seq), message);
             assert!(old.is_none_or(|old| !old.is_live()), "a number was used twice");
         }
@@ -202,6 +230,17 @@ impl World {
         let message = self.queues.messages.get_mut(&key).unwrap();
         message.flags = message.flags.with(RefFlags::REDELIVERED);
         self.log.mark_delivered(key.0, key.1);
+    }
+
+    pub(super) fn fail_delivery(&mut self, key: (u64, u64)) {
+        let message = self.queues.messages.get_mut(&key).unwrap();
+        if message.flags.contains(RefFlags::TRANSIENT) {
+            return;
+        }
+        message.failed.push(Lsn(0));
+        let state = message.state();
+        self.log.note_state(Ref { owner: key.0, seq: key.1, state });
+        *message.failed.last_mut().unwrap() = self.log.end();
     }
 
     pub(super) fn change_metadata(&mut self) {
@@ -297,12 +336,22 @@ impl World {
                 message.settled_at.is_none_or(|at| at > durable),
                 "{key:?} is back: {message:?}, durable {durable}"
             );
-            if reference.flags.contains(RefFlags::REDELIVERED) {
+            let (state, deliveries) = (reference.state, usize::from(reference.state.deliveries));
+            let constant =
+                RefState { flags: state.flags, deliveries: state.deliveries, ..constant_state(message.payload) };
+            assert_eq!(state, constant, "{key:?} is in another state");
+            assert!(deliveries <= message.failed.len(), "{key:?} has failed too often");
+            assert!(
+                message.failed.get(deliveries).is_none_or(|at| *at > durable),
+                "{key:?} forgot failed deliveries: {message:?}, {deliveries} found, durable {durable}"
+            );
+            let failed = message.failed.iter().take(deliveries).map(|_| Lsn(0)).collect();
+            if state.flags.contains(RefFlags::REDELIVERED) {
                 assert!(message.flags.contains(RefFlags::REDELIVERED), "{key:?} was never delivered");
             }
             let place = reference.place();
             self.log.retain(place);
-            let alive = Message { place, flags: reference.flags, safe_at: Lsn(0), settled_at: None, ..message };
+            let alive = Message { place, flags: state.flags, failed, safe_at: Lsn(0), settled_at: None, ..message };
             self.queues.messages.insert(key, alive);
         }
         assert!(found.is_empty(), "out of nowhere: {found:?}");

@@ -1,0 +1,15 @@
+//! Administrative requests: each is answered once, at once or when what it changes is durable.
+
+use super::Broker;
+use crate::ids::AdminId;
+use crate::management::{AdminAnswer, AdminReply, AdminRequest};
+
+impl Broker {
+    /// Carries out a request, or begins to.
+    pub(crate) fn administer(&mut self, id: AdminId, request: AdminRequest) {
+        let reply = match request {
+            AdminRequest::Ping => Ok(AdminReply::Done),
+        };
+        self.answers.push(AdminAnswer { id, reply });
+    }
+}

@@ -1,0 +1,15 @@
+//! What queues and exchanges do when their time has come.
+
+use super::Broker;
+use crate::routing::{ExchangeKey, QueueKey};
+use crate::timer::TimerKind;
+
+impl Broker {
+    /// A queue's deadline has come.
+    pub(crate) fn on_queue_timer(&mut self, key: QueueKey, _kind: TimerKind) {
+        self.activate(key);
+    }
+
+    /// An exchange's deadline has come.
+    pub(crate) fn on_exchange_timer(&mut self, _key: ExchangeKey, _kind: TimerKind) {}
+}

@@ -203,6 +203,7 @@ impl Broker {
     /// A broker before recovery.
     pub(crate) fn new(config: Config, seed: [u8; 32]) -> Self {
         let mut rng = ChaCha8Rng::from_seed(seed);
+        let route_scratch = RouteScratch::new(rng.next_u64());
         let users = Users::new(&config, rng.next_u32().to_le_bytes());
         Self {
             users,
@@ -232,7 +233,7 @@ impl Broker {
             internal: VecDeque::new(),
             rng,
             body_bytes: 0,
-            route_scratch: RouteScratch::default(),
+            route_scratch,
             routed: Vec::new(),
             refs: Vec::new(),
         }

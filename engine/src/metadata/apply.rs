@@ -9,7 +9,7 @@ use super::settings::QueueSettings;
 use super::{Answer, Change, Changes, Command, Exchange, Metadata, QueueRecord, VhostKey};
 use crate::amqp::{AmqpError, FieldTable, ShortStr};
 use crate::ids::{ConnectionId, QueueId};
-use crate::routing::{Destination, ExchangeKey, ExchangeKind, QueueKey};
+use crate::routing::{Destination, ExchangeKey, ExchangeKind, QueueKey, Table};
 
 /// Who decides that an auto-delete exchange goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +94,8 @@ impl Metadata {
         let mut exchange = Exchange::new(vhost, name.detached(), kind, self.hash_seed);
         exchange.raw_arguments = arguments.detached();
         let what = Named::exchange(name.as_bytes(), self.vhost_name(vhost));
-        exchange.arguments = ExchangeArguments::parse(&exchange.raw_arguments, &what)?;
+        exchange.arguments = ExchangeArguments::parse(kind, &exchange.raw_arguments, &what)?;
+        exchange.table = Table::new(kind, self.hash_seed, &exchange.arguments.hash_on);
         Ok(exchange)
     }
 

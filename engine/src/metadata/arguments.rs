@@ -8,7 +8,7 @@ use alloc::string::String;
 
 use super::name::Named;
 use crate::amqp::{AmqpError, FieldTable, FieldValue, LongStr, ReplyCode};
-use crate::routing::ErlangTerm;
+use crate::routing::{ErlangTerm, ExchangeKind, HashOn};
 
 /// What the broker knows of a classic queue's arguments (RabbitMQ docs: Queues / Optional Arguments).
 ///
@@ -52,6 +52,10 @@ pub enum Overflow {
 pub struct ExchangeArguments {
     /// `alternate-exchange`: who gets messages that no binding matches (RabbitMQ docs: Alternate Exchanges).
     pub alternate_exchange: Option<LongStr>,
+    /// `hash-header`, `hash-property`: what a consistent hash exchange hashes.
+    pub hash_on: HashOn,
+    /// `x-recent-history-length`: how many messages a recent history exchange keeps.
+    pub history_length: u32,
 }
 
 /// Arguments that have to be the same when a classic queue is declared again, in RabbitMQ's order.
@@ -141,9 +145,24 @@ impl QueueArguments {
 
 impl ExchangeArguments {
     /// Reads the arguments of the exchange `what`, which is about to be created.
-    pub(super) fn parse(arguments: &FieldTable, what: &Named<'_>) -> Result<Self, AmqpError> {
+    pub(super) fn parse(kind: ExchangeKind, arguments: &FieldTable, what: &Named<'_>) -> Result<Self, AmqpError> {
         check_is_text(arguments, ALTERNATE_EXCHANGE, what)?;
-        Ok(Self { alternate_exchange: arguments.get(ALTERNATE_EXCHANGE).and_then(to_text) })
+        let is_hash = kind == ExchangeKind::ConsistentHash;
+        Ok(Self {
+            alternate_exchange: arguments.get(ALTERNATE_EXCHANGE).and_then(to_text),
+            hash_on: if is_hash { HashOn::parse(arguments)? } else { HashOn::default() },
+            history_length: if kind == ExchangeKind::RecentHistory { history_length(arguments)? } else { 0 },
+        })
+    }
+}
+
+/// How many messages a recent history exchange keeps: RabbitMQ's plugin says 20 unless told otherwise.
+fn history_length(arguments: &FieldTable) -> Result<u32, AmqpError> {
+    const KEY: &str = "x-recent-history-length";
+    let Some(value) = arguments.get(KEY) else { return Ok(20) };
+    match value.as_integer() {
+        Some(length) if length > 0 => Ok(u32::try_from(length).unwrap_or(u32::MAX)),
+        _ => Err(refused(format!("Invalid argument {}, '{KEY}' must be a positive integer", ErlangTerm(value)))),
     }
 }
 
@@ -367,8 +386,10 @@ mod tests {
     #[test]
     fn an_alternate_exchange_is_text() {
         let what = Named::exchange(b"e", b"/");
-        let parse =
-            |value: FieldValue| ExchangeArguments::parse(&FieldTable::new().with("alternate-exchange", value), &what);
+        let parse = |value: FieldValue| {
+            let arguments = FieldTable::new().with("alternate-exchange", value);
+            ExchangeArguments::parse(ExchangeKind::Direct, &arguments, &what)
+        };
         assert_eq!(parse("ae".into()).unwrap().alternate_exchange, Some("ae".into()));
         let error = parse(5.into()).unwrap_err();
         assert_eq!(error.text, "invalid type 'signedint' for arg 'alternate-exchange' in exchange 'e' in vhost '/'");

@@ -168,8 +168,12 @@ impl Metadata {
     /// Adds a binding that is not there.
     pub(super) fn add_binding(&mut self, source: ExchangeKey, binding: Binding) {
         self.inbound_mut(binding.destination).add(source);
+        let name = match binding.destination {
+            Destination::Queue(key) => self.queues[key].name.clone(),
+            Destination::Exchange(key) => self.exchanges[key].name.clone(),
+        };
         let exchange = &mut self.exchanges[source];
-        exchange.table.bind(binding.destination, binding.routing_key.as_bytes(), || binding.arguments());
+        exchange.table.bind(binding.destination, &name, binding.routing_key.as_bytes(), || binding.arguments());
         let is_new = exchange.bindings.insert(binding);
         assert!(is_new, "a binding was added twice");
         self.version += 1;

@@ -11,7 +11,7 @@ use super::name::{Named, check_exchange_name, is_reserved};
 use super::{Answer, Command, DestinationName, Metadata, VhostKey};
 use crate::amqp::{AmqpError, FieldTable, ReplyCode, ShortStr};
 use crate::ids::ConnectionId;
-use crate::routing::{Destination, ExchangeKey, ExchangeKind, check_headers_binding};
+use crate::routing::{Destination, ExchangeKey, ExchangeKind};
 
 impl Metadata {
     /// Looks at a command without carrying it out. `by` is the connection that asks; `None` is the node itself, which may use
@@ -44,9 +44,7 @@ impl Metadata {
             Command::Bind { source, destination, routing_key, arguments, .. } => {
                 let (source, binding) = self.find_ends(vhost, source, destination, routing_key, arguments)?;
                 let exchange = &self.exchanges[source];
-                if exchange.kind == ExchangeKind::Headers {
-                    check_headers_binding(arguments)?;
-                }
+                exchange.kind.check_binding(binding.destination, routing_key, arguments)?;
                 self.check_destination(binding.destination, by)?;
                 Ok(if exchange.bindings.contains(&binding) { Answer::AlreadySo } else { Answer::NeedsApply })
             }
@@ -108,7 +106,7 @@ impl Metadata {
         let what = Named::exchange(name.as_bytes(), self.vhost_name(vhost));
         let Some((_, current)) = self.exchange(vhost, name.as_bytes()) else {
             check_exchange_name(name.as_bytes())?;
-            ExchangeArguments::parse(arguments, &what)?;
+            ExchangeArguments::parse(kind, arguments, &what)?;
             return Ok(Answer::NeedsApply);
         };
         check_property("type", &what, kind, current.kind)?;

@@ -6,7 +6,7 @@ use super::VhostKey;
 use super::arguments::ExchangeArguments;
 use super::binding::{Binding, Inbound};
 use crate::amqp::{FieldTable, ShortStr};
-use crate::routing::{ExchangeKind, Table};
+use crate::routing::{ExchangeKind, HashOn, Table};
 
 /// The record of an exchange.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl Exchange {
             arguments: ExchangeArguments::default(),
             raw_arguments: FieldTable::new(),
             bindings: BTreeSet::new(),
-            table: Table::new(kind, hash_seed),
+            table: Table::new(kind, hash_seed, &HashOn::default()),
             inbound: Inbound::default(),
         }
     }

@@ -26,7 +26,7 @@ impl Metadata {
         scratch.round += 1;
         let round = scratch.round;
         let mut headers = MessageHeaders::new(properties);
-        let RouteScratch { queues, exchanges, work, topic, .. } = scratch;
+        let RouteScratch { queues, exchanges, work, topic, random, .. } = scratch;
         work.clear();
         let published_to = exchange;
         let mut next = Some(published_to);
@@ -52,9 +52,11 @@ impl Metadata {
                     }
                 }
             };
-            for routing_key in routing_keys {
+            // Who chooses one binding chooses by the first key, RabbitMQ's hash exchanges too.
+            let counted = if exchange.kind.chooses_one() { routing_keys.len().min(1) } else { routing_keys.len() };
+            for routing_key in &routing_keys[..counted] {
                 if !exchange.is_default() {
-                    exchange.table.matches(routing_key, &mut headers, topic, &mut found);
+                    exchange.table.matches(routing_key, &mut headers, topic, random, &mut found);
                 } else if key == published_to
                     && let Some(queue) = self.vhosts[exchange.vhost].queue(routing_key)
                 {

@@ -618,6 +618,14 @@ enum Op {
 }
 
 const EXCHANGES: [&str; 5] = ["e0", "e1", "e2", "amq.topic", "amq.match"];
+/// The types that have an answer for each binding.
+const EVERY_MATCH: [ExchangeKind; 5] = [
+    ExchangeKind::Direct,
+    ExchangeKind::Fanout,
+    ExchangeKind::Topic,
+    ExchangeKind::Headers,
+    ExchangeKind::RecentHistory,
+];
 const QUEUES: [&str; 3] = ["q0", "q1", "q2"];
 const KEYS: [&str; 6] = ["a", "a.b", "*", "#", "a.#", "#.b.#"];
 
@@ -668,9 +676,10 @@ impl Model {
             for (from, to, binding_key, index) in &self.bindings {
                 let matches = match kind {
                     ExchangeKind::Direct => *binding_key == key,
-                    ExchangeKind::Fanout => true,
+                    ExchangeKind::Fanout | ExchangeKind::RecentHistory => true,
                     ExchangeKind::Topic => topic_matches(binding_key, key),
                     ExchangeKind::Headers => headers_match(*index, headers),
+                    _ => unreachable!("the others choose one binding"),
                 };
                 if *from == source && matches && seen.insert(to.clone()) {
                     work.push(to.clone());
@@ -704,7 +713,7 @@ fn headers_match(index: usize, headers: &FieldTable) -> bool {
 fn op() -> impl Strategy<Value = Op> {
     let ends = || (0..5_usize, 0..8_usize, 0..KEYS.len(), 0..4_usize);
     prop_oneof![
-        3 => (0..3_usize, 0..4_usize, any::<bool>(), any::<bool>())
+        3 => (0..3_usize, 0..EVERY_MATCH.len(), any::<bool>(), any::<bool>())
             .prop_map(|(name, kind, auto_delete, durable)| Op::Exchange { name, kind, auto_delete, durable }),
         1 => (0..3_usize).prop_map(Op::DeleteExchange),
         3 => (0..3_usize, any::<bool>()).prop_map(|(name, durable)| Op::Queue { name, durable }),
@@ -748,7 +757,7 @@ impl Logged {
 fn run(op: &Op, logged: &mut Logged, model: &mut Model) {
     match *op {
         Op::Exchange { name, kind, auto_delete, durable } => {
-            let kind = ExchangeKind::ALL[kind];
+            let kind = EVERY_MATCH[kind];
             let flags = format!("{}{}", if auto_delete { "a" } else { "" }, if durable { "d" } else { "" });
             logged.run(exchange_with(EXCHANGES[name], kind.name(), &flags, FieldTable::new()));
             model.exchanges.entry(EXCHANGES[name].into()).or_insert((kind, auto_delete, durable));
@@ -839,5 +848,75 @@ proptest! {
         let last_id = node.metadata.allocate_queue_id();
         replayed.skip_queue_ids(QueueId(last_id.0 - 1));
         prop_assert_eq!(replayed.snapshot(), snapshot);
+    }
+}
+
+#[test]
+fn exchanges_that_choose_refuse_what_they_cannot_use() {
+    let mut node = Node::new();
+    node.apply(exchange("e", "x-consistent-hash"));
+    node.apply(exchange("e1", "x-local-random"));
+    node.queue("q");
+    let refusal = |node: &Node, command: &Command| node.check(command).unwrap_err();
+    assert_eq!(refusal(&node, &bind("e", "q", "a")), "406 The binding key must be an integer: <<\"a\">>");
+    assert_eq!(refusal(&node, &bind("e", "q", "0")), "406 The binding key must be greater than 0");
+    assert_eq!(refusal(&node, &bind("e1", "q", "a")), "406 Non empty binding 'a' key not permitted");
+    assert_eq!(refusal(&node, &bind("e1", "e", "")), "406 Destination not found");
+    let bad = exchange_with("e2", "x-consistent-hash", "", FieldTable::new().with("hash-property", "app_id"));
+    assert_eq!(refusal(&node, &bad), "406 Unsupported property: app_id");
+    let bad = exchange_with("e2", "x-recent-history", "", FieldTable::new().with("x-recent-history-length", 0));
+    assert_eq!(refusal(&node, &bad), "406 Invalid argument 0, 'x-recent-history-length' must be a positive integer");
+}
+
+proptest! {
+    /// Issue 17255: what is deleted leaves no share behind that would swallow messages, however it goes; and a restart sends every key
+    /// where it went before.
+    #[test]
+    fn one_binding_gets_each_message_as_long_as_there_is_one(
+        kind in prop::sample::select(vec!["x-consistent-hash", "x-modulus-hash", "x-random"]),
+        ops in proptest::collection::vec((0..4_usize, 0..6_usize, 1..4_u8), 1..60),
+    ) {
+        let mut node = Node::new();
+        node.apply(exchange_with("e", kind, "d", FieldTable::new()));
+        let mut there = BTreeSet::new();
+        let mut bound = BTreeSet::new();
+        for (what, index, weight) in ops {
+            let (name, key) = (["q0", "q1", "q2", "q3", "e0", "e1"][index], weight.to_string());
+            match what {
+                0 if there.insert(name) => match name.strip_prefix('e') {
+                    Some(_) => {
+                        node.apply(exchange_with(name, "fanout", "d", FieldTable::new()));
+                        // Where its messages are seen.
+                        node.queue_with(&format!("q{name}"), "d", FieldTable::new());
+                        node.apply(bind(name, &format!("q{name}"), ""));
+                    }
+                    None => drop(node.queue_with(name, "d", FieldTable::new())),
+                },
+                1 if there.contains(name) && bound.insert((name, key.clone())) => drop(node.apply(bind("e", name, &key))),
+                2 if bound.remove(&(name, key.clone())) => drop(node.apply(unbind("e", name, &key))),
+                3 if there.remove(name) => {
+                    bound.retain(|(other, _)| *other != name);
+                    if name.starts_with('e') {
+                        node.apply(delete_exchange(name));
+                        node.delete_queue(&format!("q{name}"));
+                    } else {
+                        node.delete_queue(name);
+                    }
+                }
+                _ => {}
+            }
+            let expected: BTreeSet<_> =
+                bound.iter().map(|(name, _)| if name.starts_with('e') { format!("q{name}") } else { (*name).to_owned() }).collect();
+            let mut restarted =
+                Node { metadata: Metadata::restore(node.metadata.snapshot(), 2).unwrap(), scratch: RouteScratch::default() };
+            for key in ["a", "b", "c", "d"] {
+                let found = node.route("e", key);
+                prop_assert_eq!(found.len(), usize::from(!expected.is_empty()));
+                prop_assert!(found.iter().all(|name| expected.contains(name)), "{:?} of {:?}", found, expected);
+                if kind != "x-random" {
+                    prop_assert_eq!(restarted.route("e", key), found);
+                }
+            }
+        }
     }
 }

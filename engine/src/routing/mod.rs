@@ -3,8 +3,11 @@
 //! A table knows only keys of queues and exchanges. Following exchange-to-exchange bindings, alternate exchanges and the default
 //! exchange is [`crate::metadata::Metadata::route`]'s part, which holds all tables.
 
+mod choice;
+mod consistent_hash;
 mod direct;
 mod fanout;
+mod hash;
 mod headers;
 mod targets;
 mod topic;
@@ -14,8 +17,11 @@ use core::fmt;
 
 use slotmap::{SecondaryMap, new_key_type};
 
-use crate::amqp::{FieldTable, RawProperties};
+use crate::amqp::{AmqpError, FieldTable, RawProperties, ReplyCode, ShortStr};
 
+use choice::Choice;
+use consistent_hash::ConsistentHash;
+pub use consistent_hash::HashOn;
 use direct::Direct;
 use fanout::Fanout;
 use headers::{Headers, SortedHeaders};
@@ -23,7 +29,7 @@ use targets::Targets;
 use topic::Topic;
 pub use topic::TopicScratch;
 
-pub(crate) use headers::check_headers_binding;
+pub(crate) use hash::Random;
 pub(crate) use value::{ErlangTerm, is_equal};
 
 new_key_type! {
@@ -42,7 +48,7 @@ pub enum Destination {
     Exchange(ExchangeKey),
 }
 
-/// How an exchange compares messages with its bindings (AMQP 0-9-1 §3.1.3).
+/// How an exchange compares messages with its bindings (AMQP 0-9-1 §3.1.3; the types that begin with `x-` are RabbitMQ's).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExchangeKind {
     /// The routing key equals the binding key.
@@ -53,11 +59,31 @@ pub enum ExchangeKind {
     Topic,
     /// The message's headers against the binding's arguments.
     Headers,
+    /// One binding by a hash of the message, weighted by the binding keys.
+    ConsistentHash,
+    /// One binding by a hash of the routing key.
+    ModulusHash,
+    /// Any one binding.
+    Random,
+    /// Any one queue of this node.
+    LocalRandom,
+    /// Every binding matches, and a new one gets the last messages too.
+    RecentHistory,
 }
 
 impl ExchangeKind {
     /// All types there are.
-    pub const ALL: [Self; 4] = [Self::Direct, Self::Fanout, Self::Topic, Self::Headers];
+    pub const ALL: [Self; 9] = [
+        Self::Direct,
+        Self::Fanout,
+        Self::Topic,
+        Self::Headers,
+        Self::ConsistentHash,
+        Self::ModulusHash,
+        Self::Random,
+        Self::LocalRandom,
+        Self::RecentHistory,
+    ];
 
     /// The type's name in `exchange.declare`.
     pub const fn name(self) -> &'static str {
@@ -66,12 +92,51 @@ impl ExchangeKind {
             Self::Fanout => "fanout",
             Self::Topic => "topic",
             Self::Headers => "headers",
+            Self::ConsistentHash => "x-consistent-hash",
+            Self::ModulusHash => "x-modulus-hash",
+            Self::Random => "x-random",
+            Self::LocalRandom => "x-local-random",
+            Self::RecentHistory => "x-recent-history",
         }
     }
 
     /// The type with this name; the comparison heeds case, as RabbitMQ's does.
     pub fn from_name(name: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name().as_bytes() == name)
+    }
+
+    /// Looks at a binding from an exchange of this type.
+    ///
+    /// # Errors
+    /// Channel error 406 PRECONDITION_FAILED with RabbitMQ's texts.
+    pub(crate) fn check_binding(
+        self,
+        destination: Destination,
+        routing_key: &ShortStr,
+        arguments: &FieldTable,
+    ) -> Result<(), AmqpError> {
+        match self {
+            Self::Headers => headers::check_headers_binding(arguments),
+            Self::ConsistentHash => consistent_hash::check_weight(routing_key.as_bytes()).map(drop),
+            Self::LocalRandom => {
+                let refused = |text| Err(AmqpError::channel(ReplyCode::PreconditionFailed, text));
+                match destination {
+                    _ if !routing_key.is_empty() => {
+                        refused(alloc::format!("Non empty binding '{routing_key}' key not permitted"))
+                    }
+                    Destination::Exchange(_) => refused("Destination not found".into()),
+                    Destination::Queue(_) => Ok(()),
+                }
+            }
+            Self::Direct | Self::Fanout | Self::Topic | Self::ModulusHash | Self::Random | Self::RecentHistory => {
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a message goes to one binding only, so that its first routing key alone counts.
+    pub(crate) const fn chooses_one(self) -> bool {
+        matches!(self, Self::ConsistentHash | Self::ModulusHash | Self::Random | Self::LocalRandom)
     }
 }
 
@@ -91,22 +156,29 @@ pub(crate) enum Table {
     Fanout(Fanout),
     Topic(Topic),
     Headers(Headers),
+    ConsistentHash(ConsistentHash),
+    ModulusHash(Choice),
+    Random(Choice),
 }
 
 impl Table {
-    pub(crate) fn new(kind: ExchangeKind, hash_seed: u64) -> Self {
+    pub(crate) fn new(kind: ExchangeKind, hash_seed: u64, hash_on: &HashOn) -> Self {
         match kind {
             ExchangeKind::Direct => Self::Direct(Direct::new(hash_seed)),
-            ExchangeKind::Fanout => Self::Fanout(Fanout::default()),
+            ExchangeKind::Fanout | ExchangeKind::RecentHistory => Self::Fanout(Fanout::default()),
             ExchangeKind::Topic => Self::Topic(Topic::new(hash_seed)),
             ExchangeKind::Headers => Self::Headers(Headers::default()),
+            ExchangeKind::ConsistentHash => Self::ConsistentHash(ConsistentHash::new(hash_on.clone())),
+            ExchangeKind::ModulusHash => Self::ModulusHash(Choice::default()),
+            ExchangeKind::Random | ExchangeKind::LocalRandom => Self::Random(Choice::default()),
         }
     }
 
-    /// Adds a binding. Only a headers exchange asks for its arguments.
+    /// Adds a binding. `name` is its destination's. Only a headers exchange asks for its arguments.
     pub(crate) fn bind(
         &mut self,
         destination: Destination,
+        name: &ShortStr,
         routing_key: &[u8],
         arguments: impl FnOnce() -> FieldTable,
     ) {
@@ -115,6 +187,8 @@ impl Table {
             Self::Fanout(table) => table.bind(destination),
             Self::Topic(table) => table.bind(destination, routing_key),
             Self::Headers(table) => table.bind(destination, &arguments()),
+            Self::ConsistentHash(table) => table.bind(destination, routing_key, name),
+            Self::ModulusHash(table) | Self::Random(table) => table.bind(destination, name.clone()),
         }
     }
 
@@ -130,6 +204,8 @@ impl Table {
             Self::Fanout(table) => table.unbind(destination),
             Self::Topic(table) => table.unbind(destination, routing_key),
             Self::Headers(table) => table.unbind(destination, &arguments()),
+            Self::ConsistentHash(table) => table.unbind(destination, routing_key),
+            Self::ModulusHash(table) | Self::Random(table) => table.unbind(destination),
         }
     }
 
@@ -140,6 +216,7 @@ impl Table {
         routing_key: &[u8],
         message: &mut MessageHeaders<'_>,
         scratch: &mut TopicScratch,
+        random: &mut Random,
         found: &mut impl FnMut(Destination),
     ) {
         match self {
@@ -147,6 +224,11 @@ impl Table {
             Self::Fanout(table) => table.matches(found),
             Self::Topic(table) => table.matches(routing_key, scratch, found),
             Self::Headers(table) => table.matches(message.sorted(), found),
+            Self::ConsistentHash(table) => {
+                table.choose(routing_key, message.properties).into_iter().for_each(found);
+            }
+            Self::ModulusHash(table) => table.by_key(routing_key).into_iter().for_each(found),
+            Self::Random(table) => table.at_random(random).into_iter().for_each(found),
         }
     }
 }
@@ -180,4 +262,13 @@ pub struct RouteScratch {
     /// Exchanges still to be asked.
     pub(crate) work: alloc::vec::Vec<ExchangeKey>,
     pub(crate) topic: TopicScratch,
+    /// What exchanges that choose at random draw from.
+    pub(crate) random: Random,
+}
+
+impl RouteScratch {
+    /// Empty memory. `seed` decides what is chosen at random.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { random: Random::new(seed), ..Self::default() }
+    }
 }

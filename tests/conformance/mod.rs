@@ -49,7 +49,7 @@ macro_rules! areas {
     };
 }
 
-areas! { handshake frame channel close exchange queue binding routing publish confirm tx consume qos ack reject recover requeue get vhost }
+areas! { handshake frame channel close exchange queue binding routing publish confirm tx consume qos ack reject recover requeue get vhost ttl expires limit }
 
 #[test]
 fn every_folder_is_an_area_and_there_are_at_least_150_transcripts() {

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::connection::{Connection, ConnectionCtx};
 use crate::effect::{ClientControl, Effects, Stop};
 use crate::event::Event;
-use crate::ids::{ConnectionId, QueueId};
+use crate::ids::{ConnectionId, Lsn, QueueId};
 use crate::input::Input;
 use crate::limits;
 use crate::queue::Subscription;
@@ -219,6 +219,11 @@ impl Engine {
             log_bytes: log.bytes,
             log_live_bytes: log.live_bytes,
         }
+    }
+
+    /// How far the log goes, and up to where it is durable as far as this node knows; for the simulator.
+    pub fn log_reach(&self) -> LogReach {
+        LogReach { end: self.broker.log.end(), durable: self.broker.log.durable() }
     }
 
     /// Checks all invariants, within machines and across them. Walks everything the node holds.
@@ -442,6 +447,15 @@ pub struct QueueStatus {
     pub unacked: u64,
     /// Consumers.
     pub consumers: u64,
+}
+
+/// See [`Engine::log_reach`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogReach {
+    /// The end of what was appended.
+    pub end: Lsn,
+    /// The end of what was carried out because it is durable.
+    pub durable: Lsn,
 }
 
 /// What a node holds.

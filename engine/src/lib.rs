@@ -54,3 +54,6 @@ pub mod metadata;
 pub mod queue;
 pub mod routing;
 pub mod storage;
+
+#[cfg(test)]
+mod tests;

@@ -177,6 +177,7 @@ impl World {
         let Effects { sends, controls, disk, events, admin, stop } = &mut effects;
         admin.clear();
         self.counts.effects += (sends.len() + controls.len() + disk.len() + events.len()) as u64;
+        let reach = engine.log_reach();
         let durable = self.disk.durable();
         let mut settled = None;
         for event in events.drain(..) {
@@ -200,7 +201,7 @@ impl World {
             let (due, lane) = self.disk.submit(time, request);
             self.scheduler.at(due, Event::Disk(self.node.boot, lane));
         }
-        self.model.end_step(durable);
+        self.model.end_step(durable, reach);
         let stop = stop.take();
         self.node.effects = effects;
         match stop {

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::Broker;
+use super::{Broker, Notice};
 use crate::effect::DiskRequest;
 use crate::event::Event;
 use crate::ids::{ChannelNumber, ConnectionId, Lsn, QueueId, QueueSeq};
@@ -29,13 +29,18 @@ impl Broker {
     /// What a queue wants done next; reads are begun here.
     pub(crate) fn next_offer(&mut self, key: QueueKey, out: &mut Vec<DiskRequest>) -> Option<Subscription> {
         let queue = self.queues.get_mut(key)?;
-        match queue.next(self.config.read_ahead_bytes) {
-            Next::Idle => None,
-            Next::Offer(subscription) => Some(subscription),
-            Next::Read { first, len } => {
-                let token = queue.id.0;
-                self.log.read(first.lsn, len, token, out);
-                None
+        loop {
+            match queue.next(self.config.read_ahead_bytes) {
+                Next::Idle => return None,
+                Next::GetEmpty(get) => {
+                    self.notices.push_back(Notice::GetGone { connection: get.connection, channel: get.channel });
+                }
+                Next::Offer(subscription) => return Some(subscription),
+                Next::Read { first, len } => {
+                    let token = queue.id.0;
+                    self.log.read(first.lsn, len, token, out);
+                    return None;
+                }
             }
         }
     }
@@ -104,6 +109,8 @@ impl Broker {
             self.bury(key, &entry, LeaveReason::Purged);
             count += 1;
         }
+        // A basic.get may have waited for one of them.
+        self.activate(key);
         count
     }
 

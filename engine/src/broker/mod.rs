@@ -178,7 +178,7 @@ pub(crate) enum Name {
 pub(crate) enum Notice {
     /// A consumer's queue has gone.
     ConsumerGone { connection: ConnectionId, channel: ChannelNumber, index: u32, key: ConsumerKey },
-    /// The queue a `basic.get` waited for has gone.
+    /// What a `basic.get` waited for has gone, or its queue.
     GetGone { connection: ConnectionId, channel: ChannelNumber },
     /// Somebody answered a request; see [`is_reply_name`].
     Reply { channel: ChannelRef, name: ShortStr, message: Arc<Message> },

@@ -4,7 +4,7 @@ use alloc::format;
 
 use super::{Channel, ChannelCtx, Delivered, Flow};
 use crate::amqp::method::basic;
-use crate::amqp::{AmqpError, ReplyCode};
+use crate::amqp::{AmqpError, Method, ReplyCode};
 use crate::ids::Lsn;
 
 /// What a consumer decides about a delivery.
@@ -42,6 +42,23 @@ impl Channel {
             self.apply_settlement(ctx, delivered, Settlement::Requeue);
         }
         Ok(Flow::Done)
+    }
+
+    /// The connection ends: what the client decided about deliveries came before that, even if it waits behind another command.
+    pub(crate) fn settle_backlog(&mut self, ctx: &mut ChannelCtx<'_>) {
+        for command in core::mem::take(&mut self.backlog).into_iter().map_while(Result::ok) {
+            // A mistake among them would end the channel, which ends anyway.
+            let settled = match &command.method {
+                Method::BasicAck(ack) => self.ack(ctx, ack),
+                Method::BasicNack(nack) => self.nack(ctx, nack),
+                Method::BasicReject(reject) => self.reject(ctx, reject),
+                Method::ChannelClose(_) => break,
+                _ => continue,
+            };
+            if settled.is_err() {
+                break;
+            }
+        }
     }
 
     /// Carries out a settlement. Where the log will know of it.

@@ -43,7 +43,7 @@ impl Channel {
         }
     }
 
-    /// The queue that a `basic.get` waited for has gone.
+    /// What a `basic.get` waited for has gone, or its queue.
     pub(crate) fn on_get_gone(&mut self, ctx: &mut ChannelCtx<'_>) -> Outcome {
         if !matches!(self.state, State::Waiting(Wait::Get)) {
             return Outcome::Open;

@@ -496,6 +496,18 @@ impl Connection {
         self.news.clear();
         self.waiting_consumers.clear();
         for mut channel in core::mem::take(&mut self.channels).into_iter().flatten() {
+            let mut channel_ctx = ChannelCtx {
+                broker: ctx.broker,
+                outbox: &mut self.outbox,
+                connection: self.id,
+                vhost: self.vhost,
+                vhost_name: &self.vhost_name,
+                user: &self.user,
+                takes_cancel_notify: self.capabilities.consumer_cancel_notify,
+                has_confirms: false,
+                has_published: false,
+            };
+            channel.settle_backlog(&mut channel_ctx);
             channel.close(ctx.broker, self.id);
         }
         self.channel_count = 0;

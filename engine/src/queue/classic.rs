@@ -99,6 +99,8 @@ pub(crate) enum Subscription {
 pub(crate) enum Next {
     /// Nothing: no message, nobody to take it, or a read is under way.
     Idle,
+    /// What this `basic.get` waited for has gone, and nothing is left for it.
+    GetEmpty(Get),
     /// The next message can go to this one: ask whether it takes it, then call [`ClassicQueue::take`] or [`ClassicQueue::pause`].
     Offer(Subscription),
     /// The next message has to be read: `len` bytes from `first` on.
@@ -258,7 +260,9 @@ impl ClassicQueue {
 
     /// What is to be done next.
     pub(crate) fn next(&mut self, read_ahead_bytes: u32) -> Next {
-        let Some(head) = self.head() else { return Next::Idle };
+        let Some(head) = self.head() else {
+            return self.gets.pop_front().map_or(Next::Idle, Next::GetEmpty);
+        };
         let has_body = head.message.is_some();
         let subscription = if let Some(get) = self.gets.front() {
             Subscription::Get(*get)

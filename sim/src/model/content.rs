@@ -240,13 +240,16 @@ impl Contents {
     }
 
     /// The queue was emptied at some time after step `asked`: what had been there by then is gone, unless it was delivered since;
-    /// what came later may be.
-    pub(crate) fn purged(&mut self, index: u32, asked: u64, facts: &mut Vec<Fact>) {
+    /// what came later may be, and what is `out` is not.
+    pub(crate) fn purged(&mut self, index: u32, asked: u64, out: &[MessageNumber], facts: &mut Vec<Fact>) {
         let disturbed = self.queues[index as usize].disturbed;
         for number in 0..self.messages.len() {
             let number = MessageNumber(u32::try_from(number).expect("numbers fit"));
             let Some(at) = self.find(number, index) else { continue };
             let copy = self.messages[number.index()].copies[at];
+            if out.contains(&number) {
+                continue;
+            }
             match copy.presence {
                 // One that was never certainly ready may have come after the purge; one that may have been with a
                 // consumer that went, unseen, may not have been ready.

@@ -1,13 +1,16 @@
 //! The end of a step: deliveries are looked at, and what they passed over.
 
+use leveret_engine::engine::LogReach;
+
 use super::session::{Pending, Unacked};
 use super::{Delivery, Model, SessionState};
 use crate::history::{Departure, Fact, Presence, QueueIndex};
 use crate::message::MessageNumber;
 
 impl Model {
-    /// The engine was flushed: what it was told before and what it said are one step. `durable` as in [`Self::node_says`].
-    pub(crate) fn end_step(&mut self, durable: u64) {
+    /// The engine was flushed: what it was told before and what it said are one step. `durable` as in [`Self::node_says`]; `reach` is
+    /// what the engine says of its log.
+    pub(crate) fn end_step(&mut self, durable: u64, reach: LogReach) {
         if !self.deliveries.is_empty() {
             let mut deliveries = std::mem::take(&mut self.deliveries);
             // What went to a channel that is closed or recovers in this same step went there first.
@@ -38,16 +41,19 @@ impl Model {
             }
         }
         for (queue, asked) in std::mem::take(&mut self.purges) {
-            self.contents.purged(queue, asked, &mut self.facts);
+            // What is to come back behind a request that the node has yet to answer was not there to be purged.
+            let channels = self.connections.values().flat_map(|held| held.channels.values());
+            let out: Vec<MessageNumber> = channels
+                .flat_map(|channel| &channel.behind)
+                .filter(|(_, its, _)| *its == queue)
+                .map(|(message, ..)| *message)
+                .collect();
+            self.contents.purged(queue, asked, &out, &mut self.facts);
             self.unfloat(queue);
         }
         self.contents.forget_settled(durable);
-        if durable > self.last_durable {
-            self.last_durable = durable;
-            for change in self.untold_changes.iter_mut().filter(|change| change.after < durable) {
-                change.syncs -= 1;
-            }
-            self.untold_changes.retain(|change| change.syncs > 0);
+        if !self.untold_changes.is_empty() {
+            self.untold_changes.end_step(reach.end.0, reach.durable.0);
             if self.untold_changes.is_empty() {
                 for index in 0..self.contents.queues.len() {
                     let queue = &mut self.contents.queues[index];

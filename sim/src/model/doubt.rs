@@ -1,12 +1,19 @@
 //! What ends without an answer: channels, connections, queues that go with them, and changes that nobody is told of.
 
 use super::session::{Channel, Pending};
-use super::{Model, SessionState, UNTOLD_SYNCS, Untold};
+use super::{Model, SessionState};
 use crate::history::{Change, Departure, Fact, Presence, QueueIndex, Session};
 
 impl Model {
     /// The node was told that a connection is over.
     pub(crate) fn disconnected(&mut self, connection: u32) {
+        // It closed them just before, and what the node said to them has had no time to go out.
+        let leaving = std::mem::take(&mut self.leaving);
+        let (own, others) = leaving.into_iter().partition::<Vec<_>, _>(|(its, ..)| *its == connection);
+        self.leaving = others;
+        for (.., channel) in &own {
+            self.doubt_unseen(channel);
+        }
         if let Some(ended) = self.connections.remove(&connection) {
             for channel in ended.channels.into_values() {
                 self.doubt_unseen(&channel);
@@ -90,7 +97,7 @@ impl Model {
                     self.unfloat(index);
                     self.topology.doubt_queue(index);
                     self.contents.queues[index as usize].forsake(self.changes);
-                    self.untold_changes.push(Untold { after: self.last_lsn, syncs: UNTOLD_SYNCS });
+                    self.untold_changes.are_new = true;
                     self.facts.push(Fact::Changed { queue: QueueIndex(index), what: Change::Gone });
                 } else {
                     self.remove_queue(index);
@@ -171,7 +178,7 @@ impl Model {
         self.sessions[channel.session.0 as usize] = SessionState::Dying;
         self.doubt_behind(channel);
         if channel.pending.as_ref().is_some_and(Pending::is_change) {
-            self.untold_changes.push(Untold { after: self.last_lsn, syncs: UNTOLD_SYNCS });
+            self.untold_changes.are_new = true;
         }
         let answered = channel.transaction.answers.iter().map(|(unacked, ..)| *unacked);
         for unacked in channel.unacked.values().copied().chain(answered) {

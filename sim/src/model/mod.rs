@@ -33,10 +33,7 @@ pub(crate) struct Model {
     sessions: Vec<SessionState>,
     changes: u64,
     /// Changes of the topology that nobody will be told of when they happen.
-    untold_changes: Vec<Untold>,
-    last_durable: u64,
-    /// The last position in the log that the engine has told.
-    last_lsn: u64,
+    untold_changes: Untold,
     /// Publishes taken while changes were under way: the node may route them before or after those.
     floating: Vec<Floating>,
     deliveries: Vec<Delivery>,
@@ -59,12 +56,26 @@ enum SessionState {
 }
 
 /// See [`Model::untold_changes`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Untold {
-    /// The last position known when it was asked for: it stands soon after.
-    after: u64,
-    /// How often the log has still to become durable, beyond that position, until it surely is.
-    syncs: u32,
+    /// Whether some were asked for in this step.
+    are_new: bool,
+    /// All others have happened once the log is durable up to here.
+    end: Option<u64>,
+}
+
+impl Untold {
+    fn is_empty(&self) -> bool {
+        !self.are_new && self.end.is_none()
+    }
+
+    /// The step is over: `end` is how far the log goes, and it was carried out up to `durable`.
+    fn end_step(&mut self, end: u64, durable: u64) {
+        if std::mem::take(&mut self.are_new) {
+            self.end = Some(end);
+        }
+        self.end = self.end.filter(|end| *end > durable);
+    }
 }
 
 /// See [`Model::floating`].
@@ -105,9 +116,7 @@ impl Model {
             connections: BTreeMap::new(),
             sessions: Vec::new(),
             changes: 0,
-            untold_changes: Vec::new(),
-            last_durable: 0,
-            last_lsn: 0,
+            untold_changes: Untold::default(),
             floating: Vec::new(),
             deliveries: Vec::new(),
             empties: Vec::new(),
@@ -138,7 +147,6 @@ impl Model {
 
     /// A message went to the log at `lsn` (reported by the engine).
     pub(crate) fn logged(&mut self, connection: u32, number: u16, seqno: Option<u64>, lsn: u64) {
-        self.last_lsn = self.last_lsn.max(lsn);
         let Some(seqno) = seqno else { return };
         let channel = self.connections.get_mut(&connection).and_then(|held| held.channels.get_mut(&number));
         if let Some(unconfirmed) = channel.and_then(|channel| channel.unconfirmed_mut(seqno)) {
@@ -148,7 +156,6 @@ impl Model {
 
     /// Settlements of this step and before are in the log up to `lsn` (reported by the engine).
     pub(crate) fn settled(&mut self, lsn: u64) {
-        self.last_lsn = self.last_lsn.max(lsn);
         self.contents.settled_at(lsn);
     }
 
@@ -172,7 +179,7 @@ impl Model {
         for state in &mut self.sessions {
             *state = SessionState::Dying;
         }
-        self.untold_changes.clear();
+        self.untold_changes = Untold::default();
         self.floating.clear();
         self.contents.restart(how == Ending::Shutdown && !by_itself, kept, durable);
         let queues = &self.contents.queues;
@@ -250,10 +257,6 @@ impl Model {
         held.or_else(|| left.map(|(.., channel)| channel)).expect("the caller looked it up")
     }
 }
-
-/// How often the log has to become durable until a change under way surely is: once for what is being written, once for what waits,
-/// and once more for what waits behind that.
-const UNTOLD_SYNCS: u32 = 3;
 
 impl Default for Model {
     fn default() -> Self {

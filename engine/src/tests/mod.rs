@@ -1,0 +1,55 @@
+//! The whole engine, where machines meet.
+
+use core::time::Duration;
+
+mod world;
+
+use crate::amqp::method::{basic, queue};
+use crate::amqp::{FieldTable, Method, ShortStr};
+use crate::client::ClientEvent;
+use crate::config::Config;
+use world::{CHANNEL, World};
+
+const QUEUE: ShortStr = ShortStr::from_static("q");
+
+/// A world whose queues keep no body in memory that the log has.
+fn forgetful_world() -> World {
+    World::new(Config { queue_cache_bytes: 0, ..Config::default() })
+}
+
+#[test]
+fn a_get_whose_message_is_purged_meanwhile_finds_the_queue_empty() {
+    let mut world = forgetful_world();
+    let (getter, purger) = (world.client(), world.client());
+    world.declare(getter, "q", true, FieldTable::new());
+    world.publish(getter, "q", "one", true);
+    world.pass(Duration::from_secs(1));
+    world.events(getter);
+    world.is_disk_held = true;
+    world.send(getter, basic::Get { queue: QUEUE, no_ack: false });
+    assert_eq!(world.events(getter), [], "the message is being read");
+    world.send(purger, queue::Purge { queue: QUEUE, no_wait: false });
+    let empty = ClientEvent::Method { channel: CHANNEL, method: Method::BasicGetEmpty(basic::GetEmpty {}) };
+    assert_eq!(world.events(getter), [empty]);
+    world.release_disk();
+    assert_eq!(world.counts("q"), (0, 0, 0));
+}
+
+#[test]
+fn acks_that_wait_behind_a_declaration_count_when_the_connection_closes() {
+    let mut world = World::new(Config::default());
+    let consumer = world.client();
+    world.declare(consumer, "q", false, FieldTable::new());
+    for body in ["one", "two", "three"] {
+        world.publish(consumer, "q", body, false);
+    }
+    world.consume(consumer, "q", "c", FieldTable::new());
+    assert_eq!(world.deliveries(consumer), ["c 1 one", "c 2 two", "c 3 three"]);
+    world.is_disk_held = true;
+    world.declare(consumer, "other", true, FieldTable::new());
+    world.ack(consumer, 1);
+    world.nack(consumer, 2, false);
+    world.with(consumer, crate::client::Client::close);
+    assert_eq!(world.counts("q"), (1, 0, 0), "only what was not answered comes back");
+    world.release_disk();
+}

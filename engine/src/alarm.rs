@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use crate::event::Event;
 use crate::limits;
+use crate::mutants::{Mutant, is_planted};
 
 /// A resource that may be short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,6 +98,7 @@ impl Alarms {
 
     /// Draws the conclusions, and reports each that is new. Whether publishers may go on that could not before.
     pub(crate) fn check(&mut self, events: &mut Vec<Event>) -> bool {
+        let told = events.len();
         let was_any = self.is_memory_short || self.is_disk_short;
         let ResourceLimits { memory_high_bytes, disk_free_bytes } = self.limits;
         let is_memory_short = match (self.level, memory_high_bytes) {
@@ -114,7 +116,8 @@ impl Alarms {
                 events.push(if is { Event::AlarmRaised { resource } } else { Event::AlarmCleared { resource } });
             }
         }
-        was_any && !is_memory_short && !is_disk_short
+        let is_half = events.len() > told && is_planted(Mutant::AlarmClearedByHalf);
+        was_any && !(is_memory_short && is_disk_short) && (is_half || !(is_memory_short || is_disk_short))
     }
 
     /// When to measure again: the sooner, the nearer the disk is to its limit (RabbitMQ's `disk_monitor`).

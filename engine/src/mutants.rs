@@ -14,16 +14,19 @@ pub enum Mutant {
     PrefetchOffByOne,
     /// Checksums of records are not looked at, so that a torn write brings a body that nobody published.
     TornBodyAccepted,
+    /// Publishers go on when one of two resources is no longer short.
+    AlarmClearedByHalf,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::ConfirmBeforeFsync,
         Self::AckedBackAfterRestart,
         Self::RequeueAtTail,
         Self::PrefetchOffByOne,
         Self::TornBodyAccepted,
+        Self::AlarmClearedByHalf,
     ];
 }
 

@@ -270,7 +270,7 @@ impl Scope<'_> {
     ) -> (MessageNumber, Option<u64>) {
         let number = self.messages.add(info);
         let properties = RawProperties::parse(message::properties(number, &info).into()).expect("they are well formed");
-        let body = message::body(number, info.size);
+        let body = message::body(number, &info);
         let seqno = self
             .machine
             .publish(CHANNEL, &Routing::new(&short(exchange), &short(key)), mandatory, &properties, &body)
@@ -285,9 +285,14 @@ impl Scope<'_> {
             self.facts.push(Fact::Altered { client: self.client, message: None, is_body: false });
             return;
         };
-        if !message::is_body(body, message, info.size) {
+        let is_right = if self.topology.rewrites {
+            message::is_rewritten(properties.as_bytes(), message, &info)
+        } else {
+            properties.as_bytes() == message::properties(message, &info)
+        };
+        if !message::is_body(body, message, &info) {
             self.facts.push(Fact::Altered { client: self.client, message: Some(message), is_body: true });
-        } else if properties.as_bytes() != message::properties(message, &info) {
+        } else if !is_right {
             self.facts.push(Fact::Altered { client: self.client, message: Some(message), is_body: false });
         }
     }

@@ -1,5 +1,6 @@
 //! Carrying out the plan's faults.
 
+use leveret_engine::alarm::ResourceLevel;
 use leveret_engine::input::Input;
 
 use crate::clock::MILLISECOND;
@@ -7,6 +8,16 @@ use crate::plan::{Ending, FaultKind};
 use crate::quiesce::Phase;
 use crate::rng::Ratio;
 use crate::world::{Event, World};
+
+/// Why a node's resources are short at the moment, counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shortages {
+    memory: u32,
+    disk: u32,
+}
+
+/// Bytes of memory above which, and of free disk space below which, a simulated node has too much or too little.
+pub(crate) const RESOURCE_LIMIT: u64 = 1000;
 
 /// How long a fault waits for the disk to be at work.
 const BUSY_PATIENCE: u64 = 200 * MILLISECOND;
@@ -57,6 +68,9 @@ impl World {
                     self.links[link as usize].rate = bytes_per_ms;
                 }
             }
+            FaultKind::MemoryHigh | FaultKind::DiskLow => {
+                self.tell_levels(fault.kind == FaultKind::MemoryHigh, 1);
+            }
             FaultKind::ReadErrors => self.disk.trouble_mut().fail_reads = Ratio(1, 10),
             FaultKind::Rot => {
                 let random = self.fates.of(6, u64::from(index));
@@ -67,6 +81,9 @@ impl World {
     }
 
     pub(crate) fn finish_fault(&mut self, index: u32) {
+        if self.phase != Phase::Chaos {
+            return;
+        }
         match self.plan.faults[index as usize].kind {
             FaultKind::DiskFull { .. } => {
                 self.disk.trouble_mut().full_create = false;
@@ -79,6 +96,8 @@ impl World {
                     self.links[link as usize].rate = 0;
                 }
             }
+            FaultKind::MemoryHigh => self.tell_levels(true, -1),
+            FaultKind::DiskLow => self.tell_levels(false, -1),
             FaultKind::ReadErrors => self.disk.trouble_mut().fail_reads = Ratio::NEVER,
             FaultKind::FsyncError
             | FaultKind::DiskStall
@@ -100,8 +119,33 @@ impl World {
         self.scheduler.after(self.fates.of(7, boot) % 20_000, Event::Boot);
     }
 
+    /// Memory, or else the disk, is short for one reason more or less; the node measures at once.
+    fn tell_levels(&mut self, is_memory: bool, change: i32) {
+        let shortages = &mut self.shortages;
+        let count = if is_memory { &mut shortages.memory } else { &mut shortages.disk };
+        *count = count.saturating_add_signed(change);
+        self.measure();
+    }
+
+    /// The node is told its levels.
+    pub(crate) fn measure(&mut self) {
+        let (is_memory_short, is_disk_short) = (self.shortages.memory > 0, self.shortages.disk > 0);
+        let level = ResourceLevel {
+            memory_bytes: if is_memory_short { RESOURCE_LIMIT + 1 } else { 0 },
+            disk_free_bytes: if is_disk_short { 0 } else { RESOURCE_LIMIT },
+        };
+        if let Some(story) = &mut self.story {
+            story.shortages(is_memory_short, is_disk_short);
+        }
+        self.input(Input::ResourceLevel(level));
+    }
+
     /// Everything that is broken is mended.
     pub(crate) fn heal(&mut self) {
+        if self.shortages.memory + self.shortages.disk > 0 {
+            self.shortages = Shortages::default();
+            self.measure();
+        }
         *self.disk.trouble_mut() = crate::disk::Trouble::default();
         self.node.again.0 = 0;
         for number in 0..self.links.len() {

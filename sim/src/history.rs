@@ -7,6 +7,7 @@ use std::fmt;
 use crate::clock::Micros;
 use crate::message::MessageNumber;
 use crate::plan::Ending;
+use crate::story::StoryFact;
 
 /// A queue's name as a number; see [`crate::model::Model::queue_names`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +67,8 @@ pub(crate) enum Change {
 /// One fact.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fact {
+    /// A fact of a run whose queues have rules.
+    Story(StoryFact),
     /// A client's connection came up.
     Connected {
         /// The client.
@@ -273,6 +276,7 @@ impl Fact {
     fn queue(&self) -> Option<QueueIndex> {
         match *self {
             Self::Delivered { queue, .. } => queue,
+            Self::Story(fact) => fact.queue(),
             Self::Skipped { queue, .. }
             | Self::MissedByGet { queue, .. }
             | Self::Departed { queue, .. }
@@ -289,6 +293,7 @@ impl Fact {
     fn message(&self) -> Option<MessageNumber> {
         match *self {
             Self::Delivered { message, .. } | Self::Answered { message, .. } | Self::Altered { message, .. } => message,
+            Self::Story(fact) => fact.message(),
             Self::Published { message, .. }
             | Self::Returned { message, .. }
             | Self::Skipped { message, .. }
@@ -386,6 +391,7 @@ impl fmt::Display for Fact {
         let text =
             |message: Option<MessageNumber>| message.map_or_else(|| "a stranger".to_owned(), |it| it.to_string());
         match *self {
+            Self::Story(fact) => fact.fmt(f),
             Self::Connected { client, connection } => write!(f, "client {client} connects as connection {connection}"),
             Self::Disconnected { connection } => write!(f, "connection {connection} is over"),
             Self::Closed { connection, channel: 0, code } => {

@@ -3,7 +3,9 @@
 
 use bytes::Bytes;
 
-use crate::rng::mix;
+use crate::field::{Value, table};
+use crate::plan::BurstExtras;
+use crate::rng::{Fate, mix, scale};
 
 /// One publish of the run: each attempt has a number of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +37,39 @@ pub(crate) struct MessageInfo {
     pub(crate) size: u32,
     /// Delivery mode 2.
     pub(crate) persistent: bool,
+    /// What else it says.
+    pub(crate) extras: Extras,
+}
+
+/// Optional properties and headers of one message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extras {
+    /// `expiration`, in milliseconds.
+    pub(crate) expiration_ms: Option<u32>,
+    /// `priority`.
+    pub(crate) priority: Option<u8>,
+    /// Header `x-delay`, in milliseconds.
+    pub(crate) delay_ms: Option<u32>,
+    /// Its body looks like what a log may hold between its records.
+    pub(crate) is_hostile: bool,
+}
+
+impl Extras {
+    /// The extras of the publish number `ordinal` of a client, as its burst has them.
+    pub(crate) fn draw(plan: &BurstExtras, fates: Fate, ordinal: u64) -> Self {
+        let within = |kind, (low, high): (u32, u32)| {
+            let drawn = scale(fates.of(kind, ordinal), u64::from(low), u64::from(high));
+            u32::try_from(drawn).expect("between two 32-bit numbers")
+        };
+        Self {
+            expiration_ms: plan.expiration_ms.map(|span| within(30, span)),
+            priority: plan.priority.map(|(low, high)| {
+                u8::try_from(within(31, (low.into(), high.into()))).expect("between two 8-bit numbers")
+            }),
+            delay_ms: plan.delay_ms.map(|span| within(32, span)),
+            is_hostile: plan.hostile_bodies,
+        }
+    }
 }
 
 /// Every message published so far.
@@ -72,12 +107,12 @@ pub(crate) fn colour(number: MessageNumber) -> u8 {
 }
 
 /// The body.
-pub(crate) fn body(number: MessageNumber, size: u32) -> Bytes {
-    let size = usize::try_from(size).expect("32 bits fit");
+pub(crate) fn body(number: MessageNumber, info: &MessageInfo) -> Bytes {
+    let size = usize::try_from(info.size).expect("32 bits fit");
     let mut out = Vec::with_capacity(size + 8);
     let mut word = mix(u64::from(number.0) + 1);
     while out.len() < size {
-        out.extend_from_slice(&word.to_le_bytes());
+        out.extend_from_slice(&shown(word, info.extras.is_hostile));
         word = next_word(word);
     }
     out.truncate(size);
@@ -85,20 +120,31 @@ pub(crate) fn body(number: MessageNumber, size: u32) -> Bytes {
 }
 
 /// Whether `found` is the body of that message.
-pub(crate) fn is_body(found: &[u8], number: MessageNumber, size: u32) -> bool {
-    if found.len() as u64 != u64::from(size) {
+pub(crate) fn is_body(found: &[u8], number: MessageNumber, info: &MessageInfo) -> bool {
+    if found.len() as u64 != u64::from(info.size) {
         return false;
     }
     let mut word = mix(u64::from(number.0) + 1);
     let mut chunks = found.chunks_exact(8);
     for chunk in &mut chunks {
-        if chunk != word.to_le_bytes() {
+        if chunk != shown(word, info.extras.is_hostile) {
             return false;
         }
         word = next_word(word);
     }
     let rest = chunks.remainder();
-    rest == &word.to_le_bytes()[..rest.len()]
+    rest == &shown(word, info.extras.is_hostile)[..rest.len()]
+}
+
+/// The bytes of a body that stand for a word: the word, or, in a hostile body, often what looks like unused space or a length.
+fn shown(word: u64, is_hostile: bool) -> [u8; 8] {
+    let shown = match (is_hostile, word >> 61) {
+        (false, _) | (true, 0) => word,
+        (true, 1..=3) => u64::MAX,
+        (true, 4 | 5) => 0,
+        (true, _) => word >> 8 & 0xff,
+    };
+    shown.to_le_bytes()
 }
 
 fn next_word(word: u64) -> u64 {
@@ -118,6 +164,12 @@ pub(crate) fn properties(number: MessageNumber, info: &MessageInfo) -> Vec<u8> {
             flags |= flag;
         }
     }
+    if info.extras.priority.is_some() {
+        flags |= PRIORITY;
+    }
+    if info.extras.expiration_ms.is_some() {
+        flags |= EXPIRATION;
+    }
     let mut out = Vec::with_capacity(96);
     out.extend_from_slice(&flags.to_be_bytes());
     if flags & CONTENT_TYPE != 0 {
@@ -134,14 +186,25 @@ pub(crate) fn properties(number: MessageNumber, info: &MessageInfo) -> Vec<u8> {
         table.push(b'I');
         table.extend_from_slice(&value.to_be_bytes());
     }
+    if let Some(delay) = info.extras.delay_ms {
+        short(&mut table, b"x-delay");
+        table.push(b'I');
+        table.extend_from_slice(&delay.to_be_bytes());
+    }
     out.extend_from_slice(&u32::try_from(table.len()).expect("a small table").to_be_bytes());
     out.extend_from_slice(&table);
     out.push(if info.persistent { 2 } else { 1 });
+    if let Some(priority) = info.extras.priority {
+        out.push(priority);
+    }
     if flags & CORRELATION_ID != 0 {
         short(&mut out, &variety.to_be_bytes());
     }
     if flags & REPLY_TO != 0 {
         short(&mut out, b"");
+    }
+    if let Some(expiration) = info.extras.expiration_ms {
+        short(&mut out, expiration.to_string().as_bytes());
     }
     short(&mut out, &message_id(number));
     if flags & TIMESTAMP != 0 {
@@ -154,6 +217,67 @@ pub(crate) fn properties(number: MessageNumber, info: &MessageInfo) -> Vec<u8> {
         short(&mut out, info.publisher.to_string().as_bytes());
     }
     out
+}
+
+/// Whether `found` are the properties of that message as a broker may pass them on that rewrites some: headers that begin with `x-`
+/// are its own affair, and the expiration may be gone.
+pub(crate) fn is_rewritten(found: &[u8], number: MessageNumber, info: &MessageInfo) -> bool {
+    let published = properties(number, info);
+    let (Some(found), Some(published)) = (split(found), split(&published)) else { return false };
+    let missing = published.flags & !found.flags;
+    if found.flags & !published.flags != 0 || missing & !EXPIRATION != 0 {
+        return false;
+    }
+    let mut rest = published.rest.iter().filter(|(flag, _)| *flag & missing == 0);
+    found.rest.iter().all(|field| rest.next() == Some(field)) && own_headers(&found) == own_headers(&published)
+}
+
+/// The headers of properties as they are on the wire; empty if there are none.
+pub(crate) fn headers(properties: &[u8]) -> Vec<(Vec<u8>, Value)> {
+    split(properties).and_then(|parts| parts.headers).unwrap_or_default()
+}
+
+/// Whether properties as they are on the wire have an expiration.
+pub(crate) fn has_expiration(properties: &[u8]) -> bool {
+    split(properties).is_some_and(|parts| parts.flags & EXPIRATION != 0)
+}
+
+/// Properties, taken apart.
+struct Parts<'a> {
+    flags: u16,
+    headers: Option<Vec<(Vec<u8>, Value)>>,
+    /// All other fields, each with its flag.
+    rest: Vec<(u16, &'a [u8])>,
+}
+
+fn split(properties: &[u8]) -> Option<Parts<'_>> {
+    let flags = u16::from_be_bytes(properties.get(..2)?.try_into().ok()?);
+    let mut parts = Parts { flags, headers: None, rest: Vec::new() };
+    let mut bytes = &properties[2..];
+    for bit in (0..16).rev() {
+        let flag = 1 << bit;
+        if flags & flag == 0 {
+            continue;
+        }
+        let after = match flag {
+            HEADERS => skip_table(bytes)?,
+            DELIVERY_MODE | PRIORITY => bytes.get(1..)?,
+            TIMESTAMP => bytes.get(8..)?,
+            _ => skip_short(bytes)?,
+        };
+        let field = &bytes[..bytes.len() - after.len()];
+        if flag == HEADERS {
+            parts.headers = Some(table(&field[4..])?);
+        } else {
+            parts.rest.push((flag, field));
+        }
+        bytes = after;
+    }
+    bytes.is_empty().then_some(parts)
+}
+
+fn own_headers<'a>(parts: &'a Parts<'_>) -> Vec<&'a (Vec<u8>, Value)> {
+    parts.headers.iter().flatten().filter(|(name, _)| !name.starts_with(b"x-")).collect()
 }
 
 /// Reads the number out of properties as they are on the wire; `None` if it is not one of the run's messages.
@@ -237,7 +361,14 @@ mod tests {
     fn properties_carry_the_number() {
         for number in (0..500).chain([u32::MAX]) {
             let number = MessageNumber(number);
-            let info = MessageInfo { publisher: 3, sequence: 1, attempt: 2, size: 0, persistent: true };
+            let info = MessageInfo {
+                publisher: 3,
+                sequence: 1,
+                attempt: 2,
+                size: 0,
+                persistent: true,
+                extras: Extras::default(),
+            };
             assert_eq!(number_of(&properties(number, &info)), Some(number));
         }
         assert_eq!(number_of(&[0, 0]), None);
@@ -245,14 +376,31 @@ mod tests {
     }
 
     #[test]
+    fn rewriting_may_take_the_expiration_and_nothing_else() {
+        let extras = Extras { expiration_ms: Some(5), priority: Some(3), delay_ms: Some(1), is_hostile: false };
+        let plain = MessageInfo { publisher: 3, sequence: 1, attempt: 2, size: 0, persistent: true, extras };
+        let number = MessageNumber(9);
+        let without = MessageInfo { extras: Extras { expiration_ms: None, delay_ms: None, ..extras }, ..plain };
+        assert!(is_rewritten(&properties(number, &plain), number, &plain));
+        assert!(is_rewritten(&properties(number, &without), number, &plain));
+        assert!(!is_rewritten(&properties(number, &plain), number, &without));
+        let other = MessageInfo { attempt: 3, ..plain };
+        assert!(!is_rewritten(&properties(number, &other), number, &plain));
+    }
+
+    #[test]
     fn a_body_is_told_from_every_other() {
-        let right = body(MessageNumber(7), 100);
-        assert!(is_body(&right, MessageNumber(7), 100));
-        assert!(!is_body(&right, MessageNumber(8), 100));
-        assert!(!is_body(&right[..99], MessageNumber(7), 100));
-        let mut wrong = right.to_vec();
-        wrong[99] ^= 1;
-        assert!(!is_body(&wrong, MessageNumber(7), 100));
-        assert!(is_body(b"", MessageNumber(1), 0));
+        for is_hostile in [false, true] {
+            let extras = Extras { is_hostile, ..Extras::default() };
+            let info = MessageInfo { publisher: 3, sequence: 1, attempt: 2, size: 100, persistent: true, extras };
+            let right = body(MessageNumber(7), &info);
+            assert!(is_body(&right, MessageNumber(7), &info));
+            assert!(!is_body(&right, MessageNumber(8), &info));
+            assert!(!is_body(&right[..99], MessageNumber(7), &info));
+            let mut wrong = right.to_vec();
+            wrong[99] ^= 1;
+            assert!(!is_body(&wrong, MessageNumber(7), &info));
+            assert!(is_body(b"", MessageNumber(1), &MessageInfo { size: 0, ..info }));
+        }
     }
 }

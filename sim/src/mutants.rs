@@ -16,6 +16,9 @@ pub struct MutantArgs {
     /// The most seeds tried for each.
     #[arg(long, default_value_t = 200)]
     seeds: u64,
+    /// Hunts only the one of this name.
+    #[arg(long)]
+    only: Option<String>,
 }
 
 /// What became of one planted bug.
@@ -52,8 +55,11 @@ pub(crate) fn main(args: &MutantArgs) -> Result<ExitCode, String> {
     let mut all_caught = true;
     say(&format!("{:24} {:>6}  {:24} {}\n", "planted bug", "seeds", "found by", "in"));
     for mutant in Mutant::ALL {
-        let Hunt { runs, caught, .. } = hunt(mutant, args.seeds);
         let name = format!("{mutant:?}");
+        if args.only.as_ref().is_some_and(|only| *only != name) {
+            continue;
+        }
+        let Hunt { runs, caught, .. } = hunt(mutant, args.seeds);
         match caught {
             Some(Report { scenario, seed, failure: Some(failure), .. }) => {
                 say(&format!("{name:24} {runs:>6}  {:24} {scenario} --seed {seed}\n", failure.oracle));

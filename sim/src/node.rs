@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use leveret_engine::alarm::ResourceLimits;
 use leveret_engine::config::{Config, LogConfig};
 use leveret_engine::effect::{ClientControl, ClientSend, DiskOp, Effects, Stop};
 use leveret_engine::engine::Engine;
@@ -12,11 +13,15 @@ use leveret_engine::input::{DiskOutcome, Input};
 
 use crate::clock::{Micros, NodeClock};
 use crate::disk::Lane;
+use crate::fault::RESOURCE_LIMIT;
 use crate::plan::{Ending, Knobs, Plan};
 use crate::report::Failure;
 use crate::rng::{key, scale};
 use crate::run::RunOptions;
 use crate::world::{CLOSE_PATIENCE, Event, World};
+
+/// The lengths of a story's queues are looked at once in so many steps.
+const STEPS_PER_LOOK: u64 = 8;
 
 /// One node over all its boots.
 #[derive(Debug)]
@@ -163,6 +168,7 @@ impl World {
         let now = self.node.clock.now(time);
         let Some(engine) = &mut self.node.engine else { return };
         engine.flush(now, &mut self.node.effects);
+        let mut is_newly_ready = false;
         self.node.batch = 0;
         self.node.steps += 1;
         if self.node.steps.is_multiple_of(self.node.options.check_every) {
@@ -172,6 +178,7 @@ impl World {
             self.node.is_ready = true;
             self.node.again.0 = 0;
             self.model.ready();
+            is_newly_ready = true;
         }
         let mut effects = std::mem::take(&mut self.node.effects);
         let Effects { sends, controls, disk, events, admin, stop } = &mut effects;
@@ -202,6 +209,7 @@ impl World {
             self.scheduler.at(due, Event::Disk(self.node.boot, lane));
         }
         self.model.end_step(durable, reach);
+        self.end_story_step();
         let stop = stop.take();
         self.node.effects = effects;
         match stop {
@@ -212,9 +220,28 @@ impl World {
             Some(Stop::Fatal(text)) => self.stopped_by_itself(&text),
             None => self.schedule_timer(),
         }
+        if is_newly_ready && self.story.is_some() {
+            self.measure();
+        }
+    }
+
+    /// Tells the story that a step is over; now and then it looks at how long the queues are.
+    fn end_story_step(&mut self) {
+        let (Some(story), Some(engine)) = (&mut self.story, &self.node.engine) else { return };
+        story.at(self.scheduler.time());
+        story.end_step();
+        if self.node.is_ready && self.node.steps.is_multiple_of(STEPS_PER_LOOK) {
+            let queues = engine.queues();
+            story.look(queues.iter().map(|queue| (&*queue.name, queue.ready)));
+        }
     }
 
     fn heed(&mut self, event: &EngineEvent) {
+        if let (Some(story), EngineEvent::Enqueued { publisher: Some((connection, channel)), seqno: Some(seqno), .. }) =
+            (&mut self.story, event)
+        {
+            story.enqueued(number(*connection), channel.0, seqno.0);
+        }
         match event {
             EngineEvent::Enqueued { lsn: Some(lsn), publisher: Some((connection, channel)), seqno, .. } => {
                 self.model.logged(number(*connection), channel.0, seqno.map(|seqno| seqno.0), lsn.0);
@@ -242,8 +269,14 @@ impl World {
         if !link.is_open_at_node {
             return;
         }
-        let model = &mut self.model;
-        self.taps[number as usize].down.hear(&bytes, |channel, said| model.node_says(number, channel, said, durable));
+        let (model, story, time) = (&mut self.model, &mut self.story, self.scheduler.time());
+        self.taps[number as usize].down.hear(&bytes, |channel, said| match story {
+            Some(story) => {
+                story.at(time);
+                story.node_says(number, channel, said);
+            }
+            None => model.node_says(number, channel, said, durable),
+        });
         link.send_down(bytes);
         if !link.down.is_due && !link.down.is_stopped && link.is_open_at_client {
             link.down.is_due = true;
@@ -348,6 +381,9 @@ impl World {
         }
         let kept = if how == Ending::PowerLoss { self.disk.durable() } else { self.disk.written() };
         self.model.ended(how, by_itself, kept, self.disk.durable());
+        if let Some(story) = &mut self.story {
+            story.ended(how, by_itself);
+        }
         for number in 0..self.links.len() {
             let link = &mut self.links[number];
             link.is_open_at_node = false;
@@ -404,6 +440,7 @@ fn config(knobs: &Knobs, options: RunOptions) -> Config {
             disk_retry: Duration::from_micros(knobs.disk_retry_us),
         },
         fine_events: true,
+        resources: ResourceLimits { memory_high_bytes: Some(RESOURCE_LIMIT), disk_free_bytes: RESOURCE_LIMIT },
         #[cfg(feature = "mutants")]
         mutant,
         ..Config::default()

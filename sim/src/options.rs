@@ -5,12 +5,14 @@
 
 use crate::clock::{MILLISECOND, Micros, SECOND};
 use crate::plan::{
-    AnswerPlan, BindingPlan, Burst, ChurnPlan, ChurnStep, ClientPlan, ConsumerAct, ConsumerDeed, ConsumerPlan,
-    DiskPlan, Ending, ExchangePlan, FORMAT, Fault, FaultKind, GetterPlan, HeaderMatch, Knobs, LinkPlan, Plan,
-    PublishMode, PublisherPlan, QueuePlan, RogueDeed, RoguePlan, RogueStep, Role, Topology, TopologyOp,
+    AnswerPlan, BindingPlan, Burst, BurstExtras, ChurnPlan, ChurnStep, ClientPlan, ConsumerAct, ConsumerDeed,
+    ConsumerPlan, DiskPlan, Ending, ExchangePlan, FORMAT, Fault, FaultKind, GetterPlan, HeaderMatch, Knobs, LinkPlan,
+    Plan, PublishMode, PublisherPlan, QueuePlan, QueueRules, RogueDeed, RoguePlan, RogueStep, Role, Topology,
+    TopologyOp,
 };
 use crate::rng::{Ratio, Stream};
 use crate::scenario::Scenario;
+use crate::story;
 
 /// Makes the plan of one run.
 pub(crate) fn generate(scenario: &Scenario, seed: u64) -> Plan {
@@ -18,9 +20,16 @@ pub(crate) fn generate(scenario: &Scenario, seed: u64) -> Plan {
     let chaos_us = scenario.run.chaos_ms.draw(&mut config) * MILLISECOND;
     let knobs = knobs(scenario, &mut config);
     let disk = disk(&mut config);
-    let topology = topology(scenario, &mut config);
+    let is_story = !scenario.story.features.is_empty();
+    let mut stream = Stream::new(seed, "story", 0);
+    let topology =
+        if is_story { story::make::topology(scenario, &mut stream) } else { topology(scenario, &mut config) };
     let mut maker = Maker { scenario, topology: &topology, knobs: &knobs, chaos_us, clients: Vec::new() };
-    maker.make_clients(seed);
+    if is_story {
+        maker.make_story_clients(seed);
+    } else {
+        maker.make_clients(seed);
+    }
     let clients = maker.clients;
     let faults = faults(scenario, chaos_us, clients.len(), &mut Stream::new(seed, "nemesis", 0));
     let last_restart = match config.range(0, 5) {
@@ -41,6 +50,7 @@ pub(crate) fn generate(scenario: &Scenario, seed: u64) -> Plan {
         chaos_us,
         settle_us: scenario.run.settle_ms * MILLISECOND,
         last_restart,
+        is_story,
         beyond_claim: scenario.run.beyond_claim,
     }
 }
@@ -113,7 +123,13 @@ fn topology(scenario: &Scenario, stream: &mut Stream) -> Topology {
     let count = scenario.clients.queues.draw(stream).max(1);
     for index in 0..count {
         let durable = index == 0 || stream.chance(4, 5);
-        topology.queues.push(QueuePlan { name: format!("q{index}"), durable, auto_delete: false, exclusive: false });
+        topology.queues.push(QueuePlan {
+            name: format!("q{index}"),
+            durable,
+            auto_delete: false,
+            exclusive: false,
+            rules: QueueRules::default(),
+        });
     }
     for kind in KINDS {
         if stream.chance(1, 2) {
@@ -161,12 +177,12 @@ fn binding(exchange: &ExchangePlan, destination: &str, to_exchange: bool, stream
     }
 }
 
-struct Maker<'a> {
-    scenario: &'a Scenario,
-    topology: &'a Topology,
+pub(crate) struct Maker<'a> {
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) topology: &'a Topology,
     knobs: &'a Knobs,
-    chaos_us: Micros,
-    clients: Vec<ClientPlan>,
+    pub(crate) chaos_us: Micros,
+    pub(crate) clients: Vec<ClientPlan>,
 }
 
 impl Maker<'_> {
@@ -226,7 +242,7 @@ impl Maker<'_> {
         ClientPlan { start_us, heartbeat_s, frame_max, link, reconnect_us, role }
     }
 
-    fn link(&self, stream: &mut Stream) -> LinkPlan {
+    pub(crate) fn link(&self, stream: &mut Stream) -> LinkPlan {
         if self.scenario.knobs.plain_links {
             return LinkPlan { latency_us: (100, 400), segment_bytes: 0, cut: Ratio::NEVER, window_bytes: 256 * 1024 };
         }
@@ -261,12 +277,13 @@ impl Maker<'_> {
                 persistent: stream.hits(persistent_share),
                 mandatory: stream.hits(mandatory_share),
                 size: self.size(stream),
+                extras: BurstExtras { hostile_bodies: self.scenario.clients.hostile_bodies, ..BurstExtras::default() },
             });
         }
         Role::Publisher(PublisherPlan { mode, republish: stream.chance(4, 5), bursts })
     }
 
-    fn size(&self, stream: &mut Stream) -> (u32, u32) {
+    pub(crate) fn size(&self, stream: &mut Stream) -> (u32, u32) {
         let most = match self.scenario.clients.body_max {
             0 => 40_000,
             most => u32::try_from(most).expect("bodies are small"),
@@ -328,7 +345,13 @@ impl Maker<'_> {
             for _ in 0..stream.range(1, 2) {
                 bindings.push(binding(&exchange, "", false, stream));
             }
-            QueuePlan { name, durable: stream.chance(1, 2), auto_delete: kind >= 2, exclusive: kind <= 1 }
+            QueuePlan {
+                name,
+                durable: stream.chance(1, 2),
+                auto_delete: kind >= 2,
+                exclusive: kind <= 1,
+                rules: QueueRules::default(),
+            }
         } else {
             stream.pick(&self.topology.queues).clone()
         };
@@ -376,7 +399,13 @@ impl Maker<'_> {
         let mut names = vec!["c0".to_owned(), "c1".to_owned()];
         names.truncate(usize::try_from(stream.range(1, 2)).expect("small"));
         let durable = stream.chance(3, 4);
-        let queue = |name: &String| QueuePlan { name: name.clone(), durable, auto_delete: false, exclusive: false };
+        let queue = |name: &String| QueuePlan {
+            name: name.clone(),
+            durable,
+            auto_delete: false,
+            exclusive: false,
+            rules: QueueRules::default(),
+        };
         let purges_shared = stream.chance(1, 4);
         // Each kind of operation is off in half of the runs, except declaring.
         let enabled: Vec<bool> = (0..8).map(|kind| kind == 0 || stream.chance(1, 2)).collect();
@@ -414,6 +443,7 @@ impl Maker<'_> {
                         persistent,
                         mandatory: false,
                         size,
+                        extras: BurstExtras::default(),
                     })
                 }
                 _ => TopologyOp::DeclareQueue(queue(&name)),
@@ -502,6 +532,10 @@ fn faults(scenario: &Scenario, chaos_us: Micros, clients: usize, stream: &mut St
         client: stream.index(clients),
         bytes_per_ms: u32::try_from(stream.range(20, 2000)).expect("small"),
     });
+    let count = spec.memory_high.draw(stream);
+    add(stream, count, 2 * SECOND, &mut |_| FaultKind::MemoryHigh);
+    let count = spec.disk_low.draw(stream);
+    add(stream, count, 2 * SECOND, &mut |_| FaultKind::DiskLow);
     let count = spec.read_errors.draw(stream);
     add(stream, count, SECOND, &mut |_| FaultKind::ReadErrors);
     let count = spec.rot.draw(stream);

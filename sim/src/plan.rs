@@ -36,6 +36,10 @@ pub struct Plan {
     pub settle_us: Micros,
     /// How the node is restarted once all queues are drained; what was settled must stay away.
     pub last_restart: Option<Ending>,
+    /// The run is judged message by message (`story`), not against the exact model: its queues have rules that make messages leave
+    /// at times that the model cannot know.
+    #[serde(default)]
+    pub is_story: bool,
     /// Faults are allowed that no single node survives. Stopping is then a right answer, a wrong delivery is not.
     pub beyond_claim: bool,
 }
@@ -133,6 +137,9 @@ pub struct Topology {
     pub queues: Vec<QueuePlan>,
     /// Bindings.
     pub bindings: Vec<BindingPlan>,
+    /// Messages change on their way: dead letters get headers and lose their expiration.
+    #[serde(default)]
+    pub rewrites: bool,
 }
 
 /// One exchange.
@@ -140,7 +147,7 @@ pub struct Topology {
 pub struct ExchangePlan {
     /// Its name.
     pub name: String,
-    /// "direct", "fanout", "topic" or "headers".
+    /// "direct", "fanout", "topic", "headers" or "x-delayed-message", which is a direct one behind the delay.
     pub kind: String,
     /// Whether it survives a restart.
     pub durable: bool,
@@ -157,6 +164,39 @@ pub struct QueuePlan {
     pub auto_delete: bool,
     /// Whether it belongs to one connection.
     pub exclusive: bool,
+    /// Its arguments.
+    #[serde(default)]
+    pub rules: QueueRules,
+}
+
+/// Arguments of a queue; those that are `None` or false are not sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct QueueRules {
+    /// `x-message-ttl`.
+    pub message_ttl_ms: Option<u32>,
+    /// `x-expires`.
+    pub expires_ms: Option<u32>,
+    /// `x-max-length`.
+    pub length_max: Option<u32>,
+    /// `x-overflow` is "reject-publish".
+    pub rejects_publish: bool,
+    /// `x-dead-letter-exchange`.
+    pub dead_letter_exchange: Option<String>,
+    /// `x-dead-letter-routing-key`.
+    pub dead_letter_key: Option<String>,
+    /// `x-dead-letter-strategy` is "at-least-once".
+    pub at_least_once: bool,
+    /// `x-max-priority`.
+    pub priority_max: Option<u8>,
+    /// `x-single-active-consumer`.
+    pub single_active: bool,
+    /// `x-delivery-limit`.
+    pub delivery_limit: Option<u32>,
+    /// `x-consumer-timeout`.
+    pub consumer_timeout_ms: Option<u32>,
+    /// `x-queue-type` is "quorum".
+    pub is_quorum: bool,
 }
 
 /// One binding.
@@ -279,6 +319,23 @@ pub struct Burst {
     pub mandatory: bool,
     /// Bytes of the body, smallest and largest.
     pub size: (u32, u32),
+    /// What else its messages say.
+    #[serde(default)]
+    pub extras: BurstExtras,
+}
+
+/// Optional properties and headers of a burst's messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BurstExtras {
+    /// `expiration`, shortest and longest, in milliseconds.
+    pub expiration_ms: Option<(u32, u32)>,
+    /// `priority`, lowest and highest.
+    pub priority: Option<(u8, u8)>,
+    /// Header `x-delay`, shortest and longest, in milliseconds.
+    pub delay_ms: Option<(u32, u32)>,
+    /// Their bodies look like what a log may hold between its records.
+    pub hostile_bodies: bool,
 }
 
 /// A consumer.
@@ -522,6 +579,10 @@ pub enum FaultKind {
         /// Its rate.
         bytes_per_ms: u32,
     },
+    /// The process takes too much memory, or seems to.
+    MemoryHigh,
+    /// The disk has too little free space, or seems to.
+    DiskLow,
     /// Reads fail now and then; beyond the claim.
     ReadErrors,
     /// One durable bit turns; beyond the claim.

@@ -83,7 +83,17 @@ impl World {
                 if !self.in_phase_for(100 * MILLISECOND) {
                     return Some("a moment".to_owned());
                 }
-                self.actors.iter().filter(|actor| actor.link.is_some()).find_map(Actor::waiting_for)
+                let waiting = self.actors.iter().filter(|actor| actor.link.is_some()).find_map(Actor::waiting_for);
+                if waiting.is_some() || self.story.is_none() {
+                    return waiting;
+                }
+                // Whoever still consumes acks by now, so that nothing stays where a consumer is.
+                let queues = self.queues();
+                let left = queues.into_iter().find(|queue| queue.consumers > 0 && queue.ready > 0);
+                left.map(|queue| {
+                    let QueueStatus { name, ready, unacked, consumers, .. } = queue;
+                    format!("queue {name} to be emptied by {consumers} consumers: {ready} ready, {unacked} unacked")
+                })
             }
             Phase::Leaving => {
                 let open = self.links.iter().position(|link| link.is_open_at_node);
@@ -91,6 +101,11 @@ impl World {
             }
             Phase::Counting => (!self.in_phase_for(settle)).then(|| "a moment".to_owned()),
             Phase::Draining => {
+                if let Some(story) = &self.story
+                    && !self.in_phase_for(story.patience())
+                {
+                    return Some("messages that are held back".to_owned());
+                }
                 let queues = self.queues();
                 let left = queues.into_iter().find(|queue| queue.ready + queue.unacked > 0);
                 left.map(|queue| {
@@ -138,6 +153,9 @@ impl World {
             }
             Phase::Resting => {
                 self.model.drained();
+                if let Some(story) = &mut self.story {
+                    story.drained();
+                }
                 self.count();
                 let usage = self.node.engine.as_ref().map(|engine| engine.usage()).unwrap_or_default();
                 self.facts.push(Fact::Rest {
@@ -173,6 +191,12 @@ impl World {
 
     fn count(&mut self) {
         let queues = self.queues();
+        if let Some(story) = &mut self.story {
+            if self.phase == Phase::Restarting {
+                story.restarted(queues.iter().map(|queue| (&*queue.name, queue.ready + queue.unacked)));
+            }
+            return;
+        }
         self.model.count(queues.iter().map(|queue| (&*queue.name, queue.ready, queue.unacked)));
     }
 

@@ -36,6 +36,53 @@ pub struct Scenario {
     /// Settings that are not drawn.
     #[serde(default)]
     pub knobs: KnobSpec,
+    /// What queues with rules may be asked for. With it, all clients are those of a story.
+    #[serde(default)]
+    pub story: StorySpec,
+}
+
+/// What queues with rules may be asked for; each queue of each seed gets some of it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StorySpec {
+    /// What may be drawn. Nothing makes no story.
+    pub features: Vec<Feature>,
+}
+
+/// One thing that a queue, or its messages, may be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Feature {
+    /// `x-message-ttl`.
+    MessageTtl,
+    /// `expiration` of messages.
+    Expiration,
+    /// `x-max-length`, dropping the oldest.
+    MaxLength,
+    /// `x-max-length`, refusing the newest.
+    RejectPublish,
+    /// A dead-letter exchange, at most once.
+    DeadLetter,
+    /// A dead-letter exchange, at least once.
+    AtLeastOnce,
+    /// Dead letters come back after a while.
+    Loop,
+    /// Consumers reject some.
+    Reject,
+    /// `x-max-priority`.
+    Priority,
+    /// `x-single-active-consumer`.
+    SingleActive,
+    /// `x-delivery-limit`.
+    DeliveryLimit,
+    /// `x-consumer-timeout`, with consumers that are slower.
+    ConsumerTimeout,
+    /// `x-queue-type` quorum.
+    Quorum,
+    /// An exchange that holds messages back.
+    Delayed,
+    /// Consumers come and go all the time.
+    Churn,
 }
 
 /// Lengths of a run.
@@ -82,6 +129,8 @@ pub struct ClientSpec {
     pub messages: Span,
     /// Bytes of the largest body; 0 leaves it to the seed.
     pub body_max: u64,
+    /// Bodies look like the log's own bytes.
+    pub hostile_bodies: bool,
     /// Consumers start so many milliseconds late.
     pub consumers_late_ms: Span,
 }
@@ -116,6 +165,10 @@ pub struct FaultSpec {
     pub stop_reading: Span,
     /// A client's link is slow for a while.
     pub slow_link: Span,
+    /// Memory is short for a while.
+    pub memory_high: Span,
+    /// Free disk space is short for a while.
+    pub disk_low: Span,
     /// Reads fail; beyond the claim.
     pub read_errors: Span,
     /// A durable bit turns; beyond the claim.
@@ -160,6 +213,13 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("tx", include_str!("../../scenarios/fast/tx.toml")),
     ("churn", include_str!("../../scenarios/fast/churn.toml")),
     ("everything", include_str!("../../scenarios/fast/everything.toml")),
+    ("unacked-owners", include_str!("../../scenarios/fast/unacked-owners.toml")),
+    ("hostile-bodies", include_str!("../../scenarios/fast/hostile-bodies.toml")),
+    ("redeclare", include_str!("../../scenarios/fast/redeclare.toml")),
+    ("routing-churn", include_str!("../../scenarios/fast/routing-churn.toml")),
+    ("consumer-churn", include_str!("../../scenarios/fast/consumer-churn.toml")),
+    ("every-publish-answered", include_str!("../../scenarios/fast/every-publish-answered.toml")),
+    ("alarms", include_str!("../../scenarios/fast/alarms.toml")),
     ("bit-rot", include_str!("../../scenarios/fast/bit-rot.toml")),
 ];
 

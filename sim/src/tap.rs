@@ -19,6 +19,10 @@ pub(crate) enum Said<'a> {
     ChannelCloseOk,
     /// connection.close
     ConnectionClose { code: u16 },
+    /// connection.blocked
+    Blocked,
+    /// connection.unblocked
+    Unblocked,
     /// connection.close-ok
     ConnectionCloseOk,
     /// exchange.declare
@@ -52,15 +56,15 @@ pub(crate) enum Said<'a> {
     /// basic.cancel, by whichever side
     Cancel { tag: &'a [u8] },
     /// basic.publish with all of its content
-    Publish { routing: &'a [u8], mandatory: bool, message: Option<MessageNumber> },
+    Publish { routing: &'a [u8], mandatory: bool, message: Option<MessageNumber>, properties: &'a [u8] },
     /// basic.return
     Return { message: Option<MessageNumber> },
     /// basic.deliver
-    Deliver { consumer: &'a [u8], tag: u64, redelivered: bool, message: Option<MessageNumber> },
+    Deliver { consumer: &'a [u8], tag: u64, redelivered: bool, message: Option<MessageNumber>, properties: &'a [u8] },
     /// basic.get
     Get { queue: &'a [u8], no_ack: bool },
     /// basic.get-ok
-    GetOk { tag: u64, redelivered: bool, messages: u32, message: Option<MessageNumber> },
+    GetOk { tag: u64, redelivered: bool, messages: u32, message: Option<MessageNumber>, properties: &'a [u8] },
     /// basic.get-empty
     GetEmpty,
     /// basic.ack, by whichever side
@@ -97,6 +101,7 @@ pub(crate) struct Tap {
 struct Content {
     method: Vec<u8>,
     message: Option<MessageNumber>,
+    properties: Vec<u8>,
     has_header: bool,
     missing: u64,
 }
@@ -174,9 +179,15 @@ impl Tap {
 
     fn method(&mut self, channel: u16, payload: &[u8], report: &mut impl FnMut(u16, Said<'_>)) {
         if let [0, 60, 0, 40 | 50 | 60 | 71, ..] = payload {
-            let content = Content { method: payload.to_vec(), message: None, has_header: false, missing: 0 };
+            let content = Content {
+                method: payload.to_vec(),
+                message: None,
+                properties: Vec::new(),
+                has_header: false,
+                missing: 0,
+            };
             self.contents.insert(channel, content);
-        } else if let Some(said) = said(payload, None) {
+        } else if let Some(said) = said(payload, None, &[]) {
             report(channel, said);
         }
     }
@@ -187,6 +198,7 @@ impl Tap {
         content.missing = u64::from_be_bytes(size.try_into().expect("eight bytes"));
         content.has_header = true;
         content.message = number_of(&payload[12..]);
+        content.properties = payload[12..].to_vec();
         if content.missing == 0 {
             self.complete(channel, report);
         }
@@ -202,7 +214,7 @@ impl Tap {
 
     fn complete(&mut self, channel: u16, report: &mut impl FnMut(u16, Said<'_>)) {
         if let Some(content) = self.contents.remove(&channel)
-            && let Some(said) = said(&content.method, content.message)
+            && let Some(said) = said(&content.method, content.message, &content.properties)
         {
             report(channel, said);
         }
@@ -231,13 +243,15 @@ fn frame_size(header: &[u8]) -> usize {
 }
 
 /// Reads one method's arguments. `None` for what the model has no use for and for what is malformed.
-fn said(payload: &[u8], message: Option<MessageNumber>) -> Option<Said<'_>> {
+fn said<'a>(payload: &'a [u8], message: Option<MessageNumber>, properties: &'a [u8]) -> Option<Said<'a>> {
     let mut reader = Reader(payload);
     let class = reader.u16()?;
     let method = reader.u16()?;
     Some(match (class, method) {
         (10, 50) => Said::ConnectionClose { code: reader.u16()? },
         (10, 51) => Said::ConnectionCloseOk,
+        (10, 60) => Said::Blocked,
+        (10, 61) => Said::Unblocked,
         (20, 10) => Said::ChannelOpen,
         (20, 40) => {
             let code = reader.u16()?;
@@ -313,12 +327,12 @@ fn said(payload: &[u8], message: Option<MessageNumber>) -> Option<Said<'_>> {
             reader.short()?;
             reader.short()?;
             let routing = &start[..start.len() - reader.0.len()];
-            Said::Publish { routing, mandatory: reader.u8()? & 1 != 0, message }
+            Said::Publish { routing, mandatory: reader.u8()? & 1 != 0, message, properties }
         }
         (60, 50) => Said::Return { message },
         (60, 60) => {
             let (consumer, tag) = (reader.short()?, reader.u64()?);
-            Said::Deliver { consumer, tag, redelivered: reader.u8()? & 1 != 0, message }
+            Said::Deliver { consumer, tag, redelivered: reader.u8()? & 1 != 0, message, properties }
         }
         (60, 70) => {
             reader.u16()?;
@@ -328,7 +342,7 @@ fn said(payload: &[u8], message: Option<MessageNumber>) -> Option<Said<'_>> {
             let (tag, redelivered) = (reader.u64()?, reader.u8()? & 1 != 0);
             reader.short()?;
             reader.short()?;
-            Said::GetOk { tag, redelivered, messages: reader.u32()?, message }
+            Said::GetOk { tag, redelivered, messages: reader.u32()?, message, properties }
         }
         (60, 72) => Said::GetEmpty,
         (60, 80) => Said::Ack { tag: reader.u64()?, multiple: reader.u8()? & 1 != 0 },
@@ -387,7 +401,7 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{MessageInfo, properties};
+    use crate::message::{Extras, MessageInfo, properties};
 
     fn frame(kind: u8, channel: u16, payload: &[u8]) -> Vec<u8> {
         let mut out = vec![kind];
@@ -399,7 +413,8 @@ mod tests {
     }
 
     fn publish(number: u32, body: &[u8]) -> Vec<u8> {
-        let info = MessageInfo { publisher: 0, sequence: 0, attempt: 0, size: 0, persistent: true };
+        let info =
+            MessageInfo { publisher: 0, sequence: 0, attempt: 0, size: 0, persistent: true, extras: Extras::default() };
         let mut header = vec![0, 60, 0, 0];
         header.extend_from_slice(&(body.len() as u64).to_be_bytes());
         header.extend_from_slice(&properties(MessageNumber(number), &info));

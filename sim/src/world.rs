@@ -8,6 +8,7 @@ use leveret_engine::input::Input;
 use crate::client::{Actor, Surroundings, Wish};
 use crate::clock::{MILLISECOND, Micros, SECOND};
 use crate::disk::{Lane, SimDisk};
+use crate::fault::Shortages;
 use crate::history::{Fact, History};
 use crate::message::Messages;
 use crate::model::Model;
@@ -20,6 +21,7 @@ use crate::report::{Failure, Report};
 use crate::rng::Fate;
 use crate::run::RunOptions;
 use crate::scheduler::Scheduler;
+use crate::story::Story;
 use crate::tap::Tap;
 use crate::trace::TraceHash;
 
@@ -31,11 +33,14 @@ pub(crate) struct World {
     pub(crate) scheduler: Scheduler<Event>,
     pub(crate) node: Node,
     pub(crate) disk: SimDisk,
+    pub(crate) shortages: Shortages,
     pub(crate) links: Vec<Link>,
     pub(crate) taps: Vec<Taps>,
     pub(crate) actors: Vec<Actor>,
     pub(crate) messages: Messages,
     pub(crate) model: Model,
+    /// What judges the run instead of the model, if its queues have rules.
+    pub(crate) story: Option<Story>,
     pub(crate) bench: Bench,
     pub(crate) history: History,
     pub(crate) facts: Vec<Fact>,
@@ -121,12 +126,14 @@ impl World {
         let mut world = Self {
             node: Node::new(Arc::clone(&plan), options),
             disk: SimDisk::new(seed, plan.disk.clone()),
+            shortages: Shortages::default(),
             scheduler: Scheduler::new(seed),
             links: Vec::new(),
             taps: Vec::new(),
             actors,
             messages: Messages::default(),
             model: Model::new(),
+            story: plan.is_story.then(|| Story::new(&plan)),
             bench: Bench::new(plan.beyond_claim),
             history: History::new(),
             facts: Vec::new(),
@@ -214,6 +221,9 @@ impl World {
     /// Shows new facts to the oracles.
     fn judge(&mut self) {
         self.model.take_facts(&mut self.facts);
+        if let Some(story) = &mut self.story {
+            story.take_facts(&mut self.facts);
+        }
         if self.facts.is_empty() {
             return;
         }
@@ -229,7 +239,8 @@ impl World {
                     None => self.history.relevant(&fact, 20),
                 };
                 let mut failure = Failure::safety(oracle, text, &lines);
-                failure.lines.push(format!("queues: {}", self.model.queue_names()));
+                let names = self.story.as_ref().map_or_else(|| self.model.queue_names(), Story::queue_names);
+                failure.lines.push(format!("queues: {names}"));
                 self.failure = Some(failure);
             }
         }
@@ -263,9 +274,14 @@ impl World {
         }
         if !bytes.is_empty() {
             let (model, messages) = (&mut self.model, &self.messages);
-            self.taps[number as usize]
-                .up
-                .hear(&bytes, |channel, said| model.client_says(number, channel, said, messages));
+            let (story, time) = (&mut self.story, self.scheduler.time());
+            self.taps[number as usize].up.hear(&bytes, |channel, said| match story {
+                Some(story) => {
+                    story.at(time);
+                    story.client_says(number, channel, said, messages);
+                }
+                None => model.client_says(number, channel, said, messages),
+            });
             self.input(Input::ClientReceived { connection: connection(number), bytes });
         }
         if has_room && self.actors[client as usize].link == Some(number) {
@@ -333,6 +349,9 @@ impl World {
             self.scheduler.after(latency, Event::ClientGone(number));
         }
         self.model.disconnected(number);
+        if let Some(story) = &mut self.story {
+            story.disconnected(number);
+        }
         self.input(Input::ClientClosed { connection: connection(number) });
     }
 

@@ -3,7 +3,7 @@
 use leveret_sim::run::{Job, RunOptions, run_jobs};
 use leveret_sim::scenario::Scenario;
 
-const SEEDS_EACH: u64 = if cfg!(debug_assertions) { 4 } else { 40 };
+const SEEDS_EACH: u64 = if cfg!(debug_assertions) { 3 } else { 30 };
 
 #[test]
 fn no_promise_is_broken_in_the_built_in_scenarios() {

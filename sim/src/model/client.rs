@@ -46,7 +46,7 @@ impl Model {
         self.changes += 1;
         let change = self.changes;
         match said {
-            Said::Publish { routing, mandatory, message: Some(message) } => {
+            Said::Publish { routing, mandatory, message: Some(message), .. } => {
                 self.publish(connection, number, routing, mandatory, message, messages);
             }
             Said::Ack { tag, multiple } => self.answer(connection, number, tag, multiple, Verdict::Ack),

@@ -51,7 +51,7 @@ impl Model {
             Said::Ack { tag, multiple } => self.answered(connection, number, tag, multiple, true, durable),
             Said::Nack { tag, multiple, .. } => self.answered(connection, number, tag, multiple, false, durable),
             Said::Return { message: Some(message) } => self.returned(connection, number, message),
-            Said::Deliver { consumer, tag, redelivered, message } => {
+            Said::Deliver { consumer, tag, redelivered, message, .. } => {
                 let at = channel.consumers.iter().rposition(|known| *known.tag == *consumer);
                 let delivery = Delivery {
                     connection,

@@ -1,17 +1,28 @@
 //! The judges. Each knows one promise and looks at facts alone: it could judge a history from a file, or of another broker.
 
 mod altered;
+mod blocked;
 mod came_back;
 mod confirm;
 mod counts;
+mod cycle;
+mod deaths;
+mod delayed;
 mod durable;
+mod expiry;
 mod lost;
+mod once;
 mod order;
+mod overfull;
 mod phantom;
 mod prefetch;
+mod priority;
 mod redelivered;
+mod refusal;
 mod rest;
 mod shared;
+mod single_active;
+mod vanished;
 
 use crate::history::Fact;
 
@@ -49,6 +60,17 @@ impl Bench {
             Box::new(lost::Lost),
             Box::new(counts::Counts),
             Box::new(rest::Rest),
+            Box::new(blocked::Blocked),
+            Box::new(expiry::Expiry),
+            Box::new(delayed::Delayed),
+            Box::new(once::Once),
+            Box::new(deaths::Deaths),
+            Box::new(cycle::Cycle),
+            Box::new(refusal::Refusal),
+            Box::new(overfull::Overfull),
+            Box::new(single_active::SingleActive),
+            Box::new(priority::Priority),
+            Box::new(vanished::Vanished),
         ];
         Self { oracles }
     }
@@ -105,6 +127,34 @@ pub(crate) mod tests {
         }};
     }
     pub(crate) use delivered;
+
+    /// A delivery in a story with nothing wrong, with some of its fields changed.
+    macro_rules! given {
+        ($($field:ident: $value:expr),+ $(,)?) => {{
+            let mut fact = $crate::oracle::tests::right_story_delivery();
+            $(if let $crate::story::StoryFact::Given { $field, .. } = &mut fact {
+                *$field = $value;
+            })+
+            $crate::history::Fact::Story(fact)
+        }};
+    }
+    pub(crate) use given;
+
+    /// See [`given`].
+    pub(crate) fn right_story_delivery() -> crate::story::StoryFact {
+        crate::story::StoryFact::Given {
+            message: MessageNumber(1),
+            queue: QueueIndex(0),
+            redelivered: false,
+            deaths: 0,
+            fresh: 0,
+            was_settled: false,
+            was_refused: false,
+            crashed_since: false,
+            has_died_here: false,
+            has_rejected: false,
+        }
+    }
 
     /// A confirm with nothing wrong.
     pub(crate) fn answered() -> Fact {

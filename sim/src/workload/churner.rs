@@ -8,7 +8,7 @@ use super::Workload;
 use super::script::{bind, declare_exchange, declare_queue, unbind};
 use crate::client::{CHANNEL, Scope, short};
 use crate::clock::{MILLISECOND, Micros};
-use crate::message::MessageInfo;
+use crate::message::{Extras, MessageInfo};
 use crate::plan::{Burst, ChurnPlan, TopologyOp};
 use crate::rng::scale;
 
@@ -77,6 +77,7 @@ impl Churner {
                 attempt: 0,
                 size: u32::try_from(size).expect("between two 32-bit numbers"),
                 persistent: burst.persistent,
+                extras: Extras::draw(&burst.extras, scope.fates, u64::from(self.sequence)),
             };
             scope.publish(&burst.exchange, &burst.key, burst.mandatory, info);
         }

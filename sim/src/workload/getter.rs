@@ -9,7 +9,7 @@ use super::consumer::Answers;
 use super::script::{Script, declare_queue};
 use crate::client::{CHANNEL, Scope, short};
 use crate::clock::{MILLISECOND, Micros};
-use crate::plan::{GetterPlan, QueuePlan, Topology};
+use crate::plan::{GetterPlan, QueuePlan, QueueRules, Topology};
 
 /// See the module.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ impl Getter {
             durable: true,
             auto_delete: false,
             exclusive: false,
+            rules: QueueRules::default(),
         });
         Self {
             answers: Answers::new(plan.answer),

@@ -10,7 +10,7 @@ use super::Workload;
 use super::script::{Script, confirm_select, declare_all, tx_select};
 use crate::client::{CHANNEL, Scope, Wish};
 use crate::clock::Micros;
-use crate::message::MessageInfo;
+use crate::message::{Extras, MessageInfo};
 use crate::plan::{PublishMode, PublisherPlan};
 use crate::rng::{hits, scale};
 
@@ -151,6 +151,7 @@ impl Publisher {
             attempt: item.attempt,
             size: item.size,
             persistent: burst.persistent,
+            extras: Extras::draw(&burst.extras, scope.fates, u64::from(item.sequence)),
         };
         let (_, seqno) = scope.publish(&burst.exchange, &burst.key, burst.mandatory, info);
         match (self.plan.mode, seqno) {

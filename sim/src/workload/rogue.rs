@@ -7,7 +7,7 @@ use super::Workload;
 use super::script::{consume, declare_queue};
 use crate::client::{CHANNEL, Scope, Wish, short};
 use crate::clock::{MILLISECOND, Micros};
-use crate::message::MessageInfo;
+use crate::message::{Extras, MessageInfo};
 use crate::plan::{QueuePlan, RogueDeed, RoguePlan, Topology};
 
 /// See the module.
@@ -54,7 +54,14 @@ impl Rogue {
     }
 
     fn offend(&self, scope: &mut Scope<'_>, what: RogueDeed) {
-        let info = MessageInfo { publisher: scope.client, sequence: 0, attempt: 0, size: 10, persistent: true };
+        let info = MessageInfo {
+            publisher: scope.client,
+            sequence: 0,
+            attempt: 0,
+            size: 10,
+            persistent: true,
+            extras: Extras::default(),
+        };
         match what {
             RogueDeed::Garbage => scope.machine.send_raw(b"GET / HTTP/1.1\r\nHost: rabbit\r\n\r\n"),
             RogueDeed::HugeFrame => scope.machine.send_raw(&[1, 0, 1, 0x7f, 0xff, 0xff, 0xff, 0, 60, 0, 40]),

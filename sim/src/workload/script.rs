@@ -6,7 +6,7 @@ use leveret_engine::amqp::method::{basic, confirm, exchange, queue, tx};
 use leveret_engine::amqp::{FieldTable, Method};
 
 use crate::client::{CHANNEL, Scope, short};
-use crate::plan::{BindingPlan, ExchangePlan, QueuePlan, Topology};
+use crate::plan::{BindingPlan, ExchangePlan, QueuePlan, QueueRules, Topology};
 
 /// What is still to be asked for.
 #[derive(Debug, Default)]
@@ -57,6 +57,11 @@ pub(super) fn declare_exchange(plan: &ExchangePlan) -> Method {
         exchange: short(&plan.name),
         exchange_type: short(&plan.kind),
         durable: plan.durable,
+        arguments: if plan.kind == DELAYED {
+            FieldTable::new().with("x-delayed-type", "direct")
+        } else {
+            FieldTable::new()
+        },
         ..exchange::Declare::default()
     }
     .into()
@@ -68,6 +73,7 @@ pub(super) fn declare_queue(plan: &QueuePlan) -> Method {
         durable: plan.durable,
         exclusive: plan.exclusive,
         auto_delete: plan.auto_delete,
+        arguments: queue_arguments(&plan.rules),
         ..queue::Declare::default()
     }
     .into()
@@ -108,6 +114,57 @@ pub(super) fn qos(count: u16, global: bool) -> Method {
 pub(super) fn consume(queue: &str, tag: &str, no_ack: bool, exclusive: bool) -> Method {
     basic::Consume { queue: short(queue), consumer_tag: short(tag), no_ack, exclusive, ..basic::Consume::default() }
         .into()
+}
+
+/// The type of an exchange that holds messages back (RabbitMQ: plugin rabbitmq_delayed_message_exchange).
+const DELAYED: &str = "x-delayed-message";
+
+/// RabbitMQ docs: Queues / optional arguments.
+fn queue_arguments(rules: &QueueRules) -> FieldTable {
+    let QueueRules {
+        message_ttl_ms,
+        expires_ms,
+        length_max,
+        rejects_publish,
+        dead_letter_exchange,
+        dead_letter_key,
+        at_least_once,
+        priority_max,
+        single_active,
+        delivery_limit,
+        consumer_timeout_ms,
+        is_quorum,
+    } = rules;
+    let mut table = FieldTable::new();
+    for (name, number) in [
+        ("x-message-ttl", *message_ttl_ms),
+        ("x-expires", *expires_ms),
+        ("x-max-length", *length_max),
+        ("x-max-priority", priority_max.map(u32::from)),
+        ("x-delivery-limit", *delivery_limit),
+        ("x-consumer-timeout", *consumer_timeout_ms),
+    ] {
+        if let Some(number) = number {
+            table = table.with(name, i64::from(number));
+        }
+    }
+    for (name, text) in
+        [("x-dead-letter-exchange", dead_letter_exchange), ("x-dead-letter-routing-key", dead_letter_key)]
+    {
+        if let Some(text) = text {
+            table = table.with(name, &**text);
+        }
+    }
+    for (name, text, is_on) in [
+        ("x-overflow", "reject-publish", *rejects_publish),
+        ("x-dead-letter-strategy", "at-least-once", *at_least_once),
+        ("x-queue-type", "quorum", *is_quorum),
+    ] {
+        if is_on {
+            table = table.with(name, text);
+        }
+    }
+    if *single_active { table.with("x-single-active-consumer", true) } else { table }
 }
 
 fn arguments(plan: &BindingPlan) -> FieldTable {

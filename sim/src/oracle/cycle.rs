@@ -1,0 +1,36 @@
+//! A message that comes round to a queue where it died before goes on only if somebody rejected it on the way (RabbitMQ docs: Dead
+//! Letter Exchanges / cycles).
+
+use crate::history::Fact;
+use crate::oracle::Oracle;
+use crate::story::StoryFact;
+
+/// See the module.
+pub(super) struct Cycle;
+
+impl Oracle for Cycle {
+    fn name(&self) -> &'static str {
+        "cycles end"
+    }
+
+    fn judge(&mut self, fact: &Fact) -> Option<String> {
+        match *fact {
+            Fact::Story(StoryFact::Given { message, queue, has_died_here: true, has_rejected: false, .. }) => {
+                Some(format!("{message} is in queue {} again, and nobody rejected it on its way round", queue.0))
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::tests::given;
+
+    #[test]
+    fn going_round_unrejected_is_objected_to() {
+        assert!(Cycle.judge(&given!(has_died_here: true)).is_some());
+        assert!(Cycle.judge(&given!(has_died_here: true, has_rejected: true)).is_none());
+    }
+}

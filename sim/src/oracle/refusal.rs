@@ -1,0 +1,40 @@
+//! A publish is refused only by a queue that may, and gets one answer (RabbitMQ docs: Queue Length Limit / overflow behaviour).
+
+use crate::history::Fact;
+use crate::oracle::Oracle;
+use crate::story::StoryFact;
+
+/// See the module.
+pub(super) struct Refusal;
+
+impl Oracle for Refusal {
+    fn name(&self) -> &'static str {
+        "one right answer"
+    }
+
+    fn judge(&mut self, fact: &Fact) -> Option<String> {
+        match *fact {
+            Fact::Story(StoryFact::Outcome { message: None, .. }) => Some("an answer to no publish".to_owned()),
+            Fact::Story(StoryFact::Outcome { message: Some(message), is_ack: false, may_refuse: false }) => {
+                Some(format!("{message} is refused although its queue refuses nothing"))
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::MessageNumber;
+
+    #[test]
+    fn refusals_without_a_rule_are_objected_to() {
+        let outcome = |message, is_ack, may_refuse| {
+            Refusal.judge(&Fact::Story(StoryFact::Outcome { message, is_ack, may_refuse })).is_none()
+        };
+        let message = Some(MessageNumber(1));
+        assert!(outcome(message, true, false) && outcome(message, false, true));
+        assert!(!outcome(message, false, false) && !outcome(None, true, true));
+    }
+}

@@ -1,0 +1,476 @@
+//! Stories: what became of each message, for queues with rules.
+//!
+//! Where messages expire, overflow and go round through dead-letter exchanges, no model outside of the node can know what is in a
+//! queue at each moment. So nothing is predicted here. The story listens at the engine's boundary, like the model, and keeps for
+//! each message what was seen of it: accepted, answered, delivered where and with which headers, acked or rejected. From that it
+//! derives [`StoryFact`]s that are right or wrong in themselves: seen alive long after its time, delivered after a refusal, a count
+//! in `x-death` that nothing accounts for, confirmed and never seen again.
+
+mod death;
+mod fact;
+mod listen;
+pub(crate) mod make;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::death::Deaths;
+pub(crate) use self::fact::{Reason, StoryFact};
+use self::listen::{Channel, Given};
+use crate::clock::{MILLISECOND, Micros};
+use crate::history::{Fact, QueueIndex};
+use crate::message::{MessageInfo, MessageNumber, Messages};
+use crate::plan::{Ending, FaultKind, Plan, QueueRules};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Story {
+    queues: Vec<Held>,
+    by_name: BTreeMap<Box<[u8]>, u32>,
+    tales: Vec<Tale>,
+    /// What is known of each stay of a message in a queue: the message, the queue, and how often it had died before.
+    stays: BTreeMap<(MessageNumber, u32, u32), Stay>,
+    channels: BTreeMap<(u32, u16), Channel>,
+    /// Deliveries of the current step. They are looked at when it is over, since within a step there is no order between connections.
+    given: Vec<Given>,
+    /// Connections told to wait, with the step of that.
+    blocked: BTreeMap<u32, u64>,
+    is_memory_short: bool,
+    is_disk_short: bool,
+    /// The disk was full for other reasons, or may have been.
+    maybe_full: bool,
+    time: Micros,
+    step: u64,
+    crashes: u32,
+    facts: Vec<Fact>,
+}
+
+/// A queue with its rules.
+#[derive(Debug)]
+struct Held {
+    name: String,
+    rules: QueueRules,
+    /// Where its dead letters go, if they go anywhere.
+    dead_target: Option<u32>,
+    /// For a single active consumer: who got messages last.
+    active: Option<(u32, u16, Box<[u8]>)>,
+    /// Published, never delivered, and certainly there, if nothing but a delivery can take messages out: by priority, with the step
+    /// they came in.
+    waiting: BTreeSet<(u8, MessageNumber, u64)>,
+    /// Messages came back into the queue, or may have, since its length was looked at.
+    is_stirred: bool,
+    /// Its length at the last look.
+    ready: u64,
+}
+
+/// What was seen of one message.
+#[derive(Clone, Debug, Default)]
+struct Tale {
+    /// When the node took it, and for which queue.
+    accepted: Option<(Micros, u32)>,
+    info: Option<MessageInfo>,
+    /// Its publisher's answer: whether it was positive.
+    answer: Option<bool>,
+    /// Some consumer acked it.
+    is_acked: bool,
+    /// How often a consumer rejected it in each queue.
+    rejects: BTreeMap<u32, u32>,
+    /// A reject may not have been carried out.
+    is_unsure: bool,
+    /// Crashes before it was accepted.
+    crashes: u32,
+    /// How it died first, by its headers.
+    first_death: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// See [`Story::stays`].
+#[derive(Clone, Copy, Debug, Default)]
+struct Stay {
+    fresh: u32,
+    is_settled: bool,
+    crashes: u32,
+}
+
+/// How late a message may be seen alive after its time. What is offered to a consumer is looked at once more, so that only batches
+/// and late timers lie between.
+const LATE: Micros = 100 * MILLISECOND;
+
+impl Story {
+    /// The story of a run.
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let topology = &plan.topology;
+        let maybe_full = plan.faults.iter().any(|fault| matches!(fault.kind, FaultKind::DiskFull { .. }));
+        let index = |name: &str| {
+            let at = topology.queues.iter().position(|queue| queue.name == name)?;
+            u32::try_from(at).ok()
+        };
+        let queues = topology.queues.iter().map(|queue| {
+            let rules = queue.rules.clone();
+            let key = rules.dead_letter_key.as_deref().unwrap_or(&queue.name);
+            let dead_target = rules.dead_letter_exchange.as_deref().and_then(|exchange| {
+                if exchange.is_empty() {
+                    return index(key);
+                }
+                let mut bound = topology.bindings.iter().filter(|it| it.source == exchange && it.key == key);
+                index(&bound.next()?.destination)
+            });
+            let name = queue.name.clone();
+            Held { name, rules, dead_target, active: None, waiting: BTreeSet::new(), is_stirred: false, ready: 0 }
+        });
+        let names = (0..).zip(&topology.queues).map(|(index, queue)| (queue.name.as_bytes().into(), index));
+        Self {
+            queues: queues.collect(),
+            by_name: names.collect(),
+            tales: Vec::new(),
+            stays: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            given: Vec::new(),
+            blocked: BTreeMap::new(),
+            is_memory_short: false,
+            is_disk_short: false,
+            maybe_full,
+            time: 0,
+            step: 0,
+            crashes: 0,
+            facts: Vec::new(),
+        }
+    }
+
+    /// The time of what is told next.
+    pub(crate) fn at(&mut self, time: Micros) {
+        self.time = time;
+    }
+
+    /// The queues' names by their numbers in facts, for people.
+    pub(crate) fn queue_names(&self) -> String {
+        let names = self.queues.iter().enumerate();
+        names.map(|(index, queue)| format!("q{index}={}", queue.name)).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Takes the facts derived since the last call.
+    pub(crate) fn take_facts(&mut self, into: &mut Vec<Fact>) {
+        into.append(&mut self.facts);
+    }
+
+    /// When every message that is held back or may still expire has come out, at the latest, if nothing happens from now on.
+    pub(crate) fn patience(&self) -> Micros {
+        let delays = self.tales.iter().filter_map(|tale| tale.info?.extras.delay_ms);
+        let times = self.queues.iter().filter_map(|queue| queue.rules.message_ttl_ms);
+        let longest = delays.max().max(times.max()).unwrap_or(0);
+        4 * u64::from(longest) * MILLISECOND + 200 * MILLISECOND
+    }
+
+    /// The node is about to be told what it has left.
+    pub(crate) fn shortages(&mut self, is_memory_short: bool, is_disk_short: bool) {
+        self.is_memory_short = is_memory_short;
+        self.is_disk_short = is_disk_short;
+    }
+
+    /// Looks at the queues' lengths.
+    pub(crate) fn look<'a>(&mut self, found: impl IntoIterator<Item = (&'a str, u64)>) {
+        for (name, ready) in found {
+            let Some(&index) = self.by_name.get(name.as_bytes()) else { continue };
+            let queue = &mut self.queues[index as usize];
+            let was = std::mem::replace(&mut queue.ready, ready);
+            let is_stirred = std::mem::take(&mut queue.is_stirred);
+            let Some(limit) = queue.rules.length_max.map(u64::from) else { continue };
+            // What comes back is not refused; only what is published is.
+            let is_excused = queue.may_refuse() && (is_stirred || ready <= was);
+            if ready > limit && !is_excused {
+                self.tell(StoryFact::Overfull { queue: QueueIndex(index), ready, limit });
+            }
+        }
+    }
+
+    /// All queues were drained: what was promised should have come.
+    pub(crate) fn drained(&mut self) {
+        for (number, tale) in self.tales.iter().enumerate() {
+            let Some((_, queue)) = tale.accepted else { continue };
+            if tale.answer != Some(true) || tale.is_acked || !tale.info.is_some_and(|info| info.persistent) {
+                continue;
+            }
+            if self.may_vanish(tale, queue, &mut Vec::new()) {
+                continue;
+            }
+            let message = MessageNumber(u32::try_from(number).expect("numbers fit"));
+            self.facts.push(Fact::Story(StoryFact::Vanished { message, queue: QueueIndex(queue) }));
+        }
+    }
+
+    /// The node was restarted after all queues had been drained.
+    pub(crate) fn restarted<'a>(&mut self, found: impl IntoIterator<Item = (&'a str, u64)>) {
+        for (name, count) in found {
+            if count > 0
+                && let Some(&queue) = self.by_name.get(name.as_bytes())
+            {
+                self.tell(StoryFact::LeftOver { queue: QueueIndex(queue), count });
+            }
+        }
+    }
+
+    /// The node ended.
+    pub(crate) fn ended(&mut self, how: Ending, by_itself: bool) {
+        self.blocked.clear();
+        let keys: Vec<(u32, u16)> = self.channels.keys().copied().collect();
+        for key in keys {
+            self.end_channel(key);
+        }
+        self.given.clear();
+        if how != Ending::Shutdown || by_itself {
+            self.crashes += 1;
+        }
+        for queue in &mut self.queues {
+            queue.is_stirred = true;
+            let tales = &self.tales;
+            // What nobody was promised may be gone.
+            queue.waiting.retain(|(_, message, _)| {
+                let tale = &tales[message.index()];
+                tale.answer == Some(true) && tale.info.is_some_and(|info| info.persistent)
+            });
+        }
+        self.step += 1;
+    }
+
+    /// Whether the rules allow that a message that is in this queue is never seen again.
+    fn may_vanish(&self, tale: &Tale, queue: u32, seen: &mut Vec<u32>) -> bool {
+        let held = &self.queues[queue as usize];
+        let rules = &held.rules;
+        if rules.expires_ms.is_some() {
+            return true;
+        }
+        let rejects = tale.rejects.get(&queue).copied().unwrap_or(0);
+        let has_expiration = seen.is_empty() && tale.info.is_some_and(|info| info.extras.expiration_ms.is_some());
+        let dies = rules.message_ttl_ms.is_some()
+            || has_expiration
+            || (rules.length_max.is_some() && !rules.rejects_publish)
+            || rules.delivery_limit.is_some()
+            || rules.is_quorum
+            || rejects > 0;
+        if !dies {
+            return false;
+        }
+        let Some(target) = held.dead_target else { return true };
+        let has_crashed = tale.crashes != self.crashes;
+        if seen.contains(&queue) {
+            // Round and round; it ends only for what nobody ever rejected (RabbitMQ docs: Dead Letter Exchanges / cycles).
+            return tale.rejects.is_empty() || tale.is_unsure || has_crashed;
+        }
+        let is_full = self.queues[target as usize].rules.length_max.is_some();
+        if !rules.at_least_once && (has_crashed || is_full) {
+            return true;
+        }
+        seen.push(queue);
+        self.may_vanish(tale, target, seen)
+    }
+
+    fn tale_mut(&mut self, message: MessageNumber) -> &mut Tale {
+        if self.tales.len() <= message.index() {
+            self.tales.resize_with(message.index() + 1, Tale::default);
+        }
+        &mut self.tales[message.index()]
+    }
+
+    fn tell(&mut self, fact: StoryFact) {
+        self.facts.push(Fact::Story(fact));
+    }
+
+    /// When a message's time in the queue it was published to is over.
+    fn due(&self, tale: &Tale) -> Option<Micros> {
+        let (accepted, queue) = tale.accepted?;
+        let extras = tale.info?.extras;
+        if extras.delay_ms.is_some() {
+            return None;
+        }
+        let own = self.queues[queue as usize].rules.message_ttl_ms;
+        let ttl = match (own, extras.expiration_ms) {
+            (Some(own), Some(its)) => own.min(its),
+            (own, its) => own.or(its)?,
+        };
+        Some(accepted + u64::from(ttl) * MILLISECOND)
+    }
+
+    /// A delivery, at the end of its step.
+    fn judge_given(&mut self, given: &Given) {
+        let Given { message, queue, redelivered, ref deaths, no_ack, .. } = *given;
+        if self.tales.get(message.index()).is_none_or(|tale| tale.accepted.is_none()) {
+            return;
+        }
+        let key = (message, queue, deaths.total());
+        let crashes = self.crashes;
+        let stay = self.stays.entry(key).or_insert_with(|| Stay { crashes, ..Stay::default() });
+        let before = *stay;
+        stay.fresh += u32::from(!redelivered);
+        stay.crashes = crashes;
+        stay.is_settled = no_ack;
+        let at = QueueIndex(queue);
+        let tale = &self.tales[message.index()];
+        let held = &self.queues[queue as usize];
+        let (was_refused, tale_crashes) = (tale.answer == Some(false), tale.crashes);
+        let has_died_here = deaths.entries.iter().any(|death| death.queue == held.name.as_bytes());
+        let has_rejected = deaths.entries.iter().any(|death| death.reason == Reason::Rejected);
+        let (due, accepted) = (self.due(tale), tale.accepted);
+        let delay = tale.info.and_then(|info| info.extras.delay_ms);
+        self.tell(StoryFact::Given {
+            message,
+            queue: at,
+            redelivered,
+            deaths: deaths.total(),
+            fresh: before.fresh,
+            was_settled: before.is_settled,
+            was_refused,
+            crashed_since: before.crashes != crashes || tale_crashes != crashes,
+            has_died_here,
+            has_rejected,
+        });
+        let time = self.time;
+        if deaths.entries.is_empty() {
+            if let Some(due) = due {
+                self.tell(StoryFact::Timed { message, queue: at, is_alive: true, due: due + LATE, seen: time });
+            }
+            if let Some((accepted, delay)) = accepted.map(|(accepted, _)| accepted).zip(delay) {
+                let due = accepted + u64::from(delay) * MILLISECOND;
+                self.tell(StoryFact::Delayed { message, due, seen: time });
+            }
+        } else {
+            self.judge_deaths(given, due);
+        }
+        let tale = self.tale_mut(message);
+        tale.is_acked |= no_ack;
+    }
+
+    fn judge_deaths(&mut self, given: &Given, due: Option<Micros>) {
+        let Given { message, queue, ref deaths, .. } = *given;
+        let tale = self.tales[message.index()].clone();
+        let Some((_, front)) = tale.accepted else { return };
+        let is_sure = tale.crashes == self.crashes && !tale.is_unsure;
+        let mut sums = (0, 0);
+        let mut seen = BTreeSet::new();
+        let mut is_tidy = !deaths.has_expiration;
+        for death in &deaths.entries {
+            let index = self.by_name.get(&*death.queue).copied();
+            is_tidy &= seen.insert((death.queue.clone(), death.reason));
+            let rules = index.map(|index| &self.queues[index as usize].rules);
+            let is_possible = index.zip(rules).is_some_and(|(index, rules)| {
+                rules.dead_letter_exchange.is_some()
+                    && match death.reason {
+                        Reason::Expired => {
+                            let expiration = tale.info.and_then(|info| info.extras.expiration_ms);
+                            rules.message_ttl_ms.is_some() || (index == front && expiration.is_some())
+                        }
+                        Reason::MaxLength => rules.length_max.is_some(),
+                        Reason::Rejected => tale.rejects.contains_key(&index),
+                        Reason::DeliveryLimit => rules.delivery_limit.is_some() || rules.is_quorum,
+                        Reason::Unknown => false,
+                    }
+            });
+            let known = index.and_then(|index| tale.rejects.get(&index)).copied().unwrap_or(0);
+            let (least, most) = match death.reason {
+                Reason::Rejected if is_sure => (known, known),
+                Reason::Rejected => (1, known),
+                _ => (1, u32::MAX),
+            };
+            match index {
+                Some(index) if index == front => sums.0 += death.count,
+                _ => sums.1 += death.count,
+            }
+            let fact = StoryFact::Died {
+                message,
+                queue: index.map(QueueIndex),
+                reason: death.reason,
+                count: death.count,
+                least,
+                most,
+                is_possible,
+            };
+            self.tell(fact);
+        }
+        let first = deaths.first.clone();
+        let is_same = tale.first_death.is_none() || tale.first_death == first;
+        let is_entry = first.as_ref().is_some_and(|(queue, reason)| {
+            deaths.entries.iter().any(|death| death.queue == *queue && death.reason == Reason::parse(reason))
+        });
+        let newest = &deaths.entries[0];
+        let last_agrees = deaths
+            .last
+            .as_ref()
+            .is_some_and(|(queue, reason)| *queue == newest.queue && Reason::parse(reason) == newest.reason);
+        self.tell(StoryFact::Marked {
+            message,
+            last_agrees,
+            first_agrees: is_same && is_entry,
+            is_tidy,
+            front: sums.0,
+            behind: sums.1,
+            is_behind: queue != front,
+        });
+        if let ([only], Some(due)) = (&deaths.entries[..], due)
+            && only.reason == Reason::Expired
+            && only.count == 1
+        {
+            let (queue, seen) = (QueueIndex(front), self.time);
+            self.tell(StoryFact::Timed { message, queue, is_alive: false, due, seen });
+        }
+        self.tale_mut(message).first_death = first;
+    }
+
+    /// Whether a message of lower priority went before one that waited.
+    fn judge_order(&mut self, given: &[Given]) {
+        for given in given {
+            let queue = &self.queues[given.queue as usize];
+            let Some(most) = queue.rules.priority_max else { continue };
+            if given.redelivered || !given.deaths.entries.is_empty() || !queue.has_stable_order() {
+                continue;
+            }
+            let Some(info) = self.tales.get(given.message.index()).and_then(|tale| tale.info) else { continue };
+            let by_priority = info.extras.priority.unwrap_or(0).min(most);
+            let waiting = queue.waiting.iter().rev().find(|(_, _, since)| *since < self.step);
+            if let Some(&(priority, message, _)) = waiting
+                && priority > by_priority
+            {
+                let queue = QueueIndex(given.queue);
+                self.tell(StoryFact::Overtaken { queue, message, priority, by: given.message, by_priority });
+            }
+        }
+    }
+
+    /// A publish went into a queue (reported by the engine).
+    pub(crate) fn enqueued(&mut self, connection: u32, number: u16, seqno: u64) {
+        let Some(channel) = self.channels.get(&(connection, number)) else { return };
+        let Some(&message) = channel.unconfirmed.get(&seqno) else { return };
+        let Some(tale) = self.tales.get(message.index()) else { return };
+        let (Some((_, queue)), Some(info)) = (tale.accepted, tale.info) else { return };
+        let step = self.step;
+        let held = &mut self.queues[queue as usize];
+        if let Some(most) = held.rules.priority_max
+            && info.extras.expiration_ms.is_none()
+            && held.has_stable_order()
+        {
+            held.waiting.insert((info.extras.priority.unwrap_or(0).min(most), message, step));
+        }
+    }
+
+    fn stay_mut(&mut self, message: MessageNumber, queue: u32, deaths: u32) -> &mut Stay {
+        let crashes = self.crashes;
+        self.stays.entry((message, queue, deaths)).or_insert_with(|| Stay { crashes, ..Stay::default() })
+    }
+
+    fn accept(&mut self, message: MessageNumber, queue: u32, messages: &Messages) {
+        let (time, crashes) = (self.time, self.crashes);
+        let info = messages.get(message).copied();
+        let tale = self.tale_mut(message);
+        *tale = Tale { accepted: Some((time, queue)), info, crashes, ..Tale::default() };
+        self.tell(StoryFact::Accepted { message, queue: QueueIndex(queue) });
+    }
+}
+
+impl Held {
+    /// Whether it may refuse a publish.
+    pub(super) fn may_refuse(&self) -> bool {
+        self.rules.rejects_publish && self.rules.length_max.is_some()
+    }
+
+    /// Whether nothing but a delivery takes messages out.
+    fn has_stable_order(&self) -> bool {
+        let rules = &self.rules;
+        rules.message_ttl_ms.is_none() && rules.length_max.is_none() && rules.expires_ms.is_none()
+    }
+}

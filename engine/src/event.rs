@@ -4,6 +4,7 @@ use alloc::string::String;
 use core::net::SocketAddr;
 
 use crate::ids::{ChannelNumber, ConnectionId, Lsn, PublishSeqno, QueueId, QueueSeq};
+pub use crate::queue::{LeaveReason, LeftTo};
 
 /// One fact. Those marked *fine* are reported only where [`crate::config::Config::fine_events`] is set: they come once per message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +89,17 @@ pub enum Event {
         /// Position from which on the log knows; the settlement is durable once the log is, up to and including it. `None` for
         /// messages the log never knew.
         lsn: Option<Lsn>,
+    },
+    /// *Fine.* A message left a queue without having been acked. [`Event::Settled`] follows.
+    Left {
+        /// The queue.
+        queue: QueueId,
+        /// Its place there.
+        seq: QueueSeq,
+        /// Why.
+        reason: LeaveReason,
+        /// What became of it.
+        to: LeftTo,
     },
     /// *Fine.* A publish was confirmed positively to its publisher.
     Confirmed {

@@ -64,6 +64,10 @@ pub const READ_AHEAD_BYTES: u32 = 256 * 1024;
 pub const MEMORY_HIGH_BYTES: usize = 256 * 1024 * 1024;
 /// Bytes of messages one transaction may hold before it is committed.
 pub const TX_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Dead letters that nobody took which a queue tries again at once.
+pub const DEAD_LETTER_WINDOW: usize = 32;
+/// How long a queue waits before it tries some of them again.
+pub const DEAD_LETTER_RETRY: Duration = Duration::from_secs(1);
 /// Commands a channel keeps behind one that is not done, above which its client is not read.
 pub const CHANNEL_BACKLOG_HIGH: usize = 1024;
 /// Queues that share one record of a message in the log; beyond that it is written again. A queue keeps the number in one byte.

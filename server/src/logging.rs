@@ -20,6 +20,8 @@ pub(crate) fn report(event: &Event) {
         Event::AlarmCleared { resource } => tracing::info!(resource, "alarm cleared: publishers go on"),
         Event::QueueCreated { queue, name, durable } => tracing::debug!(%queue, name, durable, "queue created"),
         Event::QueueDeleted { queue } => tracing::debug!(%queue, "queue deleted"),
-        Event::Enqueued { .. } | Event::Settled { .. } | Event::Confirmed { .. } => tracing::trace!(?event),
+        Event::Enqueued { .. } | Event::Left { .. } | Event::Settled { .. } | Event::Confirmed { .. } => {
+            tracing::trace!(?event);
+        }
     }
 }

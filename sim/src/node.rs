@@ -255,6 +255,7 @@ impl World {
             | EngineEvent::QueueCreated { .. }
             | EngineEvent::QueueDeleted { .. }
             | EngineEvent::Enqueued { .. }
+            | EngineEvent::Left { .. }
             | EngineEvent::Settled { .. }
             | EngineEvent::Confirmed { .. } => {}
         }

@@ -28,6 +28,10 @@ impl Broker {
 
     /// What a queue wants done next; reads are begun here.
     pub(crate) fn next_offer(&mut self, key: QueueKey, out: &mut Vec<DiskRequest>) -> Option<Subscription> {
+        if self.queues.get(key)?.dying().next().is_some() {
+            self.dead_letter(key);
+            self.read_dead(key, out);
+        }
         let queue = self.queues.get_mut(key)?;
         loop {
             match queue.next(self.config.read_ahead_bytes) {
@@ -85,7 +89,7 @@ impl Broker {
         let before = queue.body_bytes();
         let Some(entry) = queue.settle(seq) else { return Lsn(0) };
         self.body_bytes -= before - queue.body_bytes();
-        let end = self.bury(key, &entry, LeaveReason::Rejected);
+        let end = self.bury(key, entry, LeaveReason::Rejected).max(self.dead_letter(key));
         self.activate(key);
         end
     }
@@ -106,7 +110,7 @@ impl Broker {
             let before = queue.body_bytes();
             let Some(entry) = queue.purge_one() else { break };
             self.body_bytes -= before - queue.body_bytes();
-            self.bury(key, &entry, LeaveReason::Purged);
+            self.bury(key, entry, LeaveReason::Purged);
             count += 1;
         }
         // A basic.get may have waited for one of them.

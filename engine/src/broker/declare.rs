@@ -65,6 +65,9 @@ impl Broker {
         for command in &changes.also_log {
             self.log_command(command);
         }
+        if !self.parked.is_empty() {
+            self.on_topology_changed();
+        }
         for change in &changes.list {
             match *change {
                 Change::QueueDeleted(key, id) => self.drop_queue(key, id),
@@ -106,6 +109,7 @@ impl Broker {
             self.exclusive.remove(&(owner, key));
         }
         self.is_active.remove(key);
+        self.parked.remove(&key);
         for (consumer_key, consumer) in queue.consumers().iter() {
             self.notices.push_back(Notice::ConsumerGone {
                 connection: consumer.connection,

@@ -86,6 +86,8 @@ pub(crate) struct Broker {
     pub(crate) answers: Vec<AdminAnswer>,
     /// Messages that the broker itself is about to publish.
     internal: VecDeque<Internal>,
+    /// Queues with dead that nobody took.
+    parked: BTreeSet<QueueKey>,
     rng: ChaCha8Rng,
     /// Bytes of message bodies in memory, over all queues.
     body_bytes: usize,
@@ -231,6 +233,7 @@ impl Broker {
             events: Vec::new(),
             answers: Vec::new(),
             internal: VecDeque::new(),
+            parked: BTreeSet::new(),
             rng,
             body_bytes: 0,
             route_scratch,

@@ -88,11 +88,15 @@ impl Broker {
             let owner = owners.remove(&id.0).unwrap_or_default();
             for kept in owner.refs {
                 self.log.retain(kept.place());
-                queue.recover(QueueSeq(kept.seq), kept.place(), kept.state);
+                queue.recover(QueueSeq(kept.seq), kept.place(), kept.state, self.now.wall);
                 messages += 1;
             }
             queue.continue_from(QueueSeq(owner.next_seq));
+            let is_to_dead_letter = queue.dying().next().is_some();
             self.queues.insert(*key, queue);
+            if is_to_dead_letter {
+                self.activate(*key);
+            }
         }
         Ok((messages, keys.len() as u64))
     }

@@ -6,7 +6,10 @@ use crate::timer::TimerKind;
 
 impl Broker {
     /// A queue's deadline has come.
-    pub(crate) fn on_queue_timer(&mut self, key: QueueKey, _kind: TimerKind) {
+    pub(crate) fn on_queue_timer(&mut self, key: QueueKey, kind: TimerKind) {
+        if kind == TimerKind::DeadLetterRetry {
+            self.retry_dead_letters(key);
+        }
         self.activate(key);
     }
 

@@ -1,6 +1,5 @@
 //! A message as queues, the log and consumers share it.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "queues hand over their dead messages in a change that follows"))]
 mod dead_letter;
 mod selected;
 
@@ -9,6 +8,7 @@ use bytes::{Buf, BufMut, Bytes};
 
 use crate::amqp::{LongStr, RawProperties, Routing};
 
+pub(crate) use dead_letter::{Death, DeathReason};
 pub(crate) use selected::{SelectedKeys, UnacceptableType};
 
 /// Bodies up to this many bytes are copied into an allocation of their own with the rest of the message. Larger ones stay slices of
@@ -186,7 +186,7 @@ impl Message {
     /// The properties to look things up in, sharing the memory.
     pub(crate) fn raw_properties(&self) -> RawProperties {
         // They were checked when they came, and the log's checksums were when they were read back.
-        RawProperties::parse(self.head.slice(self.properties_at()..self.properties_end as usize)).unwrap_or_default()
+        RawProperties::from_checked(self.head.slice(self.properties_at()..self.properties_end as usize))
     }
 
     /// The body.
@@ -207,7 +207,6 @@ impl Message {
 
     /// All routing keys it went by: its own, those of its `CC` header, and those of its `BCC` header, which is not there any more
     /// (RabbitMQ docs: Sender-Selected Distribution).
-    #[cfg_attr(not(test), expect(dead_code, reason = "queues hand over their dead messages in a change that follows"))]
     pub(crate) fn routing_keys(&self) -> Vec<Bytes> {
         let mut keys = self.visible_keys(&self.raw_properties());
         keys.extend(self.hidden_keys().into_iter().map(LongStr::into_bytes));

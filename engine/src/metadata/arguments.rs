@@ -7,6 +7,7 @@ use alloc::format;
 use alloc::string::String;
 
 use super::name::Named;
+use super::settings::DeadLetterStrategy;
 use crate::amqp::{AmqpError, FieldTable, FieldValue, LongStr, ReplyCode};
 use crate::routing::{ErlangTerm, ExchangeKind, HashOn};
 
@@ -31,6 +32,8 @@ pub struct QueueArguments {
     pub dead_letter_exchange: Option<LongStr>,
     /// `x-dead-letter-routing-key`. `None`: the message's own keys.
     pub dead_letter_routing_key: Option<LongStr>,
+    /// `x-dead-letter-strategy`. RabbitMQ has it for quorum queues only; here every queue may.
+    pub dead_letter_strategy: DeadLetterStrategy,
     /// `x-single-active-consumer`: whether only one consumer at a time gets messages.
     pub single_active_consumer: bool,
 }
@@ -59,11 +62,12 @@ pub struct ExchangeArguments {
 }
 
 /// Arguments that have to be the same when a classic queue is declared again, in RabbitMQ's order.
-pub(super) const QUEUE_EQUIVALENCE: [&str; 13] = [
+pub(super) const QUEUE_EQUIVALENCE: [&str; 14] = [
     "x-expires",
     "x-message-ttl",
     DEAD_LETTER_EXCHANGE,
     "x-dead-letter-routing-key",
+    "x-dead-letter-strategy",
     "x-max-length",
     "x-max-length-bytes",
     "x-max-priority",
@@ -79,8 +83,7 @@ pub(super) const QUEUE_EQUIVALENCE: [&str; 13] = [
 pub(super) const EXCHANGE_EQUIVALENCE: [&str; 1] = [ALTERNATE_EXCHANGE];
 
 /// Arguments of quorum queues and streams, which a classic queue must not have.
-const OTHER_TYPES: [&str; 9] = [
-    "x-dead-letter-strategy",
+const OTHER_TYPES: [&str; 8] = [
     "x-delivery-limit",
     "x-initial-cluster-size",
     "x-max-age",
@@ -118,6 +121,7 @@ impl QueueArguments {
             let text = format!("invalid arg 'x-dead-letter-routing-key' for {what}: routing_key_but_no_dlx_defined");
             return Err(refused(text));
         }
+        let dead_letter_strategy = argument("x-dead-letter-strategy", check_dead_letter_strategy)?;
         let length_max = argument("x-max-length", check_not_negative)?;
         let length_max_bytes = argument("x-max-length-bytes", check_not_negative)?;
         let priority_max = argument("x-max-priority", check_max_priority)?;
@@ -138,6 +142,7 @@ impl QueueArguments {
             priority_max: priority_max.and_then(to_unsigned).and_then(|priority| u8::try_from(priority).ok()),
             dead_letter_exchange: dead_letter_exchange.and_then(to_text),
             dead_letter_routing_key: dead_letter_routing_key.and_then(to_text),
+            dead_letter_strategy: dead_letter_strategy.and_then(parse_dead_letter_strategy).unwrap_or_default(),
             single_active_consumer: single_active_consumer.and_then(FieldValue::as_bool).unwrap_or_default(),
         })
     }
@@ -257,6 +262,19 @@ fn parse_overflow(value: &FieldValue) -> Option<Overflow> {
     }
 }
 
+fn check_dead_letter_strategy(value: &FieldValue) -> Result<(), String> {
+    check_text(value)?;
+    if parse_dead_letter_strategy(value).is_some() { Ok(()) } else { Err(String::from("invalid_dlx_strategy")) }
+}
+
+fn parse_dead_letter_strategy(value: &FieldValue) -> Option<DeadLetterStrategy> {
+    match value.as_bytes()? {
+        b"at-most-once" => Some(DeadLetterStrategy::AtMostOnce),
+        b"at-least-once" => Some(DeadLetterStrategy::AtLeastOnce),
+        _ => None,
+    }
+}
+
 fn check_queue_mode(value: &FieldValue) -> Result<(), String> {
     check_one_of(value, &["default", "lazy"], "queue mode")
 }
@@ -328,6 +346,7 @@ mod tests {
             priority_max: Some(255),
             dead_letter_exchange: Some("dlx".into()),
             dead_letter_routing_key: Some("dead".into()),
+            dead_letter_strategy: DeadLetterStrategy::AtMostOnce,
             single_active_consumer: true,
         };
         assert_eq!(parsed, expected);

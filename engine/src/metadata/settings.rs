@@ -39,6 +39,12 @@ pub enum DeadLetterStrategy {
 }
 
 impl QueueSettings {
+    /// Whether dead messages stay until somebody takes them: for that the queue must not make room at its head for new ones, or it
+    /// would grow without end. RabbitMQ, too, goes back to at-most-once then.
+    pub fn keeps_dead_letters(&self) -> bool {
+        self.dead_letter_strategy == DeadLetterStrategy::AtLeastOnce && self.overflow != Overflow::DropHead
+    }
+
     /// What the arguments alone say.
     pub(super) fn from_arguments(arguments: &QueueArguments) -> Self {
         Self {
@@ -49,7 +55,7 @@ impl QueueSettings {
             overflow: arguments.overflow,
             dead_letter_exchange: arguments.dead_letter_exchange.clone(),
             dead_letter_routing_key: arguments.dead_letter_routing_key.clone(),
-            dead_letter_strategy: DeadLetterStrategy::AtMostOnce,
+            dead_letter_strategy: arguments.dead_letter_strategy,
             delivery_limit: None,
             consumer_timeout_ms: None,
         }

@@ -9,6 +9,8 @@
 //!                       +---- returned <------+ give_back
 //! ```
 //!
+//! What leaves in any other way and has a dead-letter exchange to go to is `dying` until it is there.
+//!
 //! `ready` holds what was never delivered, in order of `seq`; `returned` what came back, so that it is delivered again in its
 //! original place (RabbitMQ docs: Consumer Acknowledgements / Negative Acknowledgement and Requeuing). A message with a record in
 //! the log needs no memory for its body: bodies beyond a budget are dropped once they are written, and read back when they are next.
@@ -19,11 +21,15 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::consumers::{Consumer, ConsumerKey, Consumers};
+use super::dying::{Dead, Dying};
 use super::entry::Entry;
+use super::reason::LeaveReason;
 use crate::ids::{ChannelNumber, ConnectionId, Lsn, QueueId, QueueSeq};
 use crate::message::Message;
+use crate::metadata::{Overflow, QueueSettings};
 use crate::mutants::{Mutant, is_planted};
-use crate::storage::{Place, RefFlags, RefState};
+use crate::storage::{Place, Ref, RefFlags, RefState};
+use crate::time::Timestamp;
 use crate::window::Window;
 
 /// A classic queue.
@@ -47,6 +53,10 @@ pub(crate) struct ClassicQueue {
     body_bytes: usize,
     /// What is being read from the log.
     reading: Option<Reading>,
+    /// What died here and is still to be dead-lettered.
+    dying: Dying,
+    /// What is being read from the log for those.
+    reading_dying: Option<Reading>,
 }
 
 /// A message that is out with a consumer.
@@ -72,6 +82,28 @@ pub(crate) struct Get {
 #[derive(Debug)]
 struct Reading {
     wanted: Vec<(QueueSeq, Place)>,
+}
+
+impl Reading {
+    /// Plans a read of the first message, whose body is only in the log, and of those next to it that lie behind it in the log. Where
+    /// the read begins and how long it is.
+    fn plan<'a>(mut entries: impl Iterator<Item = &'a Entry>, read_ahead_bytes: u32) -> (Self, Place, u32) {
+        let head = entries.next().expect("there is a next message");
+        let first = head.place().expect("a body that is not in memory is in the log");
+        let mut wanted = alloc::vec![(head.seq(), first)];
+        let limit = first.lsn.0 + u64::from(read_ahead_bytes);
+        let mut end = first.end();
+        for entry in entries {
+            if entry.message.is_some() {
+                continue;
+            }
+            let Some(place) = entry.place().filter(|place| place.lsn >= end && place.end().0 <= limit) else { break };
+            wanted.push((entry.seq(), place));
+            end = place.end();
+        }
+        let len = u32::try_from(end.0 - first.lsn.0).expect("a read is bounded by the read-ahead or one record");
+        (Self { wanted }, first, len)
+    }
 }
 
 /// Who a message goes to.
@@ -142,14 +174,22 @@ impl ClassicQueue {
             droppable: VecDeque::new(),
             body_bytes: 0,
             reading: None,
+            dying: Dying::default(),
+            reading_dying: None,
         }
     }
 
-    /// Puts back a message that the log had kept. They come in order of `seq`.
-    pub(crate) fn recover(&mut self, seq: QueueSeq, place: Place, state: RefState) {
+    /// Puts back a message that the log had kept. They come in order of `seq`. Of what waits to be dead-lettered the log has not kept
+    /// since when; it counts as having died `now`.
+    pub(crate) fn recover(&mut self, seq: QueueSeq, place: Place, state: RefState, now: Timestamp) {
         assert!(seq >= self.next_seq, "recovered messages come in order: {seq} after {}", self.next_seq);
-        self.ready.push_back(Entry::new(seq, state.priority, state.size, None, Some(place), state.flags));
         self.next_seq = seq.next();
+        let entry = Entry::new(seq, state.priority, state.size, None, Some(place), state.flags);
+        if let Some(reason) = LeaveReason::from_code(state.dying) {
+            self.dying.add(Dead::new(entry, reason, now, true));
+            return;
+        }
+        self.ready.push_back(entry);
     }
 
     /// Goes on numbering from at least here, after recovery.
@@ -359,9 +399,73 @@ impl ClassicQueue {
         if let Some(entry) = self.purge_one() {
             return Some(entry);
         }
-        let (_, Unacked { entry, .. }) = self.unacked.pop_up_to(u64::MAX)?;
+        let entry = match self.unacked.pop_up_to(u64::MAX) {
+            Some((_, Unacked { entry, .. })) => entry,
+            None => self.dying.take_any()?.entry,
+        };
         self.body_bytes -= entry.memory_bytes();
         Some(entry)
+    }
+
+    /// A message that was taken out died: it waits to be dead-lettered.
+    pub(crate) fn kill(&mut self, entry: Entry, reason: LeaveReason, at: Timestamp) {
+        self.body_bytes += entry.memory_bytes();
+        self.dying.add(Dead::new(entry, reason, at, false));
+    }
+
+    /// Whether it takes no message at the moment.
+    pub(crate) fn refuses(&self, settings: &QueueSettings) -> bool {
+        settings.overflow != Overflow::DropHead
+            && (settings.length_max.is_some_and(|max| (self.ready_len() + self.dying.len()) as u64 >= max)
+                || settings.length_max_bytes.is_some_and(|max| self.dying.size_bytes() >= max))
+    }
+
+    /// What died here and is still to be dead-lettered.
+    pub(crate) fn dying(&self) -> &Dying {
+        &self.dying
+    }
+
+    /// Takes out the next message to be dead-lettered.
+    pub(crate) fn take_dying(&mut self) -> Option<Dead> {
+        let dead = self.dying.take_next()?;
+        self.body_bytes -= dead.entry.memory_bytes();
+        Some(dead)
+    }
+
+    /// The next message to be dead-lettered cannot be for the time being; `taken_by` have it. If the log has its body, memory need not.
+    pub(crate) fn park_dying(&mut self, taken_by: &[QueueId], written: Lsn) {
+        let Some(dead) = self.dying.park_next(taken_by) else { return };
+        if dead.entry.place().is_some_and(|place| place.end() <= written) {
+            self.body_bytes -= dead.entry.memory_bytes();
+            dead.entry.message = None;
+        }
+    }
+
+    /// Up to `limit` messages that could not be dead-lettered are tried again.
+    pub(crate) fn retry_dying(&mut self, limit: usize) {
+        self.dying.retry(limit);
+    }
+
+    /// What the log is to be told about the next message to be dead-lettered, so that it stays dead; `None` if it knows, or does not
+    /// know the message.
+    pub(crate) fn note_dying(&mut self) -> Option<Ref> {
+        let owner = self.id.0;
+        let dead = self.dying.next_mut().filter(|dead| !dead.is_noted && !dead.entry.is_transient())?;
+        dead.is_noted = true;
+        let seq = dead.entry.seq();
+        let place = dead.entry.place()?;
+        Some(Ref { owner, seq: seq.0, state: self.state_at(seq, place.lsn)? })
+    }
+
+    /// The read that the next message to be dead-lettered needs; `None` if its body is in memory or being read.
+    pub(crate) fn read_dying(&mut self, read_ahead_bytes: u32) -> Option<(Place, u32)> {
+        let next = self.dying.next()?;
+        if next.entry.message.is_some() || self.reading_dying.is_some() {
+            return None;
+        }
+        let (reading, first, len) = Reading::plan(self.dying.waiting(), read_ahead_bytes);
+        self.reading_dying = Some(reading);
+        Some((first, len))
     }
 
     /// The bytes that [`Next::Read`] asked for, beginning at `start`.
@@ -374,7 +478,9 @@ impl ClassicQueue {
         data: &Bytes,
         open_record: impl Fn(Lsn, &Bytes) -> Option<Bytes>,
     ) -> Result<(), &'static str> {
-        let Some(Reading { wanted }) = self.reading.take() else { return Ok(()) };
+        let is_for = |reading: &mut Reading| reading.wanted.first().is_some_and(|(_, place)| place.lsn == start);
+        let reading = self.reading_dying.take_if(is_for).or_else(|| self.reading.take());
+        let Some(Reading { wanted }) = reading else { return Ok(()) };
         for (index, (seq, place)) in wanted.into_iter().enumerate() {
             let Some(at) = place.lsn.0.checked_sub(start.0).and_then(|at| usize::try_from(at).ok()) else { continue };
             let end = at + place.len as usize;
@@ -400,7 +506,9 @@ impl ClassicQueue {
     /// The state of a message if its record is at `lsn`.
     pub(crate) fn state_at(&self, seq: QueueSeq, lsn: Lsn) -> Option<RefState> {
         let entry = self.find(seq)?;
-        let state = RefState { priority: entry.priority(), size: entry.size(), ..RefState::from_flags(entry.flags()) };
+        let dying = self.dying.get(seq).map_or(0, |dead| dead.reason.code());
+        let state =
+            RefState { priority: entry.priority(), size: entry.size(), dying, ..RefState::from_flags(entry.flags()) };
         (entry.place()?.lsn == lsn).then_some(state)
     }
 
@@ -433,40 +541,13 @@ impl ClassicQueue {
 
     /// Plans a read of the next messages that lie behind each other in the log, beginning with the next one.
     fn start_reading(&mut self, read_ahead_bytes: u32) -> Next {
-        let head = self.head().expect("there is a next message");
-        let first = head.place().expect("a body that is not in memory is in the log");
-        let mut wanted = alloc::vec![(head.seq(), first)];
-        let limit = first.lsn.0 + u64::from(read_ahead_bytes);
-        let mut end = first.end();
-        let head_seq = head.seq();
-        let is_returned = self.returned.contains_key(&head_seq);
-        let mut extend = |entry: &Entry| {
-            let Some(place) = entry.place() else { return entry.message.is_some() };
-            if entry.message.is_some() {
-                return true;
-            }
-            if place.lsn < end || place.end().0 > limit {
-                return false;
-            }
-            wanted.push((entry.seq(), place));
-            end = place.end();
-            true
-        };
-        if is_returned {
-            for entry in self.returned.values().skip(1) {
-                if !extend(entry) {
-                    break;
-                }
-            }
+        let head = self.head().expect("there is a next message").seq();
+        let (reading, first, len) = if self.returned.contains_key(&head) {
+            Reading::plan(self.returned.values(), read_ahead_bytes)
         } else {
-            for entry in self.ready.iter().skip(1) {
-                if !extend(entry) {
-                    break;
-                }
-            }
-        }
-        let len = u32::try_from(end.0 - first.lsn.0).expect("a read is bounded by the read-ahead or one record");
-        self.reading = Some(Reading { wanted });
+            Reading::plan(self.ready.iter(), read_ahead_bytes)
+        };
+        self.reading = Some(reading);
         Next::Read { first, len }
     }
 
@@ -474,7 +555,8 @@ impl ClassicQueue {
         if let Some(at) = self.position(seq) {
             return Some(&self.ready[at]);
         }
-        self.unacked.get(seq.0).map(|unacked| &unacked.entry).or_else(|| self.returned.get(&seq))
+        let unacked = self.unacked.get(seq.0).map(|unacked| &unacked.entry);
+        unacked.or_else(|| self.returned.get(&seq)).or_else(|| self.dying.get(seq).map(|dead| &dead.entry))
     }
 
     fn find_mut(&mut self, seq: QueueSeq) -> Option<&mut Entry> {
@@ -484,7 +566,10 @@ impl ClassicQueue {
         if let Some(unacked) = self.unacked.get_mut(seq.0) {
             return Some(&mut unacked.entry);
         }
-        self.returned.get_mut(&seq)
+        if let Some(entry) = self.returned.get_mut(&seq) {
+            return Some(entry);
+        }
+        self.dying.get_mut(seq).map(|dead| &mut dead.entry)
     }
 
     /// Where in `ready` a message is. Without gaps (recovery leaves some) that is a subtraction.
@@ -519,6 +604,8 @@ impl ClassicQueue {
             assert_eq!(seq, unacked.entry.seq().0, "an unacked message is kept under its number");
             bytes += unacked.entry.memory_bytes();
         }
+        self.dying.check_invariants();
+        bytes += self.dying.iter().map(|dead| dead.entry.memory_bytes()).sum::<usize>();
         assert_eq!(bytes, self.body_bytes, "bytes in memory are counted");
     }
 }

@@ -5,6 +5,7 @@
 
 mod classic;
 mod consumers;
+mod dying;
 mod entry;
 mod reason;
 
@@ -14,4 +15,4 @@ mod tests;
 pub(crate) use classic::{ClassicQueue, Get, Next, Subscription, Taken};
 pub(crate) use consumers::{Consumer, ConsumerKey};
 pub(crate) use entry::Entry;
-pub use reason::LeaveReason;
+pub use reason::{LeaveReason, LeftTo};

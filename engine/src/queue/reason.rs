@@ -73,6 +73,21 @@ impl LeaveReason {
     }
 }
 
+/// What became of a message that left its queue without having been acked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftTo {
+    /// It is gone: its queue has no dead-letter exchange, or the reason is none to dead-letter it.
+    Nowhere,
+    /// It is gone: the dead-letter exchange does not exist.
+    MissingExchange,
+    /// It is gone: the dead-letter exchange knows no queue for it.
+    NoRoute,
+    /// It is gone: it would have come to a queue again that it had died in, without a consumer having rejected it.
+    Cycle,
+    /// It is in so many other queues.
+    Queues(u32),
+}
+
 impl fmt::Display for LeaveReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -88,7 +88,11 @@ impl Broker {
         if let Some(connection) = record.exclusive {
             self.exclusive.insert((connection, key));
         }
-        self.queues.insert(key, ClassicQueue::new(id, durable, record.exclusive));
+        let mut queue = ClassicQueue::new(id, durable, record.exclusive);
+        if record.arguments.single_active_consumer {
+            queue.make_single_active();
+        }
+        self.queues.insert(key, queue);
     }
 
     /// Deletes the queues that were one connection's alone.

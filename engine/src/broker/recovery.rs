@@ -91,6 +91,11 @@ impl Broker {
                 queue.recover(QueueSeq(kept.seq), kept.place(), kept.state, self.now.wall);
                 messages += 1;
             }
+            let is_single_active =
+                self.metadata.queue_by_key(*key).is_some_and(|record| record.arguments.single_active_consumer);
+            if is_single_active {
+                queue.make_single_active();
+            }
             queue.continue_from(QueueSeq(owner.next_seq));
             let is_to_dead_letter = queue.dying().next().is_some();
             self.queues.insert(*key, queue);

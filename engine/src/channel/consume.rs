@@ -5,7 +5,7 @@ use alloc::format;
 use super::direct_reply::REPLY_TO;
 use super::{Channel, ChannelConsumer, ChannelCtx, Flow, Wait};
 use crate::amqp::method::basic;
-use crate::amqp::{AmqpError, ReplyCode, ShortStr};
+use crate::amqp::{AmqpError, FieldValue, ReplyCode, ShortStr};
 use crate::broker::Broker;
 use crate::metadata::server_name;
 use crate::mutants::{Mutant, is_planted};
@@ -36,8 +36,9 @@ impl Channel {
         let consumer = Consumer::new(ctx.connection, self.number, index, consume.no_ack, consume.exclusive, prefetch)
             .with_priority(priority(ctx, consume)?);
         let queue = ctx.broker.queues.get_mut(key).expect("a record has a machine");
-        let has_others = queue.consumers().len() > 0;
-        if queue.consumers().has_exclusive() || (consume.exclusive && has_others) {
+        let others = queue.consumers();
+        let is_shared = others.len() > 0 || others.is_single_active();
+        if others.has_exclusive() || (consume.exclusive && is_shared) {
             let name = ctx.broker.metadata.queue_by_key(key).map(|record| record.name.clone()).unwrap_or_default();
             let text = format!("queue '{name}' in vhost '{}' in exclusive use", ctx.vhost_name);
             return Err(AmqpError::channel(ReplyCode::AccessRefused, text));
@@ -87,6 +88,9 @@ impl Channel {
         let key = self.find_queue(ctx, &get.queue)?;
         let get = Get { connection: ctx.connection, channel: self.number, no_ack: get.no_ack };
         let queue = ctx.broker.queues.get_mut(key).expect("a record has a machine");
+        if queue.consumers().is_single_active() {
+            return Err(single_active_get(ctx, key));
+        }
         if queue.get(get) {
             ctx.broker.activate(key);
             return Ok(Flow::Wait(Wait::Get));
@@ -152,6 +156,21 @@ impl Channel {
         ctx.broker.metadata.check_exclusive(key, ctx.connection)?;
         Ok(key)
     }
+}
+
+/// Only the single active consumer may have what is in such a queue (RabbitMQ docs: Single Active Consumer). RabbitMQ refuses this on
+/// quorum queues only.
+fn single_active_get(ctx: &ChannelCtx<'_>, key: QueueKey) -> AmqpError {
+    let record = ctx.broker.metadata.queue_by_key(key);
+    let name = record.map(|record| record.name.clone()).unwrap_or_default();
+    let kind = record.and_then(|record| record.raw_arguments.get("x-queue-type")).and_then(FieldValue::as_str);
+    let kind = kind.unwrap_or("classic");
+    let text = format!(
+        "cannot obtain access to locked queue '{name}' in vhost '{}'. basic.get operations are not supported by {kind} \
+         queues with single active consumer",
+        ctx.vhost_name
+    );
+    AmqpError::channel(ReplyCode::ResourceLocked, text)
 }
 
 /// The consumer's priority: any integer, 0 if none is given (RabbitMQ docs: Consumer Priorities).

@@ -264,6 +264,16 @@ impl ClassicQueue {
         }
     }
 
+    /// Gives everything to one consumer at a time.
+    pub(crate) fn make_single_active(&mut self) {
+        self.consumers.make_single_active();
+    }
+
+    /// Delivers to a consumer that was barred from its start.
+    pub(crate) fn admit(&mut self, key: ConsumerKey) {
+        self.consumers.admit(key);
+    }
+
     /// Adds a consumer.
     pub(crate) fn subscribe(&mut self, consumer: Consumer) -> ConsumerKey {
         self.consumers.add(consumer)

@@ -2,6 +2,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use slotmap::{SlotMap, new_key_type};
 
 use crate::ids::{ChannelNumber, ConnectionId};
@@ -34,6 +35,10 @@ pub(crate) struct Consumer {
     paused: bool,
     /// Whether it stands in the ring.
     in_ring: bool,
+    /// Whether it first has to settle what it had for too long.
+    barred: bool,
+    /// When it came, among the queue's consumers.
+    arrival: u64,
 }
 
 impl Consumer {
@@ -57,6 +62,8 @@ impl Consumer {
             unacked: 0,
             paused: false,
             in_ring: false,
+            barred: false,
+            arrival: 0,
         }
     }
 
@@ -65,19 +72,47 @@ impl Consumer {
         Self { priority, ..self }
     }
 
+    /// The same, but it gets nothing before [`Consumers::admit`].
+    pub(crate) fn barred(self) -> Self {
+        Self { barred: true, ..self }
+    }
+
+    /// Its priority.
+    pub(crate) fn priority(&self) -> i64 {
+        self.priority
+    }
+
     /// Whether it may get a message.
     fn is_willing(&self) -> bool {
-        !self.paused && (self.no_ack || self.prefetch == 0 || self.unacked < self.prefetch)
+        !self.paused && !self.barred && (self.no_ack || self.prefetch == 0 || self.unacked < self.prefetch)
     }
 }
 
 /// All consumers of a queue. Those that may get a message stand in the ring of their priority; the one in front of the highest ring
 /// is next and then goes to the back (round robin, RabbitMQ docs: Consumers).
+///
+/// Where a single one is to be active, nobody else is next (RabbitMQ docs: Single Active Consumer). As RabbitMQ's quorum queues have
+/// it, that is the one with the highest priority, and among those the oldest; one with a higher priority that comes later takes over
+/// once all that the active one has is settled, and until then nobody gets anything, so that the order is kept. RabbitMQ's classic
+/// queues choose by chance and ignore priorities.
 #[derive(Debug, Default)]
 pub(crate) struct Consumers {
     by_key: SlotMap<ConsumerKey, Consumer>,
     /// Highest priority first. Nearly always one.
     rings: Vec<Ring>,
+    /// `None` if all may be active.
+    single: Option<Single>,
+    /// How many consumers have come.
+    arrivals: u64,
+}
+
+/// Who is active where only one may be.
+#[derive(Debug, Default)]
+struct Single {
+    /// `None` if nobody is there who may.
+    active: Option<ConsumerKey>,
+    /// Whether somebody else waits for the active one to settle what it has.
+    is_leaving: bool,
 }
 
 /// The willing consumers of one priority.
@@ -94,6 +129,26 @@ impl Consumers {
         self.by_key.len()
     }
 
+    /// Lets a single one be active at a time.
+    pub(crate) fn make_single_active(&mut self) {
+        self.single.get_or_insert_default();
+    }
+
+    /// Whether a single one is active at a time.
+    pub(crate) fn is_single_active(&self) -> bool {
+        self.single.is_some()
+    }
+
+    /// Whether a consumer may be given messages: always, unless another one is the single active one.
+    pub(crate) fn is_active(&self, key: ConsumerKey) -> bool {
+        self.single.as_ref().is_none_or(|single| single.active == Some(key))
+    }
+
+    /// The single active consumer. `None` if there is none, or if all are active.
+    pub(crate) fn active(&self) -> Option<ConsumerKey> {
+        self.single.as_ref()?.active
+    }
+
     /// Whether one of them is exclusive.
     pub(crate) fn has_exclusive(&self) -> bool {
         self.by_key.values().any(|consumer| consumer.exclusive)
@@ -107,11 +162,14 @@ impl Consumers {
     /// Adds one at the back of its ring.
     pub(crate) fn add(&mut self, consumer: Consumer) -> ConsumerKey {
         let priority = consumer.priority;
+        let consumer = Consumer { arrival: self.arrivals, ..consumer };
+        self.arrivals += 1;
         if let Err(at) = self.ring_at(priority) {
             self.rings.insert(at, Ring { priority, keys: VecDeque::new() });
         }
         let key = self.by_key.insert(consumer);
         self.enter_ring(key);
+        self.elect();
         key
     }
 
@@ -124,11 +182,17 @@ impl Consumers {
                 self.rings.remove(at);
             }
         }
+        self.elect();
         Some(consumer)
     }
 
     /// The one whose turn it is.
     pub(crate) fn front(&mut self) -> Option<(ConsumerKey, &Consumer)> {
+        if let Some(single) = &self.single {
+            let key = single.active.filter(|_| !single.is_leaving)?;
+            let consumer = self.by_key.get(key).filter(|consumer| consumer.is_willing())?;
+            return Some((key, consumer));
+        }
         for ring in &mut self.rings {
             while let Some(&key) = ring.keys.front() {
                 if self.by_key.get(key).is_some_and(Consumer::is_willing) {
@@ -145,6 +209,14 @@ impl Consumers {
 
     /// Counts a delivery to the one that [`Consumers::front`] named, and gives the turn to the next.
     pub(crate) fn rotate(&mut self) {
+        if let Some(single) = &self.single {
+            if let Some(consumer) = single.active.and_then(|key| self.by_key.get_mut(key))
+                && !consumer.no_ack
+            {
+                consumer.unacked += 1;
+            }
+            return;
+        }
         let Some(key) = self.rings.iter_mut().find_map(|ring| ring.keys.pop_front()) else { return };
         let Some(consumer) = self.by_key.get_mut(key) else { return };
         consumer.in_ring = false;
@@ -169,17 +241,48 @@ impl Consumers {
         }
     }
 
+    /// Delivers to a consumer that was barred.
+    pub(crate) fn admit(&mut self, key: ConsumerKey) {
+        if let Some(consumer) = self.by_key.get_mut(key) {
+            consumer.barred = false;
+            self.enter_ring(key);
+            self.elect();
+        }
+    }
+
     /// A delivery to this consumer is unacked no more.
     pub(crate) fn on_settled(&mut self, key: ConsumerKey) {
         if let Some(consumer) = self.by_key.get_mut(key) {
             assert!(consumer.unacked > 0, "a settled delivery was counted");
             consumer.unacked -= 1;
             self.enter_ring(key);
+            if self.single.as_ref().is_some_and(|single| single.is_leaving) {
+                self.elect();
+            }
+        }
+    }
+
+    /// Finds out who is to be the single active one.
+    fn elect(&mut self) {
+        let Some(single) = &mut self.single else { return };
+        let candidates = self.by_key.iter().filter(|(_, consumer)| !consumer.barred);
+        let best = candidates.max_by_key(|(_, consumer)| (consumer.priority, Reverse(consumer.arrival)));
+        let active = single.active.and_then(|key| self.by_key.get(key));
+        let Some((key, best)) = best else {
+            *single = Single::default();
+            return;
+        };
+        single.is_leaving = active.is_some_and(|active| best.priority > active.priority && active.unacked > 0);
+        if active.is_none_or(|active| best.priority > active.priority && active.unacked == 0) {
+            single.active = Some(key);
         }
     }
 
     /// Lets a willing consumer stand at the back of its ring, once.
     fn enter_ring(&mut self, key: ConsumerKey) {
+        if self.single.is_some() {
+            return;
+        }
         let consumer = &mut self.by_key[key];
         if consumer.is_willing() && !consumer.in_ring {
             consumer.in_ring = true;
@@ -194,16 +297,27 @@ impl Consumers {
         self.rings.binary_search_by(|ring| priority.cmp(&ring.priority))
     }
 
-    /// Checks that all the willing stand in the rings of their priorities.
+    /// Checks that all the willing stand in the rings of their priorities, or that one is active if only one may be.
     ///
     /// # Panics
     /// If not.
     pub(crate) fn check_invariants(&self) {
+        if let Some(single) = &self.single {
+            let active = single.active.map(|key| self.by_key.get(key).expect("the active consumer is there"));
+            let may = |consumer: &Consumer| !consumer.barred;
+            assert_eq!(active.is_some(), self.by_key.values().any(may), "one consumer is active if any may be");
+            assert!(active.is_none_or(may), "a barred consumer is not active");
+            let highest = self.by_key.values().filter(|consumer| may(consumer)).map(|consumer| consumer.priority).max();
+            let is_highest = active.is_none_or(|active| Some(active.priority) == highest);
+            assert_eq!(is_highest, !single.is_leaving, "the active consumer gives way to a higher priority");
+            assert!(active.is_none_or(|active| is_highest || active.unacked > 0), "it gives way once all is settled");
+        }
         for (key, consumer) in &self.by_key {
             let ring = self.ring_at(consumer.priority).expect("each consumer's priority has a ring");
             let standing = self.rings[ring].keys.iter().filter(|other| **other == key).count();
             assert_eq!(standing, usize::from(consumer.in_ring), "the ring and consumer {key:?} agree");
-            assert!(!consumer.is_willing() || consumer.in_ring, "willing consumer {key:?} stands in the ring");
+            let must_stand = consumer.is_willing() && self.single.is_none();
+            assert!(!must_stand || consumer.in_ring, "willing consumer {key:?} stands in the ring");
             assert!(
                 consumer.no_ack || consumer.prefetch == 0 || consumer.unacked <= consumer.prefetch,
                 "consumer {key:?} has {} unacked of {}",

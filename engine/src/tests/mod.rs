@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+mod single_active;
 mod world;
 
 use crate::amqp::method::{basic, queue};

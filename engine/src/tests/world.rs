@@ -82,6 +82,13 @@ impl World {
         self.with(id, |client| client.send(CHANNEL, method).unwrap());
     }
 
+    /// The socket breaks.
+    pub(super) fn reset(&mut self, id: ConnectionId) {
+        self.clients.remove(&id);
+        self.input(Input::ClientClosed { connection: id });
+        self.talk();
+    }
+
     pub(super) fn declare(&mut self, id: ConnectionId, name: &str, durable: bool, arguments: FieldTable) {
         let queue = ShortStr::truncated(name);
         self.send(id, queue::Declare { queue, durable, arguments, ..queue::Declare::default() });
@@ -98,6 +105,14 @@ impl World {
     pub(super) fn consume(&mut self, id: ConnectionId, queue: &str, tag: &str, arguments: FieldTable) {
         let (queue, consumer_tag) = (ShortStr::truncated(queue), ShortStr::truncated(tag));
         self.send(id, basic::Consume { queue, consumer_tag, arguments, ..basic::Consume::default() });
+    }
+
+    pub(super) fn cancel(&mut self, id: ConnectionId, tag: &str) {
+        self.send(id, basic::Cancel { consumer_tag: ShortStr::truncated(tag), no_wait: false });
+    }
+
+    pub(super) fn prefetch(&mut self, id: ConnectionId, prefetch_count: u16) {
+        self.send(id, basic::Qos { prefetch_size: 0, prefetch_count, global: false });
     }
 
     pub(super) fn ack(&mut self, id: ConnectionId, tag: u64) {

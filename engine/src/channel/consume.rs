@@ -17,11 +17,12 @@ impl Channel {
         if consume.queue == REPLY_TO {
             return self.consume_replies(ctx, consume);
         }
-        let key = self.find_queue(ctx, &consume.queue)?;
+        // Before the queue, as RabbitMQ does: a client that mixes up its tags loses the connection whatever it asked for.
         if self.consumers_by_tag.contains_key(&consume.consumer_tag) {
             let text = format!("attempt to reuse consumer tag '{}'", consume.consumer_tag);
             return Err(AmqpError::connection(ReplyCode::NotAllowed, text));
         }
+        let key = self.find_queue(ctx, &consume.queue)?;
         let tag = if consume.consumer_tag.is_empty() {
             server_name("amq.ctag-", ctx.broker.random_bytes())
         } else {

@@ -14,4 +14,5 @@ mod clients;
 mod conformance;
 mod crash;
 mod process;
+mod property;
 mod turmoil;

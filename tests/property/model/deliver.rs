@@ -1,0 +1,227 @@
+//! What queues do by themselves: deliver, expire, overflow, dead-letter, and go when nobody uses them.
+
+use std::rc::Rc;
+
+use leveret_engine::amqp::Properties;
+
+use super::super::program::{Lane, Overflow};
+use super::dead_letter::Reason;
+use super::message::{Entry, Message};
+use super::queue::{Consumer, Queue};
+use super::seen::{Delivered, Expected};
+use super::{Model, Unacked};
+
+impl Model {
+    /// Puts a message into a queue. Whether it took it; it may be gone again at once.
+    pub(super) fn enqueue(&mut self, id: u64, message: &Rc<Message>) -> Result<bool, String> {
+        let (position, now) = (self.number(), self.now);
+        let queue = self.queue_by_id(id).expect("it was found");
+        let expiration = message.properties.expiration.as_ref().and_then(|text| text.as_str()?.parse().ok());
+        let ttl = [expiration, queue.args.message_ttl.map(u64::from)].into_iter().flatten().min();
+        let entry = Entry {
+            message: Rc::clone(message),
+            position,
+            redelivered: false,
+            priority: queue.args.max_priority.map_or(0, |max| message.properties.priority.unwrap_or(0).min(max)),
+            expires_at: ttl.map(|ttl| now + ttl),
+            failures: 0,
+        };
+        let overflow = queue.overflow();
+        let is_too_much = queue.is_too_long(queue.ready.len() + 1, queue.ready_bytes() + message.body.len());
+        if is_too_much && overflow != Overflow::DropHead {
+            if overflow == Overflow::RejectPublishDlx {
+                self.bury(id, &entry, Reason::MaxLength);
+            }
+            return Ok(false);
+        }
+        queue.ready.push(entry);
+        // A time to live of 0 means now or never: whoever waits for a message gets it although it has expired.
+        self.deliver(id, Some(position))?;
+        self.drop_what_is_too_much(id);
+        Ok(true)
+    }
+
+    /// RabbitMQ docs: Queue Length Limit: messages go from the head, which with priorities is where the highest are.
+    pub(super) fn drop_what_is_too_much(&mut self, id: u64) {
+        while let Some(queue) = self.queue_by_id(id)
+            && queue.overflow() == Overflow::DropHead
+            && queue.is_too_long(queue.ready.len(), queue.ready_bytes())
+        {
+            let head = queue.head().expect("something is too much");
+            let entry = queue.ready.remove(head);
+            self.bury(id, &entry, Reason::MaxLength);
+        }
+    }
+
+    /// Does all that is due by itself, until nothing is.
+    pub(super) fn run(&mut self) -> Result<(), String> {
+        loop {
+            self.delete_unused();
+            let ids: Vec<u64> = self.queues.iter().map(|queue| queue.id).collect();
+            let mut has_moved = false;
+            for id in &ids {
+                has_moved |= self.drop_expired(*id);
+                has_moved |= self.deliver(*id, None)?;
+            }
+            has_moved |= !self.dead.is_empty();
+            for dead in std::mem::take(&mut self.dead) {
+                self.publish_dead(dead)?;
+            }
+            if !has_moved {
+                break;
+            }
+        }
+        self.check_nothing_waits()
+    }
+
+    /// When something is due next.
+    pub(super) fn next_due(&self) -> Option<u64> {
+        let of_queue = |queue: &Queue| {
+            let head = queue.head().and_then(|head| queue.ready[head].expires_at);
+            [head, queue.expires_at()].into_iter().flatten().min()
+        };
+        self.queues.iter().filter_map(of_queue).min()
+    }
+
+    /// Messages expire at the head of the queue (RabbitMQ docs: Time-To-Live).
+    fn drop_expired(&mut self, id: u64) -> bool {
+        let mut has_moved = false;
+        let now = self.now;
+        while let Some(queue) = self.queue_by_id(id)
+            && let Some(head) = queue.head()
+            && queue.ready[head].expires_at.is_some_and(|at| at <= now)
+        {
+            let entry = queue.ready.remove(head);
+            self.bury(id, &entry, Reason::Expired);
+            has_moved = true;
+        }
+        has_moved
+    }
+
+    fn delete_unused(&mut self) {
+        let now = self.now;
+        let unused: Vec<u64> = self
+            .queues
+            .iter()
+            .filter(|queue| queue.expires_at().is_some_and(|at| at <= now))
+            .map(|queue| queue.id)
+            .collect();
+        for id in unused {
+            self.delete_queue(id);
+        }
+    }
+
+    /// Hands out what was seen to be handed out; nothing that has expired, but for the message that has just come to this place.
+    /// Whether anything was handed out.
+    fn deliver(&mut self, id: u64, just_come: Option<u64>) -> Result<bool, String> {
+        let mut has_moved = false;
+        loop {
+            let now = self.now;
+            let Some(queue) = self.queue_by_id(id) else { return Ok(has_moved) };
+            let Some(head) = queue.head() else { return Ok(has_moved) };
+            let is_new = just_come == Some(queue.ready[head].position);
+            if !is_new && queue.ready[head].expires_at.is_some_and(|at| at <= now) {
+                return Ok(has_moved);
+            }
+            let entry = queue.ready[head].clone();
+            let Some((consumer, delivered)) = self.find_delivery(id, &entry) else { return Ok(has_moved) };
+            let queue = self.queue_by_id(id).expect("it was found");
+            queue.ready.remove(head);
+            if queue.is_sac() {
+                queue.active = Some(consumer.id);
+            }
+            if delivered.place < consumer.answered_at {
+                return Err(format!("{} came to {} before its consume was answered", entry.message.body, consumer.tag));
+            }
+            self.note_delivery(id, consumer.lane, &delivered)?;
+            if !consumer.no_ack {
+                let tag = delivered.delivery_tag;
+                self.channel(consumer.lane).unacked.push(Unacked {
+                    tag,
+                    queue: id,
+                    consumer: Some(consumer.id),
+                    entry,
+                });
+            }
+            has_moved = true;
+        }
+    }
+
+    /// Who was seen to get this message, of those who may.
+    fn find_delivery(&mut self, id: u64, entry: &Entry) -> Option<(Consumer, Delivered)> {
+        let properties = Self::properties_of(entry);
+        for consumer in self.candidates(id) {
+            let expected = expected(entry, &properties);
+            if let Some(delivered) = self.seen.take_delivery(consumer.lane, &consumer.tag, &expected) {
+                return Some((consumer, delivered));
+            }
+        }
+        None
+    }
+
+    /// The consumers that may get the queue's next message: those of the highest priority that have room for it.
+    fn candidates(&self, id: u64) -> Vec<Consumer> {
+        let Some(queue) = self.queues.iter().find(|queue| queue.id == id) else { return Vec::new() };
+        let is_active =
+            |consumer: &&Consumer| !queue.is_sac() || queue.active.is_none_or(|active| active == consumer.id);
+        let free: Vec<&Consumer> =
+            queue.consumers.iter().filter(is_active).filter(|consumer| self.has_room(consumer)).collect();
+        let priority = free.iter().map(|consumer| consumer.priority).max();
+        free.into_iter().filter(|consumer| Some(consumer.priority) == priority).cloned().collect()
+    }
+
+    /// RabbitMQ docs: Consumer Prefetch. Limits hold for what has to be acknowledged; until a commit, acks count as not given.
+    fn has_room(&self, consumer: &Consumer) -> bool {
+        let Some(channel) = self.channels.get(&consumer.lane) else { return false };
+        let in_doubt = channel.transaction.iter().flat_map(|transaction| &transaction.settlements);
+        let held = || channel.unacked.iter().chain(in_doubt.clone().flat_map(|(settled, _)| settled));
+        let own = held().filter(|unacked| unacked.consumer == Some(consumer.id)).count();
+        let all = held().filter(|unacked| unacked.consumer.is_some()).count();
+        // The shared limit holds back consumers without acks too, though what they get does not count.
+        let has_own = consumer.no_ack || consumer.prefetch == 0 || own < consumer.prefetch;
+        has_own && (channel.prefetch_shared == 0 || all < channel.prefetch_shared)
+    }
+
+    fn check_nothing_waits(&self) -> Result<(), String> {
+        for queue in &self.queues {
+            if let Some(head) = queue.head()
+                && let Some(consumer) = self.candidates(queue.id).first()
+            {
+                let entry = &queue.ready[head];
+                return Err(format!(
+                    "{} waits in {} although {} on {:?} could have it: {entry:?}; left over is {:?}",
+                    entry.message.body,
+                    queue.name,
+                    consumer.tag,
+                    consumer.lane,
+                    self.seen.check_nothing_left()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn note_delivery(&mut self, id: u64, lane: Lane, delivered: &Delivered) -> Result<(), String> {
+        let tag = delivered.delivery_tag;
+        match self.last_tags.insert((id, lane), tag) {
+            Some(last) if last > tag => Err(format!("deliveries {tag} and {last} on {lane:?} are in the wrong order")),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a consumer sees of a message beside its body.
+    pub(super) fn properties_of(entry: &Entry) -> Properties {
+        entry.message.properties.clone()
+    }
+}
+
+/// What a client is to see of a message.
+pub(super) fn expected<'a>(entry: &'a Entry, properties: &'a Properties) -> Expected<'a> {
+    Expected {
+        redelivered: entry.redelivered,
+        exchange: &entry.message.exchange,
+        key: &entry.message.keys[0],
+        properties,
+        body: &entry.message.body,
+    }
+}

@@ -64,6 +64,10 @@ pub const READ_AHEAD_BYTES: u32 = 256 * 1024;
 pub const MEMORY_HIGH_BYTES: usize = 256 * 1024 * 1024;
 /// Bytes of messages one transaction may hold before it is committed.
 pub const TX_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Messages that left without having been acked which one queue or exchange remembers.
+pub const DEPARTURES_EACH: usize = 32;
+/// The same over all of them, at about 150 bytes each; beyond that each remembers one.
+pub const DEPARTURES_MAX: usize = 65_536;
 /// Dead letters that nobody took which a queue tries again at once.
 pub const DEAD_LETTER_WINDOW: usize = 32;
 /// How long a queue waits before it tries some of them again.

@@ -207,6 +207,7 @@ impl Broker {
     fn leave(&mut self, key: QueueKey, entry: &Entry, reason: LeaveReason, to: LeftTo) -> Lsn {
         let Some(queue) = self.queues.get(key) else { return Lsn(0) };
         let id = queue.id;
+        self.departures.on_left(key, self.now.wall, (reason, to), entry.message.as_deref(), entry.size());
         if self.config.fine_events {
             self.events.push(Event::Left { queue: id, seq: entry.seq(), reason, to });
         }

@@ -73,7 +73,8 @@ impl Broker {
                 Change::QueueDeleted(key, id) => self.drop_queue(key, id),
                 Change::QueueCreated(key, id) => self.add_queue(key, id),
                 Change::QueueSettings(key) => self.activate(key),
-                Change::ExchangeCreated(_) | Change::ExchangeDeleted(_) | Change::Bound | Change::Unbound => {}
+                Change::ExchangeDeleted(key) => self.departures.on_exchange_deleted(key),
+                Change::ExchangeCreated(_) | Change::Bound | Change::Unbound => {}
             }
         }
     }
@@ -126,12 +127,15 @@ impl Broker {
             self.notices.push_back(Notice::GetGone { connection: get.connection, channel: get.channel });
         }
         self.body_bytes -= queue.body_bytes();
+        let mut messages = 0;
         while let Some(entry) = queue.drain_one() {
+            messages += 1;
             // Its owner is gone from the metadata, so the log needs no word about each message.
             if let Some(place) = entry.place() {
                 self.log.release(place);
             }
         }
+        self.departures.on_queue_deleted(key, messages);
         if self.config.fine_events {
             self.events.push(Event::QueueDeleted { queue: id });
         }

@@ -8,6 +8,7 @@ mod administer;
 mod bury;
 mod consume;
 mod declare;
+mod departures;
 mod internal;
 mod publish;
 mod recovery;
@@ -37,6 +38,7 @@ use crate::storage::{Log, Ref};
 use crate::time::{Instant, Now, Timestamp};
 use crate::timer::Timers;
 
+use departures::Departures;
 pub(crate) use internal::Internal;
 
 pub(crate) use reply::is_reply_name;
@@ -86,6 +88,8 @@ pub(crate) struct Broker {
     pub(crate) answers: Vec<AdminAnswer>,
     /// Messages that the broker itself is about to publish.
     internal: VecDeque<Internal>,
+    /// What is remembered of messages that are gone.
+    departures: Departures,
     /// Queues with dead that nobody took.
     parked: BTreeSet<QueueKey>,
     rng: ChaCha8Rng,
@@ -233,6 +237,7 @@ impl Broker {
             events: Vec::new(),
             answers: Vec::new(),
             internal: VecDeque::new(),
+            departures: Departures::default(),
             parked: BTreeSet::new(),
             rng,
             body_bytes: 0,

@@ -69,8 +69,11 @@ impl Channel {
             Published::Unroutable
         };
         let is_replied = ctx.broker.send_reply(&message);
-        if published == Published::Unroutable && publish.mandatory && !is_replied {
-            self.give_back_unroutable(ctx, &message);
+        if published == Published::Unroutable && !is_replied {
+            ctx.broker.note_unroutable(exchange, &message, publish.mandatory);
+            if publish.mandatory {
+                self.give_back_unroutable(ctx, &message);
+            }
         }
         if let Some(seqno) = seqno {
             match published {

@@ -2,15 +2,23 @@
 //!
 //! A request that changes what outlives a restart is answered once the change is durable.
 
+mod departures;
+
+use alloc::boxed::Box;
 use alloc::string::String;
 
 use crate::ids::AdminId;
+
+pub use crate::queue::{LeaveReason, LeftTo};
+pub use departures::{Departure, DepartureReport, DepartureRequest, LeaveCounts, Way};
 
 /// What an operator asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminRequest {
     /// Whether the node is there.
     Ping,
+    /// Why messages are gone that nobody acked.
+    Departures(DepartureRequest),
 }
 
 /// What a node answers.
@@ -18,6 +26,8 @@ pub enum AdminRequest {
 pub enum AdminReply {
     /// It is done.
     Done,
+    /// What is remembered of messages that are gone.
+    Departures(Box<DepartureReport>),
 }
 
 /// An answer and the request it belongs to.

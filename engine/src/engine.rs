@@ -342,7 +342,7 @@ impl Engine {
                         connection.check_backlogs(ctx);
                     });
                 }
-            } else if self.broker.publish_next_internal() {
+            } else if self.broker.publish_next_internal() || self.broker.release_next_hold(&mut effects.disk) {
             } else if let Some(key) = self.broker.next_active() {
                 self.pump(now, effects, key);
             } else {

@@ -48,6 +48,7 @@ mod broker;
 mod channel;
 pub mod client;
 mod connection;
+mod exchange;
 pub mod management;
 mod message;
 pub mod metadata;

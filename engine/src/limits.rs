@@ -34,6 +34,10 @@ pub const OUTBOX_STOP_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes waiting for one client's socket above which replies to its requests are dropped, which are kept nowhere else: enough for the
 /// largest message a few times over.
 pub const REPLY_OUTBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Delayed messages released at a time, between which others have their turn.
+pub const RELEASE_BATCH: u32 = 1000;
+/// How long further delayed messages that are due wait after these, and when the log is behind.
+pub const RELEASE_PAUSE: Duration = Duration::from_millis(5);
 /// Bytes of one log segment: the unit in which space is taken and given back.
 pub const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 /// Bytes the log may use beyond twice its live bytes before its oldest segment is cleaned.

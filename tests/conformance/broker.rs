@@ -17,6 +17,14 @@ pub(crate) trait Broker {
     /// Lets time pass.
     fn sleep(&self, time: Duration);
 
+    /// Stops the node without a word and starts it again with the same disk.
+    ///
+    /// # Errors
+    /// If this broker cannot be restarted by a transcript.
+    fn restart(&self) -> Result<(), String> {
+        Err("only the engine is restarted".to_owned())
+    }
+
     /// Gives what is under way inside the broker, between its processes or sockets, the time to come out.
     fn settle(&self);
 

@@ -85,6 +85,15 @@ impl Broker for EngineBroker {
         world.now = until;
     }
 
+    fn restart(&self) -> Result<(), String> {
+        let mut world = self.world.borrow_mut();
+        world.sockets.clear();
+        world.effects = Effects::default();
+        world.engine = Engine::new(Config::default(), [8; 32]);
+        world.settle(VecDeque::new());
+        if world.engine.is_ready() { Ok(()) } else { Err("the node does not recover".to_owned()) }
+    }
+
     fn settle(&self) {}
 
     fn admin(&self, words: &[String]) -> Result<Vec<String>, String> {

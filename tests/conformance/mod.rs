@@ -9,7 +9,7 @@ use crate::harness::leveret::Leveret;
 use crate::harness::rabbitmq;
 use broker::{Broker, TcpBroker};
 use engine::EngineBroker;
-use transcript::{Side, Transcript};
+use transcript::{Only, Side, Transcript};
 
 mod broker;
 mod compare;
@@ -49,7 +49,7 @@ macro_rules! areas {
     };
 }
 
-areas! { handshake frame channel close exchange queue binding routing publish confirm tx consume qos ack reject recover requeue get vhost ttl expires limit }
+areas! { handshake frame channel close exchange queue binding routing publish confirm tx consume qos ack reject recover requeue get vhost ttl expires limit delayed }
 
 #[test]
 fn every_folder_is_an_area_and_there_are_at_least_150_transcripts() {
@@ -159,7 +159,7 @@ fn on_rabbitmq(area: &str) {
 
 /// Runs each on a node of its own, which gets what clients send in pieces of `piece` bytes.
 fn on_the_engine(area: &str, piece: usize) {
-    let transcripts = transcripts_of(area, Side::Leveret);
+    let transcripts = transcripts_of(area, Runs::Engine);
     let failures: Vec<_> = transcripts
         .iter()
         .filter_map(|(name, transcript)| failure(&EngineBroker::start(piece), name, transcript))
@@ -170,7 +170,8 @@ fn on_the_engine(area: &str, piece: usize) {
 /// Runs an area on a broker that others use too. Transcripts that declare something have `turn`s, so that each finds nothing
 /// declared; the others, which wait for timeouts more than they work, run all at once.
 fn run_shared(area: &str, broker: &TcpBroker<'_>, turn: &Mutex<()>) {
-    let transcripts = transcripts_of(area, broker.side);
+    let runs = if broker.side == Side::RabbitMq { Runs::RabbitMq } else { Runs::Server };
+    let transcripts = transcripts_of(area, runs);
     let (declaring, others): (Vec<_>, Vec<_>) =
         transcripts.iter().partition(|(_, transcript)| transcript.as_ref().is_ok_and(Transcript::declares));
     let failures = std::thread::scope(|scope| {
@@ -187,13 +188,26 @@ fn run_shared(area: &str, broker: &TcpBroker<'_>, turn: &Mutex<()>) {
     report(transcripts.len(), &failures);
 }
 
+/// What runs transcripts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Runs {
+    Engine,
+    Server,
+    RabbitMq,
+}
+
 /// The transcripts of one area. `LEVERET_TRANSCRIPT=part` picks those with `part` in their name, `LEVERET_PENDING=1` runs also what
 /// ours does not do yet.
-fn transcripts_of(area: &str, side: Side) -> BTreeMap<String, Result<Transcript, String>> {
+fn transcripts_of(area: &str, runs: Runs) -> BTreeMap<String, Result<Transcript, String>> {
     let only = std::env::var("LEVERET_TRANSCRIPT").unwrap_or_default();
-    let with_pending = side == Side::RabbitMq || std::env::var("LEVERET_PENDING").is_ok_and(|value| value == "1");
+    let with_pending = runs == Runs::RabbitMq || std::env::var("LEVERET_PENDING").is_ok_and(|value| value == "1");
     let mut found = transcripts();
     found.retain(|name, _| name.starts_with(&format!("{area}/")) && name.contains(&only));
+    found.retain(|_, transcript| match transcript.as_ref().ok().and_then(|transcript| transcript.only) {
+        None => true,
+        Some(Only::Leveret) => runs != Runs::RabbitMq,
+        Some(Only::Engine) => runs == Runs::Engine,
+    });
     let all = found.len();
     found.retain(|_, transcript| with_pending || !transcript.as_ref().is_ok_and(|transcript| transcript.is_pending));
     let pending = all - found.len();

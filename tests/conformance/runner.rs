@@ -108,6 +108,10 @@ impl<'a> Run<'a> {
                 self.drop_connection(connection);
                 Ok(())
             }
+            Action::Restart => {
+                self.connections.clear();
+                self.broker.restart()
+            }
             Action::Sleep(time) => {
                 self.broker.sleep(*time);
                 Ok(())

@@ -12,6 +12,17 @@ pub(crate) struct Transcript {
     pub(crate) steps: Vec<Step>,
     /// Ours does not do this yet, so only RabbitMQ runs it.
     pub(crate) is_pending: bool,
+    /// RabbitMQ has nothing like it.
+    pub(crate) only: Option<Only>,
+}
+
+/// Who runs a transcript that RabbitMQ cannot run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Only {
+    /// The engine and the server.
+    Leveret,
+    /// The engine, whose clock and disk are the test's.
+    Engine,
 }
 
 impl Transcript {
@@ -126,6 +137,8 @@ pub(crate) enum Action {
     Drop(String),
     /// `sleep 3s`.
     Sleep(Duration),
+    /// The node stops without a word and starts again.
+    Restart,
     /// `admin add_vhost v`: the broker's command line tool does this, with this outcome.
     Admin { words: Vec<String>, outcome: Outcome },
 }
@@ -148,6 +161,7 @@ pub(crate) enum Outcome {
 pub(crate) fn parse(text: &str) -> Result<Transcript, String> {
     let mut steps = Vec::new();
     let mut is_pending = false;
+    let mut whose = None;
     let mut block: Option<Block> = None;
     for (index, text) in text.lines().enumerate() {
         let line = index + 1;
@@ -155,6 +169,11 @@ pub(crate) fn parse(text: &str) -> Result<Transcript, String> {
         let Some((only, words)) = line_words(text).map_err(fail)? else { continue };
         match (words.first().map(String::as_str), &mut block) {
             (Some("pending"), None) => is_pending = true,
+            (Some("only"), None) => match words.get(1).map(String::as_str) {
+                Some("leveret") => whose = Some(Only::Leveret),
+                Some("engine") => whose = Some(Only::Engine),
+                _ => return Err(fail("only leveret, or only engine".to_owned())),
+            },
             (Some("any-order"), None) => block = Some((line, only, Vec::new())),
             (Some("end"), Some(_)) => {
                 let (line, only, items) = block.take().expect("matched above");
@@ -173,7 +192,7 @@ pub(crate) fn parse(text: &str) -> Result<Transcript, String> {
     if block.is_some() {
         return Err("any-order without end".to_owned());
     }
-    Ok(Transcript { steps, is_pending })
+    Ok(Transcript { steps, is_pending, only: whose })
 }
 
 /// An any-order block so far: its first line, whose it is, and what it holds.
@@ -248,6 +267,7 @@ fn action(words: &[String]) -> Result<Action, String> {
         },
         ["admin", words @ ..] => Action::Admin { words: plain_words(words)?, outcome: Outcome::Done },
         ["sleep", time] => Action::Sleep(duration(time)?),
+        ["restart"] => Action::Restart,
         [connection, ">", "bytes", parts @ ..] => Action::SendBytes((*connection).to_owned(), bytes(parts)?),
         [connection, "<", "bytes", parts @ ..] => Action::ExpectBytes((*connection).to_owned(), bytes(parts)?),
         [connection, "<", "closed"] => Action::ExpectClosed((*connection).to_owned()),

@@ -45,7 +45,7 @@ impl Broker {
         Ok(true)
     }
 
-    fn log_command(&mut self, command: &Command) -> Lsn {
+    pub(super) fn log_command(&mut self, command: &Command) -> Lsn {
         let mut encoded = BytesMut::new();
         command.encode(&mut encoded);
         self.log.append_metadata(&encoded)
@@ -73,8 +73,12 @@ impl Broker {
                 Change::QueueDeleted(key, id) => self.drop_queue(key, id),
                 Change::QueueCreated(key, id) => self.add_queue(key, id),
                 Change::QueueSettings(key) => self.activate(key),
-                Change::ExchangeDeleted(key) => self.departures.on_exchange_deleted(key),
-                Change::ExchangeCreated(_) | Change::Bound | Change::Unbound => {}
+                Change::ExchangeCreated(key) => self.open_hold(key),
+                Change::ExchangeDeleted(key) => {
+                    self.drop_hold(key);
+                    self.departures.on_exchange_deleted(key);
+                }
+                Change::Bound | Change::Unbound => {}
             }
         }
     }
@@ -147,7 +151,9 @@ impl Name {
     fn all_of(command: &Command) -> Vec<Self> {
         let vhost = command.vhost();
         match command {
-            Command::DeclareExchange { name, .. } | Command::DeleteExchange { name, .. } => {
+            Command::DeclareExchange { name, .. }
+            | Command::DeleteExchange { name, .. }
+            | Command::OpenHold { name, .. } => {
                 alloc::vec![Self::Exchange(vhost.clone(), name.clone())]
             }
             Command::DeclareQueue { name, .. } | Command::DeleteQueue { name, .. } => {

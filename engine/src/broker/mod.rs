@@ -9,6 +9,7 @@ mod bury;
 mod consume;
 mod declare;
 mod departures;
+mod holds;
 mod internal;
 mod publish;
 mod recovery;
@@ -41,6 +42,8 @@ use crate::timer::Timers;
 use departures::Departures;
 pub(crate) use internal::Internal;
 
+pub(crate) use holds::Holds;
+pub(crate) use publish::Routed;
 pub(crate) use reply::is_reply_name;
 
 /// The state that connections share.
@@ -55,6 +58,8 @@ pub(crate) struct Broker {
     pub(crate) metadata: Metadata,
     pub(crate) log: Log,
     pub(crate) queues: Queues,
+    /// What delayed exchanges hold back.
+    pub(crate) holds: Holds,
     /// Queues that may have something to deliver, each once.
     active: VecDeque<QueueKey>,
     is_active: SecondaryMap<QueueKey, ()>,
@@ -205,6 +210,17 @@ pub(crate) enum Published {
     KeptAt(Lsn),
 }
 
+impl Published {
+    /// What became of a publish of which one part went here and one there.
+    pub(super) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Unroutable | Self::Kept, other @ (Self::Kept | Self::KeptAt(_))) => other,
+            (Self::KeptAt(one), Self::KeptAt(other)) => Self::KeptAt(one.max(other)),
+            (one, _) => one,
+        }
+    }
+}
+
 impl Broker {
     /// A broker before recovery.
     pub(crate) fn new(config: Config, seed: [u8; 32]) -> Self {
@@ -220,6 +236,7 @@ impl Broker {
             now: Now { mono: Instant::ZERO, wall: Timestamp::default() },
             timers: Timers::default(),
             queues: Queues::default(),
+            holds: Holds::default(),
             active: VecDeque::new(),
             is_active: SecondaryMap::new(),
             droppers: Vec::new(),
@@ -279,7 +296,16 @@ impl Broker {
                 "a machine has a record"
             );
         }
-        assert_eq!(bytes, self.body_bytes, "bytes in memory are counted over all queues");
+        for (key, hold) in self.holds.iter() {
+            hold.check_invariants();
+            bytes += hold.body_bytes();
+            assert_eq!(
+                self.metadata.exchange_by_key(key).and_then(|record| record.hold),
+                Some(hold.id),
+                "a hold has an exchange"
+            );
+        }
+        assert_eq!(bytes, self.body_bytes, "bytes in memory are counted over all queues and holds");
         assert_eq!(self.metadata.queues().len(), self.queues.iter().count(), "a record has a machine");
         self.log.check_invariants();
     }

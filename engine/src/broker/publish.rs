@@ -14,25 +14,49 @@ use crate::message::Message;
 use crate::routing::{ExchangeKey, QueueKey};
 use crate::storage::{Place, Ref, RefFlags, RefState};
 
+/// Where a message goes.
+#[derive(Debug, Default)]
+pub(crate) struct Routed {
+    queues: Vec<QueueKey>,
+    /// Delayed exchanges that hold it back.
+    holds: Vec<ExchangeKey>,
+}
+
 impl Broker {
-    /// Finds the queues for a message; the result is read by [`Broker::take_routed`] or the next [`Broker::enqueue`].
+    /// Finds the queues and holds for a message. Whether there are any; the result is read by [`Broker::take_routed`] or the next [`Broker::enqueue`].
     pub(crate) fn route(&mut self, exchange: ExchangeKey, routing_keys: &[&[u8]], properties: &RawProperties) -> bool {
         self.metadata.route(exchange, routing_keys, properties, &mut self.route_scratch, &mut self.routed);
-        !self.routed.is_empty()
+        !self.routed.is_empty() || !self.route_scratch.holds.is_empty()
     }
 
-    /// The queues found by [`Broker::route`], to be given to [`Broker::set_routed`] later.
-    pub(crate) fn take_routed(&mut self) -> Vec<QueueKey> {
-        core::mem::take(&mut self.routed)
+    /// What was found by [`Broker::route`], to be given to [`Broker::set_routed`] later.
+    pub(crate) fn take_routed(&mut self) -> Routed {
+        Routed { queues: core::mem::take(&mut self.routed), holds: core::mem::take(&mut self.route_scratch.holds) }
     }
 
-    /// Sets the queues that [`Broker::enqueue`] is about.
-    pub(crate) fn set_routed(&mut self, routed: Vec<QueueKey>) {
-        self.routed = routed;
+    /// Sets where [`Broker::enqueue`] sends a message.
+    pub(crate) fn set_routed(&mut self, routed: Routed) {
+        self.routed = routed.queues;
+        self.route_scratch.holds = routed.holds;
     }
 
-    /// Gives a message to all queues found by [`Broker::route`] that still exist. `publisher` is `None` for what the broker publishes.
+    /// Gives a message to all queues found by [`Broker::route`] that still exist, and to the holds. `publisher` is `None` for what the
+    /// broker publishes.
     pub(crate) fn enqueue(
+        &mut self,
+        message: &Arc<Message>,
+        persistent: bool,
+        publisher: Option<ChannelRef>,
+        seqno: Option<PublishSeqno>,
+    ) -> Published {
+        if self.route_scratch.holds.is_empty() {
+            return self.enqueue_routed(message, persistent, publisher, seqno);
+        }
+        let held = self.hold_back(message, persistent);
+        self.enqueue_routed(message, persistent, publisher, seqno).and(held)
+    }
+
+    fn enqueue_routed(
         &mut self,
         message: &Arc<Message>,
         persistent: bool,

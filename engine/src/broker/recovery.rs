@@ -1,18 +1,19 @@
 //! The broker and its log: progress, recovery, and who answers for what is in it.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use rand_chacha::rand_core::Rng;
 
-use super::{Broker, Notice, Proposal, Queues, Waiter};
+use super::{Broker, Holds, Notice, Proposal, Queues, Waiter};
 use crate::effect::DiskRequest;
+use crate::exchange::Hold;
 use crate::ids::{Lsn, QueueId, QueueSeq};
 use crate::metadata::{Command, Metadata};
 use crate::mutants::{Mutant, is_planted};
 use crate::queue::ClassicQueue;
-use crate::storage::{Log, Owners, Place, Recovered, RefState};
+use crate::storage::{Log, Owners, Place, Recovered, RecoveredOwner, RefState};
 use crate::time::Now;
 
 impl Broker {
@@ -37,6 +38,7 @@ impl Broker {
                 self.is_dropper.remove(key);
             }
         }
+        self.drop_held_bodies();
         while self.proposals.front().is_some_and(|proposal| proposal.end <= durable) {
             let Some(Proposal { command, names, requester, .. }) = self.proposals.pop_front() else { break };
             for name in names {
@@ -103,7 +105,34 @@ impl Broker {
                 self.activate(*key);
             }
         }
+        messages += self.recover_holds(&mut owners);
         Ok((messages, keys.len() as u64))
+    }
+
+    /// Puts back what delayed exchanges held. How many messages.
+    fn recover_holds(&mut self, owners: &mut BTreeMap<u64, RecoveredOwner>) -> u64 {
+        let exchanges = self.metadata.exchanges();
+        let delayed = exchanges.iter().filter(|(_, exchange)| exchange.arguments.is_delayed);
+        let delayed: Vec<_> = delayed.map(|(key, exchange)| (*key, exchange.hold)).collect();
+        let mut messages = 0;
+        for (key, id) in delayed {
+            // The node stopped between the exchange and its hold, in which there was nothing yet.
+            let Some(id) = id else {
+                self.open_hold(key);
+                continue;
+            };
+            let mut hold = Hold::new(id, true);
+            let owner = owners.remove(&id.0).unwrap_or_default();
+            for kept in owner.refs {
+                self.log.retain(kept.place());
+                hold.recover(QueueSeq(kept.seq), kept.place(), kept.state);
+                messages += 1;
+            }
+            hold.continue_from(QueueSeq(owner.next_seq));
+            self.holds.insert(key, hold);
+            self.arm_hold(key);
+        }
+        messages
     }
 
     fn replay(&mut self, command: Bytes) -> Option<()> {
@@ -121,7 +150,12 @@ impl Broker {
 
     /// Splits the broker into the log and the view it needs of everything else.
     pub(crate) fn log_and_owners(&mut self) -> (&mut Log, LogOwners<'_>) {
-        let owners = LogOwners { queues: &mut self.queues, metadata: &self.metadata, proposals: &self.proposals };
+        let owners = LogOwners {
+            queues: &mut self.queues,
+            holds: &mut self.holds,
+            metadata: &self.metadata,
+            proposals: &self.proposals,
+        };
         (&mut self.log, owners)
     }
 
@@ -130,7 +164,7 @@ impl Broker {
     /// # Errors
     /// A text for the operator if it is damaged.
     pub(crate) fn on_read(&mut self, token: u64, start: Lsn, data: &Bytes) -> Result<(), &'static str> {
-        let Some(&key) = self.queues.keys.get(&token) else { return Ok(()) };
+        let Some(&key) = self.queues.keys.get(&token) else { return self.on_hold_read(token, start, data) };
         let Some(queue) = self.queues.get_mut(key) else { return Ok(()) };
         let before = queue.body_bytes();
         let log = &self.log;
@@ -178,17 +212,26 @@ fn decode_base(base: &Bytes) -> Option<(Bytes, Vec<Bytes>)> {
 #[derive(Debug)]
 pub(crate) struct LogOwners<'a> {
     queues: &'a mut Queues,
+    holds: &'a mut Holds,
     metadata: &'a Metadata,
     proposals: &'a VecDeque<Proposal>,
 }
 
 impl Owners for LogOwners<'_> {
     fn live(&self, owner: u64, seq: u64, lsn: Lsn) -> Option<RefState> {
-        self.queues.by_owner(owner)?.state_at(QueueSeq(seq), lsn)
+        match self.queues.by_owner(owner) {
+            Some(queue) => queue.state_at(QueueSeq(seq), lsn),
+            None => self.holds.by_owner(owner)?.state_at(QueueSeq(seq), lsn),
+        }
     }
 
     fn moved(&mut self, owner: u64, seq: u64, from: Lsn, to: Place) {
-        let Some(&key) = self.queues.keys.get(&owner) else { return };
+        let Some(&key) = self.queues.keys.get(&owner) else {
+            if let Some(hold) = self.holds.by_owner_mut(owner) {
+                hold.on_moved(QueueSeq(seq), from, to);
+            }
+            return;
+        };
         if let Some(queue) = self.queues.by_key.get_mut(key) {
             queue.on_moved(QueueSeq(seq), from, to);
         }

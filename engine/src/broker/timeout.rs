@@ -14,5 +14,9 @@ impl Broker {
     }
 
     /// An exchange's deadline has come.
-    pub(crate) fn on_exchange_timer(&mut self, _key: ExchangeKey, _kind: TimerKind) {}
+    pub(crate) fn on_exchange_timer(&mut self, key: ExchangeKey, kind: TimerKind) {
+        if kind == TimerKind::Delayed {
+            self.on_hold_timer(key);
+        }
+    }
 }

@@ -7,11 +7,10 @@ use super::ack::Settlement;
 use super::{Channel, ChannelCtx, Delivered, Flow, Wait};
 use crate::amqp::method::tx as tx_class;
 use crate::amqp::{AmqpError, ReplyCode};
-use crate::broker::{Durable, Published};
+use crate::broker::{Durable, Published, Routed};
 use crate::ids::Lsn;
 use crate::limits;
 use crate::message::Message;
-use crate::routing::QueueKey;
 
 /// What a transaction has collected.
 #[derive(Debug, Default)]
@@ -27,7 +26,7 @@ pub(crate) struct TxPublish {
     pub(crate) message: Arc<Message>,
     pub(crate) persistent: bool,
     pub(crate) mandatory: bool,
-    pub(crate) routed: Vec<QueueKey>,
+    pub(crate) routed: Routed,
 }
 
 impl Tx {

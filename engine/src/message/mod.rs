@@ -1,6 +1,7 @@
 //! A message as queues, the log and consumers share it.
 
 mod dead_letter;
+mod delayed;
 mod selected;
 
 use alloc::vec::Vec;
@@ -9,6 +10,7 @@ use bytes::{Buf, BufMut, Bytes};
 use crate::amqp::{LongStr, RawProperties, Routing};
 
 pub(crate) use dead_letter::{Death, DeathReason};
+pub(crate) use delayed::delay_ms;
 pub(crate) use selected::{SelectedKeys, UnacceptableType};
 
 /// Bodies up to this many bytes are copied into an allocation of their own with the rest of the message. Larger ones stay slices of

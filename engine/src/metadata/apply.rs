@@ -42,7 +42,7 @@ impl Metadata {
 
     fn carry_out(&mut self, command: Command, auto_delete: AutoDelete) -> Result<Changes, AmqpError> {
         let mut changes = Changes::default();
-        if let Command::DeclareQueue { id, .. } = &command {
+        if let Command::DeclareQueue { id, .. } | Command::OpenHold { id, .. } = &command {
             self.skip_queue_ids(*id);
         }
         if self.check(&command, None)? == Answer::AlreadySo {
@@ -55,6 +55,10 @@ impl Metadata {
                 let mut exchange = self.new_exchange(vhost, &name, kind, &arguments)?;
                 (exchange.durable, exchange.auto_delete, exchange.internal) = (durable, auto_delete, internal);
                 changes.list.push(Change::ExchangeCreated(self.insert_exchange(exchange)));
+            }
+            Command::OpenHold { name, id, .. } => {
+                let (key, _) = self.exchange(vhost, name.as_bytes()).expect("the check has found the exchange");
+                self.exchanges[key].hold = Some(id);
             }
             Command::DeleteExchange { name, .. } => {
                 let (key, _) = self.exchange(vhost, name.as_bytes()).expect("the check has found the exchange");
@@ -95,7 +99,7 @@ impl Metadata {
         exchange.raw_arguments = arguments.detached();
         let what = Named::exchange(name.as_bytes(), self.vhost_name(vhost));
         exchange.arguments = ExchangeArguments::parse(kind, &exchange.raw_arguments, &what)?;
-        exchange.table = Table::new(kind, self.hash_seed, &exchange.arguments.hash_on);
+        exchange.table = Table::new(exchange.arguments.matching, self.hash_seed, &exchange.arguments.hash_on);
         Ok(exchange)
     }
 

@@ -51,12 +51,16 @@ pub enum Overflow {
 }
 
 /// What the broker knows of an exchange's arguments.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExchangeArguments {
     /// `alternate-exchange`: who gets messages that no binding matches (RabbitMQ docs: Alternate Exchanges).
     pub alternate_exchange: Option<LongStr>,
     /// `hash-header`, `hash-property`: what a consistent hash exchange hashes.
     pub hash_on: HashOn,
+    /// How messages are compared with bindings: the type, or what a delayed exchange has in `x-delayed-type`.
+    pub matching: ExchangeKind,
+    /// Whether messages may ask to be held back: the type `x-delayed-message`, or LavinMQ's argument `x-delayed-exchange`.
+    pub is_delayed: bool,
     /// `x-recent-history-length`: how many messages a recent history exchange keeps.
     pub history_length: u32,
 }
@@ -149,15 +153,39 @@ impl QueueArguments {
 }
 
 impl ExchangeArguments {
+    /// Those of an exchange of a type that has been declared without any.
+    pub(super) fn of_kind(kind: ExchangeKind) -> Self {
+        let (alternate_exchange, hash_on) = (None, HashOn::default());
+        Self { alternate_exchange, hash_on, matching: kind, is_delayed: false, history_length: 0 }
+    }
+
     /// Reads the arguments of the exchange `what`, which is about to be created.
     pub(super) fn parse(kind: ExchangeKind, arguments: &FieldTable, what: &Named<'_>) -> Result<Self, AmqpError> {
         check_is_text(arguments, ALTERNATE_EXCHANGE, what)?;
-        let is_hash = kind == ExchangeKind::ConsistentHash;
+        let matching = if kind == ExchangeKind::Delayed { delayed_type(arguments)? } else { kind };
+        let is_hash = matching == ExchangeKind::ConsistentHash;
+        let asks_for_delay = arguments.get("x-delayed-exchange").and_then(FieldValue::as_bool);
         Ok(Self {
             alternate_exchange: arguments.get(ALTERNATE_EXCHANGE).and_then(to_text),
             hash_on: if is_hash { HashOn::parse(arguments)? } else { HashOn::default() },
-            history_length: if kind == ExchangeKind::RecentHistory { history_length(arguments)? } else { 0 },
+            matching,
+            is_delayed: kind == ExchangeKind::Delayed || asks_for_delay == Some(true),
+            history_length: if matching == ExchangeKind::RecentHistory { history_length(arguments)? } else { 0 },
         })
+    }
+}
+
+/// The type that a delayed exchange has once the delay is over. Texts as RabbitMQ's plugin has them.
+fn delayed_type(arguments: &FieldTable) -> Result<ExchangeKind, AmqpError> {
+    match arguments.get("x-delayed-type") {
+        Some(FieldValue::LongStr(name)) => match ExchangeKind::from_name(name.as_bytes()) {
+            Some(ExchangeKind::Delayed) => {
+                Err(refused("Invalid argument, 'x-delayed-message' can't be used for 'x-delayed-type'".into()))
+            }
+            Some(kind) => Ok(kind),
+            None => Err(refused(format!("unknown exchange type '{}'", name.to_string_lossy()))),
+        },
+        _ => Err(refused("Invalid argument, 'x-delayed-type' must be an existing exchange type".into())),
     }
 }
 

@@ -30,6 +30,10 @@ impl Metadata {
             Command::DeclareExchange { name, kind, durable, auto_delete, internal, arguments, .. } => {
                 self.check_declare_exchange(vhost, name, kind, *durable, *auto_delete, *internal, arguments)
             }
+            Command::OpenHold { name, .. } => Ok(match self.expect_exchange(vhost, name.as_bytes())?.1.hold {
+                Some(_) => Answer::AlreadySo,
+                None => Answer::NeedsApply,
+            }),
             Command::DeleteExchange { name, if_unused, .. } => self.check_delete_exchange(vhost, name, *if_unused),
             Command::DeclareQueue { name, durable, exclusive, auto_delete, arguments, .. } => {
                 self.check_declare_queue(vhost, name, *durable, *exclusive, *auto_delete, arguments)
@@ -44,7 +48,7 @@ impl Metadata {
             Command::Bind { source, destination, routing_key, arguments, .. } => {
                 let (source, binding) = self.find_ends(vhost, source, destination, routing_key, arguments)?;
                 let exchange = &self.exchanges[source];
-                exchange.kind.check_binding(binding.destination, routing_key, arguments)?;
+                exchange.arguments.matching.check_binding(binding.destination, routing_key, arguments)?;
                 self.check_destination(binding.destination, by)?;
                 Ok(if exchange.bindings.contains(&binding) { Answer::AlreadySo } else { Answer::NeedsApply })
             }
@@ -71,7 +75,9 @@ impl Metadata {
         match command {
             Command::DeclareExchange { durable, .. } => *durable,
             Command::DeclareQueue { durable, exclusive, .. } => *durable && exclusive.is_none(),
-            Command::DeleteExchange { name, .. } => self.is_durable_exchange(vhost, name),
+            Command::DeleteExchange { name, .. } | Command::OpenHold { name, .. } => {
+                self.is_durable_exchange(vhost, name)
+            }
             Command::DeleteQueue { name, .. } => self.is_durable_queue(vhost, name),
             Command::Bind { source, destination, .. } | Command::Unbind { source, destination, .. } => {
                 self.is_durable_exchange(vhost, source)

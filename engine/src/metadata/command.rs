@@ -28,6 +28,15 @@ pub enum Command {
         /// Its arguments.
         arguments: FieldTable,
     },
+    /// A delayed exchange gets what it holds messages in.
+    OpenHold {
+        /// In which vhost.
+        vhost: ShortStr,
+        /// The exchange's name.
+        name: ShortStr,
+        /// The hold's id, from the same numbers as those of queues.
+        id: QueueId,
+    },
     /// `exchange.delete`.
     DeleteExchange {
         /// In which vhost.
@@ -109,6 +118,7 @@ const DECLARE_QUEUE: u8 = 3;
 const DELETE_QUEUE: u8 = 4;
 const BIND: u8 = 5;
 const UNBIND: u8 = 6;
+const OPEN_HOLD: u8 = 7;
 
 const TO_QUEUE: u8 = 0;
 const TO_EXCHANGE: u8 = 1;
@@ -125,6 +135,12 @@ impl Command {
                 put_short(out, kind);
                 out.put_u8(u8::from(*durable) | u8::from(*auto_delete) << 1 | u8::from(*internal) << 2);
                 arguments.encode(out);
+            }
+            Self::OpenHold { vhost, name, id } => {
+                out.put_u8(OPEN_HOLD);
+                put_short(out, vhost);
+                put_short(out, name);
+                out.put_u64(id.0);
             }
             Self::DeleteExchange { vhost, name, if_unused } => {
                 out.put_u8(DELETE_EXCHANGE);
@@ -176,6 +192,7 @@ impl Command {
                 let arguments = reader.table()?;
                 Self::DeclareExchange { vhost, name, kind, durable, auto_delete, internal, arguments }
             }
+            OPEN_HOLD => Self::OpenHold { vhost, name: reader.short()?, id: QueueId(reader.u64()?) },
             DELETE_EXCHANGE => {
                 let name = reader.short()?;
                 let [if_unused] = reader.flags()?;
@@ -210,6 +227,7 @@ impl Command {
         match self {
             Self::DeclareExchange { vhost, .. }
             | Self::DeleteExchange { vhost, .. }
+            | Self::OpenHold { vhost, .. }
             | Self::DeclareQueue { vhost, .. }
             | Self::DeleteQueue { vhost, .. }
             | Self::Bind { vhost, .. }
@@ -273,7 +291,7 @@ mod tests {
     }
 
     /// Each kind with its bytes in version 1. These must stay readable for ever.
-    fn fixtures() -> [(Command, &'static str); 8] {
+    fn fixtures() -> [(Command, &'static str); 9] {
         let arguments = FieldTable::new().with("k", 1);
         let bind_to_queue = Command::Bind {
             vhost: text("/"),
@@ -317,6 +335,7 @@ mod tests {
                 Command::DeleteQueue { vhost: text("/"), name: text("q"), id: QueueId(9) },
                 "0104012f01710000000000000009",
             ),
+            (Command::OpenHold { vhost: text("/"), name: text("e"), id: QueueId(9) }, "0107012f01650000000000000009"),
             (bind_to_queue, "0105012f0165000171 03612e23 00000007016b4900000001"),
             (unbind_exchange, "0106012f01650101660000000000"),
         ]

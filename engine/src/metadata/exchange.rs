@@ -6,6 +6,7 @@ use super::VhostKey;
 use super::arguments::ExchangeArguments;
 use super::binding::{Binding, Inbound};
 use crate::amqp::{FieldTable, ShortStr};
+use crate::ids::QueueId;
 use crate::routing::{ExchangeKind, HashOn, Table};
 
 /// The record of an exchange.
@@ -27,6 +28,8 @@ pub struct Exchange {
     pub arguments: ExchangeArguments,
     /// All arguments, as they were declared.
     pub raw_arguments: FieldTable,
+    /// What messages that it delays wait in; `None` if it delays none.
+    pub hold: Option<QueueId>,
     /// Bindings of which it is the source.
     pub(super) bindings: BTreeSet<Binding>,
     /// The same bindings, indexed for its type.
@@ -45,8 +48,9 @@ impl Exchange {
             durable: false,
             auto_delete: false,
             internal: false,
-            arguments: ExchangeArguments::default(),
+            arguments: ExchangeArguments::of_kind(kind),
             raw_arguments: FieldTable::new(),
+            hold: None,
             bindings: BTreeSet::new(),
             table: Table::new(kind, hash_seed, &HashOn::default()),
             inbound: Inbound::default(),

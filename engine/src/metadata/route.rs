@@ -26,8 +26,9 @@ impl Metadata {
         scratch.round += 1;
         let round = scratch.round;
         let mut headers = MessageHeaders::new(properties);
-        let RouteScratch { queues, exchanges, work, topic, random, .. } = scratch;
+        let RouteScratch { queues, exchanges, work, topic, random, holds, .. } = scratch;
         work.clear();
+        holds.clear();
         let published_to = exchange;
         let mut next = Some(published_to);
         while let Some(key) = next {
@@ -36,6 +37,12 @@ impl Metadata {
                 next = work.pop();
                 continue;
             };
+            // What has to wait goes nowhere from here until its time has come.
+            if exchange.arguments.is_delayed && headers.is_to_wait() {
+                holds.push(key);
+                next = work.pop();
+                continue;
+            }
             let mut is_matched = false;
             let mut found = |destination| {
                 is_matched = true;
@@ -53,7 +60,8 @@ impl Metadata {
                 }
             };
             // Who chooses one binding chooses by the first key, RabbitMQ's hash exchanges too.
-            let counted = if exchange.kind.chooses_one() { routing_keys.len().min(1) } else { routing_keys.len() };
+            let counted =
+                if exchange.arguments.matching.chooses_one() { routing_keys.len().min(1) } else { routing_keys.len() };
             for routing_key in &routing_keys[..counted] {
                 if !exchange.is_default() {
                     exchange.table.matches(routing_key, &mut headers, topic, random, &mut found);

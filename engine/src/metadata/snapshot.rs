@@ -83,7 +83,8 @@ impl Metadata {
 
     fn restore_exchange(&mut self, vhost: VhostKey, reader: &mut Reader) -> Result<(), DecodeError> {
         let (name, kind) = (reader.short()?, reader.short()?);
-        let [auto_delete, internal] = reader.flags()?;
+        let [auto_delete, internal, has_hold] = reader.flags()?;
+        let hold = if has_hold { Some(QueueId(reader.u64()?)) } else { None };
         let arguments = reader.table()?;
         let kind = ExchangeKind::from_name(kind.as_bytes())
             .ok_or_else(|| DecodeError::Malformed(format!("exchange type {kind}")))?;
@@ -92,6 +93,7 @@ impl Metadata {
         }
         let mut exchange = self.new_exchange(vhost, &name, kind, &arguments).map_err(refused)?;
         (exchange.durable, exchange.auto_delete, exchange.internal) = (true, auto_delete, internal);
+        exchange.hold = hold;
         self.insert_exchange(exchange);
         Ok(())
     }
@@ -133,7 +135,12 @@ fn put_exchange(out: &mut BytesMut, exchange: &Exchange) {
     put_short(out, &exchange.name);
     let kind = exchange.kind.name().as_bytes();
     put_short(out, &kind.try_into().expect("the names of types are short"));
-    out.put_u8(u8::from(exchange.auto_delete) | u8::from(exchange.internal) << 1);
+    out.put_u8(
+        u8::from(exchange.auto_delete) | u8::from(exchange.internal) << 1 | u8::from(exchange.hold.is_some()) << 2,
+    );
+    if let Some(id) = exchange.hold {
+        out.put_u64(id.0);
+    }
     exchange.raw_arguments.encode(out);
 }
 

@@ -69,11 +69,13 @@ pub enum ExchangeKind {
     LocalRandom,
     /// Every binding matches, and a new one gets the last messages too.
     RecentHistory,
+    /// Messages may ask to be held back; then another type decides, which the arguments name.
+    Delayed,
 }
 
 impl ExchangeKind {
     /// All types there are.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Direct,
         Self::Fanout,
         Self::Topic,
@@ -83,6 +85,7 @@ impl ExchangeKind {
         Self::Random,
         Self::LocalRandom,
         Self::RecentHistory,
+        Self::Delayed,
     ];
 
     /// The type's name in `exchange.declare`.
@@ -97,6 +100,7 @@ impl ExchangeKind {
             Self::Random => "x-random",
             Self::LocalRandom => "x-local-random",
             Self::RecentHistory => "x-recent-history",
+            Self::Delayed => "x-delayed-message",
         }
     }
 
@@ -128,9 +132,13 @@ impl ExchangeKind {
                     Destination::Queue(_) => Ok(()),
                 }
             }
-            Self::Direct | Self::Fanout | Self::Topic | Self::ModulusHash | Self::Random | Self::RecentHistory => {
-                Ok(())
-            }
+            Self::Direct
+            | Self::Fanout
+            | Self::Topic
+            | Self::ModulusHash
+            | Self::Random
+            | Self::RecentHistory
+            | Self::Delayed => Ok(()),
         }
     }
 
@@ -164,7 +172,8 @@ pub(crate) enum Table {
 impl Table {
     pub(crate) fn new(kind: ExchangeKind, hash_seed: u64, hash_on: &HashOn) -> Self {
         match kind {
-            ExchangeKind::Direct => Self::Direct(Direct::new(hash_seed)),
+            // A delayed exchange has the table of the type behind it.
+            ExchangeKind::Direct | ExchangeKind::Delayed => Self::Direct(Direct::new(hash_seed)),
             ExchangeKind::Fanout | ExchangeKind::RecentHistory => Self::Fanout(Fanout::default()),
             ExchangeKind::Topic => Self::Topic(Topic::new(hash_seed)),
             ExchangeKind::Headers => Self::Headers(Headers::default()),
@@ -245,6 +254,11 @@ impl<'a> MessageHeaders<'a> {
         Self { properties, sorted: None }
     }
 
+    /// Whether the message asks a delayed exchange to hold it back.
+    pub(crate) fn is_to_wait(&self) -> bool {
+        crate::message::delay_ms(self.properties).is_some()
+    }
+
     fn sorted(&mut self) -> &SortedHeaders {
         self.sorted.get_or_insert_with(|| SortedHeaders::new(self.properties.headers().unwrap_or_default()))
     }
@@ -261,6 +275,8 @@ pub struct RouteScratch {
     pub(crate) exchanges: SecondaryMap<ExchangeKey, u64>,
     /// Exchanges still to be asked.
     pub(crate) work: alloc::vec::Vec<ExchangeKey>,
+    /// Delayed exchanges that hold the message back.
+    pub(crate) holds: alloc::vec::Vec<ExchangeKey>,
     pub(crate) topic: TopicScratch,
     /// What exchanges that choose at random draw from.
     pub(crate) random: Random,

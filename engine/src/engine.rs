@@ -373,6 +373,7 @@ impl Engine {
                 self.connections.dirty.push(id);
             }
         }
+        self.broker.tidy(key);
     }
 
     fn on_notice(&mut self, now: Now, effects: &mut Effects, notice: Notice) {

@@ -16,6 +16,23 @@ pub struct Now {
     pub wall: Timestamp,
 }
 
+impl Now {
+    /// When the wall clock will show `at`, or did, as far as one can tell today; not before today.
+    pub fn mono_of(self, at: Timestamp) -> Instant {
+        let ahead = at.as_millis().saturating_sub(self.wall.as_millis());
+        self.mono + Duration::from_millis(ahead)
+    }
+
+    /// What the wall clock will show at `at`, or did, as far as one can tell today. Rounded up, so that nothing comes too early.
+    pub fn wall_of(self, at: Instant) -> Timestamp {
+        let ahead = at.saturating_since(self.mono).as_micros().div_ceil(1000);
+        let behind = self.mono.saturating_since(at).as_millis();
+        let ahead = u64::try_from(ahead).unwrap_or(u64::MAX);
+        let behind = u64::try_from(behind).unwrap_or(u64::MAX);
+        Timestamp::from_millis(self.wall.as_millis().saturating_add(ahead).saturating_sub(behind))
+    }
+}
+
 /// A point on a node's monotonic clock, in microseconds since an arbitrary origin. It never goes backwards within one boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);

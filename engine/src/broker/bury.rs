@@ -37,6 +37,9 @@ impl Broker {
         Lsn(0)
     }
 
+    /// A queue that is full has refused a message.
+    pub(crate) fn refuse(&mut self, _key: QueueKey, _message: &Arc<Message>) {}
+
     /// Dead-letters what died in a queue and is in memory. From where on the log knows.
     ///
     /// Nothing is called back from here: what this causes in other queues waits for their turn, so that messages that go round in a
@@ -110,13 +113,13 @@ impl Broker {
         let mut taken_now = Vec::new();
         if keeps {
             is_taken_by_all = matches!(to, LeftTo::Queues(_));
-            let (queues, metadata) = (&self.queues, &self.metadata);
+            let queues = &self.queues;
             self.routed.retain(|target| {
                 let Some(queue) = queues.get(*target) else { return false };
                 if taken_by.contains(&queue.id) {
                     return false;
                 }
-                if metadata.queue_by_key(*target).is_some_and(|record| queue.refuses(&record.settings)) {
+                if queue.refuses(letter.size()) {
                     is_taken_by_all = false;
                     return false;
                 }
@@ -198,7 +201,8 @@ impl Broker {
 
     /// Tells the log that the next of a queue's dead is dead. From where on it knows.
     fn note_dead(&mut self, key: QueueKey) -> Lsn {
-        let Some(noted) = self.queues.get_mut(key).and_then(|queue| queue.note_dying()) else { return Lsn(0) };
+        let now = self.now;
+        let Some(noted) = self.queues.get_mut(key).and_then(|queue| queue.note_dying(now)) else { return Lsn(0) };
         self.log.note_state(noted);
         self.log.end()
     }

@@ -7,9 +7,9 @@ use crate::effect::DiskRequest;
 use crate::event::Event;
 use crate::ids::{ChannelNumber, ConnectionId, Lsn, QueueId, QueueSeq};
 use crate::mutants::{Mutant, is_planted};
-use crate::queue::{ConsumerKey, Entry, LeaveReason, Next, Subscription, Taken};
+use crate::queue::{ConsumerKey, Entry, GivenBack, LeaveReason, Next, Return, Subscription, Taken};
 use crate::routing::QueueKey;
-use crate::storage::Place;
+use crate::storage::{Place, Ref};
 
 impl Broker {
     /// Notes that a queue may have something to deliver.
@@ -28,7 +28,12 @@ impl Broker {
 
     /// What a queue wants done next; reads are begun here.
     pub(crate) fn next_offer(&mut self, key: QueueKey, out: &mut Vec<DiskRequest>) -> Option<Subscription> {
-        if self.queues.get(key)?.dying().next().is_some() {
+        let queue = self.queues.get(key)?;
+        let (has_expiring, has_dead) = (queue.has_expiring(), queue.dying().next().is_some());
+        if has_expiring {
+            self.expire(key, false);
+        }
+        if has_expiring || has_dead {
             self.dead_letter(key);
             self.read_dead(key, out);
         }
@@ -94,13 +99,26 @@ impl Broker {
         end
     }
 
-    /// A delivered message goes back to its place.
-    pub(crate) fn give_back(&mut self, key: QueueKey, seq: QueueSeq) {
-        if let Some(queue) = self.queues.get_mut(key)
-            && queue.give_back(seq)
-        {
-            self.activate(key);
-        }
+    /// A delivered message comes back, or leaves because that happened too often. From where on the log knows; 0 if it need not.
+    pub(crate) fn give_back(&mut self, key: QueueKey, seq: QueueSeq, how: Return) -> Lsn {
+        let Some(queue) = self.queues.get_mut(key) else { return Lsn(0) };
+        let before = queue.body_bytes();
+        let given = queue.give_back(seq, how);
+        self.body_bytes -= before - queue.body_bytes();
+        let end = match given {
+            GivenBack::NotOut => return Lsn(0),
+            GivenBack::Ready { changed: None } => Lsn(0),
+            GivenBack::Ready { changed: Some(_) } => {
+                let owner = queue.id.0;
+                if let Some(state) = queue.entry(seq).map(|entry| queue.state_of(entry, self.now)) {
+                    self.log.note_state(Ref { owner, seq: seq.0, state });
+                }
+                self.log.end()
+            }
+            GivenBack::OverLimit(entry) => self.bury(key, entry, LeaveReason::DeliveryLimit).max(self.dead_letter(key)),
+        };
+        self.activate(key);
+        end
     }
 
     /// Removes all messages that wait for a consumer. How many there were.
@@ -108,7 +126,7 @@ impl Broker {
         let mut count = 0;
         while let Some(queue) = self.queues.get_mut(key) {
             let before = queue.body_bytes();
-            let Some(entry) = queue.purge_one() else { break };
+            let Some(entry) = queue.pop_ready() else { break };
             self.body_bytes -= before - queue.body_bytes();
             self.bury(key, entry, LeaveReason::Purged);
             count += 1;
@@ -122,6 +140,7 @@ impl Broker {
     pub(crate) fn unsubscribe(&mut self, key: QueueKey, consumer: ConsumerKey) {
         let Some(queue) = self.queues.get_mut(key) else { return };
         queue.unsubscribe(consumer);
+        queue.touch(self.now.mono);
         let is_unused = queue.consumers().len() == 0;
         self.activate(key);
         let is_auto_delete = self.metadata.queue_by_key(key).is_some_and(|record| record.auto_delete);

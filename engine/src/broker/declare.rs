@@ -8,9 +8,10 @@ use super::{Broker, ChannelRef, Name, Notice, Proposal};
 use crate::amqp::AmqpError;
 use crate::event::Event;
 use crate::ids::{ConnectionId, Lsn, QueueId};
-use crate::metadata::{Change, Changes, Command, DestinationName};
+use crate::metadata::{Change, Changes, Command, DestinationName, QueueRecord};
 use crate::queue::ClassicQueue;
 use crate::routing::QueueKey;
+use crate::time::Now;
 
 impl Broker {
     /// Whether any command is on its way.
@@ -72,7 +73,7 @@ impl Broker {
             match *change {
                 Change::QueueDeleted(key, id) => self.drop_queue(key, id),
                 Change::QueueCreated(key, id) => self.add_queue(key, id),
-                Change::QueueSettings(key) => self.activate(key),
+                Change::QueueSettings(key) => self.configure_queue(key),
                 Change::ExchangeCreated(key) => self.open_hold(key),
                 Change::ExchangeDeleted(key) => {
                     self.drop_hold(key);
@@ -93,11 +94,20 @@ impl Broker {
         if let Some(connection) = record.exclusive {
             self.exclusive.insert((connection, key));
         }
-        let mut queue = ClassicQueue::new(id, durable, record.exclusive);
-        if record.arguments.single_active_consumer {
-            queue.make_single_active();
-        }
+        let queue = new_queue(record, durable, self.now);
+        assert_eq!(queue.id, id, "the record is that of the change");
         self.queues.insert(key, queue);
+        self.activate(key);
+    }
+
+    /// Tells a queue its settings.
+    pub(super) fn configure_queue(&mut self, key: QueueKey) {
+        if let Some(record) = self.metadata.queue_by_key(key)
+            && let Some(queue) = self.queues.get_mut(key)
+        {
+            queue.configure(&record.settings);
+            self.activate(key);
+        }
     }
 
     /// Deletes the queues that were one connection's alone.
@@ -119,6 +129,7 @@ impl Broker {
         }
         self.is_active.remove(key);
         self.parked.remove(&key);
+        self.forget_queue_timers(key, &mut queue);
         for (consumer_key, consumer) in queue.consumers().iter() {
             self.notices.push_back(Notice::ConsumerGone {
                 connection: consumer.connection,
@@ -144,6 +155,17 @@ impl Broker {
             self.events.push(Event::QueueDeleted { queue: id });
         }
     }
+}
+
+/// The machine of a declared queue.
+pub(super) fn new_queue(record: &QueueRecord, durable: bool, now: Now) -> ClassicQueue {
+    let (kind, priority_max) = (record.arguments.kind, record.arguments.priority_max.unwrap_or(0));
+    let mut queue = ClassicQueue::new(record.id, durable, record.exclusive, kind, priority_max, now);
+    if record.arguments.single_active_consumer {
+        queue.make_single_active();
+    }
+    queue.configure(&record.settings);
+    queue
 }
 
 impl Name {

@@ -9,6 +9,7 @@ mod bury;
 mod consume;
 mod declare;
 mod departures;
+mod expiry;
 mod holds;
 mod internal;
 mod publish;
@@ -208,6 +209,8 @@ pub(crate) enum Published {
     Kept,
     /// It is kept once the log is durable up to here.
     KeptAt(Lsn),
+    /// One queue at least refused it; others may have it.
+    Refused,
 }
 
 impl Published {
@@ -215,6 +218,7 @@ impl Published {
     pub(super) fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Unroutable | Self::Kept, other @ (Self::Kept | Self::KeptAt(_))) => other,
+            (Self::Refused, _) | (_, Self::Refused) => Self::Refused,
             (Self::KeptAt(one), Self::KeptAt(other)) => Self::KeptAt(one.max(other)),
             (one, _) => one,
         }

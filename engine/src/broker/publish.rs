@@ -11,6 +11,7 @@ use crate::event::Event;
 use crate::ids::{Lsn, PublishSeqno};
 use crate::limits;
 use crate::message::Message;
+use crate::queue::{Arrival, QueueKind};
 use crate::routing::{ExchangeKey, QueueKey};
 use crate::storage::{Place, Ref, RefFlags, RefState};
 
@@ -71,13 +72,17 @@ impl Broker {
         if self.routed.is_empty() {
             return Published::Unroutable;
         }
+        let is_refused = self.drop_refusing(message, size);
         for key in &self.routed {
             let Some(queue) = self.queues.get(*key) else { continue };
-            let is_logged = queue.durable && persistent;
+            let is_logged = queue.durable && (persistent || queue.kind == QueueKind::Quorum);
             is_kept_by_log |= is_logged;
             if is_logged || (pages_out && queue.body_bytes() > self.config.queue_cache_bytes) {
                 let flags = if is_logged { RefFlags::NONE } else { RefFlags::TRANSIENT };
-                let state = RefState { size, ..RefState::from_flags(flags) };
+                let expires_at = queue.expiry_of(message, self.now.mono);
+                let expires_at = expires_at.map_or(0, |at| self.now.wall_of(at).as_millis());
+                let priority = queue.priority_of(message);
+                let state = RefState { flags, size, priority, expires_at, ..RefState::default() };
                 self.refs.push(Ref { owner: queue.id.0, seq: queue.next_seq().0, state });
             }
         }
@@ -92,12 +97,14 @@ impl Broker {
             let place = own.and_then(|(at, _)| places.get(at / limits::RECORD_SHARES_MAX).copied());
             let before = queue.body_bytes();
             let seq = queue.next_seq();
-            queue.enqueue(
-                Arc::clone(message),
+            let arrival = Arrival {
+                message: Arc::clone(message),
                 place,
-                own.map_or(RefFlags::NONE, |(_, own)| own.state.flags),
-                self.config.queue_cache_bytes,
-            );
+                flags: own.map_or(RefFlags::NONE, |(_, own)| own.state.flags),
+                priority: queue.priority_of(message),
+                expires_at: queue.expiry_of(message, self.now.mono),
+            };
+            queue.enqueue(arrival, self.config.queue_cache_bytes);
             self.body_bytes += queue.body_bytes() - before;
             let has_droppable = queue.has_droppable();
             if self.config.fine_events {
@@ -117,9 +124,25 @@ impl Broker {
             }
         }
         match places.last() {
+            _ if is_refused => Published::Refused,
             Some(place) if is_kept_by_log => Published::KeptAt(place.end()),
             _ => Published::Kept,
         }
+    }
+
+    /// Leaves out the queues that are full and refuse what comes. Whether there are any.
+    fn drop_refusing(&mut self, message: &Arc<Message>, size: u32) -> bool {
+        let queues = &self.queues;
+        let refuses = |key: &QueueKey| queues.get(*key).is_some_and(|queue| queue.refuses(size));
+        if !self.routed.iter().any(refuses) {
+            return false;
+        }
+        let refusing: Vec<_> = self.routed.iter().copied().filter(refuses).collect();
+        self.routed.retain(|key| !refusing.contains(key));
+        for key in refusing {
+            self.refuse(key, message);
+        }
+        true
     }
 
     /// Tells the channel once the log is durable up to `end`.

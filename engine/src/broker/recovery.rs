@@ -6,13 +6,13 @@ use alloc::vec::Vec;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use rand_chacha::rand_core::Rng;
 
+use super::declare::new_queue;
 use super::{Broker, Holds, Notice, Proposal, Queues, Waiter};
 use crate::effect::DiskRequest;
 use crate::exchange::Hold;
 use crate::ids::{Lsn, QueueId, QueueSeq};
 use crate::metadata::{Command, Metadata};
 use crate::mutants::{Mutant, is_planted};
-use crate::queue::ClassicQueue;
 use crate::storage::{Log, Owners, Place, Recovered, RecoveredOwner, RefState};
 use crate::time::Now;
 
@@ -86,24 +86,17 @@ impl Broker {
         }
         let mut messages = 0;
         for (key, id) in &keys {
-            let mut queue = ClassicQueue::new(*id, true, None);
+            let record = self.metadata.queue_by_key(*key).expect("it was just listed");
+            let mut queue = new_queue(record, true, self.now);
             let owner = owners.remove(&id.0).unwrap_or_default();
             for kept in owner.refs {
                 self.log.retain(kept.place());
-                queue.recover(QueueSeq(kept.seq), kept.place(), kept.state, self.now.wall);
+                queue.recover(QueueSeq(kept.seq), kept.place(), kept.state, self.now);
                 messages += 1;
             }
-            let is_single_active =
-                self.metadata.queue_by_key(*key).is_some_and(|record| record.arguments.single_active_consumer);
-            if is_single_active {
-                queue.make_single_active();
-            }
             queue.continue_from(QueueSeq(owner.next_seq));
-            let is_to_dead_letter = queue.dying().next().is_some();
             self.queues.insert(*key, queue);
-            if is_to_dead_letter {
-                self.activate(*key);
-            }
+            self.activate(*key);
         }
         messages += self.recover_holds(&mut owners);
         Ok((messages, keys.len() as u64))
@@ -155,6 +148,7 @@ impl Broker {
             holds: &mut self.holds,
             metadata: &self.metadata,
             proposals: &self.proposals,
+            now: self.now,
         };
         (&mut self.log, owners)
     }
@@ -215,12 +209,13 @@ pub(crate) struct LogOwners<'a> {
     holds: &'a mut Holds,
     metadata: &'a Metadata,
     proposals: &'a VecDeque<Proposal>,
+    now: Now,
 }
 
 impl Owners for LogOwners<'_> {
     fn live(&self, owner: u64, seq: u64, lsn: Lsn) -> Option<RefState> {
         match self.queues.by_owner(owner) {
-            Some(queue) => queue.state_at(QueueSeq(seq), lsn),
+            Some(queue) => queue.state_at(QueueSeq(seq), lsn, self.now),
             None => self.holds.by_owner(owner)?.state_at(QueueSeq(seq), lsn),
         }
     }

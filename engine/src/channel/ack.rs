@@ -6,6 +6,7 @@ use super::{Channel, ChannelCtx, Delivered, Flow};
 use crate::amqp::method::basic;
 use crate::amqp::{AmqpError, Method, ReplyCode};
 use crate::ids::Lsn;
+use crate::queue::Return;
 
 /// What a consumer decides about a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub(crate) enum Settlement {
     Ack,
     /// To be delivered again.
     Requeue,
+    /// To be delivered again, though this delivery failed: `basic.reject` counts, `basic.nack` does not (RabbitMQ 4.3).
+    RequeueFailed,
     /// Not wanted.
     Discard,
 }
@@ -29,7 +32,7 @@ impl Channel {
     }
 
     pub(super) fn reject(&mut self, ctx: &mut ChannelCtx<'_>, reject: &basic::Reject) -> Result<Flow, AmqpError> {
-        let settlement = if reject.requeue { Settlement::Requeue } else { Settlement::Discard };
+        let settlement = if reject.requeue { Settlement::RequeueFailed } else { Settlement::Discard };
         self.settle(ctx, reject.delivery_tag, false, settlement)
     }
 
@@ -75,10 +78,8 @@ impl Channel {
         match settlement {
             Settlement::Ack => ctx.broker.settle(delivered.queue, delivered.seq),
             Settlement::Discard => ctx.broker.discard(delivered.queue, delivered.seq),
-            Settlement::Requeue => {
-                ctx.broker.give_back(delivered.queue, delivered.seq);
-                Lsn(0)
-            }
+            Settlement::Requeue => ctx.broker.give_back(delivered.queue, delivered.seq, Return::Requeued),
+            Settlement::RequeueFailed => ctx.broker.give_back(delivered.queue, delivered.seq, Return::Failed),
         }
     }
 

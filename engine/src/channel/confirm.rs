@@ -3,6 +3,7 @@
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
+use crate::amqp::method::basic;
 use crate::connection::Outbox;
 use crate::ids::{ChannelNumber, PublishSeqno};
 
@@ -24,6 +25,8 @@ pub(crate) struct Confirms {
     safe_beyond: BTreeSet<u64>,
     /// Those of them that have not been confirmed yet.
     untold_beyond: Vec<u64>,
+    /// Publishes that were refused and whose publisher has not been told yet.
+    untold_nacks: Vec<u64>,
 }
 
 impl Confirms {
@@ -53,6 +56,22 @@ impl Confirms {
         !had_news
     }
 
+    /// A publish was refused: it counts as settled, and its publisher is told so on its own.
+    pub(crate) fn on_refused(&mut self, seqno: PublishSeqno) {
+        let PublishSeqno(seqno) = seqno;
+        assert!(seqno > self.safe_up_to && seqno <= self.last, "publish {seqno} is refused once");
+        if seqno == self.safe_up_to + 1 {
+            self.safe_up_to = seqno;
+            while self.safe_beyond.first() == Some(&(self.safe_up_to + 1)) {
+                self.safe_beyond.pop_first();
+                self.safe_up_to += 1;
+            }
+        } else {
+            self.safe_beyond.insert(seqno);
+        }
+        self.untold_nacks.push(seqno);
+    }
+
     /// How many publishes are not safe yet.
     #[cfg(test)]
     fn unconfirmed(&self) -> u64 {
@@ -66,6 +85,10 @@ impl Confirms {
         outbox: &mut Outbox,
         mut told: Option<&mut Vec<PublishSeqno>>,
     ) {
+        // First, so that no confirm of several covers one of them.
+        for seqno in &self.untold_nacks {
+            outbox.method(channel, basic::Nack { delivery_tag: *seqno, multiple: false, requeue: false });
+        }
         for seqno in self.untold_beyond.drain(..) {
             // What the gap's end has overtaken is covered below.
             if seqno <= self.safe_up_to {
@@ -79,16 +102,21 @@ impl Confirms {
         }
         if self.safe_up_to > self.told_up_to {
             // As RabbitMQ, never by a number that was confirmed before: a client may count on one answer for each.
-            outbox.confirm(channel, self.untold_last, self.untold_last - self.told_up_to > 1);
+            if self.untold_last > self.told_up_to {
+                outbox.confirm(channel, self.untold_last, self.untold_last - self.told_up_to > 1);
+            }
             if let Some(told) = told {
-                told.extend((self.told_up_to + 1..=self.safe_up_to).map(PublishSeqno));
+                let confirmed =
+                    (self.told_up_to + 1..=self.safe_up_to).filter(|seqno| !self.untold_nacks.contains(seqno));
+                told.extend(confirmed.map(PublishSeqno));
             }
             self.told_up_to = self.safe_up_to;
         }
+        self.untold_nacks.clear();
     }
 
     fn has_news(&self) -> bool {
-        self.safe_up_to > self.told_up_to || !self.untold_beyond.is_empty()
+        self.safe_up_to > self.told_up_to || !self.untold_beyond.is_empty() || !self.untold_nacks.is_empty()
     }
 }
 
@@ -98,6 +126,8 @@ mod tests {
     use crate::amqp::{FrameDecoder, Method};
 
     const CHANNEL: ChannelNumber = ChannelNumber(1);
+    /// Added to the numbers of publishes that were refused.
+    const REFUSED: u64 = 1000;
 
     /// What is confirmed: numbers with their `multiple`.
     fn told(confirms: &mut Confirms) -> Vec<(u64, bool)> {
@@ -111,6 +141,7 @@ mod tests {
         while let Some(frame) = decoder.next_frame().unwrap() {
             match Method::decode(frame.payload).unwrap() {
                 Method::BasicAck(ack) => acks.push((ack.delivery_tag, ack.multiple)),
+                Method::BasicNack(nack) => acks.push((nack.delivery_tag + REFUSED, nack.multiple)),
                 other => panic!("{other:?}"),
             }
         }
@@ -158,5 +189,19 @@ mod tests {
         assert_eq!(told(&mut confirms), [(2, false), (3, false)]);
         confirms.on_safe(PublishSeqno(1));
         assert_eq!(told(&mut confirms), [(1, false)]);
+    }
+
+    #[test]
+    fn what_is_refused_is_told_on_its_own_and_never_confirmed() {
+        let mut confirms = published(5);
+        confirms.on_safe(PublishSeqno(1));
+        confirms.on_refused(PublishSeqno(2));
+        confirms.on_safe(PublishSeqno(3));
+        assert_eq!(told(&mut confirms), [(2 + REFUSED, false), (3, true)]);
+        confirms.on_refused(PublishSeqno(5));
+        assert_eq!(told(&mut confirms), [(5 + REFUSED, false)]);
+        confirms.on_safe(PublishSeqno(4));
+        assert_eq!(told(&mut confirms), [(4, false)]);
+        assert_eq!(confirms.unconfirmed(), 0);
     }
 }

@@ -88,6 +88,8 @@ impl Channel {
     pub(super) fn get(&self, ctx: &mut ChannelCtx<'_>, get: &basic::Get) -> Result<Flow, AmqpError> {
         let key = self.find_queue(ctx, &get.queue)?;
         let get = Get { connection: ctx.connection, channel: self.number, no_ack: get.no_ack };
+        ctx.broker.touch(key);
+        ctx.broker.expire(key, true);
         let queue = ctx.broker.queues.get_mut(key).expect("a record has a machine");
         if queue.consumers().is_single_active() {
             return Err(single_active_get(ctx, key));

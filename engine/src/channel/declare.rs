@@ -22,6 +22,7 @@ impl Channel {
             let (key, record) = ctx.broker.metadata.expect_queue(ctx.vhost, name.as_bytes())?;
             let queue = record.name.clone();
             ctx.broker.metadata.check_exclusive(key, ctx.connection)?;
+            ctx.broker.touch(key);
             self.last_queue = Some(queue.clone());
             if !declare.no_wait {
                 self.reply_declared(ctx, queue);
@@ -46,6 +47,10 @@ impl Channel {
         };
         let reply = if declare.no_wait { Reply::None } else { Reply::QueueDeclared { queue: name.clone() } };
         let flow = self.change(ctx, command, reply)?;
+        // Declaring it again renews its lease.
+        if let Some((key, _)) = ctx.broker.metadata.queue(ctx.vhost, name.as_bytes()) {
+            ctx.broker.touch(key);
+        }
         self.last_queue = Some(name);
         Ok(flow)
     }

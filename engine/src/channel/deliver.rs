@@ -15,6 +15,9 @@ impl Channel {
         subscription: &Subscription,
         taken: &Taken,
     ) -> Outcome {
+        // Only what comes again says how often it came in vain.
+        let counted = (taken.deliveries > 0).then(|| taken.message.with_delivery_count(taken.deliveries));
+        let message = counted.as_ref().unwrap_or(&taken.message);
         let tag = self.next_tag;
         self.next_tag = DeliveryTag(tag.0 + 1);
         match subscription {
@@ -24,7 +27,7 @@ impl Channel {
                     .get(*index as usize)
                     .and_then(Option::as_ref)
                     .expect("a consumer that leaves is taken out of its queue at once");
-                ctx.outbox.deliver(self.number, &consumer.tag, tag, taken.redelivered, &taken.message);
+                ctx.outbox.deliver(self.number, &consumer.tag, tag, taken.redelivered, message);
                 if !no_ack {
                     self.unacked.insert(tag.0, Delivered { queue, seq: taken.seq, to_consumer: true });
                     self.unacked_by_consumers += 1;
@@ -33,7 +36,7 @@ impl Channel {
             }
             Subscription::Get(get) => {
                 assert!(matches!(self.state, State::Waiting(Wait::Get)), "a channel waits for its basic.get");
-                ctx.outbox.get_ok(self.number, tag, taken.redelivered, taken.ready_left, &taken.message);
+                ctx.outbox.get_ok(self.number, tag, taken.redelivered, taken.ready_left, message);
                 if !get.no_ack {
                     self.unacked.insert(tag.0, Delivered { queue, seq: taken.seq, to_consumer: false });
                 }

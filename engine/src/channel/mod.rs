@@ -29,7 +29,7 @@ use crate::broker::{Broker, ChannelRef, Durable, Name};
 use crate::connection::Outbox;
 use crate::ids::{ChannelNumber, ConnectionId, DeliveryTag, QueueSeq};
 use crate::metadata::{VhostKey, stripped};
-use crate::queue::ConsumerKey;
+use crate::queue::{ConsumerKey, Return};
 use crate::routing::QueueKey;
 use crate::window::Window;
 
@@ -303,11 +303,11 @@ impl Channel {
         self.leave_replies(broker);
         self.waiting_consumers.clear();
         while let Some((_, delivered)) = self.unacked.pop_up_to(u64::MAX) {
-            broker.give_back(delivered.queue, delivered.seq);
+            broker.give_back(delivered.queue, delivered.seq, Return::Failed);
         }
         // What was acked in a transaction that is never committed was not acked.
         for delivered in self.tx.take().iter().flat_map(Tx::deliveries) {
-            broker.give_back(delivered.queue, delivered.seq);
+            broker.give_back(delivered.queue, delivered.seq, Return::Failed);
         }
         self.unacked_by_consumers = 0;
         if matches!(self.state, State::Waiting(Wait::Get)) {

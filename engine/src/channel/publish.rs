@@ -82,6 +82,7 @@ impl Channel {
                     ctx.broker.wait_for_log(end, channel, Durable::Publish(seqno));
                 }
                 Published::Kept | Published::Unroutable => self.on_safe(ctx, seqno),
+                Published::Refused => self.on_refused(ctx, seqno),
             }
         }
         Ok(Flow::Done)
@@ -96,6 +97,16 @@ impl Channel {
     pub(super) fn on_safe(&mut self, ctx: &mut ChannelCtx<'_>, seqno: PublishSeqno) {
         let Some(confirms) = &mut self.confirms else { return };
         confirms.on_safe(seqno);
+        if !self.has_news {
+            self.has_news = true;
+            ctx.has_confirms = true;
+        }
+    }
+
+    /// A publish was refused by a queue (RabbitMQ docs: Queue Length Limit / reject-publish).
+    fn on_refused(&mut self, ctx: &mut ChannelCtx<'_>, seqno: PublishSeqno) {
+        let Some(confirms) = &mut self.confirms else { return };
+        confirms.on_refused(seqno);
         if !self.has_news {
             self.has_news = true;
             ctx.has_confirms = true;

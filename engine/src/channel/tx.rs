@@ -72,6 +72,7 @@ impl Channel {
         let Some(tx) = &mut self.tx else { return Err(not_transactional()) };
         let Tx { publishes, settlements, .. } = core::mem::take(tx);
         let mut end = Lsn(0);
+        let mut is_refused = false;
         for TxPublish { message, persistent, mandatory, routed } in publishes {
             ctx.broker.set_routed(routed);
             let is_replied = ctx.broker.send_reply(&message);
@@ -79,10 +80,14 @@ impl Channel {
                 Published::Unroutable if mandatory && !is_replied => self.give_back_unroutable(ctx, &message),
                 Published::Unroutable | Published::Kept => {}
                 Published::KeptAt(at) => end = end.max(at),
+                Published::Refused => is_refused = true,
             }
         }
         for (_, delivered, settlement) in settlements {
             end = end.max(self.apply_settlement(ctx, delivered, settlement));
+        }
+        if is_refused {
+            return Err(AmqpError::channel(ReplyCode::PreconditionFailed, "partial tx completion"));
         }
         if end > Lsn(0) {
             let channel = self.reference(ctx.connection);

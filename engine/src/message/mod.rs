@@ -7,7 +7,7 @@ mod selected;
 use alloc::vec::Vec;
 use bytes::{Buf, BufMut, Bytes};
 
-use crate::amqp::{LongStr, RawProperties, Routing};
+use crate::amqp::{FieldValue, LongStr, RawProperties, Routing, ShortStr};
 
 pub(crate) use dead_letter::{Death, DeathReason};
 pub(crate) use delayed::delay_ms;
@@ -35,6 +35,11 @@ const FLAG_HIDDEN_KEYS: u8 = 2;
 
 /// The second part of a payload that has none.
 static NO_BODY: Bytes = Bytes::new();
+
+/// The flag of the property `priority`.
+const PRIORITY_FLAG: u16 = 1 << 11;
+/// The flag of the property `expiration`.
+const EXPIRATION_FLAG: u16 = 1 << 8;
 
 /// One published message: where it was sent, its properties and its body, all as they came.
 ///
@@ -189,6 +194,43 @@ impl Message {
     pub(crate) fn raw_properties(&self) -> RawProperties {
         // They were checked when they came, and the log's checksums were when they were read back.
         RawProperties::from_checked(self.head.slice(self.properties_at()..self.properties_end as usize))
+    }
+
+    /// The same with a header that tells how many of its deliveries failed (RabbitMQ docs: Quorum Queues / Poison Message Handling).
+    pub(crate) fn with_delivery_count(&self, count: u16) -> Self {
+        let mut properties = self.raw_properties().decode();
+        let mut headers = properties.headers.take().unwrap_or_default();
+        headers.set(&ShortStr::from_static("x-delivery-count"), FieldValue::I64(i64::from(count)));
+        properties.headers = Some(headers);
+        let properties = RawProperties::from(&properties);
+        Self::build(&self.routing_names(), &properties, self.shared_body(), self.flags(), &self.hidden_keys())
+    }
+
+    /// Bytes of its body.
+    pub(crate) fn size(&self) -> u32 {
+        u32::try_from(self.body().len()).expect("a message fits its limit")
+    }
+
+    /// Its `priority`, if it has one.
+    pub(crate) fn priority(&self) -> Option<u8> {
+        self.has_any_property(PRIORITY_FLAG).then(|| self.raw_properties().priority()).flatten()
+    }
+
+    /// Its own time to live: `expiration` in milliseconds, if there is one. It was checked when the message was published; one beyond
+    /// any clock is as good as the largest.
+    pub(crate) fn expiration_ms(&self) -> Option<u64> {
+        if !self.has_any_property(EXPIRATION_FLAG) {
+            return None;
+        }
+        let properties = self.raw_properties();
+        let digits = core::str::from_utf8(properties.expiration()?).ok()?;
+        let is_zero = digits.bytes().all(|digit| matches!(digit, b'+' | b'-' | b'0'));
+        Some(if is_zero { 0 } else { digits.trim_start_matches('+').parse().unwrap_or(u64::MAX) })
+    }
+
+    /// Whether any property of these flags is there (AMQP 0-9-1 §4.2.6.1).
+    fn has_any_property(&self, flags: u16) -> bool {
+        self.properties().first_chunk().is_some_and(|word| u16::from_be_bytes(*word) & flags != 0)
     }
 
     /// The body.

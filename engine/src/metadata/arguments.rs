@@ -9,6 +9,7 @@ use alloc::string::String;
 use super::name::Named;
 use super::settings::DeadLetterStrategy;
 use crate::amqp::{AmqpError, FieldTable, FieldValue, LongStr, ReplyCode};
+use crate::queue::QueueKind;
 use crate::routing::{ErlangTerm, ExchangeKind, HashOn};
 
 /// What the broker knows of a classic queue's arguments (RabbitMQ docs: Queues / Optional Arguments).
@@ -16,6 +17,8 @@ use crate::routing::{ErlangTerm, ExchangeKind, HashOn};
 /// Accepted without effect: `x-queue-type` (it is `classic`), `x-queue-mode`, `x-queue-version`, `x-queue-master-locator`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueArguments {
+    /// `x-queue-type`.
+    pub kind: QueueKind,
     /// `x-message-ttl`, in milliseconds. `None`: messages do not expire; 0: at once, unless they can be delivered.
     pub message_ttl_ms: Option<u64>,
     /// `x-expires`, in milliseconds, not 0: how long the queue stays unused before it goes. `None`: for ever.
@@ -138,6 +141,7 @@ impl QueueArguments {
             return Err(refused(format!("invalid arg '{name}' for {what} of queue type rabbit_classic_queue")));
         }
         Ok(Self {
+            kind: QueueKind::Classic,
             message_ttl_ms: message_ttl.and_then(to_unsigned),
             expires_ms: expires.and_then(to_unsigned),
             length_max: length_max.and_then(to_unsigned),
@@ -366,6 +370,7 @@ mod tests {
             .with("x-anything", "else");
         let parsed = QueueArguments::parse(&all, &Named::queue(b"q", b"/")).unwrap();
         let expected = QueueArguments {
+            kind: QueueKind::Classic,
             message_ttl_ms: Some(0),
             expires_ms: Some(315_360_000_000),
             length_max: Some(5),

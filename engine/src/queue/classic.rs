@@ -9,11 +9,8 @@
 //!                       +---- returned <------+ give_back
 //! ```
 //!
-//! What leaves in any other way and has a dead-letter exchange to go to is `dying` until it is there.
-//!
-//! `ready` holds what was never delivered, in order of `seq`; `returned` what came back, so that it is delivered again in its
-//! original place (RabbitMQ docs: Consumer Acknowledgements / Negative Acknowledgement and Requeuing). A message with a record in
-//! the log needs no memory for its body: bodies beyond a budget are dropped once they are written, and read back when they are next.
+//! What leaves in any other way and has a dead-letter exchange to go to is `dying` until it is there. A message with a record in the
+//! log needs no memory for its body: bodies beyond a budget are dropped once they are written, and read back when they are next.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
@@ -23,13 +20,13 @@ use bytes::Bytes;
 use super::consumers::{Consumer, ConsumerKey, Consumers};
 use super::dying::{Dead, Dying};
 use super::entry::Entry;
+use super::ready::{Ready, ReturnPlace};
 use super::reason::LeaveReason;
 use crate::ids::{ChannelNumber, ConnectionId, Lsn, QueueId, QueueSeq};
 use crate::message::Message;
-use crate::metadata::{Overflow, QueueSettings};
-use crate::mutants::{Mutant, is_planted};
+use crate::metadata::QueueSettings;
 use crate::storage::{Place, Ref, RefFlags, RefState};
-use crate::time::Timestamp;
+use crate::time::{Instant, Now, Timestamp};
 use crate::window::Window;
 
 /// A classic queue.
@@ -40,23 +37,72 @@ pub(crate) struct ClassicQueue {
     pub(crate) durable: bool,
     /// The only connection that may use it; `None` if everybody may.
     pub(crate) owner: Option<ConnectionId>,
+    /// Of which type it is.
+    pub(crate) kind: QueueKind,
+    /// What its arguments and policies say.
+    pub(super) settings: QueueSettings,
     next_seq: QueueSeq,
-    ready: VecDeque<Entry>,
-    returned: BTreeMap<QueueSeq, Entry>,
+    pub(super) ready: Ready,
     unacked: Window<Unacked>,
+    /// When those messages expire that do, whether they are ready or unacked.
+    pub(super) expiries: Window<Instant>,
+    /// The deadline that the node's timers know for the first of them.
+    pub(super) expiry_timer: Option<Instant>,
+    /// How often deliveries of a message failed, where that ever happened.
+    failed: BTreeMap<QueueSeq, u16>,
+    /// What died here and is still to be dead-lettered.
+    pub(super) dying: Dying,
+    /// What is being read from the log for those.
+    reading_dying: Option<Reading>,
+    /// When somebody last made use of the queue.
+    pub(super) used_at: Instant,
+    /// The deadline that the node's timers know for its end.
+    pub(super) end_timer: Option<Instant>,
     consumers: Consumers,
     /// `basic.get`s whose message is being read.
     gets: VecDeque<Get>,
     /// Bodies over the budget that may be dropped once the log has them, in order of arrival.
     droppable: VecDeque<(QueueSeq, Lsn)>,
     /// Bytes of bodies in memory.
-    body_bytes: usize,
+    pub(super) body_bytes: usize,
     /// What is being read from the log.
     reading: Option<Reading>,
-    /// What died here and is still to be dead-lettered.
-    dying: Dying,
-    /// What is being read from the log for those.
-    reading_dying: Option<Reading>,
+}
+
+/// The types of queues that this machine is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QueueKind {
+    /// RabbitMQ docs: Classic Queues.
+    #[default]
+    Classic,
+    /// RabbitMQ docs: Quorum Queues. All messages are persistent; what comes back is counted and comes first.
+    Quorum,
+}
+
+/// The highest priority of a quorum queue (RabbitMQ 4.3); one beyond it counts as this.
+const QUORUM_PRIORITY_MAX: u8 = 31;
+/// The priority of messages in a quorum queue that name none.
+const QUORUM_PRIORITY_DEFAULT: u8 = 4;
+
+/// A message that comes, as this queue will hold it.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) message: Arc<Message>,
+    /// Its record, if it has one.
+    pub(crate) place: Option<Place>,
+    pub(crate) flags: RefFlags,
+    pub(crate) priority: u8,
+    /// When it expires, if it does.
+    pub(crate) expires_at: Option<Instant>,
+}
+
+/// What a delivered message comes back for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Return {
+    /// The consumer asked for it, or was too slow; that is nobody's failure.
+    Requeued,
+    /// The delivery failed: the consumer rejected the message, or is gone.
+    Failed,
 }
 
 /// A message that is out with a consumer.
@@ -150,6 +196,8 @@ pub(crate) struct Taken {
     pub(crate) seq: QueueSeq,
     pub(crate) message: Arc<Message>,
     pub(crate) redelivered: bool,
+    /// How many of its deliveries failed before, where the queue counts that.
+    pub(crate) deliveries: u16,
     /// Its record.
     pub(crate) place: Option<Place>,
     /// Whether the log has to keep it and would recover it.
@@ -158,38 +206,90 @@ pub(crate) struct Taken {
     pub(crate) ready_left: usize,
 }
 
+/// What became of a message that came back.
+#[derive(Debug)]
+pub(crate) enum GivenBack {
+    /// It was not out.
+    NotOut,
+    /// It waits again. If its state has changed, where its record is.
+    Ready {
+        /// `None` if there is nothing that the log would have to know.
+        changed: Option<Place>,
+    },
+    /// Too many of its deliveries failed: it left.
+    OverLimit(Entry),
+}
+
 impl ClassicQueue {
-    /// An empty queue.
-    pub(crate) fn new(id: QueueId, durable: bool, owner: Option<ConnectionId>) -> Self {
+    /// An empty queue. `priority_max` is the highest priority of a classic queue.
+    pub(crate) fn new(
+        id: QueueId,
+        durable: bool,
+        owner: Option<ConnectionId>,
+        kind: QueueKind,
+        priority_max: u8,
+        now: Now,
+    ) -> Self {
+        let ready = match kind {
+            QueueKind::Classic => Ready::new(priority_max, ReturnPlace::Own),
+            QueueKind::Quorum => Ready::new(QUORUM_PRIORITY_MAX, ReturnPlace::Front),
+        };
         Self {
             id,
             durable,
             owner,
+            kind,
+            settings: QueueSettings::default(),
             next_seq: QueueSeq(1),
-            ready: VecDeque::new(),
-            returned: BTreeMap::new(),
+            ready,
             unacked: Window::default(),
+            expiries: Window::default(),
+            expiry_timer: None,
+            failed: BTreeMap::new(),
+            dying: Dying::default(),
+            reading_dying: None,
+            used_at: now.mono,
+            end_timer: None,
             consumers: Consumers::default(),
             gets: VecDeque::new(),
             droppable: VecDeque::new(),
             body_bytes: 0,
             reading: None,
-            dying: Dying::default(),
-            reading_dying: None,
         }
+    }
+
+    /// Takes the settings that hold from here on.
+    pub(crate) fn configure(&mut self, settings: &QueueSettings) {
+        self.settings.clone_from(settings);
+    }
+
+    /// Its settings.
+    pub(crate) fn settings(&self) -> &QueueSettings {
+        &self.settings
     }
 
     /// Puts back a message that the log had kept. They come in order of `seq`. Of what waits to be dead-lettered the log has not kept
     /// since when; it counts as having died `now`.
-    pub(crate) fn recover(&mut self, seq: QueueSeq, place: Place, state: RefState, now: Timestamp) {
+    pub(crate) fn recover(&mut self, seq: QueueSeq, place: Place, state: RefState, now: Now) {
         assert!(seq >= self.next_seq, "recovered messages come in order: {seq} after {}", self.next_seq);
-        self.next_seq = seq.next();
         let entry = Entry::new(seq, state.priority, state.size, None, Some(place), state.flags);
+        self.next_seq = seq.next();
+        if state.deliveries > 0 {
+            self.failed.insert(seq, state.deliveries);
+        }
         if let Some(reason) = LeaveReason::from_code(state.dying) {
-            self.dying.add(Dead::new(entry, reason, now, true));
+            self.dying.add(Dead::new(entry, reason, now.wall, true));
             return;
         }
-        self.ready.push_back(entry);
+        if state.expires_at != 0 {
+            self.expiries.insert(seq.0, now.mono_of(Timestamp::from_millis(state.expires_at)));
+        }
+        // Of a quorum queue's messages, those that failed before are served first again.
+        if state.deliveries > 0 && self.kind == QueueKind::Quorum {
+            self.ready.give_back(entry);
+        } else {
+            self.ready.push(entry);
+        }
     }
 
     /// Goes on numbering from at least here, after recovery.
@@ -209,7 +309,7 @@ impl ClassicQueue {
 
     /// Messages waiting for a consumer.
     pub(crate) fn ready_len(&self) -> usize {
-        self.ready.len() + self.returned.len()
+        self.ready.len()
     }
 
     /// Messages out with consumers.
@@ -227,8 +327,18 @@ impl ClassicQueue {
         &self.consumers
     }
 
-    /// Adds a message at the end.
-    pub(crate) fn enqueue(&mut self, message: Arc<Message>, place: Option<Place>, flags: RefFlags, cache_bytes: usize) {
+    /// The priority that a message has here.
+    pub(crate) fn priority_of(&self, message: &Message) -> u8 {
+        match self.kind {
+            QueueKind::Classic if self.ready.priority_max() == 0 => 0,
+            QueueKind::Classic => message.priority().unwrap_or(0).min(self.ready.priority_max()),
+            QueueKind::Quorum => message.priority().unwrap_or(QUORUM_PRIORITY_DEFAULT).min(QUORUM_PRIORITY_MAX),
+        }
+    }
+
+    /// Adds a message at the end of its priority.
+    pub(crate) fn enqueue(&mut self, arrival: Arrival, cache_bytes: usize) {
+        let Arrival { message, place, flags, priority, expires_at } = arrival;
         let seq = self.next_seq;
         self.next_seq = seq.next();
         self.body_bytes += message.memory_bytes();
@@ -237,8 +347,11 @@ impl ClassicQueue {
         {
             self.droppable.push_back((seq, place.lsn));
         }
+        if let Some(at) = expires_at {
+            self.expiries.insert(seq.0, at);
+        }
         let size = u32::try_from(message.body().len()).unwrap_or(u32::MAX);
-        self.ready.push_back(Entry::new(seq, 0, size, Some(message), place, flags));
+        self.ready.push(Entry::new(seq, priority, size, Some(message), place, flags));
     }
 
     /// Whether bodies wait to be dropped until the log has them.
@@ -303,6 +416,11 @@ impl ClassicQueue {
         true
     }
 
+    /// A `basic.get` that waits for a message that is not there any more: it expired, or was purged.
+    pub(crate) fn take_idle_get(&mut self) -> Option<Get> {
+        if self.gets.len() > self.ready.len() { self.gets.pop_back() } else { None }
+    }
+
     /// Forgets the `basic.get`s of a channel that has gone.
     pub(crate) fn forget_gets(&mut self, connection: ConnectionId, channel: ChannelNumber) {
         self.gets.retain(|get| (get.connection, get.channel) != (connection, channel));
@@ -310,7 +428,7 @@ impl ClassicQueue {
 
     /// What is to be done next.
     pub(crate) fn next(&mut self, read_ahead_bytes: u32) -> Next {
-        let Some(head) = self.head() else {
+        let Some(head) = self.ready.head().and_then(|head| self.ready.get(head)) else {
             return self.gets.pop_front().map_or(Next::Idle, Next::GetEmpty);
         };
         let has_body = head.message.is_some();
@@ -341,7 +459,8 @@ impl ClassicQueue {
     /// # Panics
     /// If nothing was offered.
     pub(crate) fn take(&mut self, subscription: &Subscription, written: Lsn, cache_bytes: usize) -> Taken {
-        let mut entry = self.pop_head().expect("a message was offered");
+        let head = self.ready.head().expect("a message was offered");
+        let mut entry = self.ready.pop(head).expect("a message was offered");
         let message = entry.message.clone().expect("an offered message is in memory");
         let redelivered = entry.is_redelivered();
         let place = entry.place();
@@ -357,8 +476,10 @@ impl ClassicQueue {
                 (get.no_ack, None)
             }
         };
+        let deliveries = self.failures(seq);
         if no_ack {
             self.body_bytes -= message.memory_bytes();
+            self.forget_details(seq);
         } else {
             entry.set_redelivered();
             if let Some(place) = place
@@ -373,7 +494,7 @@ impl ClassicQueue {
             }
             self.unacked.insert(seq.0, Unacked { entry, consumer });
         }
-        Taken { seq, message, redelivered, place, recoverable, ready_left: self.ready_len() }
+        Taken { seq, message, redelivered, deliveries, place, recoverable, ready_left: self.ready_len() }
     }
 
     /// A delivered message is done with: it leaves the queue. `None` if it is not out.
@@ -383,30 +504,56 @@ impl ClassicQueue {
             self.consumers.on_settled(consumer);
         }
         self.body_bytes -= entry.memory_bytes();
+        self.forget_details(seq);
         Some(entry)
     }
 
-    /// A delivered message comes back to its place. Whether it was out.
-    pub(crate) fn give_back(&mut self, seq: QueueSeq) -> bool {
-        let Some(Unacked { entry, consumer }) = self.unacked.remove(seq.0) else { return false };
+    /// A delivered message comes back.
+    pub(crate) fn give_back(&mut self, seq: QueueSeq, how: Return) -> GivenBack {
+        let Some(Unacked { entry, consumer }) = self.unacked.remove(seq.0) else { return GivenBack::NotOut };
         if let Some(consumer) = consumer {
             self.consumers.on_settled(consumer);
         }
-        let old = self.returned.insert(seq, entry);
-        assert!(old.is_none(), "message {seq} was returned twice");
-        true
+        let counts = self.kind == QueueKind::Quorum || self.settings.delivery_limit.is_some();
+        let mut changed = None;
+        if counts && how == Return::Failed {
+            let failures = self.failures(seq).saturating_add(1);
+            if self.settings.delivery_limit.is_some_and(|limit| failures > limit) {
+                self.body_bytes -= entry.memory_bytes();
+                self.forget_details(seq);
+                return GivenBack::OverLimit(entry);
+            }
+            self.failed.insert(seq, failures);
+            changed = (!entry.is_transient()).then(|| entry.place()).flatten();
+        }
+        self.ready.give_back(entry);
+        GivenBack::Ready { changed }
     }
 
-    /// Takes out one waiting message, whether its body is in memory or not; for purging.
-    pub(crate) fn purge_one(&mut self) -> Option<Entry> {
-        let entry = self.pop_head()?;
-        self.body_bytes -= entry.memory_bytes();
-        Some(entry)
+    /// How often deliveries of a message failed.
+    fn failures(&self, seq: QueueSeq) -> u16 {
+        if self.failed.is_empty() { 0 } else { self.failed.get(&seq).copied().unwrap_or(0) }
+    }
+
+    /// Forgets what is only known of some messages.
+    pub(super) fn forget_details(&mut self, seq: QueueSeq) {
+        if self.expiries.len() > 0 {
+            self.expiries.remove(seq.0);
+        }
+        if !self.failed.is_empty() {
+            self.failed.remove(&seq);
+        }
+    }
+
+    /// Takes out the next waiting message, whether its body is in memory or not.
+    pub(crate) fn pop_ready(&mut self) -> Option<Entry> {
+        let head = self.ready.head()?;
+        self.pop_head(head)
     }
 
     /// Takes out any message that is left, delivered or not; for deleting the queue.
     pub(crate) fn drain_one(&mut self) -> Option<Entry> {
-        if let Some(entry) = self.purge_one() {
+        if let Some(entry) = self.pop_ready() {
             return Some(entry);
         }
         let entry = match self.unacked.pop_up_to(u64::MAX) {
@@ -414,6 +561,7 @@ impl ClassicQueue {
             None => self.dying.take_any()?.entry,
         };
         self.body_bytes -= entry.memory_bytes();
+        self.forget_details(entry.seq());
         Some(entry)
     }
 
@@ -421,13 +569,6 @@ impl ClassicQueue {
     pub(crate) fn kill(&mut self, entry: Entry, reason: LeaveReason, at: Timestamp) {
         self.body_bytes += entry.memory_bytes();
         self.dying.add(Dead::new(entry, reason, at, false));
-    }
-
-    /// Whether it takes no message at the moment.
-    pub(crate) fn refuses(&self, settings: &QueueSettings) -> bool {
-        settings.overflow != Overflow::DropHead
-            && (settings.length_max.is_some_and(|max| (self.ready_len() + self.dying.len()) as u64 >= max)
-                || settings.length_max_bytes.is_some_and(|max| self.dying.size_bytes() >= max))
     }
 
     /// What died here and is still to be dead-lettered.
@@ -458,13 +599,13 @@ impl ClassicQueue {
 
     /// What the log is to be told about the next message to be dead-lettered, so that it stays dead; `None` if it knows, or does not
     /// know the message.
-    pub(crate) fn note_dying(&mut self) -> Option<Ref> {
+    pub(crate) fn note_dying(&mut self, now: Now) -> Option<Ref> {
         let owner = self.id.0;
         let dead = self.dying.next_mut().filter(|dead| !dead.is_noted && !dead.entry.is_transient())?;
         dead.is_noted = true;
         let seq = dead.entry.seq();
         let place = dead.entry.place()?;
-        Some(Ref { owner, seq: seq.0, state: self.state_at(seq, place.lsn)? })
+        Some(Ref { owner, seq: seq.0, state: self.state_at(seq, place.lsn, now)? })
     }
 
     /// The read that the next message to be dead-lettered needs; `None` if its body is in memory or being read.
@@ -514,12 +655,27 @@ impl ClassicQueue {
     }
 
     /// The state of a message if its record is at `lsn`.
-    pub(crate) fn state_at(&self, seq: QueueSeq, lsn: Lsn) -> Option<RefState> {
+    pub(crate) fn state_at(&self, seq: QueueSeq, lsn: Lsn, now: Now) -> Option<RefState> {
         let entry = self.find(seq)?;
-        let dying = self.dying.get(seq).map_or(0, |dead| dead.reason.code());
-        let state =
-            RefState { priority: entry.priority(), size: entry.size(), dying, ..RefState::from_flags(entry.flags()) };
-        (entry.place()?.lsn == lsn).then_some(state)
+        (entry.place()?.lsn == lsn).then(|| self.state_of(entry, now))
+    }
+
+    /// A message's state as the log keeps it.
+    pub(crate) fn state_of(&self, entry: &Entry, now: Now) -> RefState {
+        let seq = entry.seq();
+        RefState {
+            flags: entry.flags(),
+            priority: entry.priority(),
+            dying: self.dying.get(seq).map_or(0, |dead| dead.reason.code()),
+            deliveries: self.failures(seq),
+            size: entry.size(),
+            expires_at: self.expiries.get(seq.0).map_or(0, |at| now.wall_of(*at).as_millis()),
+        }
+    }
+
+    /// The message with this number, wherever it is.
+    pub(crate) fn entry(&self, seq: QueueSeq) -> Option<&Entry> {
+        self.find(seq)
     }
 
     /// A message's record moved.
@@ -531,65 +687,28 @@ impl ClassicQueue {
         }
     }
 
-    /// The message that is next.
-    fn head(&self) -> Option<&Entry> {
-        match (self.returned.first_key_value(), self.ready.front()) {
-            (Some(_), Some(ready)) if is_planted(Mutant::RequeueAtTail) => Some(ready),
-            (Some((seq, returned)), Some(ready)) => Some(if *seq < ready.seq() { returned } else { ready }),
-            (Some((_, entry)), None) | (None, Some(entry)) => Some(entry),
-            (None, None) => None,
-        }
-    }
-
-    fn pop_head(&mut self) -> Option<Entry> {
-        let seq = self.head()?.seq();
-        match self.ready.front() {
-            Some(ready) if ready.seq() == seq => self.ready.pop_front(),
-            _ => self.returned.remove(&seq),
-        }
-    }
-
     /// Plans a read of the next messages that lie behind each other in the log, beginning with the next one.
     fn start_reading(&mut self, read_ahead_bytes: u32) -> Next {
-        let head = self.head().expect("there is a next message").seq();
-        let (reading, first, len) = if self.returned.contains_key(&head) {
-            Reading::plan(self.returned.values(), read_ahead_bytes)
-        } else {
-            Reading::plan(self.ready.iter(), read_ahead_bytes)
-        };
+        let head = self.ready.head().expect("there is a next message");
+        let (reading, first, len) = Reading::plan(self.ready.from(head), read_ahead_bytes);
         self.reading = Some(reading);
         Next::Read { first, len }
     }
 
     fn find(&self, seq: QueueSeq) -> Option<&Entry> {
-        if let Some(at) = self.position(seq) {
-            return Some(&self.ready[at]);
-        }
-        let unacked = self.unacked.get(seq.0).map(|unacked| &unacked.entry);
-        unacked.or_else(|| self.returned.get(&seq)).or_else(|| self.dying.get(seq).map(|dead| &dead.entry))
+        let unacked = || self.unacked.get(seq.0).map(|unacked| &unacked.entry);
+        let dying = || self.dying.get(seq).map(|dead| &dead.entry);
+        self.ready.find(seq).or_else(unacked).or_else(dying)
     }
 
     fn find_mut(&mut self, seq: QueueSeq) -> Option<&mut Entry> {
-        if let Some(at) = self.position(seq) {
-            return Some(&mut self.ready[at]);
+        if self.unacked.get(seq.0).is_some() {
+            return self.unacked.get_mut(seq.0).map(|unacked| &mut unacked.entry);
         }
-        if let Some(unacked) = self.unacked.get_mut(seq.0) {
-            return Some(&mut unacked.entry);
+        match self.ready.find_mut(seq) {
+            Some(entry) => Some(entry),
+            None => self.dying.get_mut(seq).map(|dead| &mut dead.entry),
         }
-        if let Some(entry) = self.returned.get_mut(&seq) {
-            return Some(entry);
-        }
-        self.dying.get_mut(seq).map(|dead| &mut dead.entry)
-    }
-
-    /// Where in `ready` a message is. Without gaps (recovery leaves some) that is a subtraction.
-    fn position(&self, seq: QueueSeq) -> Option<usize> {
-        let first = self.ready.front()?.seq();
-        let guess = usize::try_from(seq.0.checked_sub(first.0)?).ok()?;
-        if self.ready.get(guess).is_some_and(|entry| entry.seq() == seq) {
-            return Some(guess);
-        }
-        self.ready.binary_search_by_key(&seq, |entry| entry.seq()).ok()
     }
 
     /// Checks the queue's invariants; walks all of its messages.
@@ -598,18 +717,7 @@ impl ClassicQueue {
     /// If one is broken.
     pub(crate) fn check_invariants(&self) {
         self.consumers.check_invariants();
-        let mut bytes = 0;
-        let mut last = None;
-        for entry in &self.ready {
-            assert!(last.is_none_or(|last| last < entry.seq()), "ready messages are in order");
-            last = Some(entry.seq());
-            bytes += entry.memory_bytes();
-        }
-        for (seq, entry) in &self.returned {
-            assert_eq!(*seq, entry.seq(), "a returned message is kept under its number");
-            assert!(entry.is_redelivered(), "a returned message was delivered");
-            bytes += entry.memory_bytes();
-        }
+        let mut bytes = self.ready.check_invariants();
         for (seq, unacked) in self.unacked.iter() {
             assert_eq!(seq, unacked.entry.seq().0, "an unacked message is kept under its number");
             bytes += unacked.entry.memory_bytes();
@@ -617,5 +725,8 @@ impl ClassicQueue {
         self.dying.check_invariants();
         bytes += self.dying.iter().map(|dead| dead.entry.memory_bytes()).sum::<usize>();
         assert_eq!(bytes, self.body_bytes, "bytes in memory are counted");
+        for seq in self.expiries.iter().map(|(seq, _)| QueueSeq(seq)).chain(self.failed.keys().copied()) {
+            assert!(self.find(seq).is_some(), "what is known of message {seq} outlived it");
+        }
     }
 }

@@ -154,6 +154,17 @@ impl Consumers {
         self.by_key.values().any(|consumer| consumer.exclusive)
     }
 
+    /// How many messages they would take together at the moment.
+    pub(crate) fn credit(&self) -> u64 {
+        let credit = |consumer: &Consumer| match consumer.prefetch {
+            _ if !consumer.is_willing() => 0,
+            0 => u64::MAX,
+            _ if consumer.no_ack => u64::MAX,
+            prefetch => u64::from(prefetch - consumer.unacked),
+        };
+        self.by_key.values().map(credit).fold(0, u64::saturating_add)
+    }
+
     /// All of them, oldest slot first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ConsumerKey, &Consumer)> {
         self.by_key.iter()

@@ -7,12 +7,15 @@ mod classic;
 mod consumers;
 mod dying;
 mod entry;
+mod expiry;
+mod ready;
 mod reason;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use classic::{ClassicQueue, Get, Next, Subscription, Taken};
+pub use classic::QueueKind;
+pub(crate) use classic::{Arrival, ClassicQueue, Get, GivenBack, Next, Return, Subscription, Taken};
 pub(crate) use consumers::{Consumer, ConsumerKey};
 pub(crate) use entry::Entry;
 pub use reason::{LeaveReason, LeftTo};

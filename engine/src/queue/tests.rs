@@ -4,15 +4,17 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use super::classic::{ClassicQueue, Get, Next, Subscription};
-use super::consumers::{Consumer, ConsumerKey};
+use super::{Arrival, ClassicQueue, Get, GivenBack, Next, QueueKind, Return, Subscription};
+use super::{Consumer, ConsumerKey};
 use crate::amqp::{RawProperties, Routing, ShortStr};
 use crate::ids::{ChannelNumber, ConnectionId, Lsn, QueueId, QueueSeq};
 use crate::message::Message;
 use crate::storage::{Place, RefFlags};
+use crate::time::{Instant, Now, Timestamp};
 
 const CONNECTION: ConnectionId = ConnectionId(1);
 const CHANNEL: ChannelNumber = ChannelNumber(1);
+const NOW: Now = Now { mono: Instant::from_micros(1000), wall: Timestamp::from_millis(1_700_000_000_000) };
 /// Bytes of bodies kept in memory by the tests that are not about that.
 const PLENTY: usize = 1024 * 1024;
 const READ_AHEAD: u32 = 1000;
@@ -22,10 +24,14 @@ fn message(body: &'static str) -> Arc<Message> {
     Arc::new(Message::new(&routing, &RawProperties::default(), Bytes::from_static(body.as_bytes())))
 }
 
+fn arrival(body: &'static str, place: Option<Place>) -> Arrival {
+    Arrival { message: message(body), place, flags: RefFlags::NONE, priority: 0, expires_at: None }
+}
+
 fn queue(bodies: &[&'static str]) -> ClassicQueue {
-    let mut queue = ClassicQueue::new(QueueId(1), true, None);
+    let mut queue = ClassicQueue::new(QueueId(1), true, None, QueueKind::Classic, 0, NOW);
     for body in bodies {
-        queue.enqueue(message(body), None, RefFlags::NONE, PLENTY);
+        queue.enqueue(arrival(body, None), PLENTY);
     }
     queue
 }
@@ -57,6 +63,10 @@ fn seqs(delivered: &[(Option<ConsumerKey>, QueueSeq, bool)]) -> Vec<u64> {
     delivered.iter().map(|(_, seq, _)| seq.0).collect()
 }
 
+fn give_back(queue: &mut ClassicQueue, seq: u64) {
+    assert!(matches!(queue.give_back(QueueSeq(seq), Return::Requeued), GivenBack::Ready { changed: None }));
+}
+
 #[test]
 fn consumers_take_turns() {
     let mut queue = queue(&["a", "b", "c", "d", "e"]);
@@ -86,11 +96,12 @@ fn what_is_given_back_comes_again_in_its_place_and_as_redelivered() {
     subscribe(&mut queue, 3);
     assert_eq!(seqs(&deliver(&mut queue)), [1, 2, 3]);
     assert!(queue.settle(QueueSeq(2)).is_some());
-    assert!(queue.give_back(QueueSeq(3)));
-    assert!(queue.give_back(QueueSeq(1)));
+    give_back(&mut queue, 3);
+    give_back(&mut queue, 1);
     let delivered: Vec<_> = deliver(&mut queue).into_iter().map(|(_, seq, redelivered)| (seq.0, redelivered)).collect();
     assert_eq!(delivered, [(1, true), (3, true), (4, false)]);
-    assert!(!queue.give_back(QueueSeq(2)), "what is settled does not come back");
+    let again = queue.give_back(QueueSeq(2), Return::Requeued);
+    assert!(matches!(again, GivenBack::NotOut), "what is settled does not come back");
 }
 
 #[test]
@@ -131,9 +142,9 @@ fn purging_leaves_what_is_delivered() {
     let mut queue = queue(&["a", "b", "c"]);
     subscribe(&mut queue, 1);
     deliver(&mut queue);
-    assert!(queue.purge_one().is_some());
-    assert!(queue.purge_one().is_some());
-    assert!(queue.purge_one().is_none());
+    assert!(queue.pop_ready().is_some());
+    assert!(queue.pop_ready().is_some());
+    assert!(queue.pop_ready().is_none());
     assert_eq!((queue.ready_len(), queue.unacked_len()), (0, 1));
     assert!(queue.drain_one().is_some());
     assert_eq!(queue.body_bytes(), 0);
@@ -146,9 +157,9 @@ fn place(index: u64) -> Place {
 
 #[test]
 fn bodies_over_the_budget_go_once_they_are_written_and_are_read_back_in_one_stretch() {
-    let mut queue = ClassicQueue::new(QueueId(1), true, None);
+    let mut queue = ClassicQueue::new(QueueId(1), true, None, QueueKind::Classic, 0, NOW);
     for index in 0..20 {
-        queue.enqueue(message("body"), Some(place(index)), RefFlags::NONE, 0);
+        queue.enqueue(arrival("body", Some(place(index))), 0);
     }
     assert!(queue.has_droppable());
     queue.drop_written_bodies(Lsn(1050));
@@ -186,8 +197,8 @@ fn lower_priorities_get_what_higher_ones_cannot_take() {
 
 #[test]
 fn a_damaged_record_is_not_delivered() {
-    let mut queue = ClassicQueue::new(QueueId(1), true, None);
-    queue.enqueue(message("body"), Some(place(0)), RefFlags::NONE, 0);
+    let mut queue = ClassicQueue::new(QueueId(1), true, None, QueueKind::Classic, 0, NOW);
+    queue.enqueue(arrival("body", Some(place(0))), 0);
     queue.drop_written_bodies(Lsn(100));
     subscribe(&mut queue, 0);
     assert!(matches!(queue.next(READ_AHEAD), Next::Read { .. }));

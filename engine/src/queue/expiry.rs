@@ -1,0 +1,108 @@
+//! What leaves a queue by itself: messages whose time has passed or that are too many, and queues that nobody uses.
+//!
+//! Only the first message of a priority can expire, as in RabbitMQ: one with a long life keeps those behind it (RabbitMQ docs:
+//! Time-To-Live / Caveats). So a queue needs one deadline, and one without such messages none.
+
+use core::time::Duration;
+
+use super::classic::{ClassicQueue, QueueKind};
+use super::entry::Entry;
+use super::ready::Head;
+use crate::message::Message;
+use crate::metadata::Overflow;
+use crate::time::Instant;
+
+impl ClassicQueue {
+    /// When a message that comes would expire: by its own time or the queue's, whichever is sooner.
+    pub(crate) fn expiry_of(&self, message: &Message, now: Instant) -> Option<Instant> {
+        let (own, queue) = (message.expiration_ms(), self.settings.message_ttl_ms);
+        let ttl = match (own, queue) {
+            (Some(own), Some(queue)) => own.min(queue),
+            (one, other) => one.or(other)?,
+        };
+        Some(now + Duration::from_millis(ttl))
+    }
+
+    /// Whether any message here has a time to live.
+    pub(crate) fn has_expiring(&self) -> bool {
+        self.expiries.len() > 0
+    }
+
+    /// Takes out a message whose time has passed. One whose time is just up may still be delivered if somebody wants it
+    /// (`is_offered` tells that nobody does): that is what a time to live of 0 means.
+    pub(crate) fn pop_expired(&mut self, now: Instant, is_offered: bool) -> Option<Entry> {
+        if self.expiries.len() == 0 {
+            return None;
+        }
+        let is_over = |at: Instant| at < now || is_offered && at == now;
+        let head = self.ready.heads().find(|head| self.expiry_at(*head).is_some_and(is_over))?;
+        self.pop_head(head)
+    }
+
+    /// When the next message expires.
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
+        if self.expiries.len() == 0 {
+            return None;
+        }
+        self.ready.heads().filter_map(|head| self.expiry_at(head)).min()
+    }
+
+    /// Takes out the next message if there are more than the queue is to hold. Only what waits counts (RabbitMQ docs: Queue Length
+    /// Limit).
+    pub(crate) fn pop_excess(&mut self) -> Option<Entry> {
+        if self.settings.overflow != Overflow::DropHead || !self.is_too_long(0, 0) {
+            return None;
+        }
+        self.pop_ready()
+    }
+
+    /// Whether the queue refuses one more message of `size` bytes. One that a consumer will take at once does not count.
+    pub(crate) fn refuses(&self, size: u32) -> bool {
+        // What it has to keep for others counts too, or nothing would bound that.
+        let (more, more_bytes) = (1 + self.dying.len() as u64, u64::from(size) + self.dying.size_bytes());
+        if self.settings.overflow == Overflow::DropHead || !self.is_too_long(more, more_bytes) {
+            return false;
+        }
+        // What is enqueued and not delivered yet, because deliveries come at the end of an input, takes credit too.
+        self.kind == QueueKind::Quorum || self.consumers().credit() <= self.ready.len() as u64
+    }
+
+    /// How long it is until nobody has used the queue for as long as it may be unused. `None`: it is in use, or need not be.
+    pub(crate) fn end_at(&self) -> Option<Instant> {
+        let expires = self.settings.expires_ms?;
+        (self.consumers().len() == 0).then(|| self.used_at + Duration::from_millis(expires))
+    }
+
+    /// Somebody made use of the queue (RabbitMQ docs: Time-To-Live / Queue TTL).
+    pub(crate) fn touch(&mut self, now: Instant) {
+        self.used_at = now;
+    }
+
+    /// Exchanges the deadline that the node's timers know for the first expiry. The former one, if it is another.
+    pub(crate) fn swap_expiry_timer(&mut self, at: Option<Instant>) -> Option<Option<Instant>> {
+        (self.expiry_timer != at).then(|| core::mem::replace(&mut self.expiry_timer, at))
+    }
+
+    /// The same for the queue's own end.
+    pub(crate) fn swap_end_timer(&mut self, at: Option<Instant>) -> Option<Option<Instant>> {
+        (self.end_timer != at).then(|| core::mem::replace(&mut self.end_timer, at))
+    }
+
+    pub(super) fn pop_head(&mut self, head: Head) -> Option<Entry> {
+        let entry = self.ready.pop(head)?;
+        self.body_bytes -= entry.memory_bytes();
+        self.forget_details(entry.seq());
+        Some(entry)
+    }
+
+    fn is_too_long(&self, more: u64, more_bytes: u64) -> bool {
+        let (len, bytes) = (self.ready.len() as u64 + more, self.ready.bytes() + more_bytes);
+        self.settings.length_max.is_some_and(|max| len > max)
+            || self.settings.length_max_bytes.is_some_and(|max| bytes > max)
+    }
+
+    fn expiry_at(&self, head: Head) -> Option<Instant> {
+        let seq = self.ready.get(head)?.seq();
+        self.expiries.get(seq.0).copied()
+    }
+}

@@ -1,0 +1,335 @@
+//! What waits for a consumer, in the order in which it is given out.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use super::entry::Entry;
+use crate::ids::QueueSeq;
+use crate::mutants::{Mutant, is_planted};
+
+/// Messages that wait: the highest priority first, within one priority the oldest.
+///
+/// Those never delivered stand in one list per priority, of which most queues have one. Those that came back stand apart, since they
+/// belong somewhere in front.
+#[derive(Debug)]
+pub(super) struct Ready {
+    /// What was never delivered, by priority, in order of arrival.
+    levels: Vec<VecDeque<Entry>>,
+    /// Which of these hold anything, a bit each.
+    occupied: [u64; 4],
+    returned: BTreeMap<ReturnKey, Entry>,
+    place: ReturnPlace,
+    /// How many came back so far.
+    returns: u64,
+    len: usize,
+    /// Bytes of their bodies.
+    bytes: u64,
+}
+
+/// Where a message goes that comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReturnPlace {
+    /// To the place it had (RabbitMQ docs: Consumer Acknowledgements / Negative Acknowledgement and Requeuing).
+    Own,
+    /// Before all that was never delivered, whatever its priority, behind what came back before it (RabbitMQ docs: Quorum Queues).
+    Front,
+}
+
+/// How far from the highest priority, and which place within it.
+type ReturnKey = (u8, u64);
+
+/// One that could be next: the first of all, or the first of its priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Head {
+    Returned(ReturnKey),
+    Level(usize),
+}
+
+impl Ready {
+    /// Nothing, for priorities from 0 to `priority_max`.
+    pub(super) fn new(priority_max: u8, place: ReturnPlace) -> Self {
+        let mut levels = Vec::new();
+        levels.resize_with(usize::from(priority_max) + 1, VecDeque::new);
+        Self { levels, occupied: [0; 4], returned: BTreeMap::new(), place, returns: 0, len: 0, bytes: 0 }
+    }
+
+    /// The highest priority there can be.
+    pub(super) fn priority_max(&self) -> u8 {
+        priority(self.levels.len() - 1)
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes of the bodies of those that wait.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adds one behind all others of its priority.
+    pub(super) fn push(&mut self, entry: Entry) {
+        let level = usize::from(entry.priority()).min(self.levels.len() - 1);
+        self.len += 1;
+        self.bytes += u64::from(entry.size());
+        self.occupied[level / 64] |= 1 << (level % 64);
+        self.levels[level].push_back(entry);
+    }
+
+    /// Puts one back.
+    pub(super) fn give_back(&mut self, entry: Entry) {
+        self.len += 1;
+        self.bytes += u64::from(entry.size());
+        self.returns += 1;
+        let key = match self.place {
+            ReturnPlace::Own => own_key(entry.priority(), entry.seq()),
+            ReturnPlace::Front => (0, self.returns),
+        };
+        let old = self.returned.insert(key, entry);
+        assert!(old.is_none(), "message {key:?} was returned twice");
+    }
+
+    /// Which one is next.
+    pub(super) fn head(&self) -> Option<Head> {
+        let level = self.highest();
+        let Some((&key, _)) = self.returned.first_key_value() else { return level.map(Head::Level) };
+        let Some(level) = level else { return Some(Head::Returned(key)) };
+        if is_planted(Mutant::RequeueAtTail) {
+            return Some(Head::Level(level));
+        }
+        Some(self.sooner(key, level))
+    }
+
+    /// The first of each priority. Those behind it cannot be reached before it.
+    pub(super) fn heads(&self) -> impl Iterator<Item = Head> {
+        let in_front = (self.place == ReturnPlace::Front)
+            .then(|| self.returned.first_key_value().map(|(key, _)| Head::Returned(*key)))
+            .flatten();
+        let levels = (0..self.levels.len()).rev().filter_map(|level| {
+            let front = !self.levels[level].is_empty();
+            let returned = match self.place {
+                ReturnPlace::Own if !self.returned.is_empty() => {
+                    let (first, last) =
+                        (own_key(priority(level), QueueSeq(0)), own_key(priority(level), QueueSeq(u64::MAX)));
+                    self.returned.range(first..=last).next().map(|(key, _)| *key)
+                }
+                ReturnPlace::Own | ReturnPlace::Front => None,
+            };
+            match (returned, front) {
+                (Some(key), true) => Some(self.sooner(key, level)),
+                (Some(key), false) => Some(Head::Returned(key)),
+                (None, true) => Some(Head::Level(level)),
+                (None, false) => None,
+            }
+        });
+        in_front.into_iter().chain(levels)
+    }
+
+    /// A head's message.
+    pub(super) fn get(&self, head: Head) -> Option<&Entry> {
+        match head {
+            Head::Returned(key) => self.returned.get(&key),
+            Head::Level(level) => self.levels.get(level)?.front(),
+        }
+    }
+
+    /// The messages from a head on, in order.
+    pub(super) fn from(&self, head: Head) -> impl Iterator<Item = &Entry> {
+        let (returned, level) = match head {
+            Head::Returned(key) => (Some(self.returned.range(key..).map(|(_, entry)| entry)), None),
+            Head::Level(level) => (None, self.levels.get(level).map(VecDeque::iter)),
+        };
+        returned.into_iter().flatten().chain(level.into_iter().flatten())
+    }
+
+    /// Takes out a head.
+    pub(super) fn pop(&mut self, head: Head) -> Option<Entry> {
+        let entry = match head {
+            Head::Returned(key) => self.returned.remove(&key)?,
+            Head::Level(level) => {
+                let list = self.levels.get_mut(level)?;
+                let entry = list.pop_front()?;
+                if list.is_empty() {
+                    self.occupied[level / 64] &= !(1 << (level % 64));
+                }
+                entry
+            }
+        };
+        self.len -= 1;
+        self.bytes -= u64::from(entry.size());
+        Some(entry)
+    }
+
+    /// All that wait: first what came back, then the rest, each in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.returned.values().chain(self.levels.iter().rev().flatten())
+    }
+
+    /// The message with this number.
+    pub(super) fn find(&self, seq: QueueSeq) -> Option<&Entry> {
+        match self.locate(seq)? {
+            Location::Level(level, at) => self.levels[level].get(at),
+            Location::Returned(key) => self.returned.get(&key),
+        }
+    }
+
+    /// The same, to change it. Its size, number and priority stay.
+    pub(super) fn find_mut(&mut self, seq: QueueSeq) -> Option<&mut Entry> {
+        match self.locate(seq)? {
+            Location::Level(level, at) => self.levels[level].get_mut(at),
+            Location::Returned(key) => self.returned.get_mut(&key),
+        }
+    }
+
+    /// Takes out the message with this number, wherever it stands. Those behind it in its list move up: O(their number).
+    pub(super) fn remove(&mut self, seq: QueueSeq) -> Option<Entry> {
+        let entry = match self.locate(seq)? {
+            Location::Level(level, 0) => return self.pop(Head::Level(level)),
+            Location::Level(level, at) => self.levels[level].remove(at)?,
+            Location::Returned(key) => return self.pop(Head::Returned(key)),
+        };
+        self.len -= 1;
+        self.bytes -= u64::from(entry.size());
+        Some(entry)
+    }
+
+    fn highest(&self) -> Option<usize> {
+        let word = self.occupied.iter().rposition(|word| *word != 0)?;
+        Some(word * 64 + 63 - self.occupied[word].leading_zeros() as usize)
+    }
+
+    /// Which of two comes first: one that came back, or the first of a list.
+    fn sooner(&self, key: ReturnKey, level: usize) -> Head {
+        let front = self.levels[level].front().map(|entry| own_key(priority(level), entry.seq()));
+        let is_returned_first = self.place == ReturnPlace::Front || front.is_none_or(|front| key < front);
+        if is_returned_first { Head::Returned(key) } else { Head::Level(level) }
+    }
+
+    fn locate(&self, seq: QueueSeq) -> Option<Location> {
+        for (level, list) in self.levels.iter().enumerate() {
+            if let Some(at) = position(list, seq) {
+                return Some(Location::Level(level, at));
+            }
+        }
+        match self.place {
+            ReturnPlace::Own => (0..self.levels.len())
+                .map(|level| own_key(priority(level), seq))
+                .find(|key| self.returned.contains_key(key))
+                .map(Location::Returned),
+            ReturnPlace::Front => {
+                self.returned.iter().find(|(_, entry)| entry.seq() == seq).map(|(key, _)| Location::Returned(*key))
+            }
+        }
+    }
+
+    /// Checks that what is counted is there and in order. The bytes of memory that all of it takes.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub(super) fn check_invariants(&self) -> usize {
+        for (level, list) in self.levels.iter().enumerate() {
+            let is_occupied = self.occupied[level / 64] & 1 << (level % 64) != 0;
+            assert_eq!(is_occupied, !list.is_empty(), "level {level} is marked");
+            assert!(list.iter().is_sorted_by_key(Entry::seq), "ready messages are in order");
+        }
+        for entry in self.returned.values() {
+            assert!(entry.is_redelivered(), "a returned message was delivered");
+        }
+        assert_eq!(self.iter().count(), self.len, "ready messages are counted");
+        assert_eq!(
+            self.iter().map(|entry| u64::from(entry.size())).sum::<u64>(),
+            self.bytes,
+            "their bytes are counted"
+        );
+        self.iter().map(Entry::memory_bytes).sum()
+    }
+}
+
+enum Location {
+    Level(usize, usize),
+    Returned(ReturnKey),
+}
+
+fn priority(level: usize) -> u8 {
+    u8::try_from(level).expect("there are at most 256 priorities")
+}
+
+/// The order of messages that keep their place.
+fn own_key(priority: u8, seq: QueueSeq) -> ReturnKey {
+    (u8::MAX - priority, seq.0)
+}
+
+/// Where in a list a message is. Without gaps (recovery and priorities leave some) that is a subtraction.
+fn position(list: &VecDeque<Entry>, seq: QueueSeq) -> Option<usize> {
+    let first = list.front()?.seq();
+    let guess = usize::try_from(seq.0.checked_sub(first.0)?).ok()?;
+    if list.get(guess).is_some_and(|entry| entry.seq() == seq) {
+        return Some(guess);
+    }
+    list.binary_search_by_key(&seq, Entry::seq).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+    use crate::ids::Lsn;
+    use crate::storage::{Place, RefFlags};
+
+    fn entry(seq: u64, priority: u8) -> Entry {
+        let place = Place { lsn: Lsn(seq), len: 1, shares: 1 };
+        Entry::new(QueueSeq(seq), priority, 10, None, Some(place), RefFlags::REDELIVERED)
+    }
+
+    fn order(ready: &mut Ready) -> Vec<u64> {
+        let mut order = Vec::new();
+        while let Some(head) = ready.head() {
+            ready.check_invariants();
+            order.push(ready.pop(head).unwrap().seq().0);
+        }
+        assert_eq!((ready.len(), ready.bytes()), (0, 0));
+        order
+    }
+
+    #[test]
+    fn the_highest_priority_is_first_and_a_returned_message_in_its_place() {
+        let mut ready = Ready::new(255, ReturnPlace::Own);
+        for (seq, priority) in [(1, 0), (2, 255), (4, 64), (5, 64), (6, 255), (7, 63)] {
+            ready.push(entry(seq, priority));
+        }
+        ready.give_back(entry(3, 64));
+        ready.give_back(entry(8, 255));
+        assert!(
+            ready.find(QueueSeq(3)).is_some() && ready.find(QueueSeq(5)).is_some() && ready.find(QueueSeq(9)).is_none()
+        );
+        let heads: Vec<_> = ready.heads().map(|head| ready.get(head).unwrap().seq().0).collect();
+        assert_eq!(heads, [2, 3, 7, 1]);
+        assert_eq!(order(&mut ready), [2, 6, 8, 3, 4, 5, 7, 1]);
+    }
+
+    #[test]
+    fn quorum_queues_give_what_came_back_before_all_else() {
+        let mut ready = Ready::new(31, ReturnPlace::Front);
+        for (seq, priority) in [(1, 4), (4, 31)] {
+            ready.push(entry(seq, priority));
+        }
+        ready.give_back(entry(3, 0));
+        ready.give_back(entry(2, 31));
+        let heads: Vec<_> = ready.heads().map(|head| ready.get(head).unwrap().seq().0).collect();
+        assert_eq!(heads, [3, 4, 1]);
+        assert_eq!(order(&mut ready), [3, 2, 4, 1]);
+    }
+
+    #[test]
+    fn any_message_can_be_taken_out() {
+        let mut ready = Ready::new(0, ReturnPlace::Own);
+        (1..=5).for_each(|seq| ready.push(entry(seq, 0)));
+        ready.give_back(entry(0, 0));
+        assert_eq!(ready.remove(QueueSeq(3)).map(|entry| entry.seq().0), Some(3));
+        assert_eq!(ready.remove(QueueSeq(0)).map(|entry| entry.seq().0), Some(0));
+        assert!(ready.remove(QueueSeq(3)).is_none());
+        assert_eq!(order(&mut ready), [1, 2, 4, 5]);
+    }
+}

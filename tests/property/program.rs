@@ -336,15 +336,15 @@ struct Features {
 }
 
 const THERE: Features = Features {
-    alternate_exchange: false,
+    alternate_exchange: true,
     quorum: false,
     ttl: false,
     expires: false,
     limits: false,
-    dead_letters: false,
+    dead_letters: true,
     at_least_once: false,
     priorities: false,
-    single_active_consumer: false,
+    single_active_consumer: true,
     delivery_limit: false,
     carbon_copies: true,
 };

@@ -362,9 +362,6 @@ impl Model {
         if exclusive && queue.is_sac() {
             return self.fail(lane, 403);
         }
-        if queue.consumers.is_empty() {
-            queue.active = queue.is_sac().then_some(consumer_id);
-        }
         let answer = basic::ConsumeOk { consumer_tag: ShortStr::truncated(&tag) };
         let answered_at = self.seen.take_reply(lane, answer)?;
         let queue = self.queue_by_id(id).expect("it was found");
@@ -391,7 +388,6 @@ impl Model {
             if queue.consumers.len() == before {
                 continue;
             }
-            queue.active = queue.active.filter(|active| queue.consumers.iter().any(|consumer| consumer.id == *active));
             if queue.consumers.is_empty() {
                 queue.used_at = now;
                 if queue.auto_delete {

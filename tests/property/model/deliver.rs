@@ -1,5 +1,6 @@
 //! What queues do by themselves: deliver, expire, overflow, dead-letter, and go when nobody uses them.
 
+use std::cmp::Reverse;
 use std::rc::Rc;
 
 use leveret_engine::amqp::Properties;
@@ -127,9 +128,6 @@ impl Model {
             let Some((consumer, delivered)) = self.find_delivery(id, &entry) else { return Ok(has_moved) };
             let queue = self.queue_by_id(id).expect("it was found");
             queue.ready.remove(head);
-            if queue.is_sac() {
-                queue.active = Some(consumer.id);
-            }
             if delivered.place < consumer.answered_at {
                 return Err(format!("{} came to {} before its consume was answered", entry.message.body, consumer.tag));
             }
@@ -160,32 +158,58 @@ impl Model {
     }
 
     /// The consumers that may get the queue's next message: those of the highest priority that have room for it.
-    fn candidates(&self, id: u64) -> Vec<Consumer> {
+    fn candidates(&mut self, id: u64) -> Vec<Consumer> {
+        let single = self.elect(id);
         let Some(queue) = self.queues.iter().find(|queue| queue.id == id) else { return Vec::new() };
-        let is_active =
-            |consumer: &&Consumer| !queue.is_sac() || queue.active.is_none_or(|active| active == consumer.id);
-        let free: Vec<&Consumer> =
-            queue.consumers.iter().filter(is_active).filter(|consumer| self.has_room(consumer)).collect();
+        let free: Vec<&Consumer> = queue
+            .consumers
+            .iter()
+            .filter(|consumer| !queue.is_sac() || single == Some(consumer.id))
+            .filter(|consumer| self.has_room(consumer))
+            .collect();
         let priority = free.iter().map(|consumer| consumer.priority).max();
         free.into_iter().filter(|consumer| Some(consumer.priority) == priority).cloned().collect()
     }
 
-    /// RabbitMQ docs: Consumer Prefetch. Limits hold for what has to be acknowledged; until a commit, acks count as not given.
+    /// Finds the single active consumer, as RabbitMQ's quorum queues do: it is the one with the highest priority, and of those the
+    /// first. A later one with a higher priority takes over when all is settled that the active one has, and until then nobody gets
+    /// anything (RabbitMQ docs: Quorum Queues / Single Active Consumer).
+    fn elect(&mut self, id: u64) -> Option<u64> {
+        let queue = self.queues.iter().find(|queue| queue.id == id)?;
+        let best = queue.consumers.iter().max_by_key(|consumer| (consumer.priority, Reverse(consumer.id)))?;
+        let active = queue.consumers.iter().find(|consumer| Some(consumer.id) == queue.active);
+        if active.is_some_and(|active| active.priority >= best.priority) {
+            return queue.active;
+        }
+        if active.is_some_and(|active| self.held(active) > 0) {
+            return None;
+        }
+        let best = best.id;
+        self.queue_by_id(id)?.active = Some(best);
+        Some(best)
+    }
+
+    /// How many messages a consumer has and has not settled; until a commit, acks count as not given.
+    fn held(&self, consumer: &Consumer) -> usize {
+        let Some(channel) = self.channels.get(&consumer.lane) else { return 0 };
+        channel.held().filter(|unacked| unacked.consumer == Some(consumer.id)).count()
+    }
+
+    /// RabbitMQ docs: Consumer Prefetch. Limits hold for what has to be acknowledged. The shared limit holds back consumers without
+    /// acks too, though what they get does not count.
     fn has_room(&self, consumer: &Consumer) -> bool {
         let Some(channel) = self.channels.get(&consumer.lane) else { return false };
-        let in_doubt = channel.transaction.iter().flat_map(|transaction| &transaction.settlements);
-        let held = || channel.unacked.iter().chain(in_doubt.clone().flat_map(|(settled, _)| settled));
-        let own = held().filter(|unacked| unacked.consumer == Some(consumer.id)).count();
-        let all = held().filter(|unacked| unacked.consumer.is_some()).count();
-        // The shared limit holds back consumers without acks too, though what they get does not count.
-        let has_own = consumer.no_ack || consumer.prefetch == 0 || own < consumer.prefetch;
+        let all = channel.held().filter(|unacked| unacked.consumer.is_some()).count();
+        let has_own = consumer.no_ack || consumer.prefetch == 0 || self.held(consumer) < consumer.prefetch;
         has_own && (channel.prefetch_shared == 0 || all < channel.prefetch_shared)
     }
 
-    fn check_nothing_waits(&self) -> Result<(), String> {
-        for queue in &self.queues {
+    fn check_nothing_waits(&mut self) -> Result<(), String> {
+        for index in 0..self.queues.len() {
+            let candidates = self.candidates(self.queues[index].id);
+            let queue = &self.queues[index];
             if let Some(head) = queue.head()
-                && let Some(consumer) = self.candidates(queue.id).first()
+                && let Some(consumer) = candidates.first()
             {
                 let entry = &queue.ready[head];
                 return Err(format!(

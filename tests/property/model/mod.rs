@@ -4,7 +4,7 @@
 //! what the clients saw and has to explain all of it: each answer, confirm, return, delivery and close it expects it takes; what is
 //! left over, or does not come, is a difference. What RabbitMQ promises is exact. Left free, and decided by what was seen:
 //!
-//! - which of several consumers of the same priority gets a message, and which becomes the single active one;
+//! - which of several consumers of the same priority gets a message;
 //! - in which order the deliveries from different queues come on one channel, and which of them fill a shared prefetch limit;
 //! - when confirms come among other answers (but not before the return of the same message), and whether several in one;
 //! - the order of headers.
@@ -78,6 +78,14 @@ struct Unacked {
     /// `None` for a message that was got.
     consumer: Option<u64>,
     entry: Entry,
+}
+
+impl Channel {
+    /// What was delivered and is not settled for good.
+    fn held(&self) -> impl Iterator<Item = &Unacked> {
+        let in_doubt = self.transaction.iter().flat_map(|transaction| &transaction.settlements);
+        self.unacked.iter().chain(in_doubt.flat_map(|(settled, _)| settled))
+    }
 }
 
 impl Model {

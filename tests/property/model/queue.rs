@@ -18,7 +18,7 @@ pub(super) struct Queue {
     /// Ready messages, in no order; see [`Queue::head`].
     pub(super) ready: Vec<Entry>,
     pub(super) consumers: Vec<Consumer>,
-    /// With a single active consumer, the one that is known to be active.
+    /// With a single active consumer, that one.
     pub(super) active: Option<u64>,
     /// When it was last used, for `x-expires`.
     pub(super) used_at: u64,

@@ -93,7 +93,7 @@ impl Topology {
     /// The names of the queues that a message reaches from an exchange with these keys, each once.
     ///
     /// An alternate exchange takes what no binding of its exchange matches (RabbitMQ docs: Alternate Exchanges). Each exchange is
-    /// passed once, so cycles end.
+    /// passed once, so cycles end. The default exchange is no use as an alternate one: it has no bindings to be found.
     pub(super) fn route(&self, exchange: &str, keys: &[String], message: &Message) -> Vec<String> {
         if exchange.is_empty() {
             let mut queues = keys.to_vec();
@@ -109,10 +109,6 @@ impl Topology {
                 continue;
             }
             passed.push(name.clone());
-            if name.is_empty() {
-                queues.extend(keys.iter().cloned());
-                continue;
-            }
             let Some(exchange) = self.exchange(&name) else { continue };
             let matching: Vec<&Binding> = self
                 .bindings

@@ -13,6 +13,7 @@ mod benchmark;
 mod clients;
 mod conformance;
 mod crash;
+mod management;
 mod process;
 mod property;
 mod turmoil;

@@ -70,6 +70,21 @@ impl Alarms {
         Self { limits, level: None, is_log_full: false, is_memory_short: false, is_disk_short: false }
     }
 
+    /// When a resource counts as short.
+    pub(crate) fn limits(&self) -> ResourceLimits {
+        self.limits
+    }
+
+    /// What was last measured, if it was.
+    pub(crate) fn level(&self) -> Option<ResourceLevel> {
+        self.level
+    }
+
+    /// Takes other limits. Call [`Alarms::check`] after it.
+    pub(crate) fn set_limits(&mut self, limits: ResourceLimits) {
+        self.limits = limits;
+    }
+
     /// The resources that are short.
     pub(crate) fn raised(&self) -> impl Iterator<Item = Resource> {
         let of = |is_short: bool, resource| is_short.then_some(resource);

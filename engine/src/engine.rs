@@ -31,8 +31,10 @@ use crate::timer::{TimerFor, TimerKind};
 #[derive(Debug)]
 pub struct Engine {
     phase: Phase,
-    broker: Broker,
+    pub(crate) broker: Broker,
     connections: Connections,
+    /// When clients were first let in.
+    pub(crate) ready_at: Instant,
 }
 
 /// Where a node is in its life.
@@ -75,7 +77,12 @@ impl Engine {
     pub fn new(config: Config, seed: [u8; 32]) -> Self {
         #[cfg(feature = "mutants")]
         crate::mutants::plant(config.mutant);
-        Self { phase: Phase::New, broker: Broker::new(config, seed), connections: Connections::default() }
+        Self {
+            phase: Phase::New,
+            broker: Broker::new(config, seed),
+            connections: Connections::default(),
+            ready_at: Instant::ZERO,
+        }
     }
 
     /// Advances the node by one input.
@@ -85,13 +92,13 @@ impl Engine {
         }
         self.broker.now = now;
         match input {
-            Input::ClientOpened { connection, peer, local: _ } => {
+            Input::ClientOpened { connection, peer, local } => {
                 if self.phase != Phase::Running {
                     effects.controls.push(ClientControl::Close(connection));
                     return;
                 }
                 let mut ctx = self.ctx(now, effects);
-                let slot = Slot { connection: Connection::new(&mut ctx, connection, peer), is_dirty: false };
+                let slot = Slot { connection: Connection::new(&mut ctx, connection, peer, local), is_dirty: false };
                 self.connections.ids.insert(connection);
                 self.connections.by_id.insert(connection, Box::new(slot));
             }
@@ -115,11 +122,9 @@ impl Engine {
             }
             Input::ResourceLevel(level) => {
                 self.broker.alarms.set_level(level);
-                if self.broker.alarms.check(&mut self.broker.events) {
-                    self.on_alarms_cleared(now, effects);
-                }
+                self.check_alarms(now, effects);
             }
-            Input::Admin { id, request } => self.broker.administer(id, request),
+            Input::Admin { id, request } => self.administer(now, effects, id, request),
             Input::Timeout => self.on_timeout(now, effects),
             Input::Shutdown => self.shut_down(now, effects),
         }
@@ -245,8 +250,13 @@ impl Engine {
         ConnectionCtx { broker: &mut self.broker, controls: &mut effects.controls, now }
     }
 
+    /// All connections, in order.
+    pub(crate) fn all_connections(&self) -> impl Iterator<Item = &Connection> {
+        self.connections.ids.iter().filter_map(|id| self.connections.by_id.get(id)).map(|slot| &slot.connection)
+    }
+
     /// Lets a connection act, if it is still there, and notes whether it has something to flush.
-    fn with_connection(
+    pub(crate) fn with_connection(
         &mut self,
         now: Now,
         effects: &mut Effects,
@@ -292,6 +302,7 @@ impl Engine {
                 match self.broker.recover(recovered) {
                     Ok((messages, queues)) => {
                         self.phase = Phase::Running;
+                        self.ready_at = self.broker.now.mono;
                         self.broker.events.push(Event::Ready { messages, queues, truncated_bytes });
                     }
                     Err(text) => self.stop(effects, Stop::Fatal(text)),
@@ -320,6 +331,13 @@ impl Engine {
             for id in core::mem::take(&mut self.broker.log_paused) {
                 self.with_connection(now, effects, id, |connection, ctx| connection.on_log_caught_up(ctx));
             }
+        }
+    }
+
+    /// Draws the conclusions from what is left of memory and disk, or from other limits of it.
+    pub(crate) fn check_alarms(&mut self, now: Now, effects: &mut Effects) {
+        if self.broker.alarms.check(&mut self.broker.events) {
+            self.on_alarms_cleared(now, effects);
         }
     }
 

@@ -28,6 +28,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod administer;
 pub mod alarm;
 pub mod collections;
 pub mod config;

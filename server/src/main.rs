@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use leveret_engine::alarm::ResourceLimits;
 use leveret_engine::config::Config;
+use leveret_server::admin::{self, AdminSocket};
 use leveret_server::clock::{RuntimeClock, system_wall};
 use leveret_server::data_dir::DataDir;
 use leveret_server::disk::file::FileDisk;
@@ -63,7 +64,13 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
         .enable_all()
         .build()
         .map_err(|error| cannot_start(format!("cannot start the runtime: {error}")))?;
+    let (link, calls) = admin::link();
     let result = runtime.block_on(async {
+        match AdminSocket::open(data_dir.path()) {
+            Ok(socket) => drop(tokio::spawn(socket.serve(link))),
+            // Clients can be served all the same.
+            Err(error) => tracing::warn!(%error, "cannot open the admin socket: leveretctl does not work"),
+        }
         let shutdown = shutdown().map_err(|error| cannot_start(format!("cannot listen to signals: {error}")))?;
         let env = Env {
             net: TcpNet,
@@ -71,6 +78,7 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
             answers,
             clock: RuntimeClock::new(system_wall),
             gauge: gauge::system(data_dir.path()),
+            admin: calls,
             entropy,
         };
         serve(env, config(), &options.listen, announce, shutdown).await.map_err(|error| match error {

@@ -13,14 +13,16 @@ use std::time::Duration;
 use leveret_engine::config::Config;
 use leveret_engine::effect::{ClientControl, ClientSend, Effects, Stop};
 use leveret_engine::engine::Engine;
-use leveret_engine::ids::ConnectionId;
+use leveret_engine::ids::{AdminId, ConnectionId};
 use leveret_engine::input::Input;
+use leveret_engine::management::{AdminAnswer, AdminError, AdminReply};
 use leveret_engine::time::Instant;
 use rustc_hash::FxHashMap;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Sleep, sleep};
 
+use crate::admin::{AdminCall, AdminCalls};
 use crate::client::{ClientHandle, FromClient};
 use crate::clock::Clock;
 use crate::disk::{Disk, DiskAnswer, DiskAnswers};
@@ -50,6 +52,8 @@ pub struct Env<N, D, C> {
     pub clock: C,
     /// What is left of its memory and disk.
     pub gauge: Gauge,
+    /// Its operators.
+    pub admin: AdminCalls,
     /// Chance, for names that nobody may guess and hash maps that nobody may flood.
     pub entropy: [u8; 32],
 }
@@ -117,10 +121,18 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
     ready: impl FnOnce(&[SocketAddr]),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let Env { net, disk, mut answers, clock, mut gauge, entropy } = env;
+    let Env { net, disk, mut answers, clock, mut gauge, mut admin, entropy } = env;
     let engine = Engine::new(config, entropy);
-    let mut node =
-        Node { engine, disk, clock, clients: FxHashMap::default(), ended: Vec::new(), effects: Effects::default() };
+    let mut node = Node {
+        engine,
+        disk,
+        clock,
+        clients: FxHashMap::default(),
+        ended: Vec::new(),
+        asked: FxHashMap::default(),
+        next_admin: AdminId(1),
+        effects: Effects::default(),
+    };
     let (inbox_in, mut inbox) = mpsc::channel(INBOX);
     let mut batch = Vec::with_capacity(BATCH_INPUTS);
     let mut listeners = Listeners { net, tasks: JoinSet::new(), open: watch::Sender::new(true), node: inbox_in };
@@ -159,6 +171,7 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
                 None => return Err(ServeError::DiskGone),
             },
             () = alarm.wait() => node.handle(Input::Timeout),
+            Some(call) = admin.recv() => node.handle_call(call),
             () = &mut sampling, if is_sampling => match gauge() {
                 Some(level) => {
                     node.handle(Input::ResourceLevel(level));
@@ -205,6 +218,9 @@ struct Node<D, C> {
     /// Connections that ended during the batch. The engine hears of it after the flush, so that a client which ends its stream
     /// behind its last request is still answered.
     ended: Vec<ConnectionId>,
+    /// Operators who wait for an answer.
+    asked: FxHashMap<AdminId, oneshot::Sender<Result<AdminReply, AdminError>>>,
+    next_admin: AdminId,
     effects: Effects,
 }
 
@@ -219,6 +235,14 @@ impl<D: Disk, C: Clock> Node<D, C> {
             Ok(outcome) => Input::DiskDone { op, outcome },
             Err(error) => Input::DiskFailed { op, error },
         });
+    }
+
+    fn handle_call(&mut self, call: AdminCall) {
+        let AdminCall { request, answer } = call;
+        let id = self.next_admin;
+        self.next_admin = AdminId(id.0 + 1);
+        self.asked.insert(id, answer);
+        self.handle(Input::Admin { id, request });
     }
 
     /// Passes a connection's message on, and tells how many bytes it held. Nothing follows a connection's end, and nothing is
@@ -262,7 +286,12 @@ impl<D: Disk, C: Clock> Node<D, C> {
     fn flush(&mut self) -> ControlFlow<Stop> {
         self.engine.flush(self.clock.now(), &mut self.effects);
         let Effects { sends, controls, disk, events, admin, stop } = &mut self.effects;
-        admin.clear();
+        for AdminAnswer { id, reply } in admin.drain(..) {
+            if let Some(asked) = self.asked.remove(&id) {
+                // Who asked may have gone.
+                let _ = asked.send(reply);
+            }
+        }
         // The disk first: it works while the rest is done.
         for request in disk.drain(..) {
             self.disk.submit(request);

@@ -118,7 +118,7 @@ pub(crate) fn binary() -> &'static Path {
             other => other,
         };
         let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "leveret-server", "--bin", "leveret", "--profile", profile])
+            .args(["build", "--quiet", "--package", "leveret-server", "--bins", "--profile", profile])
             .arg("--target-dir")
             .arg(profile_dir.parent().expect("it lies in the target directory"))
             .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -127,6 +127,14 @@ pub(crate) fn binary() -> &'static Path {
         assert!(built.success(), "the broker does not build");
         profile_dir.join("leveret")
     })
+}
+
+/// The administration tool beside [`binary`].
+///
+/// # Panics
+/// If they cannot be built.
+pub(crate) fn ctl() -> PathBuf {
+    binary().with_file_name("leveretctl")
 }
 
 fn read(log: &Path) -> String {

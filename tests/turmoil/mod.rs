@@ -16,8 +16,8 @@ use std::time::{Duration, SystemTime};
 use leveret_engine::client::ClientEvent;
 use leveret_engine::config::{Config, LogConfig};
 use leveret_server::clock::RuntimeClock;
-use leveret_server::gauge;
 use leveret_server::node::{Env, serve};
+use leveret_server::{admin, gauge};
 use tokio::time::{sleep, timeout};
 use turmoil::net::TcpStream;
 
@@ -137,7 +137,8 @@ async fn node(seed: u64, medium: Shared<Medium>) -> turmoil::Result {
     entropy.fill_with(|| chance.next().to_le_bytes()[0]);
     let (disk, answers) = SimDisk::start(medium, Chance::new(chance.next()));
     let clock = RuntimeClock::new(|| turmoil::since_epoch().unwrap_or_default());
-    let env = Env { net: SimNet::new(seed), disk, answers, clock, gauge: gauge::none(), entropy };
+    let env =
+        Env { net: SimNet::new(seed), disk, answers, clock, gauge: gauge::none(), admin: admin::link().1, entropy };
     let config = Config {
         // Every client is a host of its own here.
         default_user_loopback_only: false,

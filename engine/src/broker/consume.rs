@@ -124,16 +124,22 @@ impl Broker {
     /// Removes all messages that wait for a consumer. How many there were.
     pub(crate) fn purge(&mut self, key: QueueKey) -> usize {
         let mut count = 0;
-        while let Some(queue) = self.queues.get_mut(key) {
-            let before = queue.body_bytes();
-            let Some(entry) = queue.pop_ready() else { break };
-            self.body_bytes -= before - queue.body_bytes();
-            self.bury(key, entry, LeaveReason::Purged);
+        while self.purge_one(key) {
             count += 1;
         }
         // A basic.get may have waited for one of them.
         self.activate(key);
         count
+    }
+
+    /// Removes the message that would be delivered next. Whether there was one.
+    pub(super) fn purge_one(&mut self, key: QueueKey) -> bool {
+        let Some(queue) = self.queues.get_mut(key) else { return false };
+        let before = queue.body_bytes();
+        let Some(entry) = queue.pop_ready() else { return false };
+        self.body_bytes -= before - queue.body_bytes();
+        self.bury(key, entry, LeaveReason::Purged);
+        true
     }
 
     /// Removes a consumer from its queue; an auto-delete queue goes with its last one.

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use bytes::BytesMut;
 use slotmap::KeyData;
 
-use super::{Broker, ChannelRef, Name, Notice, Proposal};
+use super::{Broker, Name, Notice, Proposal, Requester};
 use crate::amqp::AmqpError;
 use crate::event::Event;
 use crate::ids::{ConnectionId, Lsn, QueueId};
@@ -26,11 +26,11 @@ impl Broker {
 
     /// Carries out a checked command that changes something: at once, or, if it has to survive a restart, once it is durable.
     ///
-    /// The result comes as [`Notice::Applied`] if `true` is returned.
+    /// If `true` is returned, the requester is told of the result when there is one.
     ///
     /// # Errors
     /// As [`crate::metadata::Metadata::apply`].
-    pub(crate) fn propose(&mut self, command: Command, requester: Option<ChannelRef>) -> Result<bool, AmqpError> {
+    pub(crate) fn propose(&mut self, command: Command, requester: Option<Requester>) -> Result<bool, AmqpError> {
         if !self.metadata.is_durable(&command) {
             let changes = self.metadata.apply(command)?;
             self.on_changes(&changes);

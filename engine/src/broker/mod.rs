@@ -30,8 +30,8 @@ use crate::auth::Users;
 use crate::collections::{IdMap, NameMap};
 use crate::config::Config;
 use crate::event::Event;
-use crate::ids::{ChannelNumber, ConnectionId, Lsn, PublishSeqno};
-use crate::management::AdminAnswer;
+use crate::ids::{AdminId, ChannelNumber, ConnectionId, Lsn, PublishSeqno};
+use crate::management::{AdminAnswer, AdminReply};
 use crate::message::Message;
 use crate::metadata::{Command, Metadata};
 use crate::queue::{ClassicQueue, ConsumerKey};
@@ -173,7 +173,16 @@ struct Proposal {
     end: Lsn,
     command: Command,
     names: Vec<Name>,
-    requester: Option<ChannelRef>,
+    requester: Option<Requester>,
+}
+
+/// Who waits for a metadata command.
+#[derive(Debug)]
+pub(crate) enum Requester {
+    /// A channel, which gets [`Notice::Applied`].
+    Channel(ChannelRef),
+    /// An operator, who gets this answer if all goes well.
+    Admin { id: AdminId, reply: AdminReply },
 }
 
 /// The name of something a metadata command is about.

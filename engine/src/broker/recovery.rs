@@ -7,10 +7,11 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use rand_chacha::rand_core::Rng;
 
 use super::declare::new_queue;
-use super::{Broker, Holds, Notice, Proposal, Queues, Waiter};
+use super::{Broker, Holds, Notice, Proposal, Queues, Requester, Waiter};
 use crate::effect::DiskRequest;
 use crate::exchange::Hold;
 use crate::ids::{Lsn, QueueId, QueueSeq};
+use crate::management::AdminError;
 use crate::metadata::{Command, Metadata};
 use crate::mutants::{Mutant, is_planted};
 use crate::storage::{Log, Owners, Place, Recovered, RecoveredOwner, RefState};
@@ -51,8 +52,12 @@ impl Broker {
             }
             self.have_names_changed = true;
             let result = self.metadata.apply(command).map(|changes| self.on_changes(&changes));
-            if let Some(channel) = requester {
-                self.notices.push_back(Notice::Applied { channel, result });
+            match requester {
+                None => {}
+                Some(Requester::Channel(channel)) => self.notices.push_back(Notice::Applied { channel, result }),
+                Some(Requester::Admin { id, reply }) => {
+                    self.answer(id, result.map(|()| reply).map_err(AdminError::from));
+                }
             }
         }
         while self.waiters.front().is_some_and(|waiter| waiter.end <= durable) {

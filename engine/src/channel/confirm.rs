@@ -73,8 +73,7 @@ impl Confirms {
     }
 
     /// How many publishes are not safe yet.
-    #[cfg(test)]
-    fn unconfirmed(&self) -> u64 {
+    pub(super) fn unconfirmed(&self) -> u64 {
         self.last - self.safe_up_to - self.safe_beyond.len() as u64
     }
 

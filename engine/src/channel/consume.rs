@@ -45,7 +45,12 @@ impl Channel {
             return Err(AmqpError::channel(ReplyCode::AccessRefused, text));
         }
         let consumer_key = queue.subscribe(consumer);
-        let slot = Some(ChannelConsumer { tag: tag.clone(), queue: key, key: consumer_key });
+        let slot = Some(ChannelConsumer {
+            tag: tag.clone(),
+            queue: key,
+            key: consumer_key,
+            arguments: consume.arguments.detached(),
+        });
         match self.consumers.get_mut(index as usize) {
             Some(free) => *free = slot,
             None => self.consumers.push(slot),

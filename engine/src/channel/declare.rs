@@ -3,6 +3,7 @@
 use super::{Channel, ChannelCtx, Flow, Reply, Wait};
 use crate::amqp::method::{exchange, queue};
 use crate::amqp::{AmqpError, Method, ReplyCode, ShortStr};
+use crate::broker::Requester;
 use crate::metadata::{
     Answer, Command, DestinationName, check_not_default_exchange, check_queue_name, server_name, stripped,
 };
@@ -207,7 +208,7 @@ impl Channel {
     fn change(&self, ctx: &mut ChannelCtx<'_>, command: Command, reply: Reply) -> Result<Flow, AmqpError> {
         if matches!(ctx.broker.metadata.check(&command, Some(ctx.connection))?, Answer::NeedsApply) {
             let channel = self.reference(ctx.connection);
-            if ctx.broker.propose(command, Some(channel))? {
+            if ctx.broker.propose(command, Some(Requester::Channel(channel)))? {
                 return Ok(Flow::Wait(Wait::Metadata(reply)));
             }
         }

@@ -16,6 +16,7 @@ mod confirm;
 mod consume;
 mod declare;
 mod deliver;
+mod describe;
 mod direct_reply;
 mod publish;
 mod tx;
@@ -24,7 +25,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use crate::amqp::method::{access, basic, channel as channel_class, confirm as confirm_class};
-use crate::amqp::{AmqpError, Command, ContentAssembler, Method, ReplyCode, ShortStr};
+use crate::amqp::{AmqpError, Command, ContentAssembler, FieldTable, Method, ReplyCode, ShortStr};
 use crate::broker::{Broker, ChannelRef, Durable, Name};
 use crate::connection::Outbox;
 use crate::ids::{ChannelNumber, ConnectionId, DeliveryTag, QueueSeq};
@@ -139,6 +140,8 @@ struct ChannelConsumer {
     tag: ShortStr,
     queue: QueueKey,
     key: ConsumerKey,
+    /// As the client gave them, for listings.
+    arguments: FieldTable,
 }
 
 /// Whether a command is done.

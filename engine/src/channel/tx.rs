@@ -49,6 +49,11 @@ impl Tx {
         self.settlements.push((tag, delivered, settlement));
     }
 
+    /// How many publishes and how many acks it holds.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.publishes.len() as u64, self.settlements.len() as u64)
+    }
+
     /// The deliveries whose settlement waits.
     pub(super) fn deliveries(&self) -> impl Iterator<Item = &Delivered> {
         self.settlements.iter().map(|(_, delivered, _)| delivered)

@@ -21,7 +21,7 @@ impl ReadPauses {
     /// Commands wait for one that is not done.
     pub(crate) const BACKLOG: Self = Self(8);
 
-    fn contains(self, other: Self) -> bool {
+    pub(super) fn contains(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 }

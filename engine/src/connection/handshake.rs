@@ -72,6 +72,7 @@ impl Connection {
         start_ok: &class::StartOk,
     ) -> Result<(), AmqpError> {
         self.capabilities = Capabilities::from_client_properties(&start_ok.client_properties);
+        self.client_properties = start_ok.client_properties.detached();
         let Some(mechanism) = Mechanism::from_name(start_ok.mechanism.as_bytes()) else {
             let text = format!("unknown authentication mechanism '{}'", start_ok.mechanism);
             return Err(AmqpError::connection(ReplyCode::CommandInvalid, text));
@@ -85,6 +86,7 @@ impl Connection {
             return self.refuse_login(ctx, mechanism);
         };
         self.user = user;
+        self.mechanism = mechanism.name();
         self.state = State::Tune;
         let config = &ctx.broker.config;
         let tune = class::Tune {
@@ -101,6 +103,7 @@ impl Connection {
         check_negotiated("frame_max", limits::FRAME_MIN, config.frame_max, tune_ok.frame_max)?;
         check_negotiated("channel_max", 0, u32::from(config.channel_max), u32::from(tune_ok.channel_max))?;
         self.decoder.set_frame_max(tune_ok.frame_max);
+        self.frame_max = tune_ok.frame_max;
         self.outbox.set_frame_max(if tune_ok.frame_max == 0 { limits::FRAME_MAX } else { tune_ok.frame_max });
         self.channel_max = tune_ok.channel_max;
         self.heartbeat = Duration::from_secs(u64::from(tune_ok.heartbeat));

@@ -10,6 +10,7 @@
 //!
 //! In `Closed` the driver has been asked to close the socket, and nothing counts but its word that it did.
 
+mod describe;
 mod flow;
 mod handshake;
 mod heartbeat;
@@ -24,7 +25,7 @@ use core::time::Duration;
 
 use crate::amqp::method::{channel as channel_class, connection as class};
 use crate::amqp::{
-    AmqpError, Frame, FrameDecoder, FrameKind, Method, ProtocolHeaderDecoder, ReplyCode, Scope, ShortStr,
+    AmqpError, FieldTable, Frame, FrameDecoder, FrameKind, Method, ProtocolHeaderDecoder, ReplyCode, Scope, ShortStr,
 };
 use crate::broker::{Broker, ChannelRef};
 use crate::channel::{Channel, ChannelCtx, Outcome};
@@ -35,7 +36,7 @@ use crate::limits;
 use crate::metadata::VhostKey;
 use crate::queue::{ConsumerKey, Subscription, Taken};
 use crate::routing::QueueKey;
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Now, Timestamp};
 use crate::timer::{TimerFor, TimerKind};
 
 use flow::ReadPauses;
@@ -47,6 +48,10 @@ pub(crate) use outbox::Outbox;
 pub(crate) struct Connection {
     id: ConnectionId,
     peer: SocketAddr,
+    /// The address that the client connected to.
+    local: SocketAddr,
+    connected_at: Timestamp,
+    received_bytes: u64,
     state: State,
     header: ProtocolHeaderDecoder,
     decoder: FrameDecoder,
@@ -62,7 +67,13 @@ pub(crate) struct Connection {
     /// Zero is none.
     heartbeat: Duration,
     last_received: Instant,
+    /// Bytes of the largest frame agreed on.
+    frame_max: u32,
     capabilities: Capabilities,
+    /// What the client said about itself.
+    client_properties: FieldTable,
+    /// How it logged in; empty before that.
+    mechanism: &'static str,
     /// Empty before authentication.
     user: String,
     /// Nothing before `connection.open`.
@@ -108,7 +119,7 @@ pub(crate) struct ConnectionCtx<'a> {
 
 impl Connection {
     /// A connection just accepted.
-    pub(crate) fn new(ctx: &mut ConnectionCtx<'_>, id: ConnectionId, peer: SocketAddr) -> Self {
+    pub(crate) fn new(ctx: &mut ConnectionCtx<'_>, id: ConnectionId, peer: SocketAddr, local: SocketAddr) -> Self {
         let mono = ctx.now.mono;
         ctx.broker.timers.set(
             mono + ctx.broker.config.handshake_timeout,
@@ -118,6 +129,9 @@ impl Connection {
         Self {
             id,
             peer,
+            local,
+            connected_at: ctx.now.wall,
+            received_bytes: 0,
             state: State::Header,
             header: ProtocolHeaderDecoder::new(),
             decoder: FrameDecoder::new(limits::INITIAL_FRAME_MAX),
@@ -128,7 +142,10 @@ impl Connection {
             channel_max: 0,
             heartbeat: Duration::ZERO,
             last_received: mono,
+            frame_max: limits::INITIAL_FRAME_MAX,
             capabilities: Capabilities::default(),
+            client_properties: FieldTable::new(),
+            mechanism: "",
             user: String::new(),
             vhost: VhostKey::default(),
             vhost_name: ShortStr::new(),
@@ -153,6 +170,7 @@ impl Connection {
     /// Bytes arrived.
     pub(crate) fn on_bytes(&mut self, ctx: &mut ConnectionCtx<'_>, mut bytes: Bytes) {
         self.last_received = ctx.now.mono;
+        self.received_bytes += bytes.len() as u64;
         if self.state == State::Header {
             self.on_header_bytes(ctx, &mut bytes);
         }

@@ -165,6 +165,11 @@ impl Consumers {
         self.by_key.values().map(credit).fold(0, u64::saturating_add)
     }
 
+    /// One of them.
+    pub(crate) fn get(&self, key: ConsumerKey) -> Option<&Consumer> {
+        self.by_key.get(key)
+    }
+
     /// All of them, oldest slot first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ConsumerKey, &Consumer)> {
         self.by_key.iter()

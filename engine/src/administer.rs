@@ -1,0 +1,132 @@
+//! Administrative requests that are about the node as a whole and its connections; the broker has the rest.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use crate::alarm::ResourceLimits;
+use crate::connection::Connection;
+use crate::effect::Effects;
+use crate::engine::Engine;
+use crate::ids::{AdminId, ConnectionId};
+use crate::management::{
+    AdminError, AdminReply, AdminRequest, ConnectionRequest, ConnectionSelection, NodeRequest, NodeStatus,
+};
+use crate::time::Now;
+
+impl Engine {
+    /// Carries out an operator's request, or begins to.
+    pub(crate) fn administer(&mut self, now: Now, effects: &mut Effects, id: AdminId, request: AdminRequest) {
+        if !self.is_ready() {
+            return self.broker.answer(id, Err(AdminError::refused("the broker is not serving clients")));
+        }
+        match request {
+            AdminRequest::Ping => self.broker.answer(id, Ok(AdminReply::Done)),
+            AdminRequest::Node(request) => {
+                let reply = self.administer_node(now, effects, request);
+                self.broker.answer(id, Ok(reply));
+            }
+            AdminRequest::Departures(request) => {
+                let reply = self.broker.departures(&request).map(|report| AdminReply::Departures(Box::new(report)));
+                self.broker.answer(id, reply);
+            }
+            AdminRequest::Queue(request) => self.broker.administer_queues(id, request),
+            AdminRequest::Exchange(request) => self.broker.administer_exchanges(id, &request),
+            AdminRequest::Connection(request) => {
+                let reply = self.administer_connections(now, effects, request);
+                self.broker.answer(id, reply);
+            }
+        }
+    }
+
+    fn administer_node(&mut self, now: Now, effects: &mut Effects, request: NodeRequest) -> AdminReply {
+        let limits = self.broker.alarms.limits();
+        let limits = match request {
+            NodeRequest::Status => return AdminReply::Status(Box::new(self.status(now))),
+            NodeRequest::SetMemoryHighWatermark(memory_high_bytes) => ResourceLimits { memory_high_bytes, ..limits },
+            NodeRequest::SetDiskFreeLimit(disk_free_bytes) => ResourceLimits { disk_free_bytes, ..limits },
+        };
+        self.broker.alarms.set_limits(limits);
+        self.check_alarms(now, effects);
+        AdminReply::Done
+    }
+
+    fn status(&self, now: Now) -> NodeStatus {
+        let Self { broker, .. } = self;
+        let queues = || broker.queues.iter().map(|(_, queue)| queue);
+        NodeStatus {
+            name: broker.config.node_name.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            uptime: now.mono.saturating_since(self.ready_at),
+            alarms: self.alarms(),
+            limits: broker.alarms.limits(),
+            level: broker.alarms.level(),
+            usage: self.usage(),
+            vhosts: broker.metadata.vhosts().count() as u64,
+            queues: broker.metadata.queues().len() as u64,
+            exchanges: broker.metadata.exchanges().len() as u64,
+            messages_ready: queues().map(|queue| queue.ready_len() as u64).sum(),
+            messages_unacked: queues().map(|queue| queue.unacked_len() as u64).sum(),
+        }
+    }
+
+    fn administer_connections(
+        &mut self,
+        now: Now,
+        effects: &mut Effects,
+        request: ConnectionRequest,
+    ) -> Result<AdminReply, AdminError> {
+        Ok(match request {
+            ConnectionRequest::List => AdminReply::Connections(
+                self.all_connections().map(|connection| connection.info(&self.broker)).collect(),
+            ),
+            ConnectionRequest::ListChannels => {
+                AdminReply::Channels(self.all_connections().flat_map(Connection::channel_infos).collect())
+            }
+            ConnectionRequest::ListConsumers { vhost } => {
+                let only = vhost.as_ref().map(|name| self.broker.expect_vhost(name)).transpose()?;
+                let mut consumers: Vec<_> = self
+                    .all_connections()
+                    .filter(|connection| only.is_none_or(|only| connection.vhost() == only))
+                    .flat_map(|connection| connection.consumer_infos(&self.broker))
+                    .collect();
+                // Those of one queue stay in the order of their connections.
+                consumers.sort_by(|a, b| (&a.vhost, &a.queue).cmp(&(&b.vhost, &b.queue)));
+                AdminReply::Consumers(consumers)
+            }
+            ConnectionRequest::Close { which, reason } => {
+                let ids = self.selected(&which)?;
+                for id in &ids {
+                    self.with_connection(now, effects, *id, |connection, ctx| {
+                        connection.close_for_operator(ctx, &reason);
+                    });
+                }
+                AdminReply::Count(ids.len() as u64)
+            }
+        })
+    }
+
+    fn selected(&self, which: &ConnectionSelection) -> Result<Vec<ConnectionId>, AdminError> {
+        let missing = || AdminError::not_found("there is no such connection");
+        let those = |matches: &dyn Fn(&Connection) -> bool| {
+            self.all_connections().filter(|connection| matches(connection)).map(Connection::id).collect::<Vec<_>>()
+        };
+        match which {
+            ConnectionSelection::One(id) => match those(&|connection| connection.id() == *id) {
+                none if none.is_empty() => Err(missing()),
+                one => Ok(one),
+            },
+            ConnectionSelection::Named(name) => match those(&|connection| connection.name() == *name) {
+                none if none.is_empty() => Err(missing()),
+                one => Ok(one),
+            },
+            ConnectionSelection::OfVhost(name) => {
+                let vhost = self.broker.expect_vhost(name)?;
+                Ok(those(&|connection| connection.vhost() == vhost))
+            }
+            ConnectionSelection::OfUser(name) => {
+                Ok(those(&|connection| connection.user().as_bytes() == name.as_bytes()))
+            }
+            ConnectionSelection::All => Ok(those(&|_| true)),
+        }
+    }
+}

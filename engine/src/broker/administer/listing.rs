@@ -1,0 +1,105 @@
+//! Queues, exchanges and bindings as operators see them.
+
+use alloc::vec::Vec;
+
+use super::Broker;
+use crate::amqp::{FieldTable, ShortStr};
+use crate::management::{AdminError, BindingInfo, ExchangeInfo, QueueInfo, QueueState};
+use crate::metadata::{QueueRecord, VhostKey};
+use crate::routing::{Destination, QueueKey};
+
+impl Broker {
+    pub(super) fn list_queues(&self, vhost: Option<&ShortStr>) -> Result<Vec<QueueInfo>, AdminError> {
+        let only = self.only_vhost(vhost)?;
+        let queues =
+            self.metadata.queues().into_iter().filter(|(_, record)| only.is_none_or(|only| record.vhost == only));
+        Ok(queues.filter_map(|(key, record)| self.queue_info(key, record)).collect())
+    }
+
+    fn queue_info(&self, key: QueueKey, record: &QueueRecord) -> Option<QueueInfo> {
+        let queue = self.queues.get(key)?;
+        Some(QueueInfo {
+            id: record.id,
+            vhost: self.vhost_name(record.vhost),
+            name: record.name.clone(),
+            kind: "classic",
+            durable: record.durable,
+            auto_delete: record.auto_delete,
+            owner: record.exclusive,
+            arguments: record.raw_arguments.clone(),
+            state: QueueState::Running,
+            messages_ready: queue.ready_len() as u64,
+            messages_unacked: queue.unacked_len() as u64,
+            memory_bytes: queue.body_bytes() as u64,
+            consumers: queue.consumers().len() as u64,
+        })
+    }
+
+    pub(super) fn list_exchanges(&self, vhost: Option<&ShortStr>) -> Result<Vec<ExchangeInfo>, AdminError> {
+        let only = self.only_vhost(vhost)?;
+        let exchanges = self
+            .metadata
+            .exchanges()
+            .into_iter()
+            .filter(|(_, exchange)| only.is_none_or(|only| exchange.vhost == only));
+        Ok(exchanges
+            .map(|(_, exchange)| ExchangeInfo {
+                vhost: self.vhost_name(exchange.vhost),
+                name: exchange.name.clone(),
+                kind: exchange.kind.name(),
+                durable: exchange.durable,
+                auto_delete: exchange.auto_delete,
+                internal: exchange.internal,
+                arguments: exchange.raw_arguments.clone(),
+            })
+            .collect())
+    }
+
+    pub(super) fn list_bindings(&self, vhost: Option<&ShortStr>) -> Result<Vec<BindingInfo>, AdminError> {
+        let only = self.only_vhost(vhost)?;
+        let bindings = self.metadata.bindings();
+        let declared = bindings.into_iter().filter(|binding| only.is_none_or(|only| binding.source.vhost == only)).map(
+            |binding| BindingInfo {
+                vhost: self.vhost_name(binding.source.vhost),
+                source: binding.source.name.clone(),
+                destination: binding.destination_name.clone(),
+                leads_to_queue: matches!(binding.destination, Destination::Queue(_)),
+                routing_key: binding.routing_key.clone(),
+                arguments: binding.arguments,
+            },
+        );
+        // Every queue is bound to the default exchange by its name (AMQP 0-9-1 §3.1.3.1).
+        let queues =
+            self.metadata.queues().into_iter().filter(|(_, record)| only.is_none_or(|only| record.vhost == only));
+        let implied = queues.map(|(_, record)| BindingInfo {
+            vhost: self.vhost_name(record.vhost),
+            source: ShortStr::new(),
+            destination: record.name.clone(),
+            leads_to_queue: true,
+            routing_key: record.name.clone(),
+            arguments: FieldTable::new(),
+        });
+        let mut all: Vec<_> = declared.chain(implied).collect();
+        all.sort_by(|a, b| {
+            let key = |info: &BindingInfo| (info.vhost.clone(), info.source.clone(), info.destination.clone());
+            key(a).cmp(&key(b)).then_with(|| a.routing_key.cmp(&b.routing_key))
+        });
+        Ok(all)
+    }
+
+    /// The vhost that a listing is limited to.
+    pub(super) fn only_vhost(&self, vhost: Option<&ShortStr>) -> Result<Option<VhostKey>, AdminError> {
+        vhost.map(|name| self.expect_vhost(name)).transpose()
+    }
+
+    /// The vhost with this name, or RabbitMQ's words for that there is none.
+    pub(crate) fn expect_vhost(&self, name: &ShortStr) -> Result<VhostKey, AdminError> {
+        self.metadata
+            .vhost(name.as_bytes())
+            .ok_or_else(|| AdminError::not_found(alloc::format!("Virtual host '{name}' does not exist")))
+    }
+
+    pub(crate) fn vhost_name(&self, key: VhostKey) -> ShortStr {
+        self.metadata.vhost_by_key(key).map(|vhost| vhost.name.clone()).unwrap_or_default()
+    }
+}

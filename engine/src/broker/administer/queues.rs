@@ -1,0 +1,64 @@
+//! Queues as operators change them.
+
+use super::Broker;
+use crate::broker::Requester;
+use crate::ids::AdminId;
+use crate::management::{AdminError, AdminReply, QueueName};
+use crate::metadata::Command;
+use crate::routing::QueueKey;
+
+impl Broker {
+    /// The queue with this name, whoever it is exclusive to: operators may do with it what they like.
+    pub(super) fn expect_queue(&self, name: &QueueName) -> Result<QueueKey, AdminError> {
+        let vhost = self.expect_vhost(&name.vhost)?;
+        let queue = self.metadata.queue(vhost, name.name.as_bytes());
+        queue.map(|(key, _)| key).ok_or_else(|| AdminError::not_found(alloc::format!("there is no {}", name.quoted())))
+    }
+
+    /// Deletes a queue, and answers with the messages that were ready in it once that is durable.
+    pub(super) fn delete_queue(&mut self, id: AdminId, name: &QueueName, if_empty: bool, if_unused: bool) {
+        match self.begin_delete_queue(id, name, if_empty, if_unused) {
+            Ok(Some(reply)) => self.answer(id, Ok(reply)),
+            Ok(None) => {}
+            Err(error) => self.answer(id, Err(error)),
+        }
+    }
+
+    /// The answer, if the deletion need not become durable first.
+    fn begin_delete_queue(
+        &mut self,
+        id: AdminId,
+        name: &QueueName,
+        if_empty: bool,
+        if_unused: bool,
+    ) -> Result<Option<AdminReply>, AdminError> {
+        let key = self.expect_queue(name)?;
+        let queue = self.queues.get(key).expect("a record has a machine");
+        let (ready, consumers) = (queue.ready_len(), queue.consumers().len());
+        let refuse = |why: &str| Err(AdminError::refused(alloc::format!("{} {why}", name.quoted())));
+        if if_empty && ready > 0 {
+            return refuse("is not empty");
+        }
+        if if_unused && consumers > 0 {
+            return refuse("is in use");
+        }
+        let command = Command::DeleteQueue { vhost: name.vhost.clone(), name: name.name.clone(), id: queue.id };
+        let reply = AdminReply::Count(ready as u64);
+        let requester = Requester::Admin { id, reply: reply.clone() };
+        let waits = self.propose(command, Some(requester)).map_err(AdminError::from)?;
+        Ok((!waits).then_some(reply))
+    }
+
+    /// Removes ready messages, the oldest first. How many.
+    pub(super) fn purge_queue(&mut self, name: &QueueName, count: Option<u64>) -> Result<u64, AdminError> {
+        let key = self.expect_queue(name)?;
+        let most = count.unwrap_or(u64::MAX);
+        let mut gone = 0;
+        while gone < most && self.purge_one(key) {
+            gone += 1;
+        }
+        // A basic.get may have waited for one of them.
+        self.activate(key);
+        Ok(gone)
+    }
+}

@@ -1,0 +1,95 @@
+//! Queues: listing them, looking into them, and changing what is in them.
+
+use alloc::string::String;
+
+use crate::amqp::{FieldTable, ShortStr};
+use crate::ids::{ConnectionId, QueueId};
+
+/// What is asked about queues.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueueRequest {
+    /// All queues, of one vhost or of all. Answered by [`super::AdminReply::Queues`].
+    List {
+        /// The vhost; `None` is all.
+        vhost: Option<ShortStr>,
+    },
+    /// Deletes a queue, for all that use it. Answered by [`super::AdminReply::Count`]: the ready messages that went with it.
+    Delete {
+        /// Which.
+        queue: QueueName,
+        /// Only if it holds no ready messages.
+        if_empty: bool,
+        /// Only if it has no consumers.
+        if_unused: bool,
+    },
+    /// Removes messages that wait for a consumer. Answered by [`super::AdminReply::Count`].
+    Purge {
+        /// Which queue.
+        queue: QueueName,
+        /// At most so many, the oldest; `None` is all.
+        count: Option<u64>,
+    },
+}
+
+/// A queue by its names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueName {
+    /// Its vhost.
+    pub vhost: ShortStr,
+    /// Its own.
+    pub name: ShortStr,
+}
+
+/// One queue as it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueInfo {
+    /// Its incarnation.
+    pub id: QueueId,
+    /// Its vhost.
+    pub vhost: ShortStr,
+    /// Its name.
+    pub name: ShortStr,
+    /// Its type, as in `x-queue-type`.
+    pub kind: &'static str,
+    /// Whether it survives a restart.
+    pub durable: bool,
+    /// Whether it goes with its last consumer.
+    pub auto_delete: bool,
+    /// The only connection that may use it.
+    pub owner: Option<ConnectionId>,
+    /// Its arguments, as they were declared.
+    pub arguments: FieldTable,
+    /// What it does.
+    pub state: QueueState,
+    /// Messages waiting for a consumer.
+    pub messages_ready: u64,
+    /// Messages delivered and not yet acked.
+    pub messages_unacked: u64,
+    /// Bytes of the bodies that it holds in memory.
+    pub memory_bytes: u64,
+    /// Consumers.
+    pub consumers: u64,
+}
+
+/// What a queue does, as RabbitMQ and LavinMQ name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueState {
+    /// Messages move, or wait for consumers.
+    Running,
+}
+
+impl QueueState {
+    /// Its name in listings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+        }
+    }
+}
+
+impl QueueName {
+    /// How messages for operators name it, in RabbitMQ's form.
+    pub(crate) fn quoted(&self) -> String {
+        alloc::format!("queue '{}' in vhost '{}'", self.name, self.vhost)
+    }
+}

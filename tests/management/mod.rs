@@ -1,0 +1,123 @@
+//! Administration of a running broker, through leveretctl.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::harness::client::{TestClient, patiently};
+use crate::harness::leveret::{Leveret, ctl};
+
+/// A broker with its tool.
+struct Administered {
+    broker: Leveret,
+    data_dir: PathBuf,
+}
+
+impl Administered {
+    fn start(directory: &Path) -> Self {
+        Self { broker: Leveret::start(directory), data_dir: directory.join("data") }
+    }
+
+    /// Runs a command line: exit code, standard output, standard error.
+    fn run(&self, line: &[&str]) -> (i32, String, String) {
+        run(&self.data_dir, line)
+    }
+
+    /// Runs a command line that must succeed, and returns its output without sentences.
+    fn ask(&self, line: &[&str]) -> String {
+        let (code, output, error) = self.run(&[&["-q"], line].concat());
+        assert_eq!(code, 0, "{line:?}: {error}");
+        output
+    }
+
+    /// A client that has declared the durable queue "q" and published some messages to it.
+    fn with_messages(&self, count: usize) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let declared = runtime.block_on(patiently(async {
+            let mut client = TestClient::login(tokio::net::TcpStream::connect(self.broker.address).await?).await?;
+            client.declare("q").await?;
+            for number in 0..count {
+                client.publish("q", format!("message {number}").as_bytes())?;
+            }
+            client.declare("q").await
+        }));
+        assert_eq!(declared.unwrap() as usize, count);
+    }
+}
+
+fn run(data_dir: &Path, line: &[&str]) -> (i32, String, String) {
+    let output = Command::new(ctl()).arg("--data-dir").arg(data_dir).args(line).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let (code, _, error) = run(directory.path(), &["ping"]);
+    assert_eq!(code, 69);
+    assert!(error.contains(&directory.path().display().to_string()) && error.contains("--data-dir"), "{error}");
+    // What needs no broker works without one.
+    assert_eq!(run(directory.path(), &["version"]).0, 0);
+    assert_eq!(run(directory.path(), &["list_usrs"]).0, 64);
+}
+
+#[test]
+fn the_socket_is_private_and_works_however_deep_it_lies() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let deep = directory.path().join("a-directory-with-a-long-name/".repeat(6));
+    std::fs::create_dir_all(&deep).unwrap();
+    let node = Administered::start(&deep);
+    let socket = node.data_dir.join("admin.sock");
+    assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(node.ask(&["ping"]), "Ping succeeded\n");
+    assert!(node.broker.stop().success());
+    assert!(!socket.exists(), "it went with the broker");
+}
+
+#[test]
+fn queues_are_listed_purged_and_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Administered::start(directory.path());
+    node.with_messages(5);
+    assert_eq!(node.ask(&["list_queues"]), "name\tmessages\nq\t5\n");
+    let json: Value =
+        serde_json::from_str(&node.ask(&["list_queues", "--formatter", "json", "name", "durable"])).unwrap();
+    assert_eq!(json, serde_json::json!([{ "name": "q", "durable": true }]));
+    assert!(node.ask(&["list_bindings"]).contains("\texchange\tq\tqueue\tq\t[]"));
+    assert!(node.ask(&["list_exchanges"]).contains("amq.topic\ttopic\n"));
+    node.ask(&["purge_queue", "q", "--count", "2"]);
+    assert_eq!(node.ask(&["list_queues", "-s"]), "q\t3\n");
+    let (code, _, error) = node.run(&["delete_queue", "q", "--if-empty"]);
+    assert!(code == 69 && error.contains("not empty"), "{code} {error}");
+    assert_eq!(node.ask(&["delete_queue", "q"]), "Queue was successfully deleted with 3 ready messages\n");
+    assert_eq!(node.run(&["delete_queue", "q"]).0, 64);
+    assert_eq!(node.ask(&["list_queues"]), "");
+    // It stays so: the answer came when the deletion was durable.
+    node.broker.kill();
+    let node = Administered::start(directory.path());
+    assert_eq!(node.ask(&["list_queues"]), "");
+}
+
+#[test]
+fn limits_set_at_run_time_raise_and_clear_alarms() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Administered::start(directory.path());
+    let alarms = || {
+        let status: Value = serde_json::from_str(&node.ask(&["status", "--formatter", "json"])).unwrap();
+        status["alarms"].clone()
+    };
+    assert_eq!(alarms(), serde_json::json!([]));
+    node.ask(&["set_vm_memory_high_watermark", "absolute", "1MB"]);
+    assert_eq!(alarms(), serde_json::json!(["memory"]));
+    node.ask(&["set_disk_free_limit", "1000TB"]);
+    assert_eq!(alarms(), serde_json::json!(["memory", "disk"]));
+    node.ask(&["set_vm_memory_high_watermark", "0.9"]);
+    assert_eq!(alarms(), serde_json::json!(["disk"]), "one of two is still short");
+    node.ask(&["set_disk_free_limit", "0"]);
+    assert_eq!(alarms(), serde_json::json!([]));
+    assert_eq!(node.run(&["set_disk_free_limit", "banana"]).0, 65);
+    assert_eq!(node.run(&["set_vm_memory_high_watermark", "absolute"]).0, 64);
+}

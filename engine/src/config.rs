@@ -20,10 +20,16 @@ pub struct Config {
     pub default_user_loopback_only: bool,
     /// Channels per connection offered to clients; 0 is no limit.
     pub channel_max: u16,
+    /// Consumers per channel; `None` is no limit.
+    pub consumer_max_per_channel: Option<u32>,
+    /// Client connections of the node; `None` is no limit.
+    pub connection_max: Option<u32>,
     /// Bytes of the largest frame offered to clients; 0 is no limit.
     pub frame_max: u32,
     /// Heartbeat interval offered to clients, in whole seconds; zero is none.
     pub heartbeat: Duration,
+    /// How long a delivery may stay unacked before its consumer is cancelled. `None`: for ever.
+    pub consumer_timeout: Option<Duration>,
     /// Time from accept to `connection.open`.
     pub handshake_timeout: Duration,
     /// Bytes of the largest message body.
@@ -84,8 +90,11 @@ impl Default for Config {
             default_pass: "guest".to_owned(),
             default_user_loopback_only: true,
             channel_max: limits::CHANNEL_MAX,
+            consumer_max_per_channel: None,
+            connection_max: None,
             frame_max: limits::FRAME_MAX,
             heartbeat: limits::HEARTBEAT,
+            consumer_timeout: Some(limits::CONSUMER_TIMEOUT),
             handshake_timeout: limits::HANDSHAKE_TIMEOUT,
             message_size_max: limits::MESSAGE_SIZE_MAX,
             outbox_high_bytes: limits::OUTBOX_HIGH_BYTES,

@@ -286,6 +286,11 @@ impl Engine {
                 TimerFor::Connection(id) => {
                     self.with_connection(now, effects, id, |connection, ctx| connection.on_timer(ctx, kind));
                 }
+                TimerFor::Channel(id, number) => {
+                    self.with_connection(now, effects, id, |connection, ctx| {
+                        connection.with_channel(ctx, number, |channel, ctx| channel.on_consumer_timeout(ctx));
+                    });
+                }
                 TimerFor::Queue(key) => self.broker.on_queue_timer(key, kind),
                 TimerFor::Exchange(key) => self.broker.on_exchange_timer(key, kind),
             }
@@ -400,6 +405,14 @@ impl Engine {
                 self.with_connection(now, effects, connection, |connection, ctx| {
                     connection.with_channel(ctx, channel, |channel, ctx| {
                         channel.on_consumer_gone(ctx, index, key);
+                        Outcome::Open
+                    });
+                });
+            }
+            Notice::QueueSettings { connection, channel, index, key } => {
+                self.with_connection(now, effects, connection, |connection, ctx| {
+                    connection.with_channel(ctx, channel, |channel, ctx| {
+                        channel.on_queue_settings(ctx, index, key);
                         Outcome::Open
                     });
                 });

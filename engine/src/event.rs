@@ -43,6 +43,15 @@ pub enum Event {
         /// The full reply text sent.
         text: String,
     },
+    /// A consumer took too long to ack: it was cancelled, and what it had went back to its queue.
+    ConsumerTimedOut {
+        /// Whose.
+        connection: ConnectionId,
+        /// On which channel.
+        channel: ChannelNumber,
+        /// The consumer's tag.
+        consumer_tag: String,
+    },
     /// Publishers are stopped until [`Event::AlarmCleared`].
     AlarmRaised {
         /// "disk" or "memory".

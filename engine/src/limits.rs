@@ -15,6 +15,11 @@ pub const INITIAL_FRAME_MAX: u32 = 8192;
 pub const HEARTBEAT: Duration = Duration::from_secs(60);
 /// Time from accept to `connection.open`; RabbitMQ's default `handshake_timeout`.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a delivery may stay unacked before its consumer is cancelled; RabbitMQ's default `consumer_timeout`.
+pub const CONSUMER_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// How often a channel looks at most for deliveries that stay unacked for too long: each look walks through all it has. RabbitMQ's
+/// classic queues are looked at once a minute.
+pub const CONSUMER_TIMEOUT_TICK: Duration = Duration::from_secs(1);
 /// Time a client has to answer `connection.close` before its socket is closed.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time a client has to read why, after it sent what is no frame, before its socket is closed; as RabbitMQ.

@@ -2,7 +2,7 @@
 
 use alloc::collections::BTreeSet;
 
-use crate::ids::ConnectionId;
+use crate::ids::{ChannelNumber, ConnectionId};
 use crate::routing::{ExchangeKey, QueueKey};
 use crate::time::Instant;
 
@@ -36,6 +36,8 @@ pub enum TimerKind {
 pub(crate) enum TimerFor {
     /// A connection.
     Connection(ConnectionId),
+    /// A channel of a connection.
+    Channel(ConnectionId, ChannelNumber),
     /// A queue.
     Queue(QueueKey),
     /// An exchange.

@@ -16,6 +16,9 @@ pub(crate) fn report(event: &Event) {
         Event::ChannelFailed { connection, channel, text } => {
             tracing::warn!(%connection, %channel, text, "channel closed for an error");
         }
+        Event::ConsumerTimedOut { connection, channel, consumer_tag } => {
+            tracing::warn!(%connection, %channel, consumer_tag, "consumer cancelled: it took too long to ack");
+        }
         Event::AlarmRaised { resource } => tracing::warn!(resource, "alarm raised: publishers are stopped"),
         Event::AlarmCleared { resource } => tracing::info!(resource, "alarm cleared: publishers go on"),
         Event::QueueCreated { queue, name, durable } => tracing::debug!(%queue, name, durable, "queue created"),

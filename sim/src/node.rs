@@ -250,6 +250,7 @@ impl World {
             | EngineEvent::ConnectionOpened { .. }
             | EngineEvent::ConnectionClosed { .. }
             | EngineEvent::ChannelFailed { .. }
+            | EngineEvent::ConsumerTimedOut { .. }
             | EngineEvent::AlarmRaised { .. }
             | EngineEvent::AlarmCleared { .. }
             | EngineEvent::QueueCreated { .. }

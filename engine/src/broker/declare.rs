@@ -106,6 +106,14 @@ impl Broker {
             && let Some(queue) = self.queues.get_mut(key)
         {
             queue.configure(&record.settings);
+            for (consumer_key, consumer) in queue.consumers().iter() {
+                self.notices.push_back(Notice::QueueSettings {
+                    connection: consumer.connection,
+                    channel: consumer.channel,
+                    index: consumer.index,
+                    key: consumer_key,
+                });
+            }
             self.activate(key);
         }
     }

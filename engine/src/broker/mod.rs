@@ -199,6 +199,8 @@ pub(crate) enum Name {
 pub(crate) enum Notice {
     /// A consumer's queue has gone.
     ConsumerGone { connection: ConnectionId, channel: ChannelNumber, index: u32, key: ConsumerKey },
+    /// What holds for a consumer's queue has changed.
+    QueueSettings { connection: ConnectionId, channel: ChannelNumber, index: u32, key: ConsumerKey },
     /// What a `basic.get` waited for has gone, or its queue.
     GetGone { connection: ConnectionId, channel: ChannelNumber },
     /// Somebody answered a request; see [`is_reply_name`].

@@ -44,6 +44,7 @@ impl Channel {
         while let Some((_, delivered)) = self.unacked.pop_up_to(u64::MAX) {
             self.apply_settlement(ctx, delivered, Settlement::Requeue);
         }
+        self.settle_timed_out(ctx, 0, true);
         Ok(Flow::Done)
     }
 
@@ -71,7 +72,7 @@ impl Channel {
         delivered: Delivered,
         settlement: Settlement,
     ) -> Lsn {
-        if delivered.to_consumer {
+        if delivered.consumer.is_some() {
             self.unacked_by_consumers -= 1;
             self.resume_waiting_consumers(ctx.broker);
         }
@@ -92,7 +93,11 @@ impl Channel {
     ) -> Result<Flow, AmqpError> {
         // Tag 0 with `multiple` means all there are, which may be none (AMQP 0-9-1 §1.8.3.13).
         let is_all = multiple && tag == 0;
-        if !is_all && self.unacked.get(tag).is_none() {
+        let was_timed_out = self.settle_timed_out(ctx, tag, multiple);
+        if was_timed_out && !multiple {
+            return Ok(Flow::Done);
+        }
+        if !is_all && !was_timed_out && self.unacked.get(tag).is_none() {
             return Err(AmqpError::channel(ReplyCode::PreconditionFailed, format!("unknown delivery tag {tag}")));
         }
         if !multiple {

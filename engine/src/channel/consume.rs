@@ -1,9 +1,10 @@
 //! `basic.consume`, `cancel`, `get` and `qos`.
 
 use alloc::format;
+use core::time::Duration;
 
 use super::direct_reply::REPLY_TO;
-use super::{Channel, ChannelConsumer, ChannelCtx, Flow, Wait};
+use super::{Channel, ChannelConsumer, ChannelCtx, Flow, Wait, timeout};
 use crate::amqp::method::basic;
 use crate::amqp::{AmqpError, FieldValue, ReplyCode, ShortStr};
 use crate::broker::Broker;
@@ -22,6 +23,7 @@ impl Channel {
             let text = format!("attempt to reuse consumer tag '{}'", consume.consumer_tag);
             return Err(AmqpError::connection(ReplyCode::NotAllowed, text));
         }
+        self.check_consumer_limit(ctx)?;
         let key = self.find_queue(ctx, &consume.queue)?;
         let tag = if consume.consumer_tag.is_empty() {
             server_name("amq.ctag-", ctx.broker.random_bytes())
@@ -34,8 +36,14 @@ impl Channel {
         if prefetch > 0 && is_planted(Mutant::PrefetchOffByOne) {
             prefetch += 1;
         }
-        let consumer = Consumer::new(ctx.connection, self.number, index, consume.no_ack, consume.exclusive, prefetch)
-            .with_priority(priority(ctx, consume)?);
+        let mut consumer =
+            Consumer::new(ctx.connection, self.number, index, consume.no_ack, consume.exclusive, prefetch)
+                .with_priority(priority(ctx, consume)?);
+        if self.is_barred(&tag) {
+            consumer = consumer.barred();
+        }
+        let own_timeout = own_timeout(ctx, consume)?;
+        let timeout = timeout::timeout(ctx.broker, key, own_timeout);
         let queue = ctx.broker.queues.get_mut(key).expect("a record has a machine");
         let others = queue.consumers();
         let is_shared = others.len() > 0 || others.is_single_active();
@@ -50,6 +58,8 @@ impl Channel {
             queue: key,
             key: consumer_key,
             arguments: consume.arguments.detached(),
+            timeout,
+            own_timeout,
         });
         match self.consumers.get_mut(index as usize) {
             Some(free) => *free = slot,
@@ -61,6 +71,20 @@ impl Channel {
         }
         ctx.broker.activate(key);
         Ok(Flow::Done)
+    }
+
+    /// Whether the channel may have one more consumer.
+    ///
+    /// # Errors
+    /// 530 NOT_ALLOWED on the connection, if `consumer_max_per_channel` is reached.
+    fn check_consumer_limit(&self, ctx: &ChannelCtx<'_>) -> Result<(), AmqpError> {
+        match ctx.broker.config.consumer_max_per_channel {
+            Some(limit) if self.consumers_by_tag.len() >= limit as usize => {
+                let text = format!("reached maximum ({limit}) of consumers per channel");
+                Err(AmqpError::connection(ReplyCode::NotAllowed, text))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Ends a consumer. What it has not acked stays unacked; a tag that is not there is no mistake.
@@ -183,12 +207,30 @@ fn single_active_get(ctx: &ChannelCtx<'_>, key: QueueKey) -> AmqpError {
 
 /// The consumer's priority: any integer, 0 if none is given (RabbitMQ docs: Consumer Priorities).
 fn priority(ctx: &ChannelCtx<'_>, consume: &basic::Consume) -> Result<i64, AmqpError> {
-    const KEY: &str = "x-priority";
-    let Some(value) = consume.arguments.get(KEY) else { return Ok(0) };
-    value.as_integer().ok_or_else(|| {
-        let (queue, vhost, kind) = (&consume.queue, ctx.vhost_name, value.type_name());
-        let text =
-            format!("invalid arg '{KEY}' for queue '{queue}' in vhost '{vhost}': \"expected integer, got {kind}\"");
-        AmqpError::channel(ReplyCode::PreconditionFailed, text)
-    })
+    Ok(integer(ctx, consume, "x-priority")?.unwrap_or(0))
+}
+
+/// How long the consumer wants to take to ack, if it says so: any number of milliseconds but 0 (RabbitMQ docs: Consumers).
+fn own_timeout(ctx: &ChannelCtx<'_>, consume: &basic::Consume) -> Result<Option<Duration>, AmqpError> {
+    const KEY: &str = "x-consumer-timeout";
+    match integer(ctx, consume, KEY)? {
+        None => Ok(None),
+        Some(0) => Err(invalid(ctx, consume, KEY, "{value_zero,0}")),
+        Some(number) => {
+            let negative = || invalid(ctx, consume, KEY, &format!("{{value_negative,{number}}}"));
+            Ok(Some(Duration::from_millis(u64::try_from(number).map_err(|_| negative())?)))
+        }
+    }
+}
+
+fn integer(ctx: &ChannelCtx<'_>, consume: &basic::Consume, key: &str) -> Result<Option<i64>, AmqpError> {
+    let Some(value) = consume.arguments.get(key) else { return Ok(None) };
+    let wrong_type = || invalid(ctx, consume, key, &format!("\"expected integer, got {}\"", value.type_name()));
+    value.as_integer().map(Some).ok_or_else(wrong_type)
+}
+
+fn invalid(ctx: &ChannelCtx<'_>, consume: &basic::Consume, key: &str, reason: &str) -> AmqpError {
+    let (queue, vhost) = (&consume.queue, ctx.vhost_name);
+    let text = format!("invalid arg '{key}' for queue '{queue}' in vhost '{vhost}': {reason}");
+    AmqpError::channel(ReplyCode::PreconditionFailed, text)
 }

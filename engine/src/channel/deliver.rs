@@ -1,6 +1,6 @@
 //! Deliveries: a message a queue gave out becomes `basic.deliver` or `basic.get-ok`.
 
-use super::{Channel, ChannelCtx, Delivered, Outcome, State, Wait};
+use super::{Channel, ChannelCtx, Delivered, Outcome, State, Wait, timeout};
 use crate::amqp::method::basic;
 use crate::ids::DeliveryTag;
 use crate::queue::{Subscription, Taken};
@@ -29,8 +29,11 @@ impl Channel {
                     .expect("a consumer that leaves is taken out of its queue at once");
                 ctx.outbox.deliver(self.number, &consumer.tag, tag, taken.redelivered, message);
                 if !no_ack {
-                    self.unacked.insert(tag.0, Delivered { queue, seq: taken.seq, to_consumer: true });
+                    let due = consumer.timeout.map_or(timeout::NEVER, |timeout| ctx.broker.now.mono + timeout);
+                    let consumer = Some(consumer.key);
+                    self.unacked.insert(tag.0, Delivered { queue, seq: taken.seq, consumer, due });
                     self.unacked_by_consumers += 1;
+                    self.watch(ctx.broker, ctx.connection, due);
                 }
                 Outcome::Open
             }
@@ -38,7 +41,10 @@ impl Channel {
                 assert!(matches!(self.state, State::Waiting(Wait::Get)), "a channel waits for its basic.get");
                 ctx.outbox.get_ok(self.number, tag, taken.redelivered, taken.ready_left, message);
                 if !get.no_ack {
-                    self.unacked.insert(tag.0, Delivered { queue, seq: taken.seq, to_consumer: false });
+                    let timeout = timeout::timeout(ctx.broker, queue, None);
+                    let due = timeout.map_or(timeout::NEVER, |timeout| ctx.broker.now.mono + timeout);
+                    self.unacked.insert(tag.0, Delivered { queue, seq: taken.seq, consumer: None, due });
+                    self.watch(ctx.broker, ctx.connection, due);
                 }
                 self.state = State::Open;
                 self.resume(ctx)

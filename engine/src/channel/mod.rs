@@ -19,10 +19,12 @@ mod deliver;
 mod describe;
 mod direct_reply;
 mod publish;
+mod timeout;
 mod tx;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::amqp::method::{access, basic, channel as channel_class, confirm as confirm_class};
 use crate::amqp::{AmqpError, Command, ContentAssembler, FieldTable, Method, ReplyCode, ShortStr};
@@ -32,6 +34,7 @@ use crate::ids::{ChannelNumber, ConnectionId, DeliveryTag, QueueSeq};
 use crate::metadata::{VhostKey, stripped};
 use crate::queue::{ConsumerKey, Return};
 use crate::routing::QueueKey;
+use crate::time::Instant;
 use crate::window::Window;
 
 use confirm::Confirms;
@@ -84,6 +87,10 @@ pub(crate) struct Channel {
     unacked_by_consumers: u32,
     /// Consumers that wait for the shared prefetch.
     waiting_consumers: Vec<(QueueKey, ConsumerKey)>,
+    /// When the channel is woken to see whether consumers take too long.
+    watched: Instant,
+    /// Deliveries that were taken back because they took too long, each with its consumer's tag.
+    timed_out: BTreeMap<u64, ShortStr>,
     confirms: Option<Confirms>,
     /// Whether the connection knows that this channel has confirms to tell.
     has_news: bool,
@@ -130,8 +137,10 @@ enum Reply {
 struct Delivered {
     queue: QueueKey,
     seq: QueueSeq,
-    /// Whether it counts against the shared prefetch: it went to a consumer, not to a `basic.get`.
-    to_consumer: bool,
+    /// Whom it went to, which counts against the shared prefetch; `None` if a `basic.get` fetched it.
+    consumer: Option<ConsumerKey>,
+    /// By when it is to be settled.
+    due: Instant,
 }
 
 /// A consumer of this channel.
@@ -142,6 +151,10 @@ struct ChannelConsumer {
     key: ConsumerKey,
     /// As the client gave them, for listings.
     arguments: FieldTable,
+    /// How long it may take to settle a delivery; `None` is any time.
+    timeout: Option<Duration>,
+    /// What it asked for itself.
+    own_timeout: Option<Duration>,
 }
 
 /// Whether a command is done.
@@ -185,6 +198,8 @@ impl Channel {
             prefetch_global: 0,
             unacked_by_consumers: 0,
             waiting_consumers: Vec::new(),
+            watched: timeout::NEVER,
+            timed_out: BTreeMap::new(),
             confirms: None,
             has_news: false,
             tx: None,
@@ -305,6 +320,8 @@ impl Channel {
         self.consumers_by_tag.clear();
         self.leave_replies(broker);
         self.waiting_consumers.clear();
+        self.timed_out.clear();
+        self.unwatch(broker, connection);
         while let Some((_, delivered)) = self.unacked.pop_up_to(u64::MAX) {
             broker.give_back(delivered.queue, delivered.seq, Return::Failed);
         }
@@ -465,7 +482,7 @@ impl Channel {
     pub(crate) fn check_invariants(&self) {
         let in_tx = self.tx.iter().flat_map(Tx::deliveries);
         let to_consumers = self.unacked.iter().map(|(_, delivered)| delivered).chain(in_tx);
-        let to_consumers = to_consumers.filter(|delivered| delivered.to_consumer).count();
+        let to_consumers = to_consumers.filter(|delivered| delivered.consumer.is_some()).count();
         assert_eq!(to_consumers, self.unacked_by_consumers as usize, "unacked deliveries are counted");
         if let Some((last, _)) = self.unacked.iter().last() {
             assert!(last < self.next_tag.0, "delivery tags are given in order");

@@ -139,11 +139,6 @@ impl Consumers {
         self.single.is_some()
     }
 
-    /// Whether a consumer may be given messages: always, unless another one is the single active one.
-    pub(crate) fn is_active(&self, key: ConsumerKey) -> bool {
-        self.single.as_ref().is_none_or(|single| single.active == Some(key))
-    }
-
     /// The single active consumer. `None` if there is none, or if all are active.
     pub(crate) fn active(&self) -> Option<ConsumerKey> {
         self.single.as_ref()?.active

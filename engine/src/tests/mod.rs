@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 mod single_active;
+mod timeout;
 mod world;
 
 use crate::amqp::method::{basic, queue};

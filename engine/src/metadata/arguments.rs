@@ -1,7 +1,7 @@
 //! Arguments of queues and exchanges: from a field table to what the broker knows of it.
 //!
-//! Rules and texts as RabbitMQ 3.10 has them for classic queues. Unknown names are accepted and stored; names that another type of
-//! queue knows are refused.
+//! Rules and texts as RabbitMQ 3.10 has them. Unknown names are accepted and stored; names that only another type of queue knows are
+//! refused, but for a few that mean the same on every type here.
 
 use alloc::format;
 use alloc::string::String;
@@ -12,9 +12,10 @@ use crate::amqp::{AmqpError, FieldTable, FieldValue, LongStr, ReplyCode};
 use crate::queue::QueueKind;
 use crate::routing::{ErlangTerm, ExchangeKind, HashOn};
 
-/// What the broker knows of a classic queue's arguments (RabbitMQ docs: Queues / Optional Arguments).
+/// What the broker knows of a queue's arguments (RabbitMQ docs: Queues / Optional Arguments).
 ///
-/// Accepted without effect: `x-queue-type` (it is `classic`), `x-queue-mode`, `x-queue-version`, `x-queue-master-locator`.
+/// Accepted without effect: `x-queue-mode`, `x-queue-version`, `x-queue-master-locator` on classic queues, `x-queue-leader-locator`,
+/// `x-quorum-initial-group-size`, `x-max-in-memory-length` and `x-max-in-memory-bytes` on quorum queues.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueArguments {
     /// `x-queue-type`.
@@ -39,6 +40,10 @@ pub struct QueueArguments {
     pub dead_letter_strategy: DeadLetterStrategy,
     /// `x-single-active-consumer`: whether only one consumer at a time gets messages.
     pub single_active_consumer: bool,
+    /// `x-delivery-limit`: how many deliveries of a message may fail; -1 is any number. `None`: what is usual for the type.
+    pub delivery_limit: Option<i64>,
+    /// `x-consumer-timeout`, in milliseconds: how long a delivery may stay unacked. `None`: as configured.
+    pub consumer_timeout_ms: Option<u64>,
 }
 
 /// What a queue does with a message too many (RabbitMQ docs: Queue Length Limit).
@@ -68,8 +73,8 @@ pub struct ExchangeArguments {
     pub history_length: u32,
 }
 
-/// Arguments that have to be the same when a classic queue is declared again, in RabbitMQ's order.
-pub(super) const QUEUE_EQUIVALENCE: [&str; 14] = [
+/// Arguments that have to be the same when a queue is declared again, in RabbitMQ's order.
+pub(super) const QUEUE_EQUIVALENCE: [&str; 16] = [
     "x-expires",
     "x-message-ttl",
     DEAD_LETTER_EXCHANGE,
@@ -84,20 +89,32 @@ pub(super) const QUEUE_EQUIVALENCE: [&str; 14] = [
     "x-single-active-consumer",
     QUEUE_TYPE,
     "x-queue-master-locator",
+    "x-delivery-limit",
+    "x-consumer-timeout",
 ];
 
 /// Arguments that have to be the same when an exchange is declared again.
 pub(super) const EXCHANGE_EQUIVALENCE: [&str; 1] = [ALTERNATE_EXCHANGE];
 
-/// Arguments of quorum queues and streams, which a classic queue must not have.
-const OTHER_TYPES: [&str; 8] = [
-    "x-delivery-limit",
+/// Arguments that a classic queue must not have, since only other types know them.
+const NOT_CLASSIC: [&str; 7] = [
     "x-initial-cluster-size",
     "x-max-age",
     "x-max-in-memory-bytes",
     "x-max-in-memory-length",
     "x-queue-leader-locator",
     "x-quorum-initial-group-size",
+    "x-stream-max-segment-size-bytes",
+];
+
+/// Arguments that a quorum queue must not have.
+const NOT_QUORUM: [&str; 7] = [
+    "x-initial-cluster-size",
+    "x-max-age",
+    "x-max-priority",
+    "x-queue-master-locator",
+    "x-queue-mode",
+    "x-queue-version",
     "x-stream-max-segment-size-bytes",
 ];
 
@@ -137,22 +154,61 @@ impl QueueArguments {
         argument("x-queue-version", check_queue_version)?;
         let single_active_consumer = argument("x-single-active-consumer", check_bool)?;
         argument("x-queue-master-locator", check_master_locator)?;
-        if let Some((name, _)) = arguments.iter().find(|(name, _)| OTHER_TYPES.iter().any(|other| name == other)) {
-            return Err(refused(format!("invalid arg '{name}' for {what} of queue type rabbit_classic_queue")));
+        let delivery_limit = argument("x-delivery-limit", check_delivery_limit)?;
+        let consumer_timeout = argument("x-consumer-timeout", check_positive)?;
+        for name in ["x-max-in-memory-length", "x-max-in-memory-bytes"] {
+            argument(name, check_not_negative)?;
+        }
+        argument("x-quorum-initial-group-size", check_positive)?;
+        argument("x-queue-leader-locator", check_leader_locator)?;
+        let kind = arguments.get(QUEUE_TYPE).and_then(parse_queue_type).unwrap_or_default();
+        let (others, module) = match kind {
+            QueueKind::Classic => (NOT_CLASSIC, "rabbit_classic_queue"),
+            QueueKind::Quorum => (NOT_QUORUM, "rabbit_quorum_queue"),
+        };
+        if let Some((name, _)) = arguments.iter().find(|(name, _)| others.iter().any(|other| name == other)) {
+            return Err(refused(format!("invalid arg '{name}' for {what} of queue type {module}")));
+        }
+        let overflow = overflow.and_then(parse_overflow).unwrap_or_default();
+        if kind == QueueKind::Quorum && overflow == Overflow::RejectPublishDlx {
+            let text = format!("invalid arg 'x-overflow' for {what}: overflow reject-publish-dlx");
+            return Err(refused(format!("{text} is not supported by queue type rabbit_quorum_queue")));
         }
         Ok(Self {
-            kind: QueueKind::Classic,
+            kind,
             message_ttl_ms: message_ttl.and_then(to_unsigned),
             expires_ms: expires.and_then(to_unsigned),
             length_max: length_max.and_then(to_unsigned),
             length_max_bytes: length_max_bytes.and_then(to_unsigned),
-            overflow: overflow.and_then(parse_overflow).unwrap_or_default(),
+            overflow,
             priority_max: priority_max.and_then(to_unsigned).and_then(|priority| u8::try_from(priority).ok()),
             dead_letter_exchange: dead_letter_exchange.and_then(to_text),
             dead_letter_routing_key: dead_letter_routing_key.and_then(to_text),
             dead_letter_strategy: dead_letter_strategy.and_then(parse_dead_letter_strategy).unwrap_or_default(),
             single_active_consumer: single_active_consumer.and_then(FieldValue::as_bool).unwrap_or_default(),
+            delivery_limit: delivery_limit.and_then(FieldValue::as_integer),
+            consumer_timeout_ms: consumer_timeout.and_then(to_unsigned),
         })
+    }
+
+    /// Checks the properties that the type does not allow (RabbitMQ docs: Quorum Queues / Feature Matrix).
+    pub(super) fn check_properties(
+        &self,
+        durable: bool,
+        exclusive: bool,
+        auto_delete: bool,
+        what: &Named<'_>,
+    ) -> Result<(), AmqpError> {
+        if self.kind == QueueKind::Classic {
+            return Ok(());
+        }
+        let wrong = match (durable, auto_delete, exclusive) {
+            (_, true, _) => "auto-delete",
+            (_, _, true) => "exclusive-owner",
+            (false, ..) => "non-durable",
+            (true, false, false) => return Ok(()),
+        };
+        Err(refused(format!("invalid property '{wrong}' for {what}")))
     }
 }
 
@@ -235,6 +291,23 @@ fn check_not_negative(value: &FieldValue) -> Result<(), String> {
     if number >= 0 { Ok(()) } else { Err(format!("{{value_negative,{number}}}")) }
 }
 
+fn check_positive(value: &FieldValue) -> Result<(), String> {
+    match check_integer(value)? {
+        0 => Err(String::from("{value_zero,0}")),
+        number if number > 0 => Ok(()),
+        number => Err(format!("{{value_negative,{number}}}")),
+    }
+}
+
+/// RabbitMQ 4.0.4 and later take -1 for no limit.
+fn check_delivery_limit(value: &FieldValue) -> Result<(), String> {
+    if check_integer(value)? == -1 { Ok(()) } else { check_not_negative(value) }
+}
+
+fn check_leader_locator(value: &FieldValue) -> Result<(), String> {
+    check_one_of(value, &["balanced", "client-local", "least-leaders", "random"], "queue leader locator")
+}
+
 fn check_message_ttl(value: &FieldValue) -> Result<(), String> {
     check_not_negative(value)?;
     let number = check_integer(value)?;
@@ -311,9 +384,16 @@ fn check_queue_mode(value: &FieldValue) -> Result<(), String> {
     check_one_of(value, &["default", "lazy"], "queue mode")
 }
 
-/// RabbitMQ refuses unknown types with this text; quorum queues and streams are among them until they are there.
+/// RabbitMQ refuses unknown types with this text; streams are among them until they are there.
 fn check_queue_type(value: &FieldValue) -> Result<(), String> {
-    check_one_of(value, &["classic"], "queue type")
+    check_one_of(value, &["classic", "quorum"], "queue type")
+}
+
+fn parse_queue_type(value: &FieldValue) -> Option<QueueKind> {
+    match value.as_bytes()? {
+        b"quorum" => Some(QueueKind::Quorum),
+        _ => Some(QueueKind::Classic),
+    }
 }
 
 /// RabbitMQ 3.10 fails with an internal error over an unknown locator.
@@ -379,6 +459,8 @@ mod tests {
             priority_max: Some(255),
             dead_letter_exchange: Some("dlx".into()),
             dead_letter_routing_key: Some("dead".into()),
+            delivery_limit: None,
+            consumer_timeout_ms: None,
             dead_letter_strategy: DeadLetterStrategy::AtMostOnce,
             single_active_consumer: true,
         };
@@ -419,8 +501,8 @@ mod tests {
             "invalid type 'signedint' for arg 'x-dead-letter-exchange' in queue 'q' in vhost '/'"
         );
         assert_eq!(
-            refusal("x-delivery-limit", 5),
-            "invalid arg 'x-delivery-limit' for queue 'q' in vhost '/' of queue type rabbit_classic_queue"
+            refusal("x-max-in-memory-length", 5),
+            "invalid arg 'x-max-in-memory-length' for queue 'q' in vhost '/' of queue type rabbit_classic_queue"
         );
     }
 

@@ -150,7 +150,8 @@ impl Metadata {
     ) -> Result<Answer, AmqpError> {
         let what = Named::queue(name.as_bytes(), self.vhost_name(vhost));
         let Some((_, current)) = self.queue(vhost, name.as_bytes()) else {
-            QueueArguments::parse(arguments, &what)?;
+            let arguments = QueueArguments::parse(arguments, &what)?;
+            arguments.check_properties(durable, exclusive.is_some(), auto_delete, &what)?;
             return Ok(Answer::NeedsApply);
         };
         if exclusive != current.exclusive {

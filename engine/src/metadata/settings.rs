@@ -2,6 +2,7 @@
 
 use super::arguments::{Overflow, QueueArguments};
 use crate::amqp::LongStr;
+use crate::queue::QueueKind;
 
 /// The settings of a queue that a policy may give too (RabbitMQ docs: Policies). They may change while the queue exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,8 +57,20 @@ impl QueueSettings {
             dead_letter_exchange: arguments.dead_letter_exchange.clone(),
             dead_letter_routing_key: arguments.dead_letter_routing_key.clone(),
             dead_letter_strategy: arguments.dead_letter_strategy,
-            delivery_limit: None,
-            consumer_timeout_ms: None,
+            delivery_limit: delivery_limit(arguments.kind, arguments.delivery_limit),
+            consumer_timeout_ms: arguments.consumer_timeout_ms,
         }
+    }
+}
+
+/// How many deliveries of a message may fail in quorum queues unless something else is said, as since RabbitMQ 4.0.
+const QUORUM_DELIVERY_LIMIT: u16 = 20;
+
+/// The limit that a queue of this type has, given the argument or a policy's value; -1 stands for none.
+pub(super) fn delivery_limit(kind: QueueKind, given: Option<i64>) -> Option<u16> {
+    match (given, kind) {
+        (Some(limit), _) => (limit >= 0).then(|| u16::try_from(limit).unwrap_or(u16::MAX)),
+        (None, QueueKind::Quorum) => Some(QUORUM_DELIVERY_LIMIT),
+        (None, QueueKind::Classic) => None,
     }
 }

@@ -9,6 +9,7 @@ use super::{Consumer, ConsumerKey};
 use crate::amqp::{RawProperties, Routing, ShortStr};
 use crate::ids::{ChannelNumber, ConnectionId, Lsn, QueueId, QueueSeq};
 use crate::message::Message;
+use crate::metadata::{Overflow, QueueSettings};
 use crate::storage::{Place, RefFlags};
 use crate::time::{Instant, Now, Timestamp};
 
@@ -204,4 +205,107 @@ fn a_damaged_record_is_not_delivered() {
     assert!(matches!(queue.next(READ_AHEAD), Next::Read { .. }));
     assert!(queue.on_read(Lsn(0), &Bytes::from(alloc::vec![0; 100]), |_, _| None).is_err());
     assert!(deliver(&mut queue).is_empty());
+}
+
+fn at(micros: u64) -> Instant {
+    Instant::from_micros(micros)
+}
+
+fn configured(settings: QueueSettings) -> ClassicQueue {
+    let mut queue = queue(&[]);
+    queue.configure(&settings);
+    queue
+}
+
+/// RabbitMQ docs: Time-To-Live / Caveats: only the first message can expire.
+#[test]
+fn a_message_expires_when_it_is_first_and_its_time_is_over() {
+    let mut queue = queue(&[]);
+    for expires_at in [None, Some(at(50)), Some(at(20))] {
+        queue.enqueue(Arrival { expires_at, ..arrival("a", None) }, PLENTY);
+    }
+    assert_eq!(queue.next_expiry(), None, "the first one stays for ever");
+    assert!(queue.pop_expired(at(100), true).is_none());
+    queue.pop_ready();
+    assert_eq!(queue.next_expiry(), Some(at(50)));
+    assert!(queue.pop_expired(at(50), false).is_none(), "it may still be delivered");
+    assert_eq!(queue.pop_expired(at(50), true).map(|entry| entry.seq()), Some(QueueSeq(2)));
+    assert_eq!(queue.pop_expired(at(50), false).map(|entry| entry.seq()), Some(QueueSeq(3)));
+    queue.check_invariants();
+    assert!(!queue.has_expiring());
+}
+
+#[test]
+fn a_message_that_comes_back_expires_when_it_would_have() {
+    let mut queue = queue(&[]);
+    subscribe(&mut queue, 1);
+    queue.enqueue(Arrival { expires_at: Some(at(50)), ..arrival("a", None) }, PLENTY);
+    assert_eq!(seqs(&deliver(&mut queue)), [1]);
+    assert!(queue.pop_expired(at(99), true).is_none(), "what is delivered does not expire");
+    give_back(&mut queue, 1);
+    assert!(queue.pop_expired(at(99), true).is_some());
+    queue.check_invariants();
+}
+
+#[test]
+fn limits_count_what_waits_and_drop_the_oldest() {
+    let mut queue =
+        configured(QueueSettings { length_max: Some(2), length_max_bytes: Some(5), ..QueueSettings::default() });
+    subscribe(&mut queue, 1);
+    for body in ["1", "2", "3"] {
+        queue.enqueue(arrival(body, None), PLENTY);
+    }
+    deliver(&mut queue);
+    assert!(queue.pop_excess().is_none(), "what is unacked does not count");
+    queue.enqueue(arrival("4", None), PLENTY);
+    assert_eq!(queue.pop_excess().map(|entry| entry.seq()), Some(QueueSeq(2)));
+    queue.enqueue(arrival("55555", None), PLENTY);
+    assert_eq!(queue.pop_excess().map(|entry| entry.seq()), Some(QueueSeq(3)));
+    assert_eq!(queue.pop_excess().map(|entry| entry.seq()), Some(QueueSeq(4)));
+    assert!(queue.pop_excess().is_none());
+}
+
+#[test]
+fn a_full_queue_refuses_what_no_consumer_takes() {
+    let overflow = Overflow::RejectPublish;
+    let mut queue = configured(QueueSettings { length_max: Some(1), overflow, ..QueueSettings::default() });
+    assert!(!queue.refuses(1));
+    queue.enqueue(arrival("1", None), PLENTY);
+    assert!(queue.refuses(1));
+    assert!(queue.pop_excess().is_none());
+    subscribe(&mut queue, 2);
+    assert!(!queue.refuses(1), "one is on its way to the consumer, which takes another");
+    queue.enqueue(arrival("2", None), PLENTY);
+    assert!(queue.refuses(1));
+}
+
+/// RabbitMQ docs: Quorum Queues / Poison Message Handling.
+#[test]
+fn a_message_whose_deliveries_fail_too_often_leaves() {
+    let mut queue = configured(QueueSettings { delivery_limit: Some(1), ..QueueSettings::default() });
+    subscribe(&mut queue, 1);
+    queue.enqueue(arrival("1", Some(place(0))), PLENTY);
+    deliver(&mut queue);
+    let given = queue.give_back(QueueSeq(1), Return::Requeued);
+    assert!(matches!(given, GivenBack::Ready { changed: None }), "that was nobody's failure");
+    deliver(&mut queue);
+    let given = queue.give_back(QueueSeq(1), Return::Failed);
+    assert!(matches!(given, GivenBack::Ready { changed: Some(_) }), "the log has to know");
+    assert_eq!(queue.state_at(QueueSeq(1), Lsn(0), NOW).map(|state| state.deliveries), Some(1));
+    deliver(&mut queue);
+    assert!(matches!(queue.give_back(QueueSeq(1), Return::Failed), GivenBack::OverLimit(_)));
+    queue.check_invariants();
+    assert_eq!(queue.body_bytes(), 0);
+}
+
+#[test]
+fn a_queue_that_nobody_uses_has_an_end() {
+    let mut queue = configured(QueueSettings { expires_ms: Some(2), ..QueueSettings::default() });
+    assert_eq!(queue.end_at(), Some(at(3000)));
+    queue.touch(at(2500));
+    assert_eq!(queue.end_at(), Some(at(4500)));
+    let consumer = subscribe(&mut queue, 1);
+    assert_eq!(queue.end_at(), None);
+    queue.unsubscribe(consumer);
+    assert!(queue.end_at().is_some());
 }

@@ -49,8 +49,12 @@ impl Broker {
         while let Some(queue) = self.queues.get_mut(key)
             && let Some(dead) = queue.dying().next()
         {
-            if dead.entry.message.is_none() {
-                // It waits for a read; a restart meanwhile is not to make it alive again.
+            let is_stalled = self.log.pending_bytes() > limits::LOG_PENDING_HIGH_BYTES;
+            if is_stalled || dead.entry.message.is_none() {
+                if is_stalled {
+                    self.stalled.insert(key);
+                }
+                // It waits for the log; a restart meanwhile is not to make it alive again.
                 end = end.max(self.note_dead(key));
                 break;
             }
@@ -61,10 +65,23 @@ impl Broker {
 
     /// Begins to read what died in a queue and is not in memory.
     pub(crate) fn read_dead(&mut self, key: QueueKey, out: &mut Vec<DiskRequest>) {
+        if self.stalled.contains(&key) {
+            return;
+        }
         let Some(queue) = self.queues.get_mut(key) else { return };
         let token = queue.id.0;
         if let Some((first, len)) = queue.read_dying(self.config.read_ahead_bytes) {
             self.log.read(first.lsn, len, token, out);
+        }
+    }
+
+    /// The log has written much of what it was given: queues whose dead waited for that go on.
+    pub(super) fn resume_dead_letters(&mut self) {
+        if self.stalled.is_empty() || self.log.pending_bytes() > limits::LOG_PENDING_LOW_BYTES {
+            return;
+        }
+        for key in core::mem::take(&mut self.stalled) {
+            self.activate(key);
         }
     }
 

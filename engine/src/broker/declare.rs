@@ -137,6 +137,7 @@ impl Broker {
         }
         self.is_active.remove(key);
         self.parked.remove(&key);
+        self.stalled.remove(&key);
         self.forget_queue_timers(key, &mut queue);
         for (consumer_key, consumer) in queue.consumers().iter() {
             self.notices.push_back(Notice::ConsumerGone {

@@ -98,6 +98,8 @@ pub(crate) struct Broker {
     departures: Departures,
     /// Queues with dead that nobody took.
     parked: BTreeSet<QueueKey>,
+    /// Queues whose dead wait until the log has caught up.
+    stalled: BTreeSet<QueueKey>,
     rng: ChaCha8Rng,
     /// Bytes of message bodies in memory, over all queues.
     body_bytes: usize,
@@ -271,6 +273,7 @@ impl Broker {
             internal: VecDeque::new(),
             departures: Departures::default(),
             parked: BTreeSet::new(),
+            stalled: BTreeSet::new(),
             rng,
             body_bytes: 0,
             route_scratch,

@@ -60,6 +60,7 @@ impl Broker {
                 }
             }
         }
+        self.resume_dead_letters();
         while self.waiters.front().is_some_and(|waiter| waiter.end <= durable) {
             let Some(Waiter { channel, what, .. }) = self.waiters.pop_front() else { break };
             self.notices.push_back(Notice::Durable { channel, what });

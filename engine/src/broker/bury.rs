@@ -8,16 +8,21 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::Broker;
+use super::{Broker, Published};
 use crate::amqp::{LongStr, ShortStr};
 use crate::effect::DiskRequest;
 use crate::event::Event;
-use crate::ids::{Lsn, QueueId};
+use crate::ids::{Lsn, QueueId, QueueSeq};
 use crate::limits;
 use crate::message::{Death, DeathReason, Message};
-use crate::queue::{Entry, LeaveReason, LeftTo};
+use crate::metadata::Overflow;
+use crate::queue::{Dead, Entry, LeaveReason, LeftTo};
 use crate::routing::QueueKey;
+use crate::time::Timestamp;
 use crate::timer::{TimerFor, TimerKind};
+
+/// Stands among the queues that have a dead letter for the delayed exchanges that hold it back.
+const HELD: QueueId = QueueId(u64::MAX);
 
 impl Broker {
     /// A message has left its queue without having been acked. It is dead-lettered soon if that is what is to become of it. From where
@@ -37,9 +42,6 @@ impl Broker {
         Lsn(0)
     }
 
-    /// A queue that is full has refused a message.
-    pub(crate) fn refuse(&mut self, _key: QueueKey, _message: &Arc<Message>) {}
-
     /// Dead-letters what died in a queue and is in memory. From where on the log knows.
     ///
     /// Nothing is called back from here: what this causes in other queues waits for their turn, so that messages that go round in a
@@ -55,7 +57,8 @@ impl Broker {
                     self.stalled.insert(key);
                 }
                 // It waits for the log; a restart meanwhile is not to make it alive again.
-                end = end.max(self.note_dead(key));
+                let seq = dead.entry.seq();
+                end = end.max(self.note_dead(key, seq));
                 break;
             }
             end = end.max(self.dead_letter_next(key));
@@ -88,7 +91,7 @@ impl Broker {
     /// Tries some of those again that could not be dead-lettered: after a while, or because exchanges, queues or bindings have changed.
     pub(crate) fn retry_dead_letters(&mut self, key: QueueKey) {
         let Some(queue) = self.queues.get_mut(key) else { return };
-        queue.retry_dying(limits::DEAD_LETTER_WINDOW);
+        queue.retry_dying(limits::DEAD_LETTER_WINDOW, false);
         if queue.dying().has_parked() || queue.dying().next().is_some() {
             let at = self.now.mono + limits::DEAD_LETTER_RETRY;
             self.timers.set(at, TimerKind::DeadLetterRetry, TimerFor::Queue(key));
@@ -103,7 +106,7 @@ impl Broker {
         let keys: Vec<QueueKey> = self.parked.iter().copied().collect();
         for key in keys {
             if let Some(queue) = self.queues.get_mut(key) {
-                queue.retry_dying(limits::DEAD_LETTER_WINDOW);
+                queue.retry_dying(limits::DEAD_LETTER_WINDOW, true);
                 self.activate(key);
             }
         }
@@ -111,69 +114,125 @@ impl Broker {
 
     /// Sends the next of a queue's dead on its way, or keeps it if it must not be lost. From where on the log knows.
     fn dead_letter_next(&mut self, key: QueueKey) -> Lsn {
-        let Some(record) = self.metadata.queue_by_key(key) else { return Lsn(0) };
-        let Some(dead) = self.queues.get(key).and_then(|queue| queue.dying().next()) else { return Lsn(0) };
-        let reason = dead.reason;
-        let keeps = record.settings.keeps_dead_letters();
-        let (Some(exchange), Some(death_reason), Some(message)) =
-            (&record.settings.dead_letter_exchange, death_reason(reason), &dead.entry.message)
+        // It is not counted where it was while its targets are looked at, or a full queue that dead-letters to itself never could.
+        let Some(queue) = self.queues.get_mut(key) else { return Lsn(0) };
+        let before = queue.body_bytes();
+        let Some(mut dead) = queue.take_dying() else { return Lsn(0) };
+        self.body_bytes -= before - queue.body_bytes();
+        let message = dead.entry.message.clone();
+        let Some((letter, reason)) =
+            message.and_then(|message| self.dead_letter_of(key, &message, dead.reason, dead.at))
         else {
-            return self.take_dead(key, LeftTo::Nowhere);
+            return self.leave(key, &dead.entry, dead.reason, LeftTo::Nowhere);
         };
-        let exchange = short(exchange);
-        let routing_key = record.settings.dead_letter_routing_key.as_ref().map(short);
-        let death = Death { queue: &record.name, reason: death_reason, at: dead.at };
-        let letter = Arc::new(message.dead_letter(&death, &exchange, routing_key.as_ref()));
-        let taken_by = dead.taken_by.clone();
-        let mut to = self.route_dead_letter(key, &exchange, &letter, death_reason);
-        let mut is_taken_by_all = true;
-        let mut taken_now = Vec::new();
-        if keeps {
-            is_taken_by_all = matches!(to, LeftTo::Queues(_));
-            let queues = &self.queues;
-            self.routed.retain(|target| {
-                let Some(queue) = queues.get(*target) else { return false };
-                if taken_by.contains(&queue.id) {
-                    return false;
-                }
-                if queue.refuses(letter.size()) {
-                    is_taken_by_all = false;
-                    return false;
-                }
-                taken_now.push(queue.id);
-                true
-            });
-        }
-        if !self.routed.is_empty() {
-            let persistent = letter.raw_properties().is_persistent();
-            self.enqueue(&letter, persistent, None, None);
+        let mut to = self.route_dead_letter(key, &letter, reason);
+        let keeps = self.metadata.queue_by_key(key).is_some_and(|record| record.settings.keeps_dead_letters());
+        let is_taken_by_all = !keeps || self.leave_out_refusing(&to, &letter, &mut dead.taken_by);
+        if !self.routed.is_empty() || !self.route_scratch.holds.is_empty() {
+            self.enqueue_dead_letter(&letter, &mut to);
         }
         if is_taken_by_all {
-            if let LeftTo::Queues(count) = &mut to {
-                *count = (*count).max(u32::try_from(taken_by.len() + taken_now.len()).unwrap_or(u32::MAX));
+            if dead.was_parked
+                && let Some(queue) = self.queues.get_mut(key)
+            {
+                queue.retry_dying(limits::DEAD_LETTER_WINDOW, true);
             }
-            return self.take_dead(key, to);
+            return self.leave(key, &dead.entry, dead.reason, to);
         }
-        self.park_dead(key, &taken_now)
+        self.park_dead(key, dead)
+    }
+
+    /// A queue that is full has refused a message, which it may want dead-lettered instead.
+    pub(crate) fn refuse(&mut self, key: QueueKey, message: &Arc<Message>) {
+        let size = u32::try_from(message.body().len()).unwrap_or(u32::MAX);
+        self.departures.on_refused(key, self.now.wall, message, size);
+        let Some(record) = self.metadata.queue_by_key(key) else { return };
+        let settings = &record.settings;
+        if settings.overflow == Overflow::RejectPublishDlx && settings.dead_letter_exchange.is_some() {
+            self.refused.push_back((key, Arc::clone(message)));
+        }
+    }
+
+    /// Dead-letters a message that a full queue has refused. Whether there was one.
+    pub(super) fn dead_letter_next_refused(&mut self) -> bool {
+        let Some((key, message)) = self.refused.pop_front() else { return false };
+        let at = self.now.wall;
+        if let Some((letter, reason)) = self.dead_letter_of(key, &message, LeaveReason::MaxLength, at) {
+            let mut to = self.route_dead_letter(key, &letter, reason);
+            if matches!(to, LeftTo::Queues(_)) {
+                self.enqueue_dead_letter(&letter, &mut to);
+            }
+        }
+        true
+    }
+
+    /// What is to be published in place of a message that died; `None` if nothing is.
+    fn dead_letter_of(
+        &self,
+        key: QueueKey,
+        message: &Message,
+        reason: LeaveReason,
+        at: Timestamp,
+    ) -> Option<(Arc<Message>, DeathReason)> {
+        let record = self.metadata.queue_by_key(key)?;
+        let exchange = short(record.settings.dead_letter_exchange.as_ref()?);
+        let routing_key = record.settings.dead_letter_routing_key.as_ref().map(short);
+        let reason = death_reason(reason)?;
+        let death = Death { queue: &record.name, reason, at };
+        Some((Arc::new(message.dead_letter(&death, &exchange, routing_key.as_ref())), reason))
+    }
+
+    /// Takes the queues out of those just found that have a dead letter already, or refuse it. Whether all have it after this.
+    fn leave_out_refusing(&mut self, to: &LeftTo, letter: &Message, taken_by: &mut Vec<QueueId>) -> bool {
+        let mut is_taken_by_all = matches!(to, LeftTo::Queues(_));
+        let queues = &self.queues;
+        self.routed.retain(|target| {
+            let Some(queue) = queues.get(*target) else { return false };
+            if taken_by.contains(&queue.id) {
+                return false;
+            }
+            if queue.refuses(letter.size()) {
+                is_taken_by_all = false;
+                return false;
+            }
+            taken_by.push(queue.id);
+            true
+        });
+        if taken_by.contains(&HELD) {
+            self.route_scratch.holds.clear();
+        } else if !self.route_scratch.holds.is_empty() {
+            taken_by.push(HELD);
+        }
+        is_taken_by_all
+    }
+
+    /// Publishes a dead letter to what was found for it.
+    fn enqueue_dead_letter(&mut self, letter: &Arc<Message>, to: &mut LeftTo) {
+        let persistent = letter.raw_properties().is_persistent();
+        if self.enqueue(letter, persistent, None, None) == Published::Refused
+            && let LeftTo::Queues(count) = to
+        {
+            *count = u32::try_from(self.routed.len()).unwrap_or(u32::MAX);
+            if *count == 0 {
+                *to = LeftTo::Refused;
+            }
+        }
     }
 
     /// Finds the queues for a dead letter, without those it must not come to again.
-    fn route_dead_letter(
-        &mut self,
-        key: QueueKey,
-        exchange: &ShortStr,
-        letter: &Message,
-        reason: DeathReason,
-    ) -> LeftTo {
+    fn route_dead_letter(&mut self, key: QueueKey, letter: &Message, reason: DeathReason) -> LeftTo {
         self.routed.clear();
+        self.route_scratch.holds.clear();
         let vhost = self.metadata.queue_by_key(key).map(|record| record.vhost);
-        let Some((exchange, _)) = vhost.and_then(|vhost| self.metadata.exchange(vhost, exchange.as_bytes())) else {
+        let names = letter.routing_names();
+        let Some((exchange, _)) = vhost.and_then(|vhost| self.metadata.exchange(vhost, names.exchange())) else {
             return LeftTo::MissingExchange;
         };
         let keys = letter.routing_keys();
         let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
         self.metadata.route(exchange, &keys, &letter.raw_properties(), &mut self.route_scratch, &mut self.routed);
-        if self.routed.is_empty() {
+        let holds = self.route_scratch.holds.len();
+        if self.routed.is_empty() && holds == 0 {
             return LeftTo::NoRoute;
         }
         if reason != DeathReason::Rejected {
@@ -183,43 +242,30 @@ impl Broker {
                 !name.is_some_and(|name| Message::is_death_cycle(&deaths, name, reason))
             });
         }
-        if self.routed.is_empty() {
+        if self.routed.is_empty() && holds == 0 {
             return LeftTo::Cycle;
         }
-        LeftTo::Queues(u32::try_from(self.routed.len()).unwrap_or(u32::MAX))
+        LeftTo::Queues(u32::try_from(self.routed.len() + holds).unwrap_or(u32::MAX))
     }
 
-    /// The next of a queue's dead is where it was to go.
-    fn take_dead(&mut self, key: QueueKey, to: LeftTo) -> Lsn {
+    /// One of a queue's dead, just taken out, has to stay for the time being.
+    fn park_dead(&mut self, key: QueueKey, dead: Dead) -> Lsn {
+        let seq = dead.entry.seq();
         let Some(queue) = self.queues.get_mut(key) else { return Lsn(0) };
         let before = queue.body_bytes();
-        let Some(dead) = queue.take_dying() else { return Lsn(0) };
-        self.body_bytes -= before - queue.body_bytes();
-        if dead.was_parked {
-            // What kept it may have kept others too.
-            queue.retry_dying(limits::DEAD_LETTER_WINDOW);
-        }
-        self.leave(key, &dead.entry, dead.reason, to)
-    }
-
-    /// The next of a queue's dead has to stay for the time being.
-    fn park_dead(&mut self, key: QueueKey, taken_by: &[QueueId]) -> Lsn {
-        let end = self.note_dead(key);
-        let Some(queue) = self.queues.get_mut(key) else { return end };
-        let before = queue.body_bytes();
-        queue.park_dying(taken_by, self.log.written());
-        self.body_bytes -= before - queue.body_bytes();
+        queue.park_dying(dead, self.log.written());
+        self.body_bytes += queue.body_bytes() - before;
         if self.parked.insert(key) {
             let at = self.now.mono + limits::DEAD_LETTER_RETRY;
             self.timers.set(at, TimerKind::DeadLetterRetry, TimerFor::Queue(key));
         }
-        end
+        self.note_dead(key, seq)
     }
 
-    /// Tells the log that the next of a queue's dead is dead. From where on it knows.
-    fn note_dead(&mut self, key: QueueKey) -> Lsn {
+    /// Tells the log that one of a queue's dead is dead. From where on it knows.
+    fn note_dead(&mut self, key: QueueKey, seq: QueueSeq) -> Lsn {
         let now = self.now;
-        let Some(noted) = self.queues.get_mut(key).and_then(|queue| queue.note_dying(now)) else { return Lsn(0) };
+        let Some(noted) = self.queues.get_mut(key).and_then(|queue| queue.note_dying(seq, now)) else { return Lsn(0) };
         self.log.note_state(noted);
         self.log.end()
     }

@@ -30,6 +30,7 @@ pub(crate) struct Departures {
 #[derive(Debug, Default)]
 struct QueueDepartures {
     counts: LeaveCounts,
+    refused: u64,
     last: VecDeque<Departure>,
 }
 
@@ -56,6 +57,14 @@ impl Departures {
         let queue = entry.or_default();
         queue.counts.add(reason, to, 1);
         keep(&mut queue.last, &mut self.kept, at, Way::Left(reason, to), message, size);
+    }
+
+    /// A queue that was full did not take a message.
+    pub(super) fn on_refused(&mut self, key: QueueKey, at: Timestamp, message: &Message, size: u32) {
+        let Some(entry) = self.queues.entry(key) else { return };
+        let queue = entry.or_default();
+        queue.refused += 1;
+        keep(&mut queue.last, &mut self.kept, at, Way::Refused, Some(message), size);
     }
 
     /// No queue took a message that was published to an exchange.
@@ -90,7 +99,12 @@ impl Departures {
 
     fn of_queue(&self, key: QueueKey) -> DepartureReport {
         let Some(queue) = self.queues.get(key) else { return DepartureReport::default() };
-        DepartureReport { left: queue.counts, last: queue.last.iter().cloned().collect(), ..DepartureReport::default() }
+        DepartureReport {
+            left: queue.counts,
+            refused: queue.refused,
+            last: queue.last.iter().cloned().collect(),
+            ..DepartureReport::default()
+        }
     }
 
     fn of_exchange(&self, key: ExchangeKey) -> DepartureReport {

@@ -29,7 +29,7 @@ impl Broker {
 
     /// Publishes one message that waits. Whether there was one.
     pub(crate) fn publish_next_internal(&mut self) -> bool {
-        let Some(internal) = self.internal.pop_front() else { return false };
+        let Some(internal) = self.internal.pop_front() else { return self.dead_letter_next_refused() };
         self.publish_now(&internal);
         true
     }

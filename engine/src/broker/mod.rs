@@ -98,6 +98,8 @@ pub(crate) struct Broker {
     departures: Departures,
     /// Queues with dead that nobody took.
     parked: BTreeSet<QueueKey>,
+    /// Messages that full queues have refused and want dead-lettered.
+    refused: VecDeque<(QueueKey, Arc<Message>)>,
     /// Queues whose dead wait until the log has caught up.
     stalled: BTreeSet<QueueKey>,
     rng: ChaCha8Rng,
@@ -273,6 +275,7 @@ impl Broker {
             internal: VecDeque::new(),
             departures: Departures::default(),
             parked: BTreeSet::new(),
+            refused: VecDeque::new(),
             stalled: BTreeSet::new(),
             rng,
             body_bytes: 0,

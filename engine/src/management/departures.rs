@@ -32,6 +32,8 @@ pub enum DepartureRequest {
 pub struct DepartureReport {
     /// How many messages left, by reason; of an exchange all are 0.
     pub left: LeaveCounts,
+    /// How many messages a full queue has refused; of an exchange 0.
+    pub refused: u64,
     /// How many messages no queue took; of a queue 0.
     pub unroutable_dropped: u64,
     /// How many messages went back to their publishers because no queue took them; of a queue 0.
@@ -52,6 +54,8 @@ pub struct LeaveCounts {
 pub enum Way {
     /// It left a queue without having been acked.
     Left(LeaveReason, LeftTo),
+    /// A queue was full and refused it; others may have it.
+    Refused,
     /// No queue took it.
     Dropped,
     /// No queue took it, so it went back to its publisher, who had asked for that.

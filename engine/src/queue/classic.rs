@@ -583,27 +583,29 @@ impl ClassicQueue {
         Some(dead)
     }
 
-    /// The next message to be dead-lettered cannot be for the time being; `taken_by` have it. If the log has its body, memory need not.
-    pub(crate) fn park_dying(&mut self, taken_by: &[QueueId], written: Lsn) {
-        let Some(dead) = self.dying.park_next(taken_by) else { return };
+    /// A message just taken out cannot be dead-lettered for the time being. If the log has its body, memory need not.
+    pub(crate) fn park_dying(&mut self, mut dead: Dead, written: Lsn) {
         if dead.entry.place().is_some_and(|place| place.end() <= written) {
-            self.body_bytes -= dead.entry.memory_bytes();
             dead.entry.message = None;
         }
+        self.body_bytes += dead.entry.memory_bytes();
+        self.dying.park(dead);
     }
 
-    /// Up to `limit` messages that could not be dead-lettered are tried again.
-    pub(crate) fn retry_dying(&mut self, limit: usize) {
+    /// Up to `limit` messages that could not be dead-lettered are tried again, from the first on if one of them could.
+    pub(crate) fn retry_dying(&mut self, limit: usize, could_one: bool) {
+        if could_one {
+            self.dying.restart();
+        }
         self.dying.retry(limit);
     }
 
-    /// What the log is to be told about the next message to be dead-lettered, so that it stays dead; `None` if it knows, or does not
-    /// know the message.
-    pub(crate) fn note_dying(&mut self, now: Now) -> Option<Ref> {
+    /// What the log is to be told about a message to be dead-lettered, so that it stays dead; `None` if it knows, or does not know the
+    /// message.
+    pub(crate) fn note_dying(&mut self, seq: QueueSeq, now: Now) -> Option<Ref> {
         let owner = self.id.0;
-        let dead = self.dying.next_mut().filter(|dead| !dead.is_noted && !dead.entry.is_transient())?;
+        let dead = self.dying.get_mut(seq).filter(|dead| !dead.is_noted && !dead.entry.is_transient())?;
         dead.is_noted = true;
-        let seq = dead.entry.seq();
         let place = dead.entry.place()?;
         Some(Ref { owner, seq: seq.0, state: self.state_at(seq, place.lsn, now)? })
     }

@@ -37,11 +37,11 @@ impl Dead {
 /// The dead of one queue. They are neither ready nor unacked.
 ///
 /// ```text
-///  add           next             take_next: gone
-///  ----> waiting ----> (is tried) --------------->
-///          ^               |
-///          | retry         | park_next: not everybody took it
-///          +---- parked <--+
+///  add           take_next             everybody took it
+///  ----> waiting ---------> (is tried) -----------------> gone
+///          ^                    |
+///          | retry              | park
+///          +------ parked <-----+
 /// ```
 #[derive(Debug, Default)]
 pub(crate) struct Dying {
@@ -80,12 +80,6 @@ impl Dying {
         self.by_seq.get(seq)
     }
 
-    /// The same, to be changed.
-    pub(super) fn next_mut(&mut self) -> Option<&mut Dead> {
-        let (_, seq) = self.waiting.first_key_value()?;
-        self.by_seq.get_mut(seq)
-    }
-
     /// Adds one that has just died.
     pub(super) fn add(&mut self, dead: Dead) {
         let seq = dead.entry.seq();
@@ -96,25 +90,25 @@ impl Dying {
         assert!(old.is_none(), "message {seq} died twice");
     }
 
-    /// Takes out the next to be tried. If it was tried in vain before, others may have better luck too.
+    /// Takes out the next to be tried.
     pub(super) fn take_next(&mut self) -> Option<Dead> {
         let (_, seq) = self.waiting.pop_first()?;
         let dead = self.by_seq.remove(&seq)?;
         self.size_bytes -= u64::from(dead.entry.size());
-        if dead.was_parked {
-            self.retry_from = 0;
-        }
         Some(dead)
     }
 
-    /// Not everybody took the one just tried: it waits for [`Dying::retry`]. `taken_by` have it.
-    pub(super) fn park_next(&mut self, taken_by: &[QueueId]) -> Option<&mut Dead> {
-        let (number, seq) = self.waiting.pop_first()?;
+    /// Not everybody took the one just tried: it waits for [`Dying::retry`].
+    pub(super) fn park(&mut self, dead: Dead) {
+        let (seq, number) = (dead.entry.seq(), dead.number);
+        self.size_bytes += u64::from(dead.entry.size());
         self.parked.insert(number, seq);
-        let dead = self.by_seq.get_mut(&seq)?;
-        dead.taken_by.extend_from_slice(taken_by);
-        dead.was_parked = true;
-        Some(dead)
+        self.by_seq.insert(seq, Dead { was_parked: true, ..dead });
+    }
+
+    /// What kept one of them back may have kept others too: they are tried again from the first on.
+    pub(super) fn restart(&mut self) {
+        self.retry_from = 0;
     }
 
     /// Some of those that were tried in vain are to be tried again: the next `limit`, round and round.
@@ -197,7 +191,8 @@ mod tests {
         let mut seqs = Vec::new();
         while let Some(next) = dying.next() {
             seqs.push(next.entry.seq().0);
-            dying.park_next(&[]);
+            let dead = dying.take_next().unwrap();
+            dying.park(dead);
         }
         dying.check_invariants();
         seqs
@@ -234,6 +229,7 @@ mod tests {
         assert_eq!(tried(&mut dying), [1]);
         dying.retry(1);
         assert_eq!(dying.take_next().map(|dead| dead.entry.seq().0), Some(2));
+        dying.restart();
         dying.retry(9);
         assert_eq!(tried(&mut dying), [1, 3]);
         assert_eq!(dying.size_bytes(), 2);

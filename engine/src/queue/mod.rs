@@ -17,5 +17,6 @@ mod tests;
 pub use classic::QueueKind;
 pub(crate) use classic::{Arrival, ClassicQueue, Get, GivenBack, Next, Return, Subscription, Taken};
 pub(crate) use consumers::{Consumer, ConsumerKey};
+pub(crate) use dying::Dead;
 pub(crate) use entry::Entry;
 pub use reason::{LeaveReason, LeftTo};

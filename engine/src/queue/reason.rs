@@ -84,7 +84,9 @@ pub enum LeftTo {
     NoRoute,
     /// It is gone: it would have come to a queue again that it had died in, without a consumer having rejected it.
     Cycle,
-    /// It is in so many other queues.
+    /// It is gone: all queues that it was for were full and refused it.
+    Refused,
+    /// It is in so many other queues, or held back for them by a delayed exchange.
     Queues(u32),
 }
 

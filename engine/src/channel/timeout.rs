@@ -72,7 +72,7 @@ impl Channel {
             self.end_late_consumer(ctx, key);
         }
         // What was got, or came by a consumer that is gone, has nobody to be told.
-        self.take_back(ctx, None, ShortStr::new(), |due| due <= now);
+        self.take_back(ctx, None, &ShortStr::new(), |due| due <= now);
         let due = self.unacked.iter().map(|(_, delivered)| delivered.due).min().unwrap_or(NEVER);
         if due != NEVER {
             self.watch(ctx.broker, ctx.connection, due.max(now + limits::CONSUMER_TIMEOUT_TICK));
@@ -119,7 +119,7 @@ impl Channel {
     }
 
     /// Lets a consumer have messages again, if it has settled all.
-    fn admit(&mut self, ctx: &mut ChannelCtx<'_>, tag: &ShortStr) {
+    fn admit(&self, ctx: &mut ChannelCtx<'_>, tag: &ShortStr) {
         if self.is_barred(tag) {
             return;
         }
@@ -148,7 +148,7 @@ impl Channel {
         });
         self.on_consumer_gone(ctx, index, key);
         ctx.broker.unsubscribe(queue, key);
-        self.take_back(ctx, Some(key), tag, |_| true);
+        self.take_back(ctx, Some(key), &tag, |_| true);
     }
 
     /// Returns deliveries to their queues: those of one consumer, or of none that is here, and due as wished.
@@ -156,7 +156,7 @@ impl Channel {
         &mut self,
         ctx: &mut ChannelCtx<'_>,
         consumer: Option<ConsumerKey>,
-        tag: ShortStr,
+        tag: &ShortStr,
         is_wanted: impl Fn(Instant) -> bool,
     ) {
         let wanted = self.unacked.iter().filter(|(_, delivered)| {

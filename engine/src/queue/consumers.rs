@@ -171,9 +171,9 @@ impl Consumers {
     }
 
     /// Adds one at the back of its ring.
-    pub(crate) fn add(&mut self, consumer: Consumer) -> ConsumerKey {
+    pub(crate) fn add(&mut self, mut consumer: Consumer) -> ConsumerKey {
         let priority = consumer.priority;
-        let consumer = Consumer { arrival: self.arrivals, ..consumer };
+        consumer.arrival = self.arrivals;
         self.arrivals += 1;
         if let Err(at) = self.ring_at(priority) {
             self.rings.insert(at, Ring { priority, keys: VecDeque::new() });

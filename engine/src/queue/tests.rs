@@ -211,9 +211,9 @@ fn at(micros: u64) -> Instant {
     Instant::from_micros(micros)
 }
 
-fn configured(settings: QueueSettings) -> ClassicQueue {
+fn configured(settings: &QueueSettings) -> ClassicQueue {
     let mut queue = queue(&[]);
-    queue.configure(&settings);
+    queue.configure(settings);
     queue
 }
 
@@ -250,7 +250,7 @@ fn a_message_that_comes_back_expires_when_it_would_have() {
 #[test]
 fn limits_count_what_waits_and_drop_the_oldest() {
     let mut queue =
-        configured(QueueSettings { length_max: Some(2), length_max_bytes: Some(5), ..QueueSettings::default() });
+        configured(&QueueSettings { length_max: Some(2), length_max_bytes: Some(5), ..QueueSettings::default() });
     subscribe(&mut queue, 1);
     for body in ["1", "2", "3"] {
         queue.enqueue(arrival(body, None), PLENTY);
@@ -268,7 +268,7 @@ fn limits_count_what_waits_and_drop_the_oldest() {
 #[test]
 fn a_full_queue_refuses_what_no_consumer_takes() {
     let overflow = Overflow::RejectPublish;
-    let mut queue = configured(QueueSettings { length_max: Some(1), overflow, ..QueueSettings::default() });
+    let mut queue = configured(&QueueSettings { length_max: Some(1), overflow, ..QueueSettings::default() });
     assert!(!queue.refuses(1));
     queue.enqueue(arrival("1", None), PLENTY);
     assert!(queue.refuses(1));
@@ -282,7 +282,7 @@ fn a_full_queue_refuses_what_no_consumer_takes() {
 /// RabbitMQ docs: Quorum Queues / Poison Message Handling.
 #[test]
 fn a_message_whose_deliveries_fail_too_often_leaves() {
-    let mut queue = configured(QueueSettings { delivery_limit: Some(1), ..QueueSettings::default() });
+    let mut queue = configured(&QueueSettings { delivery_limit: Some(1), ..QueueSettings::default() });
     subscribe(&mut queue, 1);
     queue.enqueue(arrival("1", Some(place(0))), PLENTY);
     deliver(&mut queue);
@@ -300,7 +300,7 @@ fn a_message_whose_deliveries_fail_too_often_leaves() {
 
 #[test]
 fn a_queue_that_nobody_uses_has_an_end() {
-    let mut queue = configured(QueueSettings { expires_ms: Some(2), ..QueueSettings::default() });
+    let mut queue = configured(&QueueSettings { expires_ms: Some(2), ..QueueSettings::default() });
     assert_eq!(queue.end_at(), Some(at(3000)));
     queue.touch(at(2500));
     assert_eq!(queue.end_at(), Some(at(4500)));

@@ -30,20 +30,24 @@ impl Model {
         let overflow = queue.overflow();
         let is_too_much = queue.is_too_long(queue.ready.len() + 1, queue.ready_bytes() + message.body.len());
         if is_too_much && overflow != Overflow::DropHead {
-            if overflow == Overflow::RejectPublishDlx {
-                self.bury(id, &entry, Reason::MaxLength);
+            // Only what waits counts, and this would not wait.
+            let is_wanted = queue.ready.is_empty() && !self.candidates(id).is_empty();
+            if !is_wanted {
+                if overflow == Overflow::RejectPublishDlx {
+                    self.bury(id, &entry, Reason::MaxLength);
+                }
+                return Ok(false);
             }
-            return Ok(false);
         }
+        let queue = self.queue_by_id(id).expect("it was found");
         queue.ready.push(entry);
-        // A time to live of 0 means now or never: whoever waits for a message gets it although it has expired.
-        self.deliver(id, Some(position))?;
-        self.drop_what_is_too_much(id);
+        self.deliver(id)?;
         Ok(true)
     }
 
-    /// RabbitMQ docs: Queue Length Limit: messages go from the head, which with priorities is where the highest are.
-    pub(super) fn drop_what_is_too_much(&mut self, id: u64) {
+    /// RabbitMQ docs: Queue Length Limit: messages go from the head, which with priorities is where the highest are. Whether any went.
+    fn drop_what_is_too_much(&mut self, id: u64) -> bool {
+        let mut has_moved = false;
         while let Some(queue) = self.queue_by_id(id)
             && queue.overflow() == Overflow::DropHead
             && queue.is_too_long(queue.ready.len(), queue.ready_bytes())
@@ -51,7 +55,9 @@ impl Model {
             let head = queue.head().expect("something is too much");
             let entry = queue.ready.remove(head);
             self.bury(id, &entry, Reason::MaxLength);
+            has_moved = true;
         }
+        has_moved
     }
 
     /// Does all that is due by itself, until nothing is.
@@ -61,8 +67,10 @@ impl Model {
             let ids: Vec<u64> = self.queues.iter().map(|queue| queue.id).collect();
             let mut has_moved = false;
             for id in &ids {
-                has_moved |= self.drop_expired(*id);
-                has_moved |= self.deliver(*id, None)?;
+                has_moved |= self.drop_expired(*id, false);
+                has_moved |= self.deliver(*id)?;
+                has_moved |= self.drop_expired(*id, true);
+                has_moved |= self.drop_what_is_too_much(*id);
             }
             has_moved |= !self.dead.is_empty();
             for dead in std::mem::take(&mut self.dead) {
@@ -78,19 +86,20 @@ impl Model {
     /// When something is due next.
     pub(super) fn next_due(&self) -> Option<u64> {
         let of_queue = |queue: &Queue| {
-            let head = queue.head().and_then(|head| queue.ready[head].expires_at);
-            [head, queue.expires_at()].into_iter().flatten().min()
+            let heads = queue.heads().into_iter().filter_map(|head| queue.ready[head].expires_at);
+            heads.chain(queue.expires_at()).min()
         };
         self.queues.iter().filter_map(of_queue).min()
     }
 
-    /// Messages expire at the head of the queue (RabbitMQ docs: Time-To-Live).
-    fn drop_expired(&mut self, id: u64) -> bool {
+    /// Messages expire at the head of their priority (RabbitMQ docs: Time-To-Live / Caveats; RabbitMQ 4.3). Whether any did. One whose
+    /// time is up this moment is first `offered` to consumers.
+    fn drop_expired(&mut self, id: u64, is_offered: bool) -> bool {
         let mut has_moved = false;
         let now = self.now;
+        let is_over = |entry: &Entry| entry.expires_at.is_some_and(|at| at < now || is_offered && at == now);
         while let Some(queue) = self.queue_by_id(id)
-            && let Some(head) = queue.head()
-            && queue.ready[head].expires_at.is_some_and(|at| at <= now)
+            && let Some(head) = queue.heads().into_iter().find(|head| is_over(&queue.ready[*head]))
         {
             let entry = queue.ready.remove(head);
             self.bury(id, &entry, Reason::Expired);
@@ -112,16 +121,14 @@ impl Model {
         }
     }
 
-    /// Hands out what was seen to be handed out; nothing that has expired, but for the message that has just come to this place.
-    /// Whether anything was handed out.
-    fn deliver(&mut self, id: u64, just_come: Option<u64>) -> Result<bool, String> {
+    /// Hands out what was seen to be handed out. Whether anything was.
+    fn deliver(&mut self, id: u64) -> Result<bool, String> {
         let mut has_moved = false;
         loop {
             let now = self.now;
             let Some(queue) = self.queue_by_id(id) else { return Ok(has_moved) };
             let Some(head) = queue.head() else { return Ok(has_moved) };
-            let is_new = just_come == Some(queue.ready[head].position);
-            if !is_new && queue.ready[head].expires_at.is_some_and(|at| at <= now) {
+            if queue.ready[head].expires_at.is_some_and(|at| at < now) {
                 return Ok(has_moved);
             }
             let entry = queue.ready[head].clone();

@@ -7,6 +7,7 @@
 //! - which of several consumers of the same priority gets a message;
 //! - in which order the deliveries from different queues come on one channel, and which of them fill a shared prefetch limit;
 //! - when confirms come among other answers (but not before the return of the same message), and whether several in one;
+//! - whether a message whose time is up this very millisecond still goes to a consumer that is free;
 //! - the order of headers.
 //!
 //! Deliveries from one queue to one channel are in the queue's order, and delivery tags count up by one.

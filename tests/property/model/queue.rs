@@ -57,6 +57,18 @@ impl Queue {
         (0..self.ready.len()).min_by_key(order)
     }
 
+    /// Where the first messages of all priorities are, from the highest on.
+    pub(super) fn heads(&self) -> Vec<usize> {
+        let mut priorities: Vec<u8> = self.ready.iter().map(|entry| entry.priority).collect();
+        priorities.sort_unstable_by_key(|priority| Reverse(*priority));
+        priorities.dedup();
+        let first = |priority: u8| {
+            let of_priority = (0..self.ready.len()).filter(|index| self.ready[*index].priority == priority);
+            of_priority.min_by_key(|index| self.ready[*index].position)
+        };
+        priorities.into_iter().filter_map(first).collect()
+    }
+
     pub(super) fn ready_bytes(&self) -> usize {
         self.ready.iter().map(|entry| entry.message.body.len()).sum()
     }

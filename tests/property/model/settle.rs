@@ -62,7 +62,6 @@ impl Model {
 
     /// Puts messages back to their places. `has_failed`: the attempt counts against the delivery limit.
     pub(super) fn give_back(&mut self, returned: Vec<Unacked>, has_failed: bool) {
-        let mut touched = Vec::new();
         for Unacked { queue: id, mut entry, .. } in returned {
             entry.redelivered = true;
             entry.failures += u64::from(has_failed);
@@ -72,10 +71,6 @@ impl Model {
                 continue;
             }
             queue.ready.push(entry);
-            touched.push(id);
-        }
-        for id in touched {
-            self.drop_what_is_too_much(id);
         }
     }
 

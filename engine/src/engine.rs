@@ -365,7 +365,10 @@ impl Engine {
                         connection.check_backlogs(ctx);
                     });
                 }
-            } else if self.broker.publish_next_internal() || self.broker.release_next_hold(&mut effects.disk) {
+            } else if self.broker.publish_next_internal()
+                || self.broker.release_next_hold(&mut effects.disk)
+                || self.broker.scan_next(&mut effects.disk)
+            {
             } else if let Some(key) = self.broker.next_active() {
                 self.pump(now, effects, key);
             } else {

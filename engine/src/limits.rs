@@ -65,6 +65,12 @@ pub const DISK_FILL_BYTES_PER_MS: u64 = 250_000;
 pub const RESOURCE_SAMPLE_MIN: Duration = Duration::from_millis(100);
 /// The longest time between two measurements of memory and disk; RabbitMQ's for memory.
 pub const RESOURCE_SAMPLE_MAX: Duration = Duration::from_millis(2500);
+/// Messages that an operator is shown at once, unless more are asked for.
+pub const PEEK_COUNT_MAX: u64 = 1000;
+/// Bytes of messages above which an operator is shown no more, however many are asked for.
+pub const PEEK_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Operators who may look into queues at the same time: each keeps 8 bytes for every message of its queue.
+pub const SCANS_MAX: usize = 16;
 /// Bytes of message bodies one queue keeps in memory although they are in the log.
 pub const QUEUE_CACHE_BYTES: usize = 1024 * 1024;
 /// Bytes asked of the disk at once when a queue's next messages are not in memory.

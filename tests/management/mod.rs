@@ -121,3 +121,54 @@ fn limits_set_at_run_time_raise_and_clear_alarms() {
     assert_eq!(node.run(&["set_disk_free_limit", "banana"]).0, 65);
     assert_eq!(node.run(&["set_vm_memory_high_watermark", "absolute"]).0, 64);
 }
+
+#[test]
+fn messages_are_looked_at_moved_and_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Administered::start(directory.path());
+    node.with_messages(6);
+    let peek = |queue: &str, count: &str| -> Vec<(String, bool)> {
+        let line = ["peek_queue", queue, "--count", count, "--formatter", "json"];
+        let rows: Value = serde_json::from_str(&node.ask(&line)).unwrap();
+        let rows = rows.as_array().unwrap();
+        let row = |row: &Value| (row["payload"].as_str().unwrap().to_owned(), row["redelivered"].as_bool().unwrap());
+        rows.iter().map(row).collect()
+    };
+    let message = |number: usize| (format!("message {number}"), false);
+    assert_eq!(peek("q", "2"), [message(0), message(1)]);
+    assert_eq!(peek("q", "9"), (0..6).map(message).collect::<Vec<_>>(), "looking changes nothing");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let declared = runtime.block_on(patiently(async {
+        let mut client = TestClient::login(tokio::net::TcpStream::connect(node.broker.address).await?).await?;
+        client.declare("other").await
+    }));
+    assert_eq!(declared.unwrap(), 0);
+    assert_eq!(node.ask(&["move_messages", "q", "other", "--offset", "1", "--count", "2"]), "Moved 2 messages\n");
+    assert_eq!(peek("other", "9"), [message(1), message(2)]);
+    assert_eq!(node.ask(&["delete_messages", "q", "--count", "1"]), "Deleted 1 messages\n");
+    assert_eq!(peek("q", "9"), [message(3), message(4), message(5)]);
+    assert_eq!(node.run(&["move_messages", "q", "q"]).0, 65);
+    assert_eq!(node.run(&["peek_queue", "nope"]).0, 69);
+    let why: Value = serde_json::from_str(&node.ask(&["why", "q", "--formatter", "json"])).unwrap();
+    assert_eq!(why["left"]["removed"], 3, "{why}");
+    // After a kill the bodies are in the log alone.
+    node.broker.kill();
+    let node = Administered::start(directory.path());
+    let rows: Value =
+        serde_json::from_str(&node.ask(&["peek_queue", "q", "--count", "9", "--formatter", "json"])).unwrap();
+    let bodies: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["payload"].as_str().unwrap()).collect();
+    assert_eq!(bodies, ["message 3", "message 4", "message 5"]);
+    assert_eq!(node.ask(&["move_messages", "q", "other"]), "Moved 3 messages\n");
+    assert_eq!(node.ask(&["-s", "list_queues"]), "other\t5\nq\t0\n");
+}
+
+#[test]
+fn a_paused_queue_keeps_its_messages() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = Administered::start(directory.path());
+    node.with_messages(3);
+    node.ask(&["pause_queue", "q"]);
+    assert_eq!(node.ask(&["-s", "list_queues", "name", "state", "messages_ready"]), "q\tpaused\t3\n");
+    node.ask(&["resume_queue", "q"]);
+    assert_eq!(node.ask(&["-s", "list_queues", "name", "state"]), "q\trunning\n");
+}

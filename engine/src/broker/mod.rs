@@ -40,6 +40,7 @@ use crate::storage::{Log, Ref};
 use crate::time::{Instant, Now, Timestamp};
 use crate::timer::Timers;
 
+use administer::{LateAnswer, Scans};
 use departures::Departures;
 pub(crate) use internal::Internal;
 
@@ -61,6 +62,10 @@ pub(crate) struct Broker {
     pub(crate) queues: Queues,
     /// What delayed exchanges hold back.
     pub(crate) holds: Holds,
+    /// Answers to operators that wait for the log to be durable, in order.
+    late_answers: VecDeque<LateAnswer>,
+    /// Operators who look into queues.
+    scans: Scans,
     /// Queues that may have something to deliver, each once.
     active: VecDeque<QueueKey>,
     is_active: SecondaryMap<QueueKey, ()>,
@@ -256,6 +261,8 @@ impl Broker {
             timers: Timers::default(),
             queues: Queues::default(),
             holds: Holds::default(),
+            late_answers: VecDeque::new(),
+            scans: Scans::default(),
             active: VecDeque::new(),
             is_active: SecondaryMap::new(),
             droppers: Vec::new(),

@@ -23,6 +23,13 @@ pub(crate) struct Routed {
     holds: Vec<ExchangeKey>,
 }
 
+impl Routed {
+    /// To one queue, whatever exchanges say.
+    pub(super) fn to_queue(queue: QueueKey) -> Self {
+        Self { queues: alloc::vec![queue], holds: Vec::new() }
+    }
+}
+
 impl Broker {
     /// Finds the queues and holds for a message. Whether there are any; the result is read by [`Broker::take_routed`] or the next [`Broker::enqueue`].
     pub(crate) fn route(&mut self, exchange: ExchangeKey, routing_keys: &[&[u8]], properties: &RawProperties) -> bool {
@@ -57,7 +64,7 @@ impl Broker {
         self.enqueue_routed(message, persistent, publisher, seqno).and(held)
     }
 
-    fn enqueue_routed(
+    pub(super) fn enqueue_routed(
         &mut self,
         message: &Arc<Message>,
         persistent: bool,

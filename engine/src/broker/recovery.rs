@@ -7,7 +7,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use rand_chacha::rand_core::Rng;
 
 use super::declare::new_queue;
-use super::{Broker, Holds, Notice, Proposal, Queues, Requester, Waiter};
+use super::{Broker, Holds, LateAnswer, Notice, Proposal, Queues, Requester, Waiter};
 use crate::effect::DiskRequest;
 use crate::exchange::Hold;
 use crate::ids::{Lsn, QueueId, QueueSeq};
@@ -61,6 +61,10 @@ impl Broker {
             }
         }
         self.resume_dead_letters();
+        while self.late_answers.front().is_some_and(|late| late.end <= durable) {
+            let Some(LateAnswer { id, reply, .. }) = self.late_answers.pop_front() else { break };
+            self.answer(id, Ok(reply));
+        }
         while self.waiters.front().is_some_and(|waiter| waiter.end <= durable) {
             let Some(Waiter { channel, what, .. }) = self.waiters.pop_front() else { break };
             self.notices.push_back(Notice::Durable { channel, what });
@@ -164,6 +168,9 @@ impl Broker {
     /// # Errors
     /// A text for the operator if it is damaged.
     pub(crate) fn on_read(&mut self, token: u64, start: Lsn, data: &Bytes) -> Result<(), &'static str> {
+        if self.on_scan_read(token, data)? {
+            return Ok(());
+        }
         let Some(&key) = self.queues.keys.get(&token) else { return self.on_hold_read(token, start, data) };
         let Some(queue) = self.queues.get_mut(key) else { return Ok(()) };
         let before = queue.body_bytes();

@@ -45,7 +45,8 @@ impl Channel {
         vhost: &ShortStr,
     ) -> Vec<ConsumerInfo> {
         let of = |slot: &super::ChannelConsumer| {
-            let consumer = broker.queues.get(slot.queue)?.consumers().get(slot.key)?;
+            let consumers = broker.queues.get(slot.queue)?.consumers();
+            let consumer = consumers.get(slot.key)?;
             Some(ConsumerInfo {
                 vhost: vhost.clone(),
                 queue: broker.metadata.queue_by_key(slot.queue)?.name.clone(),
@@ -55,7 +56,7 @@ impl Channel {
                 ack_required: !consumer.no_ack,
                 exclusive: consumer.exclusive,
                 prefetch: consumer.prefetch,
-                active: true,
+                active: !consumers.is_single_active() || consumers.active() == Some(slot.key),
                 arguments: slot.arguments.clone(),
             })
         };

@@ -22,7 +22,7 @@ pub use connections::{
 pub use departures::{Departure, DepartureReport, DepartureRequest, LeaveCounts, Way};
 pub use exchanges::{BindingInfo, ExchangeInfo, ExchangeRequest};
 pub use node::{NodeRequest, NodeStatus};
-pub use queues::{QueueInfo, QueueName, QueueRequest, QueueState};
+pub use queues::{PeekedMessage, QueueInfo, QueueName, QueueRequest, QueueState, Selection};
 
 /// What an operator asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +78,8 @@ pub enum AdminReply {
     Status(Box<NodeStatus>),
     /// Queues, ordered by vhost and name.
     Queues(Vec<QueueInfo>),
+    /// Messages, in the order in which they would be delivered.
+    Messages(Vec<PeekedMessage>),
     /// Exchanges, ordered by vhost and name.
     Exchanges(Vec<ExchangeInfo>),
     /// Bindings, ordered by vhost, source, destination and key.

@@ -1,9 +1,11 @@
 //! Queues: listing them, looking into them, and changing what is in them.
 
 use alloc::string::String;
+use alloc::sync::Arc;
+use bytes::Bytes;
 
 use crate::amqp::{FieldTable, ShortStr};
-use crate::ids::{ConnectionId, QueueId};
+use crate::ids::{ConnectionId, QueueId, QueueSeq};
 
 /// What is asked about queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +31,35 @@ pub enum QueueRequest {
         /// At most so many, the oldest; `None` is all.
         count: Option<u64>,
     },
+    /// Shows messages that wait for a consumer and changes nothing: not their order, nor their redelivered flag. Answered by
+    /// [`super::AdminReply::Messages`].
+    Peek {
+        /// Which queue.
+        queue: QueueName,
+        /// Which messages.
+        selection: Selection,
+    },
+    /// Delivers nothing until [`QueueRequest::Resume`] or a restart of the node; publishers go on.
+    Pause(QueueName),
+    /// Ends a pause.
+    Resume(QueueName),
+    /// Moves messages that wait for a consumer to the end of another queue of the vhost. A crash in between leaves a message in both
+    /// rather than in neither. Answered by [`super::AdminReply::Count`].
+    Move {
+        /// From where.
+        queue: QueueName,
+        /// The name of the queue they go to.
+        destination: ShortStr,
+        /// Which messages.
+        selection: Selection,
+    },
+    /// Removes selected messages that wait for a consumer. Answered by [`super::AdminReply::Count`].
+    DeleteMessages {
+        /// From where.
+        queue: QueueName,
+        /// Which messages.
+        selection: Selection,
+    },
 }
 
 /// A queue by its names.
@@ -38,6 +69,17 @@ pub struct QueueName {
     pub vhost: ShortStr,
     /// Its own.
     pub name: ShortStr,
+}
+
+/// Which of the messages that wait for a consumer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Leave out so many from the head.
+    pub offset: u64,
+    /// At most so many, after that; `None` is all.
+    pub count: Option<u64>,
+    /// Only those with this `message-id` property. It is looked at before `offset` and `count` are.
+    pub message_id: Option<ShortStr>,
 }
 
 /// One queue as it is.
@@ -76,6 +118,8 @@ pub struct QueueInfo {
 pub enum QueueState {
     /// Messages move, or wait for consumers.
     Running,
+    /// It delivers nothing until an operator resumes it.
+    Paused,
 }
 
 impl QueueState {
@@ -83,8 +127,26 @@ impl QueueState {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Running => "running",
+            Self::Paused => "paused",
         }
     }
+}
+
+/// A message as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeekedMessage {
+    /// Its place in the queue, which it keeps.
+    pub seq: QueueSeq,
+    /// Whether a consumer may have seen it.
+    pub redelivered: bool,
+    /// The exchange it was published to.
+    pub exchange: ShortStr,
+    /// The routing key it was published with.
+    pub routing_key: ShortStr,
+    /// Its properties.
+    pub properties: Arc<crate::amqp::Properties>,
+    /// Its body.
+    pub body: Bytes,
 }
 
 impl QueueName {

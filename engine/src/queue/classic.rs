@@ -16,6 +16,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use core::cmp::Reverse;
 
 use super::consumers::{Consumer, ConsumerKey, Consumers};
 use super::dying::{Dead, Dying};
@@ -67,6 +68,8 @@ pub(crate) struct ClassicQueue {
     pub(super) body_bytes: usize,
     /// What is being read from the log.
     reading: Option<Reading>,
+    /// Whether an operator keeps it from delivering.
+    is_paused: bool,
 }
 
 /// The types of queues that this machine is.
@@ -255,6 +258,7 @@ impl ClassicQueue {
             droppable: VecDeque::new(),
             body_bytes: 0,
             reading: None,
+            is_paused: false,
         }
     }
 
@@ -409,7 +413,7 @@ impl ClassicQueue {
 
     /// Asks for one message. The answer comes through [`ClassicQueue::next`] if there is one, else this is `false`.
     pub(crate) fn get(&mut self, get: Get) -> bool {
-        if self.ready_len() <= self.gets.len() {
+        if self.is_paused || self.ready_len() <= self.gets.len() {
             return false;
         }
         self.gets.push_back(get);
@@ -426,9 +430,42 @@ impl ClassicQueue {
         self.gets.retain(|get| (get.connection, get.channel) != (connection, channel));
     }
 
+    /// Delivers nothing from here on, or everything again.
+    pub(crate) fn set_paused(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+    }
+
+    /// Whether an operator keeps it from delivering.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    /// The messages waiting for a consumer, in the order in which they would be delivered.
+    pub(crate) fn ready_seqs(&self) -> Vec<QueueSeq> {
+        let mut all: Vec<&Entry> = self.ready.iter().collect();
+        if self.kind == QueueKind::Classic {
+            all.sort_by_key(|entry| (Reverse(entry.priority()), entry.seq()));
+        }
+        all.into_iter().map(Entry::seq).collect()
+    }
+
+    /// A message waiting for a consumer.
+    pub(crate) fn ready_entry(&self, seq: QueueSeq) -> Option<&Entry> {
+        self.ready.find(seq)
+    }
+
+    /// Takes out a message waiting for a consumer.
+    pub(crate) fn take_ready(&mut self, seq: QueueSeq) -> Option<Entry> {
+        let entry = self.ready.remove(seq)?;
+        self.body_bytes -= entry.memory_bytes();
+        self.forget_details(seq);
+        Some(entry)
+    }
+
     /// What is to be done next.
     pub(crate) fn next(&mut self, read_ahead_bytes: u32) -> Next {
-        let Some(head) = self.ready.head().and_then(|head| self.ready.get(head)) else {
+        let head = if self.is_paused { None } else { self.ready.head() };
+        let Some(head) = head.and_then(|head| self.ready.get(head)) else {
             return self.gets.pop_front().map_or(Next::Idle, Next::GetEmpty);
         };
         let has_body = head.message.is_some();

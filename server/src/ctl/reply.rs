@@ -1,10 +1,13 @@
 //! From a node's answer to what a verb prints.
 
-use leveret_engine::management::{AdminReply, NodeStatus};
-use serde_json::json;
+use leveret_engine::amqp::Properties;
+use leveret_engine::management::{
+    AdminReply, Departure, DepartureReport, LeaveReason, LeftTo, NodeStatus, PeekedMessage, Way,
+};
+use serde_json::{Map, Value, json};
 
-use super::columns;
-use super::output::{Body, Section, exit};
+use super::columns::{self, arguments, text};
+use super::output::{Body, Section, Table, exit};
 use super::verbs::{CommandLine, Verb};
 
 /// Words the answer to a verb; or an exit code and a reason, for an answer that means a failure.
@@ -33,6 +36,8 @@ pub(super) fn body(line: &CommandLine, reply: AdminReply) -> Result<Body, (u8, S
         (AdminReply::Consumers(rows), Verb::ListConsumers { columns }) => {
             Body::Table(columns::table(columns::CONSUMERS, columns::CONSUMERS_DEFAULT, columns, &rows))
         }
+        (AdminReply::Messages(messages), _) => Body::Table(peeked(&messages)),
+        (AdminReply::Departures(report), _) => departures(&report),
         (reply, _) => {
             return Err((exit::UNAVAILABLE, format!("the broker gave an answer to something else: {reply:?}")));
         }
@@ -155,4 +160,110 @@ fn report(status: &NodeStatus) -> Body {
 fn gigabytes(bytes: u64) -> String {
     let tenths_of_megabytes = bytes / 100_000;
     format!("{}.{:04} gb", tenths_of_megabytes / 10_000, tenths_of_megabytes % 10_000)
+}
+
+fn peeked(messages: &[PeekedMessage]) -> Table {
+    let row = |message: &PeekedMessage| {
+        let PeekedMessage { seq, redelivered, exchange, routing_key, properties, body } = message;
+        let (body, encoding) = match std::str::from_utf8(body) {
+            Ok(body) => (body.to_owned(), "string"),
+            Err(_) => (body.iter().map(|byte| format!("{byte:02x}")).collect(), "hex"),
+        };
+        vec![
+            json!(seq.0),
+            json!(redelivered),
+            text(exchange),
+            text(routing_key),
+            properties_of(properties),
+            json!(message.body.len()),
+            json!(encoding),
+            json!(body),
+        ]
+    };
+    let columns = [
+        "position",
+        "redelivered",
+        "exchange",
+        "routing_key",
+        "properties",
+        "payload_bytes",
+        "payload_encoding",
+        "payload",
+    ];
+    Table { columns: columns.map(str::to_owned).to_vec(), rows: messages.iter().map(row).collect() }
+}
+
+/// The properties that are set, by the names of RabbitMQ's management interface.
+fn properties_of(properties: &Properties) -> Value {
+    let mut map = Map::new();
+    let mut put = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            map.insert(name.to_owned(), value);
+        }
+    };
+    put("content_type", properties.content_type.as_ref().map(text));
+    put("content_encoding", properties.content_encoding.as_ref().map(text));
+    put("headers", properties.headers.as_ref().map(arguments));
+    put("delivery_mode", properties.delivery_mode.map(|mode| json!(mode)));
+    put("priority", properties.priority.map(|priority| json!(priority)));
+    put("correlation_id", properties.correlation_id.as_ref().map(text));
+    put("reply_to", properties.reply_to.as_ref().map(text));
+    put("expiration", properties.expiration.as_ref().map(text));
+    put("message_id", properties.message_id.as_ref().map(text));
+    put("timestamp", properties.timestamp.map(|timestamp| json!(timestamp)));
+    put("type", properties.message_type.as_ref().map(text));
+    put("user_id", properties.user_id.as_ref().map(text));
+    put("app_id", properties.app_id.as_ref().map(text));
+    Value::Object(map)
+}
+
+/// What a queue remembers of messages that nobody acked: first how many for each reason, then the last few.
+fn departures(report: &DepartureReport) -> Body {
+    let counts = LeaveReason::ALL.into_iter().map(|reason| (reason.name(), report.left.of(reason)));
+    let counts: Vec<_> = counts.filter(|(_, count)| *count > 0).collect();
+    let name =
+        |bytes: Option<&[u8]>| bytes.map_or_else(String::new, |bytes| String::from_utf8_lossy(bytes).into_owned());
+    let way = |departure: &Departure| match departure.way {
+        Way::Left(reason, to) => (reason.name(), left_to(to)),
+        Way::Dropped => ("no route", "dropped".to_owned()),
+        Way::Refused => ("refused", "refused: a queue was full".to_owned()),
+        Way::Returned => ("no route", "returned to its publisher".to_owned()),
+    };
+    let last = report.last.iter().map(|departure| {
+        let (reason, to) = way(departure);
+        json!({
+            "at": departure.at.as_millis(),
+            "reason": reason,
+            "to": to,
+            "exchange": name(departure.exchange()),
+            "routing_key": name(departure.routing_key()),
+            "message_id": name(departure.message_id()),
+            "payload_bytes": departure.size,
+        })
+    });
+    let last: Vec<_> = last.collect();
+    let lines = |pairs: &[(&str, u64)]| pairs.iter().map(|(reason, count)| format!("{reason}: {count}")).collect();
+    let nothing = || vec!["(none)".to_owned()];
+    let sections = vec![
+        Section { title: "Messages by reason", lines: if counts.is_empty() { nothing() } else { lines(&counts) } },
+        Section {
+            title: "Last messages, oldest first",
+            lines: if last.is_empty() { nothing() } else { last.iter().map(Value::to_string).collect() },
+        },
+    ];
+    let counts: Map<_, _> = counts.into_iter().map(|(reason, count)| (reason.to_owned(), json!(count))).collect();
+    let document = json!({ "left": counts, "dead_lettered": report.left.dead_lettered(), "last": last });
+    Body::Report(sections, document)
+}
+
+/// Where a message is instead.
+fn left_to(to: LeftTo) -> String {
+    match to {
+        LeftTo::Nowhere => "dropped".to_owned(),
+        LeftTo::MissingExchange => "dropped: its dead-letter exchange does not exist".to_owned(),
+        LeftTo::NoRoute => "dropped: its dead-letter exchange knows no queue for it".to_owned(),
+        LeftTo::Cycle => "dropped: it would have come back to a queue that it had died in".to_owned(),
+        LeftTo::Refused => "dropped: the queues that it was dead-lettered to were full".to_owned(),
+        LeftTo::Queues(count) => format!("dead-lettered to {count} queues"),
+    }
 }

@@ -3,11 +3,12 @@
 use leveret_engine::amqp::ShortStr;
 use leveret_engine::ids::ConnectionId;
 use leveret_engine::management::{
-    AdminRequest, ConnectionRequest, ConnectionSelection, ExchangeRequest, NodeRequest, QueueName, QueueRequest,
+    AdminRequest, ConnectionRequest, ConnectionSelection, DepartureRequest, ExchangeRequest, NodeRequest, QueueName,
+    QueueRequest, Selection as Selected,
 };
 
 use super::output::{Body, Outcome, exit, format};
-use super::verbs::{CommandLine, Options, Verb};
+use super::verbs::{CommandLine, Options, Selection, Verb};
 use super::{Plan, columns};
 use crate::config::size::parse_size;
 use crate::gauge::total_memory_bytes;
@@ -42,6 +43,26 @@ pub(super) fn plan(line: &CommandLine, input: Option<&str>) -> Result<Plan, Outc
         }
         Verb::PurgeQueue { queue, count } => {
             QueueRequest::Purge { queue: queue_name(options, queue)?, count: *count }.into()
+        }
+
+        Verb::PeekQueue { queue, count, offset } => QueueRequest::Peek {
+            queue: queue_name(options, queue)?,
+            selection: Selected { offset: *offset, count: Some(u64::from(*count)), message_id: None },
+        }
+        .into(),
+        Verb::PauseQueue { queue } => QueueRequest::Pause(queue_name(options, queue)?).into(),
+        Verb::ResumeQueue { queue } => QueueRequest::Resume(queue_name(options, queue)?).into(),
+        Verb::MoveMessages { source, destination, selection } => QueueRequest::Move {
+            queue: queue_name(options, source)?,
+            destination: name("a queue", destination)?,
+            selection: selected(selection)?,
+        }
+        .into(),
+        Verb::DeleteMessages { queue, selection } => {
+            QueueRequest::DeleteMessages { queue: queue_name(options, queue)?, selection: selected(selection)? }.into()
+        }
+        Verb::Why { queue } => {
+            AdminRequest::Departures(DepartureRequest::Queue { vhost: vhost(options)?, name: name("a queue", queue)? })
         }
 
         Verb::CloseConnection { connection, reason } => {
@@ -202,6 +223,12 @@ pub(super) fn vhost(options: &Options) -> Result<ShortStr, Outcome> {
 
 fn queue_name(options: &Options, queue: &str) -> Result<QueueName, Outcome> {
     Ok(QueueName { vhost: vhost(options)?, name: name("a queue", queue)? })
+}
+
+fn selected(selection: &Selection) -> Result<Selected, Outcome> {
+    let Selection { count, offset, message_id } = selection;
+    let message_id = message_id.as_deref().map(|id| name("a message", id)).transpose()?;
+    Ok(Selected { offset: *offset, count: *count, message_id })
 }
 
 /// A connection by its pid in a listing, `<NODE.NUMBER.0>`, by the number alone, or by its name.

@@ -6,6 +6,7 @@ use super::Broker;
 use crate::amqp::{FieldTable, ShortStr};
 use crate::management::{AdminError, BindingInfo, ExchangeInfo, QueueInfo, QueueState};
 use crate::metadata::{QueueRecord, VhostKey};
+use crate::queue::QueueKind;
 use crate::routing::{Destination, QueueKey};
 
 impl Broker {
@@ -22,12 +23,15 @@ impl Broker {
             id: record.id,
             vhost: self.vhost_name(record.vhost),
             name: record.name.clone(),
-            kind: "classic",
+            kind: match queue.kind {
+                QueueKind::Classic => "classic",
+                QueueKind::Quorum => "quorum",
+            },
             durable: record.durable,
             auto_delete: record.auto_delete,
             owner: record.exclusive,
             arguments: record.raw_arguments.clone(),
-            state: QueueState::Running,
+            state: if queue.is_paused() { QueueState::Paused } else { QueueState::Running },
             messages_ready: queue.ready_len() as u64,
             messages_unacked: queue.unacked_len() as u64,
             memory_bytes: queue.body_bytes() as u64,

@@ -2,15 +2,43 @@
 
 mod listing;
 mod queues;
+mod scan;
 
 use super::Broker;
-use crate::ids::AdminId;
-use crate::management::{AdminAnswer, AdminError, AdminReply, ExchangeRequest, QueueRequest};
+use crate::ids::{AdminId, Lsn};
+use crate::management::{AdminAnswer, AdminError, AdminReply, ExchangeRequest, QueueName, QueueRequest};
+pub(super) use scan::Scans;
+
+/// An answer that waits for the log.
+#[derive(Debug)]
+pub(super) struct LateAnswer {
+    /// Up to where the log has to be durable.
+    pub(super) end: Lsn,
+    pub(super) id: AdminId,
+    pub(super) reply: AdminReply,
+}
 
 impl Broker {
+    /// Answers a request once all that the log was told so far is durable.
+    fn answer_when_durable(&mut self, id: AdminId, reply: AdminReply) {
+        let end = self.log.end();
+        if end <= self.log.durable() {
+            return self.answer(id, Ok(reply));
+        }
+        self.log.request_sync();
+        self.late_answers.push_back(LateAnswer { end, id, reply });
+    }
+
     /// Answers a request.
     pub(crate) fn answer(&mut self, id: AdminId, reply: Result<AdminReply, AdminError>) {
         self.answers.push(AdminAnswer { id, reply });
+    }
+
+    /// Answers a request that could not begin; one that could is answered when it ends.
+    fn answer_failure(&mut self, id: AdminId, begun: Result<(), AdminError>) {
+        if let Err(error) = begun {
+            self.answer(id, Err(error));
+        }
     }
 
     /// Carries out a request about queues, or begins to.
@@ -21,10 +49,25 @@ impl Broker {
                 self.answer(id, reply);
             }
             QueueRequest::Delete { queue, if_empty, if_unused } => self.delete_queue(id, &queue, if_empty, if_unused),
-            QueueRequest::Purge { queue, count } => {
-                let reply = self.purge_queue(&queue, count).map(AdminReply::Count);
-                self.answer(id, reply);
+            QueueRequest::Purge { queue, count } => match self.purge_queue(&queue, count) {
+                Ok(count) => self.answer_when_durable(id, AdminReply::Count(count)),
+                Err(error) => self.answer(id, Err(error)),
+            },
+            QueueRequest::Peek { queue, selection } => {
+                let begun = self.peek(id, &queue, selection);
+                self.answer_failure(id, begun);
             }
+            QueueRequest::Move { queue, destination, selection } => {
+                let destination = QueueName { vhost: queue.vhost.clone(), name: destination };
+                let begun = self.move_messages(id, &queue, &destination, selection);
+                self.answer_failure(id, begun);
+            }
+            QueueRequest::DeleteMessages { queue, selection } => {
+                let begun = self.delete_messages(id, &queue, selection);
+                self.answer_failure(id, begun);
+            }
+            QueueRequest::Pause(queue) => self.pause_queue(id, &queue, true),
+            QueueRequest::Resume(queue) => self.pause_queue(id, &queue, false),
         }
     }
 

@@ -61,4 +61,15 @@ impl Broker {
         self.activate(key);
         Ok(gone)
     }
+
+    /// Stops or resumes deliveries from a queue. That is not kept over a restart, as LavinMQ has it: a queue that stands still for a
+    /// reason nobody remembers is worse than one that has to be stopped again.
+    pub(super) fn pause_queue(&mut self, id: AdminId, name: &QueueName, is_paused: bool) {
+        let reply = self.expect_queue(name).map(|key| {
+            self.queues.get_mut(key).expect("a record has a machine").set_paused(is_paused);
+            self.activate(key);
+            AdminReply::Done
+        });
+        self.answer(id, reply);
+    }
 }

@@ -9,7 +9,7 @@ use crate::effect::Effects;
 use crate::engine::Engine;
 use crate::ids::{AdminId, ConnectionId};
 use crate::management::{
-    AdminError, AdminReply, AdminRequest, ConnectionRequest, ConnectionSelection, NodeRequest, NodeStatus,
+    AdminError, AdminReply, AdminRequest, ConnectionRequest, ConnectionSelection, InTurn, NodeRequest, NodeStatus,
 };
 use crate::time::Now;
 
@@ -29,6 +29,13 @@ impl Engine {
                 let reply = self.broker.departures(&request).map(|report| AdminReply::Departures(Box::new(report)));
                 self.broker.answer(id, reply);
             }
+            AdminRequest::Vhost(request) => self.broker.administer_in_turn(id, InTurn::Vhost(request)),
+            AdminRequest::User(request) => self.broker.administer_in_turn(id, InTurn::User(request)),
+            AdminRequest::Permission(request) => self.broker.administer_in_turn(id, InTurn::Permission(request)),
+            AdminRequest::Policy(request) => self.broker.administer_in_turn(id, InTurn::Policy(request)),
+            AdminRequest::Parameter(request) => self.broker.administer_in_turn(id, InTurn::Parameter(request)),
+            AdminRequest::Limit(request) => self.broker.administer_in_turn(id, InTurn::Limit(request)),
+            AdminRequest::Definitions(request) => self.broker.administer_in_turn(id, InTurn::Definitions(request)),
             AdminRequest::Queue(request) => self.broker.administer_queues(id, request),
             AdminRequest::Exchange(request) => self.broker.administer_exchanges(id, &request),
             AdminRequest::Connection(request) => {

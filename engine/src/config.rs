@@ -2,6 +2,8 @@
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::alarm::ResourceLimits;
@@ -12,12 +14,18 @@ use crate::limits;
 pub struct Config {
     /// The node's name, as clients see it in `cluster_name`.
     pub node_name: String,
+    /// The vhost that exists on an empty node.
+    pub default_vhost: String,
     /// The one user that exists on an empty node.
     pub default_user: String,
     /// Its password.
     pub default_pass: String,
-    /// Whether the default user may only connect from loopback, as RabbitMQ's `guest`.
-    pub default_user_loopback_only: bool,
+    /// Its tags.
+    pub default_user_tags: Vec<String>,
+    /// What it may do in the default vhost: configure, write, read.
+    pub default_permissions: [String; 3],
+    /// Users who may only connect from this machine, as RabbitMQ's `guest`.
+    pub loopback_users: Vec<String>,
     /// Channels per connection offered to clients; 0 is no limit.
     pub channel_max: u16,
     /// Consumers per channel; `None` is no limit.
@@ -86,9 +94,12 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             node_name: "leveret@localhost".to_owned(),
+            default_vhost: "/".to_owned(),
             default_user: "guest".to_owned(),
             default_pass: "guest".to_owned(),
-            default_user_loopback_only: true,
+            default_user_tags: vec!["administrator".to_owned()],
+            default_permissions: [".*".to_owned(), ".*".to_owned(), ".*".to_owned()],
+            loopback_users: vec!["guest".to_owned()],
             channel_max: limits::CHANNEL_MAX,
             consumer_max_per_channel: None,
             connection_max: None,

@@ -62,6 +62,13 @@ struct Connections {
     dirty: Vec<ConnectionId>,
 }
 
+impl Connections {
+    /// All ids, in order.
+    fn all(&self) -> Vec<ConnectionId> {
+        self.ids.iter().copied().collect()
+    }
+}
+
 /// A connection and whether it is among the dirty ones.
 #[derive(Debug)]
 struct Slot {
@@ -306,6 +313,7 @@ impl Engine {
                 let truncated_bytes = recovered.truncated_bytes;
                 match self.broker.recover(recovered) {
                     Ok((messages, queues)) => {
+                        self.broker.add_defaults();
                         self.phase = Phase::Running;
                         self.ready_at = self.broker.now.mono;
                         self.broker.events.push(Event::Ready { messages, queues, truncated_bytes });
@@ -439,6 +447,16 @@ impl Engine {
                     connection.check_backlogs(ctx);
                 });
             }
+            Notice::VhostGone(vhost) => {
+                for id in self.connections.all() {
+                    self.with_connection(now, effects, id, |connection, ctx| connection.on_vhost_gone(ctx, vhost));
+                }
+            }
+            Notice::UserGone(user) => {
+                for id in self.connections.all() {
+                    self.with_connection(now, effects, id, |connection, ctx| connection.on_user_gone(ctx, &user));
+                }
+            }
             Notice::Durable { channel, what } => {
                 self.with_connection(now, effects, channel.connection, |connection, ctx| {
                     connection.with_same_channel(ctx, channel, |channel, ctx| channel.on_durable(ctx, what));
@@ -455,8 +473,7 @@ impl Engine {
             Phase::Stopping | Phase::Stopped => return,
         }
         self.phase = Phase::Stopping;
-        let ids: Vec<_> = self.connections.ids.iter().copied().collect();
-        for id in ids {
+        for id in self.connections.all() {
             self.with_connection(now, effects, id, |connection, ctx| connection.shut_down(ctx));
         }
     }

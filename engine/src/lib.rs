@@ -44,7 +44,7 @@ pub mod timer;
 mod window;
 
 pub mod amqp;
-mod auth;
+pub mod auth;
 mod broker;
 mod channel;
 pub mod client;

@@ -91,3 +91,13 @@ pub const DEAD_LETTER_RETRY: Duration = Duration::from_secs(1);
 pub const CHANNEL_BACKLOG_HIGH: usize = 1024;
 /// Queues that share one record of a message in the log; beyond that it is written again. A queue keeps the number in one byte.
 pub const RECORD_SHARES_MAX: usize = 255;
+/// Bytes of one regular expression of a permission or a policy; RabbitMQ has no limit, but PCRE has one of 64 KiB compiled.
+pub const PATTERN_BYTES_MAX: usize = 4096;
+/// Steps a regular expression may go back in one search. Names have at most 255 bytes, for which honest expressions need hundreds.
+pub const PATTERN_STEPS_MAX: usize = 20_000;
+/// Bytes of the automaton of one regular expression.
+pub const PATTERN_AUTOMATON_BYTES_MAX: usize = 1024 * 1024;
+/// Vhosts, users and policies of one kind per vhost: a bound on what one mistaken script can do to a node's memory.
+pub const NAMES_MAX: usize = 100_000;
+/// Operators' requests that wait for the one before to be durable.
+pub const ADMIN_WAITING_MAX: usize = 10_000;

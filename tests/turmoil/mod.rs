@@ -141,7 +141,7 @@ async fn node(seed: u64, medium: Shared<Medium>) -> turmoil::Result {
         Env { net: SimNet::new(seed), disk, answers, clock, gauge: gauge::none(), admin: admin::link().1, entropy };
     let config = Config {
         // Every client is a host of its own here.
-        default_user_loopback_only: false,
+        loopback_users: Vec::new(),
         // So that the log turns over within a test.
         log: LogConfig {
             segment_bytes: 32 * 1024,

@@ -1,8 +1,10 @@
 //! Who may come in: SASL mechanisms and users.
 
+mod login;
 mod password;
 mod sasl;
-mod user;
 
+pub(crate) use login::log_in;
+pub(crate) use password::SALT_BYTES;
+pub use password::{HashingAlgorithm, PasswordHash};
 pub(crate) use sasl::{Credentials, Mechanism};
-pub(crate) use user::Users;

@@ -36,14 +36,19 @@ impl Broker {
             self.on_changes(&changes);
             return Ok(false);
         }
+        self.put_on_its_way(command, true, requester);
+        Ok(true)
+    }
+
+    /// Logs a command, if it is to be, and applies it once everything logged so far is durable.
+    pub(super) fn put_on_its_way(&mut self, command: Command, is_logged: bool, requester: Option<Requester>) {
         let names = Name::all_of(&command);
         for name in &names {
             *self.pending_names.entry(name.clone()).or_default() += 1;
         }
-        let end = self.log_command(&command);
+        let end = if is_logged { self.log_command(&command) } else { self.log.end() };
         self.log.request_sync();
-        self.proposals.push_back(Proposal { end, command, names, requester });
-        Ok(true)
+        self.proposals.push_back(Proposal { end, command, is_logged, names, requester });
     }
 
     pub(super) fn log_command(&mut self, command: &Command) -> Lsn {
@@ -80,6 +85,8 @@ impl Broker {
                     self.departures.on_exchange_deleted(key);
                 }
                 Change::Bound | Change::Unbound => {}
+                Change::VhostDeleted(key) => self.notices.push_back(Notice::VhostGone(key)),
+                Change::UserDeleted(ref name) => self.notices.push_back(Notice::UserGone(name.clone())),
             }
         }
     }
@@ -180,8 +187,10 @@ pub(super) fn new_queue(record: &QueueRecord, durable: bool, now: Now) -> Classi
 impl Name {
     /// The names a command is about.
     fn all_of(command: &Command) -> Vec<Self> {
-        let vhost = command.vhost();
+        // What administrators ask for waits for its turn elsewhere.
+        let Some(vhost) = command.vhost() else { return Vec::new() };
         match command {
+            Command::Administer(_) => Vec::new(),
             Command::DeclareExchange { name, .. }
             | Command::DeleteExchange { name, .. }
             | Command::OpenHold { name, .. } => {

@@ -26,14 +26,13 @@ use slotmap::SecondaryMap;
 
 use crate::alarm::Alarms;
 use crate::amqp::{AmqpError, ShortStr};
-use crate::auth::Users;
 use crate::collections::{IdMap, NameMap};
 use crate::config::Config;
 use crate::event::Event;
 use crate::ids::{AdminId, ChannelNumber, ConnectionId, Lsn, PublishSeqno};
 use crate::management::{AdminAnswer, AdminReply};
 use crate::message::Message;
-use crate::metadata::{Command, Metadata};
+use crate::metadata::{Command, Metadata, VhostKey};
 use crate::queue::{ClassicQueue, ConsumerKey};
 use crate::routing::{QueueKey, RouteScratch};
 use crate::storage::{Log, Ref};
@@ -56,7 +55,6 @@ pub(crate) struct Broker {
     pub(crate) now: Now,
     /// What the machines wait for.
     pub(crate) timers: Timers,
-    pub(crate) users: Users,
     pub(crate) metadata: Metadata,
     pub(crate) log: Log,
     pub(crate) queues: Queues,
@@ -97,6 +95,8 @@ pub(crate) struct Broker {
     pub(crate) events: Vec<Event>,
     /// Answers to operators.
     pub(crate) answers: Vec<AdminAnswer>,
+    /// Requests of operators on their way.
+    administration: administer::Administration,
     /// Messages that the broker itself is about to publish.
     internal: VecDeque<Internal>,
     /// What is remembered of messages that are gone.
@@ -181,6 +181,8 @@ pub(crate) enum Durable {
 struct Proposal {
     end: Lsn,
     command: Command,
+    /// Whether it is in the log, or only waits for its turn behind others that are.
+    is_logged: bool,
     names: Vec<Name>,
     requester: Option<Requester>,
 }
@@ -216,6 +218,10 @@ pub(crate) enum Notice {
     Reply { channel: ChannelRef, name: ShortStr, message: Arc<Message> },
     /// A metadata command was applied, or failed.
     Applied { channel: ChannelRef, result: Result<(), AmqpError> },
+    /// A vhost has gone.
+    VhostGone(VhostKey),
+    /// A user has gone.
+    UserGone(ShortStr),
     /// The log is durable up to where somebody waited for.
     Durable { channel: ChannelRef, what: Durable },
 }
@@ -250,9 +256,7 @@ impl Broker {
     pub(crate) fn new(config: Config, seed: [u8; 32]) -> Self {
         let mut rng = ChaCha8Rng::from_seed(seed);
         let route_scratch = RouteScratch::new(rng.next_u64());
-        let users = Users::new(&config, rng.next_u32().to_le_bytes());
         Self {
-            users,
             metadata: Metadata::new(rng.next_u64()),
             log: Log::new(config.log.clone(), rng.next_u64()),
             alarms: Alarms::new(config.resources),
@@ -279,6 +283,7 @@ impl Broker {
             notices: VecDeque::new(),
             events: Vec::new(),
             answers: Vec::new(),
+            administration: administer::Administration::default(),
             internal: VecDeque::new(),
             departures: Departures::default(),
             parked: BTreeSet::new(),

@@ -1,5 +1,6 @@
 //! The broker and its log: progress, recovery, and who answers for what is in it.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -8,11 +9,12 @@ use rand_chacha::rand_core::Rng;
 
 use super::declare::new_queue;
 use super::{Broker, Holds, LateAnswer, Notice, Proposal, Queues, Requester, Waiter};
+use crate::amqp::ShortStr;
+use crate::auth::{HashingAlgorithm, PasswordHash};
 use crate::effect::DiskRequest;
 use crate::exchange::Hold;
 use crate::ids::{Lsn, QueueId, QueueSeq};
-use crate::management::AdminError;
-use crate::metadata::{Command, Metadata};
+use crate::metadata::{Administration, Command, Metadata, Pattern, Permissions, VhostSettings};
 use crate::mutants::{Mutant, is_planted};
 use crate::storage::{Log, Owners, Place, Recovered, RecoveredOwner, RefState};
 use crate::time::Now;
@@ -53,11 +55,9 @@ impl Broker {
             self.have_names_changed = true;
             let result = self.metadata.apply(command).map(|changes| self.on_changes(&changes));
             match requester {
-                None => {}
                 Some(Requester::Channel(channel)) => self.notices.push_back(Notice::Applied { channel, result }),
-                Some(Requester::Admin { id, reply }) => {
-                    self.answer(id, result.map(|()| reply).map_err(AdminError::from));
-                }
+                Some(Requester::Admin { id, reply }) => self.on_administered(id, reply, result),
+                None => {}
             }
         }
         self.resume_dead_letters();
@@ -138,6 +138,36 @@ impl Broker {
         messages
     }
 
+    /// Gives a node that never had any the vhost and the user that its configuration names (RabbitMQ docs: Access Control / default
+    /// user). They go into the log before anything else; should a crash forget them, the next start does the same again.
+    pub(crate) fn add_defaults(&mut self) {
+        if self.metadata.has_had_users() {
+            return;
+        }
+        let short = |text: &String| ShortStr::truncated(text);
+        let config = &self.config;
+        let (vhost, user) = (short(&config.default_vhost), short(&config.default_user));
+        let [configure, write, read] =
+            config.default_permissions.each_ref().map(|text| Pattern::of_permission(text).unwrap_or_default());
+        let salt = self.rng.next_u32().to_le_bytes();
+        let password = PasswordHash::new(HashingAlgorithm::default(), salt, self.config.default_pass.as_bytes());
+        let mut all = Vec::new();
+        if self.metadata.vhost(vhost.as_bytes()).is_none() {
+            all.push(Administration::PutVhost { name: vhost.clone(), settings: VhostSettings::default() });
+            all.push(Administration::DeleteVhost { name: ShortStr::from_static("/") });
+        }
+        let tags = self.config.default_user_tags.iter().map(short).collect();
+        all.push(Administration::PutUser { name: user.clone(), password, tags });
+        let permissions = Box::new(Permissions { configure, write, read });
+        all.push(Administration::SetPermissions { user, vhost, permissions });
+        for administration in all {
+            let command = Command::Administer(Box::new(administration));
+            self.log_command(&command);
+            let changes = self.metadata.apply(command);
+            self.on_changes(&changes.expect("a node without users has room for the first"));
+        }
+    }
+
     fn replay(&mut self, command: Bytes) -> Option<()> {
         let command = Command::decode(command).ok()?;
         // A command about what was deleted again later may find nothing; see `Metadata::replay`.
@@ -187,7 +217,7 @@ fn encode_base(metadata: &Metadata, proposals: &VecDeque<Proposal>) -> Bytes {
     let snapshot = metadata.snapshot();
     let mut base = BytesMut::with_capacity(snapshot.len() + 8);
     put_part(&mut base, &snapshot);
-    for proposal in proposals {
+    for proposal in proposals.iter().filter(|proposal| proposal.is_logged) {
         let mut command = BytesMut::new();
         proposal.command.encode(&mut command);
         put_part(&mut base, &command);

@@ -8,7 +8,7 @@ use super::{Channel, ChannelConsumer, ChannelCtx, Flow, Wait, timeout};
 use crate::amqp::method::basic;
 use crate::amqp::{AmqpError, FieldValue, ReplyCode, ShortStr};
 use crate::broker::Broker;
-use crate::metadata::server_name;
+use crate::metadata::{Access, server_name};
 use crate::mutants::{Mutant, is_planted};
 use crate::queue::{Consumer, ConsumerKey, Get};
 use crate::routing::QueueKey;
@@ -24,6 +24,7 @@ impl Channel {
             return Err(AmqpError::connection(ReplyCode::NotAllowed, text));
         }
         self.check_consumer_limit(ctx)?;
+        ctx.check_queue(Access::Read, self.bound_queue(&consume.queue)?.as_bytes())?;
         let key = self.find_queue(ctx, &consume.queue)?;
         let tag = if consume.consumer_tag.is_empty() {
             server_name("amq.ctag-", ctx.broker.random_bytes())
@@ -115,6 +116,7 @@ impl Channel {
     }
 
     pub(super) fn get(&self, ctx: &mut ChannelCtx<'_>, get: &basic::Get) -> Result<Flow, AmqpError> {
+        ctx.check_queue(Access::Read, self.bound_queue(&get.queue)?.as_bytes())?;
         let key = self.find_queue(ctx, &get.queue)?;
         let get = Get { connection: ctx.connection, channel: self.number, no_ack: get.no_ack };
         ctx.broker.touch(key);

@@ -2,10 +2,11 @@
 
 use super::{Channel, ChannelCtx, Flow, Reply, Wait};
 use crate::amqp::method::{exchange, queue};
-use crate::amqp::{AmqpError, Method, ReplyCode, ShortStr};
+use crate::amqp::{AmqpError, FieldTable, FieldValue, LongStr, Method, ReplyCode, ShortStr};
 use crate::broker::Requester;
 use crate::metadata::{
-    Answer, Command, DestinationName, check_not_default_exchange, check_queue_name, server_name, stripped,
+    Access, Answer, Command, DestinationName, check_deletable_exchange, check_exchange_kind,
+    check_not_default_exchange, check_queue_name, server_name, stripped,
 };
 
 impl Channel {
@@ -37,6 +38,23 @@ impl Channel {
                 name.detached()
             }
         };
+        ctx.check_queue(Access::Configure, name.as_bytes())?;
+        let mut arguments = declare.arguments.detached();
+        let current = ctx.broker.metadata.queue(ctx.vhost, name.as_bytes()).map(|(_, queue)| &queue.raw_arguments);
+        if current.is_none() {
+            let dead_letter_exchange = text_argument(&arguments, "x-dead-letter-exchange");
+            ctx.check_forwarding("queue", name.as_bytes(), dead_letter_exchange)?;
+        }
+        // As RabbitMQ 4 does, so that the type stays when the default becomes another one.
+        if declare.durable
+            && !declare.exclusive
+            && !declare.auto_delete
+            && arguments.get(QUEUE_TYPE).is_none()
+            && current.is_none_or(|current| current.get(QUEUE_TYPE).is_some())
+            && let Some(kind) = ctx.broker.metadata.default_queue_type(ctx.vhost)
+        {
+            arguments.push(ShortStr::from_static(QUEUE_TYPE), FieldValue::LongStr(kind));
+        }
         let command = Command::DeclareQueue {
             vhost: ctx.vhost_name.clone(),
             id: ctx.broker.metadata.allocate_queue_id(),
@@ -44,7 +62,7 @@ impl Channel {
             durable: declare.durable,
             exclusive: declare.exclusive.then_some(ctx.connection),
             auto_delete: declare.auto_delete,
-            arguments: declare.arguments.detached(),
+            arguments,
         };
         let reply = if declare.no_wait { Reply::None } else { Reply::QueueDeclared { queue: name.clone() } };
         let flow = self.change(ctx, command, reply)?;
@@ -60,6 +78,8 @@ impl Channel {
         let name = self.bound_queue(&bind.queue)?;
         // Both names empty: the key is the queue's name too (AMQP 0-9-1 §1.7.2.3.3).
         let routing_key = if bind.queue.is_empty() && bind.routing_key.is_empty() { &name } else { &bind.routing_key };
+        ctx.check_queue(Access::Write, name.as_bytes())?;
+        check_source(ctx, &bind.exchange, routing_key)?;
         let command = Command::Bind {
             vhost: ctx.vhost_name.clone(),
             source: stripped(&bind.exchange).detached(),
@@ -74,6 +94,8 @@ impl Channel {
         let name = self.bound_queue(&unbind.queue)?;
         let routing_key =
             if unbind.queue.is_empty() && unbind.routing_key.is_empty() { &name } else { &unbind.routing_key };
+        ctx.check_queue(Access::Write, name.as_bytes())?;
+        check_source(ctx, &unbind.exchange, routing_key)?;
         let command = Command::Unbind {
             vhost: ctx.vhost_name.clone(),
             source: stripped(&unbind.exchange).detached(),
@@ -85,6 +107,7 @@ impl Channel {
     }
 
     pub(super) fn purge_queue(&self, ctx: &mut ChannelCtx<'_>, purge: &queue::Purge) -> Result<Flow, AmqpError> {
+        ctx.check_queue(Access::Read, self.bound_queue(&purge.queue)?.as_bytes())?;
         let key = self.find_queue(ctx, &purge.queue)?;
         let count = ctx.broker.purge(key);
         if !purge.no_wait {
@@ -97,6 +120,7 @@ impl Channel {
     /// Deletes a queue. One that is not there is as good as deleted.
     pub(super) fn delete_queue(&self, ctx: &mut ChannelCtx<'_>, delete: &queue::Delete) -> Result<Flow, AmqpError> {
         let name = self.bound_queue(&delete.queue)?;
+        ctx.check_queue(Access::Configure, name.as_bytes())?;
         let Some((key, record)) = ctx.broker.metadata.queue(ctx.vhost, name.as_bytes()) else {
             if !delete.no_wait {
                 ctx.outbox.method(self.number, queue::DeleteOk { message_count: 0 });
@@ -134,6 +158,14 @@ impl Channel {
             self.reply(ctx, reply);
             return Ok(Flow::Done);
         }
+        let name = stripped(&declare.exchange);
+        check_exchange_kind(&declare.exchange_type)?;
+        check_not_default_exchange(name.as_bytes())?;
+        ctx.check_exchange(Access::Configure, name.as_bytes())?;
+        if ctx.broker.metadata.exchange(ctx.vhost, name.as_bytes()).is_none() {
+            let alternate_exchange = text_argument(&declare.arguments, "alternate-exchange");
+            ctx.check_forwarding("exchange", name.as_bytes(), alternate_exchange)?;
+        }
         let command = Command::DeclareExchange {
             vhost: ctx.vhost_name.clone(),
             name: stripped(&declare.exchange).detached(),
@@ -151,15 +183,20 @@ impl Channel {
         ctx: &mut ChannelCtx<'_>,
         delete: &exchange::Delete,
     ) -> Result<Flow, AmqpError> {
+        let name = stripped(&delete.exchange);
+        check_deletable_exchange(name.as_bytes(), ctx.vhost_name)?;
+        ctx.check_exchange(Access::Configure, name.as_bytes())?;
         let command = Command::DeleteExchange {
             vhost: ctx.vhost_name.clone(),
-            name: stripped(&delete.exchange).detached(),
+            name: name.detached(),
             if_unused: delete.if_unused,
         };
         self.change(ctx, command, reply_unless(delete.no_wait, exchange::DeleteOk {}))
     }
 
     pub(super) fn bind_exchange(&self, ctx: &mut ChannelCtx<'_>, bind: &exchange::Bind) -> Result<Flow, AmqpError> {
+        check_destination(ctx, &bind.destination)?;
+        check_source(ctx, &bind.source, &bind.routing_key)?;
         let command = Command::Bind {
             vhost: ctx.vhost_name.clone(),
             source: stripped(&bind.source).detached(),
@@ -175,6 +212,8 @@ impl Channel {
         ctx: &mut ChannelCtx<'_>,
         unbind: &exchange::Unbind,
     ) -> Result<Flow, AmqpError> {
+        check_destination(ctx, &unbind.destination)?;
+        check_source(ctx, &unbind.source, &unbind.routing_key)?;
         let command = Command::Unbind {
             vhost: ctx.vhost_name.clone(),
             source: stripped(&unbind.source).detached(),
@@ -220,12 +259,37 @@ impl Channel {
     ///
     /// # Errors
     /// 404 NOT_FOUND on the channel if it means the one declared last and there was none.
-    fn bound_queue(&self, name: &ShortStr) -> Result<ShortStr, AmqpError> {
+    pub(super) fn bound_queue(&self, name: &ShortStr) -> Result<ShortStr, AmqpError> {
         if !name.is_empty() {
             return Ok(stripped(name));
         }
         self.last_queue.clone().ok_or_else(|| AmqpError::channel(ReplyCode::NotFound, "no previously declared queue"))
     }
+}
+
+/// The argument that names a queue's type.
+const QUEUE_TYPE: &str = "x-queue-type";
+
+fn text_argument<'a>(arguments: &'a FieldTable, name: &str) -> Option<&'a LongStr> {
+    match arguments.get(name) {
+        Some(FieldValue::LongStr(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// Checks that the user may bind this exchange to others.
+fn check_destination(ctx: &ChannelCtx<'_>, name: &ShortStr) -> Result<(), AmqpError> {
+    let name = stripped(name);
+    ctx.check_exchange(Access::Write, name.as_bytes())?;
+    check_not_default_exchange(name.as_bytes())
+}
+
+/// Checks that the user may bind something to this exchange.
+fn check_source(ctx: &ChannelCtx<'_>, name: &ShortStr, routing_key: &ShortStr) -> Result<(), AmqpError> {
+    let name = stripped(name);
+    check_not_default_exchange(name.as_bytes())?;
+    ctx.check_exchange(Access::Read, name.as_bytes())?;
+    ctx.check_key(Access::Read, name.as_bytes(), routing_key.as_bytes())
 }
 
 /// The answer, unless the client wants none.

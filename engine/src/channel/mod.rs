@@ -18,6 +18,7 @@ mod declare;
 mod deliver;
 mod describe;
 mod direct_reply;
+mod permission;
 mod publish;
 mod timeout;
 mod tx;
@@ -39,6 +40,7 @@ use crate::window::Window;
 
 use confirm::Confirms;
 use direct_reply::ReplyConsumer;
+use permission::Writable;
 use tx::Tx;
 
 /// What a channel may touch beside itself while it handles a command.
@@ -95,6 +97,7 @@ pub(crate) struct Channel {
     /// Whether the connection knows that this channel has confirms to tell.
     has_news: bool,
     tx: Option<Tx>,
+    writable: Writable,
 }
 
 /// Where a channel is in its life.
@@ -203,6 +206,7 @@ impl Channel {
             confirms: None,
             has_news: false,
             tx: None,
+            writable: Writable::default(),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::amqp::{AmqpError, Content, RawProperties, ReplyCode};
 use crate::broker::{Durable, Published};
 use crate::ids::PublishSeqno;
 use crate::message::{Message, SelectedKeys, UnacceptableType};
+use crate::metadata::Access;
 
 /// `delivery-mode` of a message that is to survive a restart (AMQP 0-9-1 §1.8.2).
 const PERSISTENT: u8 = 2;
@@ -29,8 +30,8 @@ impl Channel {
             return Err(AmqpError::connection(ReplyCode::NotImplemented, "immediate=true"));
         }
         let routing = publish.routing;
-        let (exchange, record) = ctx.broker.metadata.expect_exchange(ctx.vhost, routing.exchange())?;
-        if record.internal {
+        let (exchange, checks_keys) = self.writable.check(ctx, routing.exchange())?;
+        if ctx.broker.metadata.exchange_by_key(exchange).is_some_and(|record| record.internal) {
             let text = format!(
                 "cannot publish to internal exchange '{}' in vhost '{}'",
                 routing.exchange_str(),
@@ -45,12 +46,20 @@ impl Channel {
         self.check_properties(ctx, &properties)?;
         let persistent = properties.delivery_mode() == Some(PERSISTENT);
         let own_key = routing.routing_key();
+        if checks_keys {
+            ctx.check_key(Access::Write, routing.exchange(), own_key)?;
+        }
         let (is_routed, message) = match SelectedKeys::find(&properties).map_err(|error| unacceptable(&error))? {
             None => {
                 let is_routed = ctx.broker.route(exchange, &[own_key], &properties);
                 (is_routed, Message::new(&routing, &properties, body))
             }
             Some(selected) => {
+                if checks_keys {
+                    for key in selected.with_own(own_key) {
+                        ctx.check_key(Access::Write, routing.exchange(), key)?;
+                    }
+                }
                 let properties = selected.stripped.as_ref().unwrap_or(&properties);
                 let is_routed = ctx.broker.route(exchange, &selected.with_own(own_key), properties);
                 (is_routed, Message::with_hidden_keys(&routing, properties, &selected.bcc, body))
@@ -138,6 +147,7 @@ impl Channel {
         }
         if let Some(user_id) = properties.user_id()
             && user_id != ctx.user.as_bytes()
+            && !ctx.broker.metadata.user(ctx.user.as_bytes()).is_some_and(|user| user.has_tag("impersonator"))
         {
             let text = {
                 let user_id = alloc::string::String::from_utf8_lossy(user_id);

@@ -1,6 +1,5 @@
 //! From the protocol header to `connection.open-ok` (AMQP 0-9-1 §2.2.4, RabbitMQ docs: Connections).
 
-use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
 use bytes::Bytes;
@@ -9,7 +8,7 @@ use core::time::Duration;
 use super::{Connection, ConnectionCtx, State};
 use crate::amqp::method::connection as class;
 use crate::amqp::{AmqpError, FieldTable, FieldValue, LongStr, ProtocolHeader, ReplyCode};
-use crate::auth::Mechanism;
+use crate::auth::{Mechanism, log_in};
 use crate::config::Config;
 use crate::event::Event;
 use crate::ids::ChannelNumber;
@@ -81,7 +80,8 @@ impl Connection {
         let from_loopback = self.peer.ip().to_canonical().is_loopback();
         let login = mechanism
             .credentials(&response)
-            .and_then(|credentials| ctx.broker.users.log_in(&credentials, from_loopback).ok().map(str::to_owned));
+            .and_then(|credentials| log_in(&ctx.broker.metadata, &ctx.broker.config, &credentials, from_loopback).ok())
+            .map(|user| user.name.to_string_lossy().into_owned());
         let Some(user) = login else {
             return self.refuse_login(ctx, mechanism);
         };

@@ -244,6 +244,29 @@ impl Connection {
         }
     }
 
+    /// A vhost was deleted (RabbitMQ docs: Virtual Hosts).
+    pub(crate) fn on_vhost_gone(&mut self, ctx: &mut ConnectionCtx<'_>, vhost: VhostKey) {
+        if self.state == State::Running && self.vhost == vhost {
+            let text = alloc::format!("vhost '{}' is deleted", self.vhost_name);
+            self.fail(ctx, &AmqpError::connection(ReplyCode::ConnectionForced, text));
+        }
+    }
+
+    /// A user was deleted.
+    pub(crate) fn on_user_gone(&mut self, ctx: &mut ConnectionCtx<'_>, user: &ShortStr) {
+        if self.user.as_bytes() != user.as_bytes() {
+            return;
+        }
+        match self.state {
+            State::Running => {
+                let text = alloc::format!("user '{user}' is deleted");
+                self.fail(ctx, &AmqpError::connection(ReplyCode::ConnectionForced, text));
+            }
+            State::Tune | State::Open => self.close_socket(ctx),
+            State::Header | State::Start | State::Closing | State::Closed => {}
+        }
+    }
+
     /// A timer of this connection fired.
     pub(crate) fn on_timer(&mut self, ctx: &mut ConnectionCtx<'_>, kind: TimerKind) {
         match kind {

@@ -2,18 +2,37 @@
 //!
 //! A request that changes what outlives a restart is answered once the change is durable.
 
+mod base64;
 mod connections;
+mod definitions;
 mod departures;
 mod exchanges;
+mod limits;
 mod node;
+mod parameters;
+mod permissions;
+mod plan;
+mod policies;
 mod queues;
+mod users;
+mod vhosts;
 
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::amqp::{AmqpError, ReplyCode};
 use crate::ids::AdminId;
+
+pub use definitions::DefinitionsRequest;
+pub use limits::{LimitInfo, LimitRequest};
+pub use parameters::{GlobalParameterInfo, ParameterInfo, ParameterRequest};
+pub use permissions::{PermissionInfo, PermissionRequest, TopicPermissionInfo};
+pub(crate) use plan::Plan;
+pub use policies::{PolicyInfo, PolicyRequest};
+pub use serde_json::Value as Json;
+pub use users::{Secret, UserInfo, UserRequest};
+pub use vhosts::{VhostChange, VhostInfo, VhostRequest};
+
+pub use crate::metadata::{AdminError, AdminErrorKind};
 
 pub use crate::queue::{LeaveReason, LeftTo};
 pub use connections::{
@@ -31,6 +50,20 @@ pub enum AdminRequest {
     Ping,
     /// Why messages are gone that nobody acked.
     Departures(DepartureRequest),
+    /// About vhosts.
+    Vhost(VhostRequest),
+    /// About users.
+    User(UserRequest),
+    /// About permissions.
+    Permission(PermissionRequest),
+    /// About policies.
+    Policy(PolicyRequest),
+    /// About parameters.
+    Parameter(ParameterRequest),
+    /// About limits of vhosts and users.
+    Limit(LimitRequest),
+    /// About everything at once.
+    Definitions(DefinitionsRequest),
     /// About the node as a whole.
     Node(NodeRequest),
     /// About queues and what is in them.
@@ -90,6 +123,24 @@ pub enum AdminReply {
     Channels(Vec<ChannelInfo>),
     /// Consumers, ordered by vhost and queue, and oldest first within one.
     Consumers(Vec<ConsumerInfo>),
+    /// Vhosts, ordered by name.
+    Vhosts(Vec<VhostInfo>),
+    /// Users, ordered by name.
+    Users(Vec<UserInfo>),
+    /// Permissions, ordered by user and vhost.
+    Permissions(Vec<PermissionInfo>),
+    /// Topic permissions, ordered by user, vhost and exchange.
+    TopicPermissions(Vec<TopicPermissionInfo>),
+    /// Policies, ordered by vhost and name.
+    Policies(Vec<PolicyInfo>),
+    /// Parameters, ordered by vhost, component and name.
+    Parameters(Vec<ParameterInfo>),
+    /// Global parameters, ordered by name.
+    GlobalParameters(Vec<GlobalParameterInfo>),
+    /// Limits, ordered by name.
+    Limits(Vec<LimitInfo>),
+    /// Definitions.
+    Definitions(Json),
 }
 
 /// An answer and the request it belongs to.
@@ -101,63 +152,25 @@ pub struct AdminAnswer {
     pub reply: Result<AdminReply, AdminError>,
 }
 
-/// Why a request was not carried out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdminError {
-    /// What kind of reason.
-    pub kind: AdminErrorKind,
-    /// The reason in words, for a person.
-    pub text: String,
+/// What requests about what is declared and administered come to.
+pub(crate) mod plans {
+    pub(crate) use super::definitions::plan as definitions;
+    pub(crate) use super::limits::plan as limit;
+    pub(crate) use super::parameters::plan as parameter;
+    pub(crate) use super::permissions::plan as permission;
+    pub(crate) use super::policies::plan as policy;
+    pub(crate) use super::users::plan as user;
+    pub(crate) use super::vhosts::plan as vhost;
 }
 
-/// The kinds of reasons, as front ends tell them apart (HTTP statuses, exit codes).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AdminErrorKind {
-    /// What it is about does not exist.
-    NotFound,
-    /// It makes no sense.
-    BadRequest,
-    /// It contradicts what is there.
-    Conflict,
-    /// It is not allowed.
-    Refused,
-}
-
-impl AdminError {
-    /// What it is about does not exist.
-    pub fn not_found(text: impl Into<String>) -> Self {
-        Self::new(AdminErrorKind::NotFound, text)
-    }
-
-    /// It makes no sense.
-    pub fn bad_request(text: impl Into<String>) -> Self {
-        Self::new(AdminErrorKind::BadRequest, text)
-    }
-
-    /// It contradicts what is there.
-    pub fn conflict(text: impl Into<String>) -> Self {
-        Self::new(AdminErrorKind::Conflict, text)
-    }
-
-    /// It is not allowed.
-    pub fn refused(text: impl Into<String>) -> Self {
-        Self::new(AdminErrorKind::Refused, text)
-    }
-
-    /// An error of this kind.
-    pub fn new(kind: AdminErrorKind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into() }
-    }
-}
-
-impl From<AmqpError> for AdminError {
-    /// What a client would have been told.
-    fn from(error: AmqpError) -> Self {
-        let kind = match error.code {
-            ReplyCode::NotFound => AdminErrorKind::NotFound,
-            ReplyCode::PreconditionFailed => AdminErrorKind::Conflict,
-            _ => AdminErrorKind::Refused,
-        };
-        Self::new(kind, error.reply_text().to_string_lossy())
-    }
+/// Requests that are carried out one after the other, each when what the one before changed is durable.
+#[derive(Debug)]
+pub(crate) enum InTurn {
+    Vhost(VhostRequest),
+    User(UserRequest),
+    Permission(PermissionRequest),
+    Policy(PolicyRequest),
+    Parameter(ParameterRequest),
+    Limit(LimitRequest),
+    Definitions(DefinitionsRequest),
 }

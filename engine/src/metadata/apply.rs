@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::arguments::{ExchangeArguments, QueueArguments};
 use super::binding::Inbound;
 use super::name::Named;
+use super::policy::PolicyTarget;
 use super::settings::QueueSettings;
 use super::{Answer, Change, Changes, Command, Exchange, Metadata, QueueRecord, VhostKey};
 use crate::amqp::{AmqpError, FieldTable, ShortStr};
@@ -13,7 +14,7 @@ use crate::routing::{Destination, ExchangeKey, ExchangeKind, QueueKey, Table};
 
 /// Who decides that an auto-delete exchange goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AutoDelete {
+pub(super) enum AutoDelete {
     /// This machine, when the last binding goes.
     Here,
     /// The log, with a command of its own.
@@ -48,7 +49,7 @@ impl Metadata {
         if self.check(&command, None)? == Answer::AlreadySo {
             return Ok(changes);
         }
-        let vhost = self.vhost(command.vhost().as_bytes()).expect("the check has found the vhost");
+        let vhost = self.vhost_of(&command)?;
         match command {
             Command::DeclareExchange { name, kind, durable, auto_delete, internal, arguments, .. } => {
                 let kind = ExchangeKind::from_name(kind.as_bytes()).expect("the check has found the type");
@@ -84,6 +85,7 @@ impl Metadata {
                 changes.list.push(Change::Unbound);
                 self.remove_unused([source].into(), auto_delete, &mut changes);
             }
+            Command::Administer(administration) => self.administer(*administration, &mut changes),
         }
         Ok(changes)
     }
@@ -127,13 +129,16 @@ impl Metadata {
             auto_delete,
             arguments,
             settings,
+            policies: None,
             raw_arguments,
             inbound,
         })
     }
 
     /// Adds an exchange whose name is free.
-    pub(super) fn insert_exchange(&mut self, exchange: Exchange) -> ExchangeKey {
+    pub(super) fn insert_exchange(&mut self, mut exchange: Exchange) -> ExchangeKey {
+        exchange.policies = self.vhosts[exchange.vhost].policies_for(PolicyTarget::Exchange, exchange.name.as_bytes());
+        exchange.merge_settings();
         let (vhost, name) = (exchange.vhost, exchange.name.clone());
         let key = self.exchanges.insert(exchange);
         let replaced = self.vhosts[vhost].exchanges.insert(name, key);
@@ -143,7 +148,9 @@ impl Metadata {
     }
 
     /// Adds a queue whose name and id are free.
-    pub(super) fn insert_queue(&mut self, queue: QueueRecord) -> QueueKey {
+    pub(super) fn insert_queue(&mut self, mut queue: QueueRecord) -> QueueKey {
+        queue.policies = self.vhosts[queue.vhost].policies_for(queue.policy_target(), queue.name.as_bytes());
+        queue.merge_settings();
         let (vhost, name, id) = (queue.vhost, queue.name.clone(), queue.id);
         self.skip_queue_ids(id);
         let key = self.queues.insert(queue);
@@ -155,7 +162,7 @@ impl Metadata {
         key
     }
 
-    fn remove_queue(&mut self, key: QueueKey, auto_delete: AutoDelete, changes: &mut Changes) {
+    pub(super) fn remove_queue(&mut self, key: QueueKey, auto_delete: AutoDelete, changes: &mut Changes) {
         let queue = self.queues.remove(key).expect("the queue exists");
         self.vhosts[queue.vhost].queues.remove(queue.name.as_bytes());
         self.queue_ids.remove(&queue.id);
@@ -181,7 +188,12 @@ impl Metadata {
     }
 
     /// Removes exchanges, and then those that go because of it.
-    fn remove_exchanges(&mut self, mut work: Vec<ExchangeKey>, auto_delete: AutoDelete, changes: &mut Changes) {
+    pub(super) fn remove_exchanges(
+        &mut self,
+        mut work: Vec<ExchangeKey>,
+        auto_delete: AutoDelete,
+        changes: &mut Changes,
+    ) {
         while let Some(key) = work.pop() {
             let exchange = self.exchanges.remove(key).expect("each exchange is put on the list once");
             self.vhosts[exchange.vhost].exchanges.remove(exchange.name.as_bytes());

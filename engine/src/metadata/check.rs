@@ -23,10 +23,11 @@ impl Metadata {
     /// # Errors
     /// Channel errors 403, 404, 405 and 406 as RabbitMQ gives them.
     pub fn check(&self, command: &Command, by: Option<ConnectionId>) -> Result<Answer, AmqpError> {
-        let vhost = self.vhost(command.vhost().as_bytes()).ok_or_else(|| {
-            AmqpError::connection(ReplyCode::NotAllowed, format!("vhost {} not found", command.vhost()))
-        })?;
+        let vhost = self.vhost_of(command)?;
         match command {
+            Command::Administer(administration) => self
+                .check_administration(administration)
+                .map_err(|error| AmqpError::connection(ReplyCode::NotAllowed, error.text)),
             Command::DeclareExchange { name, kind, durable, auto_delete, internal, arguments, .. } => {
                 self.check_declare_exchange(vhost, name, kind, *durable, *auto_delete, *internal, arguments)
             }
@@ -36,7 +37,7 @@ impl Metadata {
             }),
             Command::DeleteExchange { name, if_unused, .. } => self.check_delete_exchange(vhost, name, *if_unused),
             Command::DeclareQueue { name, durable, exclusive, auto_delete, arguments, .. } => {
-                self.check_declare_queue(vhost, name, *durable, *exclusive, *auto_delete, arguments)
+                self.check_declare_queue(vhost, name, *durable, *exclusive, *auto_delete, arguments, by)
             }
             Command::DeleteQueue { name, id, .. } => match self.queue(vhost, name.as_bytes()) {
                 Some((key, queue)) if queue.id == *id => {
@@ -69,10 +70,11 @@ impl Metadata {
     /// Whether carrying out a command changes what outlives a restart, so that it has to be logged first. Look at [`Metadata::check`]
     /// before: a command that changes nothing needs no log either.
     pub fn is_durable(&self, command: &Command) -> bool {
-        let Some(vhost) = self.vhost(command.vhost().as_bytes()) else {
+        let Ok(vhost) = self.vhost_of(command) else {
             return false;
         };
         match command {
+            Command::Administer(_) => true,
             Command::DeclareExchange { durable, .. } => *durable,
             Command::DeclareQueue { durable, exclusive, .. } => *durable && exclusive.is_none(),
             Command::DeleteExchange { name, .. } | Command::OpenHold { name, .. } => {
@@ -87,6 +89,13 @@ impl Metadata {
                     }
             }
         }
+    }
+
+    /// The vhost a command is about; of no meaning for what administrators ask.
+    pub(super) fn vhost_of(&self, command: &Command) -> Result<VhostKey, AmqpError> {
+        let Some(name) = command.vhost() else { return Ok(VhostKey::default()) };
+        self.vhost(name.as_bytes())
+            .ok_or_else(|| AmqpError::connection(ReplyCode::NotAllowed, format!("vhost {name} not found")))
     }
 
     fn is_durable_exchange(&self, vhost: VhostKey, name: &ShortStr) -> bool {
@@ -124,12 +133,9 @@ impl Metadata {
     }
 
     fn check_delete_exchange(&self, vhost: VhostKey, name: &ShortStr, if_unused: bool) -> Result<Answer, AmqpError> {
-        check_not_default_exchange(name.as_bytes())?;
-        let what = Named::exchange(name.as_bytes(), self.vhost_name(vhost));
-        if is_reserved(name.as_bytes()) {
-            let text = format!("deletion of system {what} not allowed");
-            return Err(AmqpError::channel(ReplyCode::AccessRefused, text));
-        }
+        let vhost_name = &self.vhosts[vhost].name;
+        check_deletable_exchange(name.as_bytes(), vhost_name)?;
+        let what = Named::exchange(name.as_bytes(), vhost_name.as_bytes());
         match self.exchange(vhost, name.as_bytes()) {
             None => Ok(Answer::AlreadySo),
             Some((_, exchange)) if if_unused && exchange.is_in_use() => {
@@ -147,9 +153,11 @@ impl Metadata {
         exclusive: Option<ConnectionId>,
         auto_delete: bool,
         arguments: &FieldTable,
+        by: Option<ConnectionId>,
     ) -> Result<Answer, AmqpError> {
         let what = Named::queue(name.as_bytes(), self.vhost_name(vhost));
         let Some((_, current)) = self.queue(vhost, name.as_bytes()) else {
+            self.check_queue_limit(vhost, name, by)?;
             let arguments = QueueArguments::parse(arguments, &what)?;
             arguments.check_properties(durable, exclusive.is_some(), auto_delete, &what)?;
             return Ok(Answer::NeedsApply);
@@ -161,6 +169,21 @@ impl Metadata {
         check_property("auto_delete", &what, auto_delete, current.auto_delete)?;
         check_arguments(&QUEUE_EQUIVALENCE, &what, arguments, &current.raw_arguments)?;
         Ok(Answer::AlreadySo)
+    }
+
+    /// The limit holds for clients only: what the log has, had its place.
+    fn check_queue_limit(&self, vhost: VhostKey, name: &ShortStr, by: Option<ConnectionId>) -> Result<(), AmqpError> {
+        let vhost = &self.vhosts[vhost];
+        match vhost.limits.queues_max {
+            Some(limit) if by.is_some() && vhost.queues.len() as u64 >= u64::from(limit) => {
+                let text = format!(
+                    "cannot declare queue '{name}': queue limit in vhost '{}' ({limit}) is reached",
+                    vhost.name
+                );
+                Err(AmqpError::channel(ReplyCode::PreconditionFailed, text))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The two ends of a binding, the source first, as RabbitMQ looks for them.
@@ -200,6 +223,19 @@ pub fn check_not_default_exchange(name: &[u8]) -> Result<(), AmqpError> {
     Err(AmqpError::channel(ReplyCode::AccessRefused, "operation not permitted on the default exchange"))
 }
 
+/// Checks that a client does not mean to delete an exchange that every vhost has.
+///
+/// # Errors
+/// Channel error 403 ACCESS_REFUSED.
+pub fn check_deletable_exchange(name: &[u8], vhost: &ShortStr) -> Result<(), AmqpError> {
+    check_not_default_exchange(name)?;
+    if !is_reserved(name) {
+        return Ok(());
+    }
+    let text = format!("deletion of system {} not allowed", Named::exchange(name, vhost.as_bytes()));
+    Err(AmqpError::channel(ReplyCode::AccessRefused, text))
+}
+
 fn check_not_default(source: &ShortStr, destination: &DestinationName) -> Result<(), AmqpError> {
     if let DestinationName::Exchange(name) = destination {
         check_not_default_exchange(name.as_bytes())?;
@@ -207,8 +243,13 @@ fn check_not_default(source: &ShortStr, destination: &DestinationName) -> Result
     check_not_default_exchange(source.as_bytes())
 }
 
+/// The type of an exchange.
+///
 /// RabbitMQ 3.10 closes the connection with 503 COMMAND_INVALID and this text, RabbitMQ 4 the channel.
-fn check_exchange_kind(name: &ShortStr) -> Result<ExchangeKind, AmqpError> {
+///
+/// # Errors
+/// Channel error 406 PRECONDITION_FAILED for a type that is not known.
+pub fn check_exchange_kind(name: &ShortStr) -> Result<ExchangeKind, AmqpError> {
     ExchangeKind::from_name(name.as_bytes())
         .ok_or_else(|| AmqpError::channel(ReplyCode::PreconditionFailed, format!("unknown exchange type '{name}'")))
 }

@@ -1,9 +1,11 @@
 //! The changes that can be asked for, and how they are stored.
 
+use alloc::boxed::Box;
 use alloc::format;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::administration::{Administration, PUT_VHOST};
 use super::encoding::{DecodeError, Reader, put_short};
 use crate::amqp::{FieldTable, ShortStr};
 use crate::ids::{ConnectionId, QueueId};
@@ -98,6 +100,8 @@ pub enum Command {
         /// The binding's arguments.
         arguments: FieldTable,
     },
+    /// What an administrator asked for.
+    Administer(Box<Administration>),
 }
 
 /// What a binding leads to, by name.
@@ -111,6 +115,8 @@ pub enum DestinationName {
 
 /// The version of the encoding, its first byte.
 const VERSION: u8 = 1;
+/// The version of what administrators ask for, which programs before it did not know.
+const VERSION_2: u8 = 2;
 
 const DECLARE_EXCHANGE: u8 = 1;
 const DELETE_EXCHANGE: u8 = 2;
@@ -126,7 +132,7 @@ const TO_EXCHANGE: u8 = 1;
 impl Command {
     /// Appends the command as it is stored: version, kind, vhost, fields.
     pub fn encode(&self, out: &mut BytesMut) {
-        out.put_u8(VERSION);
+        out.put_u8(if matches!(self, Self::Administer(_)) { VERSION_2 } else { VERSION });
         match self {
             Self::DeclareExchange { vhost, name, kind, durable, auto_delete, internal, arguments } => {
                 out.put_u8(DECLARE_EXCHANGE);
@@ -173,6 +179,7 @@ impl Command {
                 out.put_u8(UNBIND);
                 put_binding(out, vhost, source, destination, routing_key, arguments);
             }
+            Self::Administer(administration) => administration.encode(out),
         }
     }
 
@@ -182,8 +189,16 @@ impl Command {
     /// If it is of a later version or no command at all.
     pub fn decode(encoded: Bytes) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(encoded);
-        reader.version(VERSION)?;
+        let version = reader.version(VERSION_2)?;
         let kind = reader.u8()?;
+        if version == VERSION_2 {
+            if kind < PUT_VHOST {
+                return Err(DecodeError::Malformed(format!("command of kind {kind}")));
+            }
+            let administration = Administration::decode(kind, &mut reader)?;
+            reader.finish()?;
+            return Ok(Self::Administer(Box::new(administration)));
+        }
         let vhost = reader.short()?;
         let command = match kind {
             DECLARE_EXCHANGE => {
@@ -222,9 +237,9 @@ impl Command {
         Ok(command)
     }
 
-    /// In which vhost.
-    pub fn vhost(&self) -> &ShortStr {
-        match self {
+    /// In which vhost; `None` if it is none about queues, exchanges and bindings.
+    pub fn vhost(&self) -> Option<&ShortStr> {
+        Some(match self {
             Self::DeclareExchange { vhost, .. }
             | Self::DeleteExchange { vhost, .. }
             | Self::OpenHold { vhost, .. }
@@ -232,7 +247,8 @@ impl Command {
             | Self::DeleteQueue { vhost, .. }
             | Self::Bind { vhost, .. }
             | Self::Unbind { vhost, .. } => vhost,
-        }
+            Self::Administer(_) => return None,
+        })
     }
 }
 
@@ -363,8 +379,8 @@ mod tests {
             let longer: Vec<u8> = encoded.iter().copied().chain([0]).collect();
             assert!(matches!(Command::decode(longer.into()), Err(DecodeError::Malformed(_))));
             let mut later = encoded.to_vec();
-            later[0] = 2;
-            assert_eq!(Command::decode(later.into()), Err(DecodeError::UnknownVersion(2)));
+            later[0] = 3;
+            assert_eq!(Command::decode(later.into()), Err(DecodeError::UnknownVersion(3)));
         }
     }
 }

@@ -35,6 +35,11 @@ pub(super) fn put_short(out: &mut BytesMut, text: &ShortStr) {
     out.put_slice(text.as_bytes());
 }
 
+pub(super) fn put_long(out: &mut BytesMut, text: &str) {
+    put_count(out, text.len());
+    out.put_slice(text.as_bytes());
+}
+
 pub(super) fn put_count(out: &mut BytesMut, count: usize) {
     out.put_u32(u32::try_from(count).expect("memory ends before four billion of anything"));
 }
@@ -47,9 +52,10 @@ impl Reader {
         Self(encoded)
     }
 
-    pub(super) fn version(&mut self, known: u8) -> Result<(), DecodeError> {
+    /// The version, from 1 up to the latest known.
+    pub(super) fn version(&mut self, latest: u8) -> Result<u8, DecodeError> {
         let version = self.u8()?;
-        if version == known { Ok(()) } else { Err(DecodeError::UnknownVersion(version)) }
+        if (1..=latest).contains(&version) { Ok(version) } else { Err(DecodeError::UnknownVersion(version)) }
     }
 
     pub(super) fn u8(&mut self) -> Result<u8, DecodeError> {
@@ -62,6 +68,21 @@ impl Reader {
 
     pub(super) fn u64(&mut self) -> Result<u64, DecodeError> {
         self.0.try_get_u64().map_err(|_| ends_early())
+    }
+
+    pub(super) fn i64(&mut self) -> Result<i64, DecodeError> {
+        self.0.try_get_i64().map_err(|_| ends_early())
+    }
+
+    /// Bytes after their count.
+    pub(super) fn bytes(&mut self) -> Result<Bytes, DecodeError> {
+        let len = usize::try_from(self.u32()?).map_err(|_| ends_early())?;
+        self.take(len)
+    }
+
+    /// Text that may be longer than a short string.
+    pub(super) fn long(&mut self) -> Result<String, DecodeError> {
+        String::from_utf8(self.bytes()?.to_vec()).map_err(|error| DecodeError::Malformed(format!("{error}")))
     }
 
     /// A byte of `N` flags, the first the lowest.

@@ -1,11 +1,12 @@
 //! A declared exchange with its bindings.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 
-use super::VhostKey;
 use super::arguments::ExchangeArguments;
 use super::binding::{Binding, Inbound};
-use crate::amqp::{FieldTable, ShortStr};
+use super::{AppliedPolicies, VhostKey};
+use crate::amqp::{FieldTable, LongStr, ShortStr};
 use crate::ids::QueueId;
 use crate::routing::{ExchangeKind, HashOn, Table};
 
@@ -26,6 +27,10 @@ pub struct Exchange {
     pub internal: bool,
     /// The arguments that the broker knows.
     pub arguments: ExchangeArguments,
+    /// The arguments that a policy may give too, merged with those that one gives.
+    pub settings: ExchangeSettings,
+    /// The policies that apply to it; `None` if none does.
+    pub policies: Option<Box<AppliedPolicies>>,
     /// All arguments, as they were declared.
     pub raw_arguments: FieldTable,
     /// What messages that it delays wait in; `None` if it delays none.
@@ -36,6 +41,13 @@ pub struct Exchange {
     pub(super) table: Table,
     /// Exchanges with bindings to it.
     pub(super) inbound: Inbound,
+}
+
+/// The settings of an exchange that a policy may give too. They may change while the exchange exists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExchangeSettings {
+    /// Who gets messages that no binding matches. `None`: nobody.
+    pub alternate_exchange: Option<LongStr>,
 }
 
 impl Exchange {
@@ -49,6 +61,8 @@ impl Exchange {
             auto_delete: false,
             internal: false,
             arguments: ExchangeArguments::of_kind(kind),
+            settings: ExchangeSettings::default(),
+            policies: None,
             raw_arguments: FieldTable::new(),
             hold: None,
             bindings: BTreeSet::new(),

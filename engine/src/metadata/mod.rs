@@ -1,9 +1,13 @@
-//! Everything that is declared: vhosts, exchanges, queues and bindings, as one deterministic machine.
+//! Everything that is declared or administered: vhosts, exchanges, queues, bindings, users, permissions, policies and parameters, as
+//! one deterministic machine.
 //!
 //! Changes are [`Command`]s. Whoever wants one asks [`Metadata::check`] first, which answers what can be answered at once; logs the
 //! command if it [has to outlive a restart](Metadata::is_durable); and gives it to [`Metadata::apply`], which repeats the check,
 //! since other commands may have come between, and reports what came and went. Reading is local and needs no log.
 
+mod admin_error;
+mod administer;
+mod administration;
 mod apply;
 mod arguments;
 mod binding;
@@ -12,11 +16,16 @@ mod command;
 mod encoding;
 mod equivalence;
 mod exchange;
+mod merge;
 mod name;
+mod pattern;
+mod policy;
+mod policy_apply;
 mod queue;
 mod route;
 mod settings;
 mod snapshot;
+mod user;
 mod vhost;
 
 use alloc::collections::BTreeMap;
@@ -25,21 +34,27 @@ use alloc::vec::Vec;
 
 use slotmap::SlotMap;
 
-use crate::amqp::{AmqpError, ReplyCode, ShortStr};
+use crate::amqp::{AmqpError, LongStr, ReplyCode, ShortStr};
 use crate::collections::IdMap;
 use crate::ids::{ConnectionId, QueueId};
 use crate::routing::{ExchangeKey, QueueKey};
 
+pub use admin_error::{AdminError, AdminErrorKind};
+pub use administration::Administration;
 pub use arguments::{ExchangeArguments, Overflow, QueueArguments};
 pub use binding::BindingView;
-pub use check::check_not_default_exchange;
+pub use check::{check_deletable_exchange, check_exchange_kind, check_not_default_exchange};
 pub use command::{Command, DestinationName};
 pub use encoding::DecodeError;
-pub use exchange::Exchange;
+pub use exchange::{Exchange, ExchangeSettings};
 pub use name::{check_queue_name, server_name, stripped};
+pub use pattern::Pattern;
+pub use policy::{ApplyTo, JsonMap, Policy, PolicyKind, check_definition};
+pub use policy_apply::AppliedPolicies;
 pub use queue::QueueRecord;
 pub use settings::{DeadLetterStrategy, QueueSettings};
-pub use vhost::{Vhost, VhostKey};
+pub use user::{Access, Permissions, TopicPermissions, User, UserLimits};
+pub use vhost::{Vhost, VhostKey, VhostLimits, VhostSettings};
 
 use name::Named;
 
@@ -64,7 +79,7 @@ pub struct Changes {
 }
 
 /// One thing that came or went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// An exchange exists from here on.
     ExchangeCreated(ExchangeKey),
@@ -76,6 +91,10 @@ pub enum Change {
     QueueDeleted(QueueKey, QueueId),
     /// A queue's settings are others: a policy came, went or changed.
     QueueSettings(QueueKey),
+    /// A vhost is gone; what was in it went before.
+    VhostDeleted(VhostKey),
+    /// A user is gone.
+    UserDeleted(ShortStr),
     /// A binding was added.
     Bound,
     /// A binding was removed by itself, not with one of its ends.
@@ -94,6 +113,11 @@ pub struct Metadata {
     next_queue_id: QueueId,
     version: u64,
     hash_seed: u64,
+    users: BTreeMap<ShortStr, User>,
+    /// Whether there ever was a user: a node without any gets its first only once.
+    has_had_users: bool,
+    global_parameters: BTreeMap<ShortStr, serde_json::Value>,
+    access_version: u64,
 }
 
 impl Metadata {
@@ -114,6 +138,10 @@ impl Metadata {
             next_queue_id: QueueId(1),
             version: 0,
             hash_seed,
+            users: BTreeMap::new(),
+            has_had_users: false,
+            global_parameters: BTreeMap::new(),
+            access_version: 0,
         }
     }
 
@@ -122,11 +150,21 @@ impl Metadata {
         self.version
     }
 
+    /// Whether there ever was a user.
+    pub fn has_had_users(&self) -> bool {
+        self.has_had_users
+    }
+
     /// An id for a queue about to be declared, greater than all seen so far.
     pub fn allocate_queue_id(&mut self) -> QueueId {
         let id = self.next_queue_id;
         self.next_queue_id = QueueId(id.0 + 1);
         id
+    }
+
+    /// Greater than every id seen or given out.
+    pub fn next_queue_id(&self) -> QueueId {
+        self.next_queue_id
     }
 
     /// Sees to it that all ids given out from here on are greater than `id`. For ids that the log knows and this machine may not:
@@ -138,6 +176,12 @@ impl Metadata {
     /// The vhost with this name.
     pub fn vhost(&self, name: &[u8]) -> Option<VhostKey> {
         self.vhost_names.get(name).copied()
+    }
+
+    /// The type of durable queues declared without one; `None` if nobody chose.
+    pub fn default_queue_type(&self, vhost: VhostKey) -> Option<LongStr> {
+        let kind = self.vhosts.get(vhost)?.settings.default_queue_type.as_ref()?;
+        Some(LongStr::from(kind.as_bytes().to_vec()))
     }
 
     /// A vhost's record, as long as it exists.
@@ -239,6 +283,13 @@ impl Metadata {
             let named = self.vhosts[exchange.vhost].exchange(exchange.name.as_bytes());
             assert_eq!(named, Some(key), "exchange {} has no name", exchange.name);
         }
+        for (name, user) in &self.users {
+            assert_eq!(*name, user.name, "a user is found by its name");
+            for vhost in user.permissions.keys().chain(user.topic_permissions.keys().map(|(vhost, _)| vhost)) {
+                assert!(self.vhost(vhost.as_bytes()).is_some(), "permissions of {name} outlive vhost {vhost}");
+            }
+        }
+        self.check_policy_invariants();
         self.check_binding_invariants();
     }
 
@@ -262,5 +313,7 @@ fn not_found(what: &Named<'_>) -> AmqpError {
     AmqpError::channel(ReplyCode::NotFound, format!("no {what}"))
 }
 
+#[cfg(test)]
+mod administration_tests;
 #[cfg(test)]
 mod tests;

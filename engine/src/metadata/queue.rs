@@ -1,9 +1,11 @@
 //! A declared queue: what it is, not what is in it.
 
-use super::VhostKey;
+use alloc::boxed::Box;
+
 use super::arguments::QueueArguments;
 use super::binding::Inbound;
 use super::settings::QueueSettings;
+use super::{AppliedPolicies, VhostKey};
 use crate::amqp::{FieldTable, ShortStr};
 use crate::ids::{ConnectionId, QueueId};
 
@@ -26,6 +28,8 @@ pub struct QueueRecord {
     pub arguments: QueueArguments,
     /// The arguments that a policy may give too, merged with those that one gives.
     pub settings: QueueSettings,
+    /// The policies that apply to it; `None` if none does.
+    pub policies: Option<Box<AppliedPolicies>>,
     /// All arguments, as they were declared.
     pub raw_arguments: FieldTable,
     /// Exchanges with bindings to it.

@@ -72,7 +72,7 @@ impl Metadata {
                 }
             }
             if !is_matched
-                && let Some(alternate) = &exchange.arguments.alternate_exchange
+                && let Some(alternate) = &exchange.settings.alternate_exchange
                 && let Some(other) = self.vhosts[exchange.vhost].exchange(alternate.as_bytes())
                 && exchanges.insert(other, round) != Some(round)
             {

@@ -1,7 +1,9 @@
 //! The durable part of the declared state as bytes, and back.
 //!
 //! Everything is ordered by name, so that equal states have equal bytes. Version 1: version; next queue id; count of vhosts; of
-//! each its name, count and list of exchanges, of queues, of bindings. Exchanges that every vhost has are left out.
+//! each its name, count and list of exchanges, of queues, of bindings. Exchanges that every vhost has are left out. Version 2 adds to
+//! each vhost, after its name, its settings, limits, policies and parameters, and after the vhosts whether there ever were users, the
+//! users and the global parameters.
 
 use alloc::format;
 use alloc::string::String;
@@ -9,16 +11,21 @@ use alloc::vec::Vec;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::administration::{
+    put_json, put_password, put_permissions, put_policy, put_shorts, put_topic_permissions, put_user_limits,
+    put_vhost_limits, put_vhost_settings, read_json, read_password, read_permissions, read_policy, read_shorts,
+    read_topic_permissions, read_user_limits, read_vhost_limits, read_vhost_settings,
+};
 use super::binding::BindingView;
 use super::command::{put_destination, read_destination};
 use super::encoding::{DecodeError, Reader, put_count, put_short};
 use super::name::is_reserved;
-use super::{DestinationName, Exchange, Metadata, QueueRecord, VhostKey};
+use super::{Changes, DestinationName, Exchange, Metadata, PolicyKind, QueueRecord, User, Vhost, VhostKey};
 use crate::amqp::AmqpError;
 use crate::ids::QueueId;
 use crate::routing::{Destination, ExchangeKind};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 impl Metadata {
     /// What outlives a restart: durable exchanges and queues, and the bindings between them.
@@ -30,6 +37,7 @@ impl Metadata {
         let (exchanges, queues, bindings) = (self.exchanges(), self.queues(), self.bindings());
         for (key, vhost) in self.vhosts() {
             put_short(&mut out, &vhost.name);
+            put_vhost(&mut out, vhost);
             let is_stored = |exchange: &Exchange| {
                 exchange.durable && !exchange.is_default() && !is_reserved(exchange.name.as_bytes())
             };
@@ -49,6 +57,14 @@ impl Metadata {
             put_count(&mut out, stored.len());
             stored.into_iter().for_each(|binding| put_binding(&mut out, binding));
         }
+        out.put_u8(u8::from(self.has_had_users));
+        put_count(&mut out, self.users.len());
+        self.users.values().for_each(|user| put_user(&mut out, user));
+        put_count(&mut out, self.global_parameters.len());
+        for (name, value) in &self.global_parameters {
+            put_short(&mut out, name);
+            put_json(&mut out, value);
+        }
         out.freeze()
     }
 
@@ -59,7 +75,7 @@ impl Metadata {
     pub fn restore(snapshot: Bytes, hash_seed: u64) -> Result<Self, DecodeError> {
         let mut metadata = Self::empty(hash_seed);
         let mut reader = Reader::new(snapshot);
-        reader.version(VERSION)?;
+        let version = reader.version(VERSION)?;
         metadata.next_queue_id = QueueId(reader.u64()?);
         for _ in 0..reader.u32()? {
             let name = reader.short()?.detached();
@@ -67,6 +83,9 @@ impl Metadata {
                 return Err(DecodeError::Malformed(format!("vhost {name} is there twice")));
             }
             let vhost = metadata.add_vhost(name);
+            if version >= 2 {
+                metadata.restore_vhost(vhost, &mut reader)?;
+            }
             for _ in 0..reader.u32()? {
                 metadata.restore_exchange(vhost, &mut reader)?;
             }
@@ -77,8 +96,53 @@ impl Metadata {
                 metadata.restore_binding(vhost, &mut reader)?;
             }
         }
+        if version >= 2 {
+            metadata.restore_users(&mut reader)?;
+        }
         reader.finish()?;
         Ok(metadata)
+    }
+
+    fn restore_vhost(&mut self, key: VhostKey, reader: &mut Reader) -> Result<(), DecodeError> {
+        let vhost = &mut self.vhosts[key];
+        vhost.settings = read_vhost_settings(reader)?;
+        vhost.limits = read_vhost_limits(reader)?;
+        for _ in 0..reader.u32()? {
+            let kind = PolicyKind::from_code(reader.u8()?)?;
+            let policy = read_policy(reader)?;
+            vhost.policies.insert((kind, policy.name.clone()), policy);
+        }
+        for _ in 0..reader.u32()? {
+            let (component, name) = (reader.short()?.detached(), reader.short()?.detached());
+            vhost.parameters.insert((component, name), read_json(reader)?);
+        }
+        // Exchanges that every vhost has are there already.
+        self.apply_policies(key, &mut Changes::default());
+        Ok(())
+    }
+
+    fn restore_users(&mut self, reader: &mut Reader) -> Result<(), DecodeError> {
+        [self.has_had_users] = reader.flags()?;
+        for _ in 0..reader.u32()? {
+            let name = reader.short()?.detached();
+            let password = read_password(reader)?;
+            let mut user = User::new(name.clone(), password, read_shorts(reader)?);
+            user.limits = read_user_limits(reader)?;
+            for _ in 0..reader.u32()? {
+                let vhost = reader.short()?.detached();
+                user.permissions.insert(vhost, read_permissions(reader)?);
+            }
+            for _ in 0..reader.u32()? {
+                let (vhost, exchange) = (reader.short()?.detached(), reader.short()?.detached());
+                user.topic_permissions.insert((vhost, exchange), read_topic_permissions(reader)?);
+            }
+            self.users.insert(name, user);
+        }
+        for _ in 0..reader.u32()? {
+            let name = reader.short()?.detached();
+            self.global_parameters.insert(name, read_json(reader)?);
+        }
+        Ok(())
     }
 
     fn restore_exchange(&mut self, vhost: VhostKey, reader: &mut Reader) -> Result<(), DecodeError> {
@@ -128,6 +192,41 @@ impl Metadata {
                 Destination::Queue(key) => self.queues[key].durable,
                 Destination::Exchange(key) => self.exchanges[key].durable,
             }
+    }
+}
+
+fn put_vhost(out: &mut BytesMut, vhost: &Vhost) {
+    put_vhost_settings(out, &vhost.settings);
+    put_vhost_limits(out, vhost.limits);
+    put_count(out, vhost.policies.len());
+    for ((kind, _), policy) in &vhost.policies {
+        out.put_u8(kind.code());
+        put_policy(out, policy);
+    }
+    put_count(out, vhost.parameters.len());
+    for ((component, name), value) in &vhost.parameters {
+        put_short(out, component);
+        put_short(out, name);
+        put_json(out, value);
+    }
+}
+
+fn put_user(out: &mut BytesMut, user: &User) {
+    let User { name, password, tags, limits, permissions, topic_permissions } = user;
+    put_short(out, name);
+    put_password(out, password);
+    put_shorts(out, tags);
+    put_user_limits(out, *limits);
+    put_count(out, permissions.len());
+    for (vhost, permissions) in permissions {
+        put_short(out, vhost);
+        put_permissions(out, permissions);
+    }
+    put_count(out, topic_permissions.len());
+    for ((vhost, exchange), permissions) in topic_permissions {
+        put_short(out, vhost);
+        put_short(out, exchange);
+        put_topic_permissions(out, permissions);
     }
 }
 

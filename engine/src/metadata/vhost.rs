@@ -1,9 +1,14 @@
 //! A vhost: the space in which names of exchanges and queues are unique.
 
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde_json::Value;
 use slotmap::new_key_type;
 
-use super::Metadata;
 use super::exchange::Exchange;
+use super::{Metadata, Policy, PolicyKind};
 use crate::amqp::ShortStr;
 use crate::collections::NameMap;
 use crate::routing::{ExchangeKey, ExchangeKind, QueueKey};
@@ -18,13 +23,67 @@ new_key_type! {
 pub struct Vhost {
     /// Its name.
     pub name: ShortStr,
+    /// What somebody said about it.
+    pub settings: VhostSettings,
+    /// How much of the node it may use.
+    pub limits: VhostLimits,
     pub(super) exchanges: NameMap<ShortStr, ExchangeKey>,
     pub(super) queues: NameMap<ShortStr, QueueKey>,
+    pub(super) policies: BTreeMap<(PolicyKind, ShortStr), Policy>,
+    /// By component and name.
+    pub(super) parameters: BTreeMap<(ShortStr, ShortStr), Value>,
+}
+
+/// What can be said about a vhost (RabbitMQ docs: Virtual Hosts).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VhostSettings {
+    /// For people.
+    pub description: String,
+    /// For people.
+    pub tags: Vec<ShortStr>,
+    /// The type of durable queues declared without one; `None` is classic.
+    pub default_queue_type: Option<ShortStr>,
+    /// Whether it cannot be deleted.
+    pub protected_from_deletion: bool,
+    /// Whether what is published and delivered is copied to `amq.rabbitmq.trace` (RabbitMQ docs: Firehose).
+    pub tracing: bool,
+}
+
+/// How much one vhost may use (RabbitMQ docs: Virtual Hosts / Limits).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VhostLimits {
+    /// Open connections; `None` is any number.
+    pub connections_max: Option<u32>,
+    /// Queues; `None` is any number.
+    pub queues_max: Option<u32>,
 }
 
 impl Vhost {
     fn new(name: ShortStr, hash_seed: u64) -> Self {
-        Self { name, exchanges: NameMap::new(hash_seed), queues: NameMap::new(hash_seed) }
+        Self {
+            name,
+            settings: VhostSettings::default(),
+            limits: VhostLimits::default(),
+            exchanges: NameMap::new(hash_seed),
+            queues: NameMap::new(hash_seed),
+            policies: BTreeMap::new(),
+            parameters: BTreeMap::new(),
+        }
+    }
+
+    /// How many queues it has.
+    pub fn queue_count(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// Its policies of one kind, ordered by name.
+    pub fn policies(&self, kind: PolicyKind) -> impl Iterator<Item = &Policy> {
+        self.policies.iter().filter(move |((of_kind, _), _)| *of_kind == kind).map(|(_, policy)| policy)
+    }
+
+    /// Its runtime parameters, ordered by component and name: component, name, value.
+    pub fn parameters(&self) -> impl Iterator<Item = (&ShortStr, &ShortStr, &Value)> {
+        self.parameters.iter().map(|((component, name), value)| (component, name, value))
     }
 
     pub(super) fn exchange(&self, name: &[u8]) -> Option<ExchangeKey> {

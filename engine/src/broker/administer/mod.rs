@@ -1,5 +1,6 @@
 //! Administrative requests: each is answered once, at once or when what it changes is durable.
 
+mod in_turn;
 mod listing;
 mod queues;
 mod scan;
@@ -17,6 +18,8 @@ pub(super) struct LateAnswer {
     pub(super) id: AdminId,
     pub(super) reply: AdminReply,
 }
+
+pub(crate) use in_turn::Administration;
 
 impl Broker {
     /// Answers a request once all that the log was told so far is durable.

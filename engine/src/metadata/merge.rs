@@ -1,0 +1,99 @@
+//! What arguments and policies say together (RabbitMQ docs: Policies / precedence).
+//!
+//! Of two limits the stricter holds. For everything else an argument wins over a policy, except the overflow of quorum queues, where
+//! the policy wins.
+
+use serde_json::Value;
+
+use super::policy::{JsonMap, PolicyTarget, stricter};
+use super::settings::{DeadLetterStrategy, QueueSettings};
+use super::{Exchange, Overflow, QueueRecord};
+use crate::amqp::LongStr;
+
+impl QueueRecord {
+    /// Which policies are for it.
+    pub(super) fn policy_target(&self) -> PolicyTarget {
+        let kind = self.raw_arguments.get("x-queue-type").and_then(|kind| kind.as_bytes());
+        if kind == Some(b"quorum") { PolicyTarget::QuorumQueue } else { PolicyTarget::ClassicQueue }
+    }
+
+    /// Finds its settings again. Whether they are others than before.
+    pub(super) fn merge_settings(&mut self) -> bool {
+        let own = QueueSettings::from_arguments(&self.arguments);
+        let settings = match &self.policies {
+            None => own,
+            Some(policies) => {
+                let has_overflow = self.raw_arguments.get("x-overflow").is_some();
+                let is_quorum = self.policy_target() == PolicyTarget::QuorumQueue;
+                let has_strategy = self.raw_arguments.get("x-dead-letter-strategy").is_some();
+                let has_limit = self.raw_arguments.get("x-delivery-limit").is_some();
+                let policy = &policies.definition;
+                let mut merged = QueueSettings {
+                    message_ttl_ms: least(own.message_ttl_ms, policy, "message-ttl"),
+                    expires_ms: least(own.expires_ms, policy, "expires"),
+                    length_max: least(own.length_max, policy, "max-length"),
+                    length_max_bytes: least(own.length_max_bytes, policy, "max-length-bytes"),
+                    consumer_timeout_ms: least(own.consumer_timeout_ms, policy, "consumer-timeout"),
+                    dead_letter_exchange: text(own.dead_letter_exchange, policy, "dead-letter-exchange"),
+                    dead_letter_routing_key: text(own.dead_letter_routing_key, policy, "dead-letter-routing-key"),
+                    ..own
+                };
+                if let Some(overflow) = policy.get("overflow").and_then(overflow)
+                    && (!has_overflow || is_quorum)
+                {
+                    merged.overflow = overflow;
+                }
+                if let Some(strategy) = policy.get("dead-letter-strategy").and_then(Value::as_str)
+                    && !has_strategy
+                {
+                    merged.dead_letter_strategy = match strategy {
+                        "at-least-once" => DeadLetterStrategy::AtLeastOnce,
+                        _ => DeadLetterStrategy::AtMostOnce,
+                    };
+                }
+                if let Some(limit) = policy.get("delivery-limit").and_then(Value::as_i64) {
+                    let own = has_limit.then_some(merged.delivery_limit.map_or(-1, i64::from));
+                    let limit = own.map_or(limit, |own| stricter(own, limit));
+                    // More deliveries than can be counted are no limit.
+                    merged.delivery_limit = u16::try_from(limit).ok();
+                }
+                merged
+            }
+        };
+        let is_changed = settings != self.settings;
+        self.settings = settings;
+        is_changed
+    }
+}
+
+impl Exchange {
+    /// Finds its settings again.
+    pub(super) fn merge_settings(&mut self) {
+        let own = self.arguments.alternate_exchange.clone();
+        self.settings.alternate_exchange = match &self.policies {
+            None => own,
+            Some(policies) => text(own, &policies.definition, "alternate-exchange"),
+        };
+    }
+}
+
+fn least(own: Option<u64>, policy: &JsonMap, key: &str) -> Option<u64> {
+    let theirs = policy.get(key).and_then(Value::as_u64);
+    match (own, theirs) {
+        (Some(own), Some(theirs)) => Some(own.min(theirs)),
+        (one, other) => one.or(other),
+    }
+}
+
+fn text(own: Option<LongStr>, policy: &JsonMap, key: &str) -> Option<LongStr> {
+    own.or_else(|| policy.get(key).and_then(Value::as_str).map(|text| LongStr::from(text.as_bytes().to_vec())))
+}
+
+fn overflow(value: &Value) -> Option<Overflow> {
+    match value.as_str()? {
+        "drop-head" => Some(Overflow::DropHead),
+        "reject-publish" => Some(Overflow::RejectPublish),
+        "reject-publish-dlx" => Some(Overflow::RejectPublishDlx),
+        _ => None,
+    }
+}

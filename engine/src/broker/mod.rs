@@ -15,6 +15,7 @@ mod internal;
 mod publish;
 mod recovery;
 mod reply;
+mod tally;
 mod timeout;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -95,6 +96,7 @@ pub(crate) struct Broker {
     pub(crate) events: Vec<Event>,
     /// Answers to operators.
     pub(crate) answers: Vec<AdminAnswer>,
+    tally: tally::Tally,
     /// Requests of operators on their way.
     administration: administer::Administration,
     /// Messages that the broker itself is about to publish.
@@ -283,6 +285,7 @@ impl Broker {
             notices: VecDeque::new(),
             events: Vec::new(),
             answers: Vec::new(),
+            tally: tally::Tally::default(),
             administration: administer::Administration::default(),
             internal: VecDeque::new(),
             departures: Departures::default(),

@@ -9,7 +9,6 @@ use super::{Connection, ConnectionCtx, State};
 use crate::amqp::method::connection as class;
 use crate::amqp::{AmqpError, FieldTable, FieldValue, LongStr, ProtocolHeader, ReplyCode};
 use crate::auth::{Mechanism, log_in};
-use crate::config::Config;
 use crate::event::Event;
 use crate::ids::ChannelNumber;
 use crate::limits;
@@ -51,7 +50,7 @@ impl Connection {
                     class::Start {
                         version_major: 0,
                         version_minor: 9,
-                        server_properties: server_properties(&ctx.broker.config),
+                        server_properties: server_properties(&ctx.broker.cluster_name()),
                         mechanisms: LongStr::from_static(Mechanism::NAMES),
                         locales: LongStr::from_static("en_US"),
                     },
@@ -117,6 +116,8 @@ impl Connection {
             let text = format!("vhost {} not found", open.virtual_host);
             return Err(AmqpError::connection(ReplyCode::NotAllowed, text));
         };
+        ctx.broker.admit_connection(vhost, &open.virtual_host.to_string_lossy(), &self.user)?;
+        self.is_counted = true;
         self.vhost = vhost;
         self.vhost_name = open.virtual_host.detached();
         self.state = State::Running;
@@ -162,7 +163,7 @@ fn check_negotiated(name: &str, min: u32, ours: u32, theirs: u32) -> Result<(), 
 }
 
 /// What `connection.start` says about the server.
-fn server_properties(config: &Config) -> FieldTable {
+fn server_properties(cluster_name: &str) -> FieldTable {
     const CAPABILITIES: [&str; 9] = [
         "publisher_confirms",
         "exchange_exchange_bindings",
@@ -180,7 +181,7 @@ fn server_properties(config: &Config) -> FieldTable {
     }
     FieldTable::new()
         .with("capabilities", FieldValue::Table(capabilities))
-        .with("cluster_name", FieldValue::text(&config.node_name))
+        .with("cluster_name", FieldValue::text(cluster_name))
         .with("copyright", FieldValue::text("Copyright the Leveret authors"))
         .with("information", FieldValue::text("Licensed under the Apache License 2.0"))
         .with("platform", FieldValue::text("Rust"))

@@ -82,6 +82,8 @@ pub(crate) struct Connection {
     pauses: ReadPauses,
     /// Whether `connection.blocked` was sent and not taken back.
     is_told_blocked: bool,
+    /// Whether it counts towards the limits of its vhost and its user.
+    is_counted: bool,
     /// Consumers that wait for room in the outbox.
     waiting_consumers: Vec<(QueueKey, ConsumerKey)>,
     /// Channels with confirms to tell.
@@ -151,6 +153,7 @@ impl Connection {
             vhost_name: ShortStr::new(),
             pauses: ReadPauses::default(),
             is_told_blocked: false,
+            is_counted: false,
             waiting_consumers: Vec::new(),
             news: Vec::new(),
             end: None,
@@ -364,7 +367,7 @@ impl Connection {
         }
         match outcome {
             Outcome::Open => {}
-            Outcome::Gone => self.forget_channel(number),
+            Outcome::Gone => self.forget_channel(ctx, number),
             Outcome::Failed(error) => {
                 let text = error.reply_text().to_string_lossy().into_owned();
                 ctx.broker.events.push(Event::ChannelFailed { connection: self.id, channel: number, text });
@@ -460,7 +463,12 @@ impl Connection {
         }
     }
 
-    fn open_channel(&mut self, ctx: &ConnectionCtx<'_>, number: ChannelNumber, frame: Frame) -> Result<(), AmqpError> {
+    fn open_channel(
+        &mut self,
+        ctx: &mut ConnectionCtx<'_>,
+        number: ChannelNumber,
+        frame: Frame,
+    ) -> Result<(), AmqpError> {
         let is_method = frame.kind == FrameKind::Method;
         let method = if is_method { Some(Method::decode(frame.payload)?) } else { None };
         let Some(Method::ChannelOpen(_)) = &method else {
@@ -486,6 +494,7 @@ impl Connection {
             );
             return Err(AmqpError::connection(ReplyCode::NotAllowed, text));
         }
+        ctx.broker.admit_channel(&self.user)?;
         let at = usize::from(number.0);
         if at >= self.channels.len() {
             self.channels.resize_with(at + 1, || None);
@@ -501,11 +510,12 @@ impl Connection {
         self.channels.get_mut(usize::from(number.0))?.as_deref_mut()
     }
 
-    fn forget_channel(&mut self, number: ChannelNumber) {
+    fn forget_channel(&mut self, ctx: &mut ConnectionCtx<'_>, number: ChannelNumber) {
         if let Some(slot) = self.channels.get_mut(usize::from(number.0))
             && slot.take().is_some()
         {
             self.channel_count -= 1;
+            ctx.broker.forget_channels(&self.user, 1);
         }
     }
 
@@ -550,6 +560,10 @@ impl Connection {
             };
             channel.settle_backlog(&mut channel_ctx);
             channel.close(ctx.broker, self.id);
+        }
+        if core::mem::take(&mut self.is_counted) {
+            ctx.broker.forget_channels(&self.user, self.channel_count);
+            ctx.broker.forget_connection(self.vhost, &self.user);
         }
         self.channel_count = 0;
         ctx.broker.delete_exclusive_queues(self.id);

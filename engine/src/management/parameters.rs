@@ -13,7 +13,7 @@ use super::limits::{read_vhost_limits, show_vhost_limits};
 use super::plan::{Plan, name, short};
 use super::policies::PolicyInfo;
 use super::{AdminReply, AdminRequest};
-use crate::metadata::{AdminError, Administration, Metadata, PolicyKind, VhostKey, VhostLimits};
+use crate::metadata::{AdminError, Administration, JsonMap, Metadata, PolicyKind, VhostKey, VhostLimits};
 
 /// What can be asked about parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,9 +123,24 @@ fn operator_policy(info: &ParameterInfo) -> Result<PolicyInfo, AdminError> {
         name: info.name.clone(),
         pattern: text("pattern").ok_or_else(|| missing("pattern"))?,
         apply_to: text("apply-to").unwrap_or_else(|| String::from("all")),
-        definition: field("definition").and_then(Value::as_object).cloned().ok_or_else(|| missing("definition"))?,
+        definition: field("definition").and_then(to_map).ok_or_else(|| missing("definition"))?,
         priority: field("priority").and_then(Value::as_i64).unwrap_or(0),
     })
+}
+
+/// An object, or, as RabbitMQ 3.10 exports operator policies and limits of vhosts, a list of pairs.
+pub(super) fn to_map(value: &Value) -> Option<JsonMap> {
+    match value {
+        Value::Object(map) => Some(map.clone()),
+        Value::Array(pairs) => {
+            let pair = |pair: &Value| match pair.as_array()?.as_slice() {
+                [Value::String(key), value] => Some((key.clone(), value.clone())),
+                _ => None,
+            };
+            pairs.iter().map(pair).collect()
+        }
+        _ => None,
+    }
 }
 
 /// What a request comes to.

@@ -15,7 +15,7 @@ use super::arguments::from_json;
 use crate::amqp::{FieldTable, ShortStr};
 use crate::auth::{HashingAlgorithm, SALT_BYTES};
 use crate::management::limits::{read_user_limits, read_vhost_limits};
-use crate::management::parameters::{GlobalParameterInfo, ParameterInfo};
+use crate::management::parameters::{GlobalParameterInfo, ParameterInfo, to_map};
 use crate::management::permissions::{PermissionInfo, TopicPermissionInfo};
 use crate::management::plan::{Plan, name, short};
 use crate::management::policies::PolicyInfo;
@@ -152,8 +152,8 @@ impl Import {
         let mut settings: VhostSettings = current.map(|vhost| vhost.settings.clone()).unwrap_or_default();
         change.apply(&mut settings)?;
         self.administer(Administration::PutVhost { name: vhost.clone(), settings })?;
-        if let Some(limits) = item.get("limits").filter(|limits| limits.is_object()) {
-            let limits = read_vhost_limits(limits)?;
+        if let Some(limits) = item.get("limits").and_then(to_map) {
+            let limits = read_vhost_limits(&Value::Object(limits))?;
             if limits != VhostLimits::default() {
                 self.administer(Administration::SetVhostLimits { vhost, limits })?;
             }

@@ -43,6 +43,8 @@ pub const REPLY_OUTBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const RELEASE_BATCH: u32 = 1000;
 /// How long further delayed messages that are due wait after these, and when the log is behind.
 pub const RELEASE_PAUSE: Duration = Duration::from_millis(5);
+/// Bytes of messages that one recent history exchange keeps, whatever their number may be.
+pub const HISTORY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of one log segment: the unit in which space is taken and given back.
 pub const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 /// Bytes the log may use beyond twice its live bytes before its oldest segment is cleaned.

@@ -52,7 +52,7 @@ macro_rules! areas {
 areas! {
     handshake frame channel close exchange queue binding routing publish confirm tx consume qos ack reject recover requeue get
     vhost user permission ttl expires limit dead_letter priority single_active alternate copies reply_to
-    policy alarm firehose argument quorum plugin settings delayed
+    policy alarm firehose argument quorum plugin settings delayed dedup
 }
 
 #[test]

@@ -79,12 +79,17 @@ impl Broker {
                 Change::QueueDeleted(key, id) => self.drop_queue(key, id),
                 Change::QueueCreated(key, id) => self.add_queue(key, id),
                 Change::QueueSettings(key) => self.configure_queue(key),
-                Change::ExchangeCreated(key) => self.open_hold(key),
+                Change::ExchangeCreated(key) => {
+                    self.open_hold(key);
+                    self.remember_for_exchange(key);
+                }
                 Change::ExchangeDeleted(key) => {
                     self.drop_hold(key);
+                    self.forget_for_exchange(key);
                     self.departures.on_exchange_deleted(key);
                 }
-                Change::Bound | Change::Unbound => {}
+                Change::Bound(source, destination) => self.replay_history(source, destination),
+                Change::Unbound => {}
                 Change::VhostDeleted(key) => self.notices.push_back(Notice::VhostGone(key)),
                 Change::UserDeleted(ref name) => self.notices.push_back(Notice::UserGone(name.clone())),
             }
@@ -92,6 +97,7 @@ impl Broker {
     }
 
     fn add_queue(&mut self, key: QueueKey, id: QueueId) {
+        self.remember_for_queue(key);
         let record = self.metadata.queue_by_key(key).expect("the queue was just created");
         let durable = record.durable && record.exclusive.is_none();
         if self.config.fine_events {
@@ -138,6 +144,7 @@ impl Broker {
     }
 
     fn drop_queue(&mut self, key: QueueKey, id: QueueId) {
+        self.forget_for_queue(key);
         let Some(mut queue) = self.queues.remove(key) else { return };
         if let Some(owner) = queue.owner {
             self.exclusive.remove(&(owner, key));

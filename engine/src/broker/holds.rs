@@ -108,15 +108,22 @@ impl Broker {
         }
     }
 
-    /// Holds a message back in the exchanges that the last [`Broker::route`] found to delay it.
-    pub(super) fn hold_back(&mut self, message: &Arc<Message>, persistent: bool) -> Published {
+    /// Holds a message back in the exchanges that delay it.
+    pub(super) fn hold_back(
+        &mut self,
+        exchanges: &[ExchangeKey],
+        message: &Arc<Message>,
+        persistent: bool,
+    ) -> Published {
         let mut published = Published::Unroutable;
-        let exchanges: SmallVec<[ExchangeKey; 2]> = self.route_scratch.holds.drain(..).collect();
+        if exchanges.is_empty() {
+            return published;
+        }
         let delay_ms = delay_ms(&message.raw_properties()).unwrap_or_default();
         let due_ms = self.now.wall.as_millis().saturating_add(delay_ms);
         let pages_out = self.body_bytes > self.config.memory_high_bytes && !self.log.is_full();
         let size = u32::try_from(message.body().len()).unwrap_or(u32::MAX);
-        for key in exchanges {
+        for &key in exchanges {
             let Some(hold) = self.holds.by_key.get_mut(key) else { continue };
             let is_logged = hold.durable && persistent;
             let flags = if is_logged { RefFlags::NONE } else { RefFlags::TRANSIENT };

@@ -5,6 +5,7 @@
 //! connection is done.
 
 mod administer;
+mod aside;
 mod bury;
 mod consume;
 mod declare;
@@ -41,6 +42,7 @@ use crate::time::{Instant, Now, Timestamp};
 use crate::timer::Timers;
 
 use administer::{LateAnswer, Scans};
+use aside::Memories;
 use departures::Departures;
 pub(crate) use internal::Internal;
 
@@ -59,6 +61,8 @@ pub(crate) struct Broker {
     pub(crate) metadata: Metadata,
     pub(crate) log: Log,
     pub(crate) queues: Queues,
+    /// What exchanges and queues remember of messages.
+    memories: Memories,
     /// What delayed exchanges hold back.
     pub(crate) holds: Holds,
     /// Answers to operators that wait for the log to be durable, in order.
@@ -266,6 +270,7 @@ impl Broker {
             now: Now { mono: Instant::ZERO, wall: Timestamp::default() },
             timers: Timers::default(),
             queues: Queues::default(),
+            memories: Memories::default(),
             holds: Holds::default(),
             late_answers: VecDeque::new(),
             scans: Scans::default(),

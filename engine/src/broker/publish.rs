@@ -12,15 +12,22 @@ use crate::ids::{Lsn, PublishSeqno};
 use crate::limits;
 use crate::message::Message;
 use crate::queue::{Arrival, QueueKind};
-use crate::routing::{ExchangeKey, QueueKey};
+use crate::routing::{Aside, ExchangeKey, QueueKey};
 use crate::storage::{Place, Ref, RefFlags, RefState};
 
 /// Where a message goes.
 #[derive(Debug, Default)]
 pub(crate) struct Routed {
     queues: Vec<QueueKey>,
-    /// Delayed exchanges that hold it back.
-    holds: Vec<ExchangeKey>,
+    /// What is done with it beside.
+    aside: Aside,
+}
+
+impl Routed {
+    /// To one queue.
+    pub(super) fn to_queue(key: QueueKey) -> Self {
+        Self { queues: alloc::vec![key], aside: Aside::default() }
+    }
 }
 
 impl Routed {
@@ -34,21 +41,21 @@ impl Broker {
     /// Finds the queues and holds for a message. Whether there are any; the result is read by [`Broker::take_routed`] or the next [`Broker::enqueue`].
     pub(crate) fn route(&mut self, exchange: ExchangeKey, routing_keys: &[&[u8]], properties: &RawProperties) -> bool {
         self.metadata.route(exchange, routing_keys, properties, &mut self.route_scratch, &mut self.routed);
-        !self.routed.is_empty() || !self.route_scratch.holds.is_empty()
+        !self.routed.is_empty() || !self.route_scratch.aside.is_empty()
     }
 
     /// What was found by [`Broker::route`], to be given to [`Broker::set_routed`] later.
     pub(crate) fn take_routed(&mut self) -> Routed {
-        Routed { queues: core::mem::take(&mut self.routed), holds: core::mem::take(&mut self.route_scratch.holds) }
+        Routed { queues: core::mem::take(&mut self.routed), aside: core::mem::take(&mut self.route_scratch.aside) }
     }
 
     /// Sets where [`Broker::enqueue`] sends a message.
     pub(crate) fn set_routed(&mut self, routed: Routed) {
         self.routed = routed.queues;
-        self.route_scratch.holds = routed.holds;
+        self.route_scratch.aside = routed.aside;
     }
 
-    /// Gives a message to all queues found by [`Broker::route`] that still exist, and to the holds. `publisher` is `None` for what the
+    /// Gives a message to all queues found by [`Broker::route`] that still exist, and does what else is to be done with it. `publisher` is `None` for what the
     /// broker publishes.
     pub(crate) fn enqueue(
         &mut self,
@@ -57,11 +64,10 @@ impl Broker {
         publisher: Option<ChannelRef>,
         seqno: Option<PublishSeqno>,
     ) -> Published {
-        if self.route_scratch.holds.is_empty() {
+        if self.route_scratch.aside.is_empty() && !self.memories.has_queues() {
             return self.enqueue_routed(message, persistent, publisher, seqno);
         }
-        let held = self.hold_back(message, persistent);
-        self.enqueue_routed(message, persistent, publisher, seqno).and(held)
+        self.enqueue_with_aside(message, persistent, publisher, seqno)
     }
 
     pub(super) fn enqueue_routed(

@@ -106,6 +106,7 @@ impl Broker {
             }
             queue.continue_from(QueueSeq(owner.next_seq));
             self.queues.insert(*key, queue);
+            self.remember_for_queue(*key);
             self.activate(*key);
         }
         messages += self.recover_holds(&mut owners);
@@ -114,6 +115,8 @@ impl Broker {
 
     /// Puts back what delayed exchanges held. How many messages.
     fn recover_holds(&mut self, owners: &mut BTreeMap<u64, RecoveredOwner>) -> u64 {
+        let keys: Vec<_> = self.metadata.exchanges().into_iter().map(|(key, _)| key).collect();
+        keys.into_iter().for_each(|key| self.remember_for_exchange(key));
         let exchanges = self.metadata.exchanges();
         let delayed = exchanges.iter().filter(|(_, exchange)| exchange.arguments.is_delayed);
         let delayed: Vec<_> = delayed.map(|(key, exchange)| (*key, exchange.hold)).collect();

@@ -76,8 +76,9 @@ impl Metadata {
             }
             Command::Bind { source, destination, routing_key, arguments, .. } => {
                 let (source, binding) = self.find_ends(vhost, &source, &destination, &routing_key, &arguments)?;
+                let destination = binding.destination;
                 self.add_binding(source, binding);
-                changes.list.push(Change::Bound);
+                changes.list.push(Change::Bound(source, destination));
             }
             Command::Unbind { source, destination, routing_key, arguments, .. } => {
                 let (source, binding) = self.find_ends(vhost, &source, &destination, &routing_key, &arguments)?;

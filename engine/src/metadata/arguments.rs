@@ -3,9 +3,11 @@
 //! Rules and texts as RabbitMQ 3.10 has them. Unknown names are accepted and stored; names that only another type of queue knows are
 //! refused, but for a few that mean the same on every type here.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 
+use super::deduplication::Deduplication;
 use super::name::Named;
 use super::settings::DeadLetterStrategy;
 use crate::amqp::{AmqpError, FieldTable, FieldValue, LongStr, ReplyCode};
@@ -44,6 +46,8 @@ pub struct QueueArguments {
     pub delivery_limit: Option<i64>,
     /// `x-consumer-timeout`, in milliseconds: how long a delivery may stay unacked. `None`: as configured.
     pub consumer_timeout_ms: Option<u64>,
+    /// `x-message-deduplication` and what belongs to it. `None`: duplicates are messages as all others.
+    pub deduplication: Option<Box<Deduplication>>,
 }
 
 /// What a queue does with a message too many (RabbitMQ docs: Queue Length Limit).
@@ -65,6 +69,10 @@ pub struct ExchangeArguments {
     pub alternate_exchange: Option<LongStr>,
     /// `hash-header`, `hash-property`: what a consistent hash exchange hashes.
     pub hash_on: HashOn,
+    /// `x-message-deduplication` and what belongs to it. `None`: duplicates are messages as all others.
+    pub deduplication: Option<Box<Deduplication>>,
+    /// Whether any of these asks for more than passing messages on: a delay, a history, deduplication.
+    pub has_aside: bool,
     /// How messages are compared with bindings: the type, or what a delayed exchange has in `x-delayed-type`.
     pub matching: ExchangeKind,
     /// Whether messages may ask to be held back: the type `x-delayed-message`, or LavinMQ's argument `x-delayed-exchange`.
@@ -188,6 +196,7 @@ impl QueueArguments {
             single_active_consumer: single_active_consumer.and_then(FieldValue::as_bool).unwrap_or_default(),
             delivery_limit: delivery_limit.and_then(FieldValue::as_integer),
             consumer_timeout_ms: consumer_timeout.and_then(to_unsigned),
+            deduplication: Deduplication::parse(arguments)?,
         })
     }
 
@@ -216,7 +225,15 @@ impl ExchangeArguments {
     /// Those of an exchange of a type that has been declared without any.
     pub(super) fn of_kind(kind: ExchangeKind) -> Self {
         let (alternate_exchange, hash_on) = (None, HashOn::default());
-        Self { alternate_exchange, hash_on, matching: kind, is_delayed: false, history_length: 0 }
+        Self {
+            alternate_exchange,
+            hash_on,
+            deduplication: None,
+            has_aside: false,
+            matching: kind,
+            is_delayed: false,
+            history_length: 0,
+        }
     }
 
     /// Reads the arguments of the exchange `what`, which is about to be created.
@@ -225,12 +242,17 @@ impl ExchangeArguments {
         let matching = if kind == ExchangeKind::Delayed { delayed_type(arguments)? } else { kind };
         let is_hash = matching == ExchangeKind::ConsistentHash;
         let asks_for_delay = arguments.get("x-delayed-exchange").and_then(FieldValue::as_bool);
+        let is_delayed = kind == ExchangeKind::Delayed || asks_for_delay == Some(true);
+        let deduplication = Deduplication::parse(arguments)?;
+        let history_length = if matching == ExchangeKind::RecentHistory { history_length(arguments)? } else { 0 };
         Ok(Self {
             alternate_exchange: arguments.get(ALTERNATE_EXCHANGE).and_then(to_text),
             hash_on: if is_hash { HashOn::parse(arguments)? } else { HashOn::default() },
+            has_aside: is_delayed || deduplication.is_some() || history_length > 0,
+            deduplication,
             matching,
-            is_delayed: kind == ExchangeKind::Delayed || asks_for_delay == Some(true),
-            history_length: if matching == ExchangeKind::RecentHistory { history_length(arguments)? } else { 0 },
+            is_delayed,
+            history_length,
         })
     }
 }
@@ -463,6 +485,7 @@ mod tests {
             consumer_timeout_ms: None,
             dead_letter_strategy: DeadLetterStrategy::AtMostOnce,
             single_active_consumer: true,
+            deduplication: None,
         };
         assert_eq!(parsed, expected);
         assert_eq!(parse("x-ha-policy", "all").unwrap(), QueueArguments::default());

@@ -13,6 +13,7 @@ mod arguments;
 mod binding;
 mod check;
 mod command;
+mod deduplication;
 mod encoding;
 mod equivalence;
 mod exchange;
@@ -37,7 +38,7 @@ use slotmap::SlotMap;
 use crate::amqp::{AmqpError, LongStr, ReplyCode, ShortStr};
 use crate::collections::IdMap;
 use crate::ids::{ConnectionId, QueueId};
-use crate::routing::{ExchangeKey, QueueKey};
+use crate::routing::{Destination, ExchangeKey, QueueKey};
 
 pub use admin_error::{AdminError, AdminErrorKind};
 pub use administration::Administration;
@@ -45,6 +46,7 @@ pub use arguments::{ExchangeArguments, Overflow, QueueArguments};
 pub use binding::BindingView;
 pub use check::{check_deletable_exchange, check_exchange_kind, check_not_default_exchange};
 pub use command::{Command, DestinationName};
+pub use deduplication::Deduplication;
 pub use encoding::DecodeError;
 pub use exchange::{Exchange, ExchangeSettings};
 pub use name::{check_queue_name, server_name, stripped};
@@ -95,8 +97,8 @@ pub enum Change {
     VhostDeleted(VhostKey),
     /// A user is gone.
     UserDeleted(ShortStr),
-    /// A binding was added.
-    Bound,
+    /// A binding was added, from an exchange to where.
+    Bound(ExchangeKey, Destination),
     /// A binding was removed by itself, not with one of its ends.
     Unbound,
 }

@@ -26,9 +26,9 @@ impl Metadata {
         scratch.round += 1;
         let round = scratch.round;
         let mut headers = MessageHeaders::new(properties);
-        let RouteScratch { queues, exchanges, work, topic, random, holds, .. } = scratch;
+        let RouteScratch { queues, exchanges, work, topic, random, aside, .. } = scratch;
         work.clear();
-        holds.clear();
+        aside.clear();
         let published_to = exchange;
         let mut next = Some(published_to);
         while let Some(key) = next {
@@ -37,11 +37,19 @@ impl Metadata {
                 next = work.pop();
                 continue;
             };
-            // What has to wait goes nowhere from here until its time has come.
-            if exchange.arguments.is_delayed && headers.is_to_wait() {
-                holds.push(key);
-                next = work.pop();
-                continue;
+            if exchange.arguments.has_aside {
+                if key == published_to && exchange.arguments.deduplication.is_some() {
+                    aside.deduper = Some(key);
+                }
+                // What has to wait goes nowhere from here until its time has come.
+                if exchange.arguments.is_delayed && headers.is_to_wait() {
+                    aside.holds.push(key);
+                    next = work.pop();
+                    continue;
+                }
+                if exchange.arguments.history_length > 0 {
+                    aside.histories.push(key);
+                }
             }
             let mut is_matched = false;
             let mut found = |destination| {

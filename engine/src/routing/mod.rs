@@ -264,6 +264,29 @@ impl<'a> MessageHeaders<'a> {
     }
 }
 
+/// What is to be done with a message beside passing it on, because exchanges on its way ask for it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Aside {
+    /// Delayed exchanges that hold the message back.
+    pub(crate) holds: alloc::vec::Vec<ExchangeKey>,
+    /// Exchanges that keep it for later bindings.
+    pub(crate) histories: alloc::vec::Vec<ExchangeKey>,
+    /// The exchange that may have seen it.
+    pub(crate) deduper: Option<ExchangeKey>,
+}
+
+impl Aside {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.holds.is_empty() && self.histories.is_empty() && self.deduper.is_none()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.holds.clear();
+        self.histories.clear();
+        self.deduper = None;
+    }
+}
+
 /// Memory for routing, kept between messages so that the hot path allocates nothing.
 #[derive(Clone, Debug, Default)]
 pub struct RouteScratch {
@@ -275,8 +298,8 @@ pub struct RouteScratch {
     pub(crate) exchanges: SecondaryMap<ExchangeKey, u64>,
     /// Exchanges still to be asked.
     pub(crate) work: alloc::vec::Vec<ExchangeKey>,
-    /// Delayed exchanges that hold the message back.
-    pub(crate) holds: alloc::vec::Vec<ExchangeKey>,
+    /// What is to be done with the message beside passing it on.
+    pub(crate) aside: Aside,
     pub(crate) topic: TopicScratch,
     /// What exchanges that choose at random draw from.
     pub(crate) random: Random,

@@ -128,7 +128,7 @@ impl Broker {
         let mut to = self.route_dead_letter(key, &letter, reason);
         let keeps = self.metadata.queue_by_key(key).is_some_and(|record| record.settings.keeps_dead_letters());
         let is_taken_by_all = !keeps || self.leave_out_refusing(&to, &letter, &mut dead.taken_by);
-        if !self.routed.is_empty() || !self.route_scratch.holds.is_empty() {
+        if !self.routed.is_empty() || !self.route_scratch.aside.holds.is_empty() {
             self.enqueue_dead_letter(&letter, &mut to);
         }
         if is_taken_by_all {
@@ -199,8 +199,8 @@ impl Broker {
             true
         });
         if taken_by.contains(&HELD) {
-            self.route_scratch.holds.clear();
-        } else if !self.route_scratch.holds.is_empty() {
+            self.route_scratch.aside.holds.clear();
+        } else if !self.route_scratch.aside.holds.is_empty() {
             taken_by.push(HELD);
         }
         is_taken_by_all
@@ -222,7 +222,7 @@ impl Broker {
     /// Finds the queues for a dead letter, without those it must not come to again.
     fn route_dead_letter(&mut self, key: QueueKey, letter: &Message, reason: DeathReason) -> LeftTo {
         self.routed.clear();
-        self.route_scratch.holds.clear();
+        self.route_scratch.aside.holds.clear();
         let vhost = self.metadata.queue_by_key(key).map(|record| record.vhost);
         let names = letter.routing_names();
         let Some((exchange, _)) = vhost.and_then(|vhost| self.metadata.exchange(vhost, names.exchange())) else {
@@ -231,7 +231,7 @@ impl Broker {
         let keys = letter.routing_keys();
         let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
         self.metadata.route(exchange, &keys, &letter.raw_properties(), &mut self.route_scratch, &mut self.routed);
-        let holds = self.route_scratch.holds.len();
+        let holds = self.route_scratch.aside.holds.len();
         if self.routed.is_empty() && holds == 0 {
             return LeftTo::NoRoute;
         }

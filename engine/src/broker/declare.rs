@@ -77,11 +77,15 @@ impl Broker {
         for change in &changes.list {
             match *change {
                 Change::QueueDeleted(key, id) => self.drop_queue(key, id),
-                Change::QueueCreated(key, id) => self.add_queue(key, id),
+                Change::QueueCreated(key, id) => {
+                    self.add_queue(key, id);
+                    self.announce_queue_created(key);
+                }
                 Change::QueueSettings(key) => self.configure_queue(key),
                 Change::ExchangeCreated(key) => {
                     self.open_hold(key);
                     self.remember_for_exchange(key);
+                    self.announce_exchange_created(key);
                 }
                 Change::ExchangeDeleted(key) => {
                     self.drop_hold(key);
@@ -94,6 +98,7 @@ impl Broker {
                 Change::UserDeleted(ref name) => self.notices.push_back(Notice::UserGone(name.clone())),
             }
         }
+        changes.told.iter().for_each(|told| self.announce_told(told));
     }
 
     fn add_queue(&mut self, key: QueueKey, id: QueueId) {

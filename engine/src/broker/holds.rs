@@ -13,16 +13,18 @@ use slotmap::SecondaryMap;
 use smallvec::SmallVec;
 
 use super::{Broker, Published};
+use crate::amqp::ShortStr;
 use crate::collections::IdMap;
 use crate::effect::DiskRequest;
 use crate::exchange::{DueMessage, Hold, Next};
-use crate::ids::Lsn;
+use crate::ids::{AdminId, Lsn, QueueSeq};
 use crate::limits;
+use crate::management::{AdminAnswer, AdminError, AdminReply, DelayedMessage};
 use crate::message::{Message, delay_ms};
 use crate::metadata::Command;
 use crate::routing::ExchangeKey;
 use crate::storage::{Ref, RefFlags, RefState};
-use crate::time::Instant;
+use crate::time::{Instant, Timestamp};
 use crate::timer::{TimerFor, TimerKind};
 
 /// The holds of all delayed exchanges, by exchange and by incarnation.
@@ -36,6 +38,8 @@ pub(crate) struct Holds {
     droppers: Vec<ExchangeKey>,
     /// Those with something to release, each once.
     due: Vec<ExchangeKey>,
+    /// Operators who wait for messages to be found by their id, to take them back.
+    cancels: Vec<(ExchangeKey, AdminId, ShortStr)>,
 }
 
 impl Holds {
@@ -98,6 +102,9 @@ impl Broker {
         let Some(mut hold) = self.holds.remove(key) else { return };
         if let Some(at) = self.holds.armed.remove(key) {
             self.timers.cancel(at, TimerKind::Delayed, TimerFor::Exchange(key));
+        }
+        for (_, id, _) in self.holds.cancels.extract_if(.., |(of, ..)| *of == key) {
+            self.answers.push(AdminAnswer { id, reply: Ok(AdminReply::Count(0)) });
         }
         self.body_bytes -= hold.body_bytes();
         while let Some(held) = hold.take_first() {
@@ -193,8 +200,12 @@ impl Broker {
             self.body_bytes -= before - hold.body_bytes();
             let id = hold.id.0;
             match next {
-                Next::Idle => return true,
+                Next::Idle => {
+                    self.finish_cancels(key);
+                    return true;
+                }
                 Next::Later => {
+                    self.finish_cancels(key);
                     self.arm_hold(key);
                     return true;
                 }
@@ -220,6 +231,67 @@ impl Broker {
             self.enqueue(&message, properties.is_persistent(), None, None);
         }
         self.forget_held(id, due);
+    }
+
+    /// What one exchange holds back, first due first, at most so many.
+    ///
+    /// # Errors
+    /// If there is no such exchange, or it delays nothing.
+    pub(super) fn list_delayed(&self, key: ExchangeKey, count: usize) -> Result<Vec<DelayedMessage>, AdminError> {
+        let hold = self.holds.get(key).ok_or_else(not_delayed)?;
+        let message = |(seq, due_ms, size, message): (QueueSeq, u64, u32, Option<&Arc<Message>>)| DelayedMessage {
+            sequence: seq.0,
+            due: Timestamp::from_millis(due_ms),
+            bytes: size,
+            routing_key: message.map(|message| message.routing_names().routing_key_str().detached()),
+            message_id: message.and_then(|message| ShortStr::try_from(message.raw_properties().message_id()?).ok()),
+        };
+        Ok(hold.iter().take(count).map(message).collect())
+    }
+
+    /// Takes one message back before its time. Whether it was there.
+    ///
+    /// # Errors
+    /// If the exchange delays nothing.
+    pub(super) fn cancel_delayed(&mut self, key: ExchangeKey, sequence: u64) -> Result<u64, AdminError> {
+        let hold = self.holds.by_key.get_mut(key).ok_or_else(not_delayed)?;
+        let (id, before) = (hold.id.0, hold.body_bytes());
+        let taken = hold.take(QueueSeq(sequence));
+        self.body_bytes -= before - hold.body_bytes();
+        if let Some(taken) = &taken {
+            self.forget_held(id, taken);
+        }
+        Ok(u64::from(taken.is_some()))
+    }
+
+    /// Takes all messages with this `message-id` back before their time, once all ids are known; then the request is answered.
+    ///
+    /// # Errors
+    /// If the exchange delays nothing.
+    pub(super) fn cancel_delayed_by_id(
+        &mut self,
+        id: AdminId,
+        key: ExchangeKey,
+        message_id: &ShortStr,
+    ) -> Result<(), AdminError> {
+        let hold = self.holds.by_key.get_mut(key).ok_or_else(not_delayed)?;
+        hold.search();
+        self.holds.cancels.push((key, id, message_id.clone()));
+        self.mark_due(key);
+        Ok(())
+    }
+
+    /// Answers who waits for ids of one exchange, if all are known.
+    fn finish_cancels(&mut self, key: ExchangeKey) {
+        if self.holds.cancels.is_empty() || self.holds.by_key.get_mut(key).is_none_or(Hold::search) {
+            return;
+        }
+        let waiting: Vec<_> = self.holds.cancels.extract_if(.., |(of, ..)| *of == key).collect();
+        for (_, id, message_id) in waiting {
+            let found = self.holds.get(key).map(|hold| hold.find(message_id.as_bytes())).unwrap_or_default();
+            let taken = found.into_iter().map(|seq| self.cancel_delayed(key, seq.0).unwrap_or_default()).sum();
+            self.answers.push(AdminAnswer { id, reply: Ok(AdminReply::Count(taken)) });
+        }
     }
 
     /// A message is in its hold no more.
@@ -259,4 +331,8 @@ impl Broker {
         self.mark_due(key);
         Ok(())
     }
+}
+
+fn not_delayed() -> AdminError {
+    AdminError::bad_request("the exchange delays no messages")
 }

@@ -5,6 +5,7 @@
 //! connection is done.
 
 mod administer;
+mod announce;
 mod aside;
 mod bury;
 mod consume;

@@ -8,6 +8,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 use crate::ids::{Lsn, QueueId, QueueSeq};
 use crate::message::Message;
@@ -30,7 +31,19 @@ pub(crate) struct Hold {
     /// Bytes of bodies, in memory or not.
     message_bytes: u64,
     /// What is being read from the log.
-    reading: Option<Vec<(QueueSeq, Place)>>,
+    reading: Option<Reading>,
+    /// Recovered messages, whose ids are not known until they are read, in order.
+    unread: VecDeque<QueueSeq>,
+    /// Whether they are being read for their ids.
+    is_searching: bool,
+}
+
+/// A read under way.
+#[derive(Debug)]
+struct Reading {
+    wanted: Vec<(QueueSeq, Place)>,
+    /// Only for the ids.
+    is_search: bool,
 }
 
 /// A message that waits.
@@ -44,6 +57,8 @@ struct Held {
     flags: RefFlags,
     /// Bytes of its body.
     size: u32,
+    /// A digest of its `message-id`, if it is known and there is one.
+    message_id: Option<u64>,
 }
 
 /// A message that left the hold.
@@ -88,6 +103,8 @@ impl Hold {
             body_bytes: 0,
             message_bytes: 0,
             reading: None,
+            unread: VecDeque::new(),
+            is_searching: false,
         }
     }
 
@@ -102,13 +119,11 @@ impl Hold {
     }
 
     /// How many messages wait.
-    #[cfg_attr(not(test), expect(dead_code, reason = "shown to operators in a change that follows"))]
     pub(crate) fn len(&self) -> usize {
         self.held.len()
     }
 
     /// Bytes of the bodies of all that wait.
-    #[expect(dead_code, reason = "shown to operators in a change that follows")]
     pub(crate) fn message_bytes(&self) -> u64 {
         self.message_bytes
     }
@@ -140,14 +155,16 @@ impl Hold {
             self.droppable.push_back((seq, place.lsn));
         }
         let size = u32::try_from(message.body().len()).unwrap_or(u32::MAX);
-        self.insert(seq, Held { due_ms, message: Some(message), place, flags, size });
+        let message_id = message.raw_properties().message_id().map(digest);
+        self.insert(seq, Held { due_ms, message: Some(message), place, flags, size, message_id });
     }
 
     /// Puts back a message that the log had kept.
     pub(crate) fn recover(&mut self, seq: QueueSeq, place: Place, state: RefState) {
         assert!(seq >= self.next_seq, "recovered messages come in order: {seq} after {}", self.next_seq);
         let RefState { flags, size, expires_at, .. } = state;
-        self.insert(seq, Held { due_ms: expires_at, message: None, place: Some(place), flags, size });
+        self.insert(seq, Held { due_ms: expires_at, message: None, place: Some(place), flags, size, message_id: None });
+        self.unread.push_back(seq);
     }
 
     fn insert(&mut self, seq: QueueSeq, held: Held) {
@@ -161,17 +178,24 @@ impl Hold {
     pub(crate) fn next(&mut self, wall_ms: u64, read_ahead_bytes: u32) -> Next {
         let Some(&(due_ms, seq)) = self.order.first() else { return Next::Idle };
         if due_ms > wall_ms {
-            return Next::Later;
+            return match &self.reading {
+                Some(_) => Next::Later,
+                None if self.is_searching => self.search_on(read_ahead_bytes).unwrap_or(Next::Later),
+                None => Next::Later,
+            };
         }
         if self.held[&seq].message.is_none() {
-            return if self.reading.is_some() { Next::Idle } else { self.start_reading(read_ahead_bytes) };
+            return match &self.reading {
+                Some(_) => Next::Idle,
+                None => self.start_reading(false, read_ahead_bytes).expect("what is not in memory is in the log"),
+            };
         }
         self.take(seq).map_or(Next::Idle, Next::Due)
     }
 
     /// Takes a message out, due or not.
     pub(crate) fn take(&mut self, seq: QueueSeq) -> Option<DueMessage> {
-        let Held { due_ms, message, place, flags, size } = self.held.remove(&seq)?;
+        let Held { due_ms, message, place, flags, size, .. } = self.held.remove(&seq)?;
         self.order.remove(&(due_ms, seq));
         self.message_bytes -= u64::from(size);
         self.body_bytes -= message.as_ref().map_or(0, |message| message.memory_bytes());
@@ -187,7 +211,6 @@ impl Hold {
 
     /// The messages that wait, first due first: number, time in milliseconds since 1970, bytes of the body, and the message if it is
     /// in memory.
-    #[expect(dead_code, reason = "shown to operators in a change that follows")]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (QueueSeq, u64, u32, Option<&Arc<Message>>)> {
         self.order.iter().map(|(due_ms, seq)| {
             let held = &self.held[seq];
@@ -215,26 +238,52 @@ impl Hold {
         }
     }
 
-    /// Plans a read of the messages that are due next, as far as they lie behind each other in the log.
-    fn start_reading(&mut self, read_ahead_bytes: u32) -> Next {
+    /// Looks into all messages whose ids are not known, which those recovered are, before [`Hold::find`] can answer. Whether it has to.
+    pub(crate) fn search(&mut self) -> bool {
+        while let Some(seq) = self.unread.front() {
+            if self.held.get(seq).is_some_and(|held| held.message.is_none()) {
+                break;
+            }
+            self.unread.pop_front();
+        }
+        self.is_searching = !self.unread.is_empty();
+        self.is_searching
+    }
+
+    /// The messages with this `message-id`, as far as ids are known; see [`Hold::search`].
+    pub(crate) fn find(&self, message_id: &[u8]) -> Vec<QueueSeq> {
+        let digest = Some(digest(message_id));
+        self.held.iter().filter(|(_, held)| held.message_id == digest).map(|(seq, _)| *seq).collect()
+    }
+
+    /// Plans a read of messages that lie behind each other in the log, beginning with the first.
+    fn start_reading(&mut self, is_search: bool, read_ahead_bytes: u32) -> Option<Next> {
         let mut wanted: Vec<(QueueSeq, Place)> = Vec::new();
-        for (_, seq) in &self.order {
-            let held = &self.held[seq];
-            let Some(place) = held.place.filter(|_| held.message.is_none()) else { break };
+        let mut want = |seq: &QueueSeq| {
+            let held = self.held.get(seq)?;
+            let place = held.place.filter(|_| held.message.is_none())?;
             if let [(_, first), .., (_, last)] | [(_, first @ last)] = &wanted[..]
                 && (place.lsn < last.end() || place.end().0 > first.lsn.0 + u64::from(read_ahead_bytes))
             {
-                break;
+                return None;
             }
             wanted.push((*seq, place));
-        }
-        let (first, last) = match (wanted.first(), wanted.last()) {
-            (Some((_, first)), Some((_, last))) => (*first, *last),
-            _ => unreachable!("a body that is not in memory is in the log"),
+            Some(())
         };
+        if is_search {
+            self.unread.iter().try_for_each(&mut want);
+        } else {
+            self.order.iter().try_for_each(|(_, seq)| want(seq));
+        }
+        let (&(_, first), &(_, last)) = (wanted.first()?, wanted.last()?);
         let len = u32::try_from(last.end().0 - first.lsn.0).expect("a read is bounded by the read-ahead or one record");
-        self.reading = Some(wanted);
-        Next::Read { first, len }
+        self.reading = Some(Reading { wanted, is_search });
+        Some(Next::Read { first, len })
+    }
+
+    /// Reads on for [`Hold::search`]; `None` once there is nothing left to look into.
+    fn search_on(&mut self, read_ahead_bytes: u32) -> Option<Next> {
+        if self.search() { self.start_reading(true, read_ahead_bytes) } else { None }
     }
 
     /// The bytes that [`Next::Read`] asked for, beginning at `start`.
@@ -247,7 +296,7 @@ impl Hold {
         data: &Bytes,
         open_record: impl Fn(Lsn, &Bytes) -> Option<Bytes>,
     ) -> Result<(), &'static str> {
-        let Some(wanted) = self.reading.take() else { return Ok(()) };
+        let Some(Reading { wanted, is_search }) = self.reading.take() else { return Ok(()) };
         for (index, (seq, place)) in wanted.into_iter().enumerate() {
             let Some(at) = place.lsn.0.checked_sub(start.0).and_then(|at| usize::try_from(at).ok()) else { continue };
             let end = at + place.len as usize;
@@ -262,8 +311,14 @@ impl Hold {
             let Some(held) = self.held.get_mut(&seq) else { continue };
             if held.message.is_none() {
                 let message = Message::from_payload(payload).ok_or("a record does not hold a message")?;
-                self.body_bytes += message.memory_bytes();
-                held.message = Some(Arc::new(message));
+                held.message_id = message.raw_properties().message_id().map(digest);
+                if !is_search {
+                    self.body_bytes += message.memory_bytes();
+                    held.message = Some(Arc::new(message));
+                }
+            }
+            if is_search {
+                self.unread.pop_front();
             }
         }
         Ok(())
@@ -304,8 +359,16 @@ impl Hold {
     }
 }
 
+/// Ids are compared by a digest, which costs the same however long they are; nobody can make two with the same one.
+fn digest(message_id: &[u8]) -> u64 {
+    let digest = Sha256::digest(message_id);
+    u64::from_be_bytes(*digest.first_chunk().expect("a digest has 32 bytes"))
+}
+
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -375,6 +438,30 @@ mod tests {
         let taken = hold.take(QueueSeq(4)).unwrap();
         assert!(taken.recoverable && taken.message.is_none());
         assert!(hold.take(QueueSeq(4)).is_none());
+        hold.check_invariants();
+    }
+
+    #[test]
+    fn ids_of_recovered_messages_are_read_when_somebody_asks() {
+        let named = |id: &'static str| {
+            let message_id = Some(crate::amqp::ShortStr::from_static(id));
+            let properties = crate::amqp::Properties { message_id, ..crate::amqp::Properties::default() };
+            Message::new(&Routing::default(), &RawProperties::from(&properties), Bytes::new())
+        };
+        let mut hold = Hold::new(QueueId(1), true);
+        let state = RefState { expires_at: 77, ..RefState::default() };
+        hold.recover(QueueSeq(1), place(0), state);
+        hold.recover(QueueSeq(2), place(100), state);
+        hold.hold(99, Arc::new(named("b")), None, RefFlags::NONE, 1000);
+        assert_eq!(hold.find(b"b"), [QueueSeq(3)]);
+        assert!(hold.search());
+        let Next::Read { first, len } = hold.next(5, 1000) else { panic!() };
+        assert_eq!((first, len), (place(0), 200));
+        let payload = |lsn: Lsn| Bytes::copy_from_slice(named(if lsn.0 == 0 { "a" } else { "b" }).payload().0);
+        hold.on_read(Lsn(0), &Bytes::from_static(&[0; 200]), |lsn, _| Some(payload(lsn))).unwrap();
+        assert!(matches!(hold.next(5, 1000), Next::Later));
+        assert!(!hold.search());
+        assert_eq!((hold.find(b"a"), hold.find(b"b")), (vec![QueueSeq(1)], vec![QueueSeq(2), QueueSeq(3)]));
         hold.check_invariants();
     }
 

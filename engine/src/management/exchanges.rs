@@ -1,6 +1,7 @@
 //! Exchanges and bindings, listed.
 
 use crate::amqp::{FieldTable, ShortStr};
+use crate::time::Timestamp;
 
 /// What is asked about exchanges and bindings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,48 @@ pub enum ExchangeRequest {
         /// The vhost; `None` is all.
         vhost: Option<ShortStr>,
     },
+    /// What a delayed exchange holds back, first due first. Answered by [`super::AdminReply::Delayed`].
+    ListDelayed {
+        /// The exchange's vhost.
+        vhost: ShortStr,
+        /// Its name.
+        exchange: ShortStr,
+        /// At most so many.
+        count: usize,
+    },
+    /// Takes a message back that a delayed exchange holds. Answered by [`super::AdminReply::Count`].
+    CancelDelayed {
+        /// The exchange's vhost.
+        vhost: ShortStr,
+        /// Its name.
+        exchange: ShortStr,
+        /// Its [`DelayedMessage::sequence`].
+        sequence: u64,
+    },
+    /// Takes all messages with one `message-id` back that a delayed exchange holds. Answered by [`super::AdminReply::Count`].
+    CancelDelayedById {
+        /// The exchange's vhost.
+        vhost: ShortStr,
+        /// Its name.
+        exchange: ShortStr,
+        /// Their `message-id`.
+        message_id: ShortStr,
+    },
+}
+
+/// A message that a delayed exchange holds back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DelayedMessage {
+    /// Its number in the exchange's hold.
+    pub sequence: u64,
+    /// When it is due.
+    pub due: Timestamp,
+    /// Bytes of its body.
+    pub bytes: u32,
+    /// Its routing key. `None` if it is only on disk.
+    pub routing_key: Option<ShortStr>,
+    /// Its `message-id`. `None` if it has none or is only on disk.
+    pub message_id: Option<ShortStr>,
 }
 
 /// One exchange as it is.
@@ -35,6 +78,10 @@ pub struct ExchangeInfo {
     pub internal: bool,
     /// Its arguments, as they were declared.
     pub arguments: FieldTable,
+    /// Messages that it holds back.
+    pub messages_delayed: u64,
+    /// Bytes of their bodies.
+    pub bytes_delayed: u64,
 }
 
 /// One binding.

@@ -39,7 +39,7 @@ pub use connections::{
     ChannelInfo, ConnectionInfo, ConnectionRequest, ConnectionSelection, ConnectionState, ConsumerInfo,
 };
 pub use departures::{Departure, DepartureReport, DepartureRequest, LeaveCounts, Way};
-pub use exchanges::{BindingInfo, ExchangeInfo, ExchangeRequest};
+pub use exchanges::{BindingInfo, DelayedMessage, ExchangeInfo, ExchangeRequest};
 pub use node::{NodeRequest, NodeStatus};
 pub use queues::{PeekedMessage, QueueInfo, QueueName, QueueRequest, QueueState, Selection};
 
@@ -115,6 +115,8 @@ pub enum AdminReply {
     Messages(Vec<PeekedMessage>),
     /// Exchanges, ordered by vhost and name.
     Exchanges(Vec<ExchangeInfo>),
+    /// Messages that a delayed exchange holds back.
+    Delayed(Vec<DelayedMessage>),
     /// Bindings, ordered by vhost, source, destination and key.
     Bindings(Vec<BindingInfo>),
     /// Connections, oldest first.

@@ -7,7 +7,7 @@ use super::binding::Inbound;
 use super::name::Named;
 use super::policy::PolicyTarget;
 use super::settings::QueueSettings;
-use super::{Answer, Change, Changes, Command, Exchange, Metadata, QueueRecord, VhostKey};
+use super::{Answer, Change, Changes, Command, Exchange, Metadata, NamedBinding, QueueRecord, Told, VhostKey};
 use crate::amqp::{AmqpError, FieldTable, ShortStr};
 use crate::ids::{ConnectionId, QueueId};
 use crate::routing::{Destination, ExchangeKey, ExchangeKind, QueueKey, Table};
@@ -74,17 +74,21 @@ impl Metadata {
                 let (key, _) = self.queue(vhost, name.as_bytes()).expect("the check has found the queue");
                 self.remove_queue(key, auto_delete, &mut changes);
             }
-            Command::Bind { source, destination, routing_key, arguments, .. } => {
-                let (source, binding) = self.find_ends(vhost, &source, &destination, &routing_key, &arguments)?;
-                let destination = binding.destination;
-                self.add_binding(source, binding);
-                changes.list.push(Change::Bound(source, destination));
+            Command::Bind { vhost: name, source, destination, routing_key, arguments } => {
+                let (key, binding) = self.find_ends(vhost, &source, &destination, &routing_key, &arguments)?;
+                let to = binding.destination;
+                self.add_binding(key, binding);
+                changes.list.push(Change::Bound(key, to));
+                let binding = NamedBinding { vhost: name, source, destination, routing_key, arguments };
+                changes.told.push(Told::Bound(binding));
             }
-            Command::Unbind { source, destination, routing_key, arguments, .. } => {
-                let (source, binding) = self.find_ends(vhost, &source, &destination, &routing_key, &arguments)?;
-                self.remove_binding(source, &binding);
+            Command::Unbind { vhost: name, source, destination, routing_key, arguments } => {
+                let (key, binding) = self.find_ends(vhost, &source, &destination, &routing_key, &arguments)?;
+                self.remove_binding(key, &binding);
                 changes.list.push(Change::Unbound);
-                self.remove_unused([source].into(), auto_delete, &mut changes);
+                let binding = NamedBinding { vhost: name, source, destination, routing_key, arguments };
+                changes.told.push(Told::Unbound(binding));
+                self.remove_unused([key].into(), auto_delete, &mut changes);
             }
             Command::Administer(administration) => self.administer(*administration, &mut changes),
         }
@@ -169,6 +173,8 @@ impl Metadata {
         self.queue_ids.remove(&queue.id);
         self.version += 1;
         changes.list.push(Change::QueueDeleted(key, queue.id));
+        let vhost = self.vhosts[queue.vhost].name.clone();
+        changes.told.push(Told::QueueDeleted { vhost, name: queue.name.clone() });
         for source in queue.inbound.sources() {
             self.remove_bindings_to(source, Destination::Queue(key));
         }
@@ -199,6 +205,8 @@ impl Metadata {
             let exchange = self.exchanges.remove(key).expect("each exchange is put on the list once");
             self.vhosts[exchange.vhost].exchanges.remove(exchange.name.as_bytes());
             changes.list.push(Change::ExchangeDeleted(key));
+            let vhost = self.vhosts[exchange.vhost].name.clone();
+            changes.told.push(Told::ExchangeDeleted { vhost, name: exchange.name.clone() });
             self.forget_source(key, &exchange);
             for source in exchange.inbound.sources().filter(|&source| source != key) {
                 self.remove_bindings_to(source, Destination::Exchange(key));

@@ -35,7 +35,7 @@ use alloc::vec::Vec;
 
 use slotmap::SlotMap;
 
-use crate::amqp::{AmqpError, LongStr, ReplyCode, ShortStr};
+use crate::amqp::{AmqpError, FieldTable, LongStr, ReplyCode, ShortStr};
 use crate::collections::IdMap;
 use crate::ids::{ConnectionId, QueueId};
 use crate::routing::{Destination, ExchangeKey, QueueKey};
@@ -56,7 +56,7 @@ pub use policy_apply::AppliedPolicies;
 pub use queue::QueueRecord;
 pub use settings::{DeadLetterStrategy, QueueSettings};
 pub use user::{Access, Permissions, TopicPermissions, User, UserLimits};
-pub use vhost::{Vhost, VhostKey, VhostLimits, VhostSettings};
+pub use vhost::{EVENT_EXCHANGE, Vhost, VhostKey, VhostLimits, VhostSettings};
 
 use name::Named;
 
@@ -78,6 +78,46 @@ pub struct Changes {
     /// because its last binding went (`auto-delete`). Which binding was the last depends on bindings that are never logged, so the
     /// log cannot leave the decision to its reader. See [`Metadata::replay`].
     pub also_log: Vec<Command>,
+    /// Names of what came and went that the keys in `list` do not lead to: of what is gone, and of bindings.
+    pub told: Vec<Told>,
+}
+
+/// Something that came or went, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// A queue is gone.
+    QueueDeleted {
+        /// Its vhost.
+        vhost: ShortStr,
+        /// Its name.
+        name: ShortStr,
+    },
+    /// An exchange is gone.
+    ExchangeDeleted {
+        /// Its vhost.
+        vhost: ShortStr,
+        /// Its name.
+        name: ShortStr,
+    },
+    /// A binding was added.
+    Bound(NamedBinding),
+    /// A binding was removed by itself, not with one of its ends.
+    Unbound(NamedBinding),
+}
+
+/// A binding by the names of its ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedBinding {
+    /// The vhost of both.
+    pub vhost: ShortStr,
+    /// The exchange that messages come from.
+    pub source: ShortStr,
+    /// Where they go.
+    pub destination: DestinationName,
+    /// The binding key.
+    pub routing_key: ShortStr,
+    /// Its arguments.
+    pub arguments: FieldTable,
 }
 
 /// One thing that came or went.

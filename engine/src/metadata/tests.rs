@@ -196,6 +196,8 @@ fn every_vhost_begins_with_the_predeclared_exchanges() {
         "amq.fanout fanout false",
         "amq.headers headers false",
         "amq.match headers false",
+        // Only in the first.
+        "amq.rabbitmq.event topic true",
         "amq.rabbitmq.trace topic true",
         "amq.topic topic false",
     ];

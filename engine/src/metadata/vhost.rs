@@ -107,15 +107,23 @@ const PREDECLARED: [(&str, ExchangeKind, bool); 7] = [
     ("amq.topic", ExchangeKind::Topic, false),
 ];
 
+/// Where the node tells what happens on it, in the vhost `/` only (RabbitMQ docs: Event Exchange).
+pub const EVENT_EXCHANGE: &str = "amq.rabbitmq.event";
+
 impl Metadata {
     /// Adds a vhost with its exchanges.
     pub(super) fn add_vhost(&mut self, name: ShortStr) -> VhostKey {
         let key = self.vhosts.insert(Vhost::new(name.clone(), self.hash_seed));
+        let is_first = name == "/";
         let replaced = self.vhost_names.insert(name, key);
         assert!(replaced.is_none(), "the vhost exists");
         for (name, kind, internal) in PREDECLARED {
             let exchange = Exchange::predeclared(key, ShortStr::from_static(name), kind, internal, self.hash_seed);
             self.insert_exchange(exchange);
+        }
+        if is_first {
+            let (name, kind) = (ShortStr::from_static(EVENT_EXCHANGE), ExchangeKind::Topic);
+            self.insert_exchange(Exchange::predeclared(key, name, kind, true, self.hash_seed));
         }
         key
     }

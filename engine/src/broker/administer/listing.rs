@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::Broker;
 use crate::amqp::{FieldTable, ShortStr};
+use crate::exchange::Hold;
 use crate::management::{AdminError, BindingInfo, ExchangeInfo, QueueInfo, QueueState};
 use crate::metadata::{QueueRecord, VhostKey};
 use crate::queue::QueueKind;
@@ -47,7 +48,9 @@ impl Broker {
             .into_iter()
             .filter(|(_, exchange)| only.is_none_or(|only| exchange.vhost == only));
         Ok(exchanges
-            .map(|(_, exchange)| ExchangeInfo {
+            .map(|(key, exchange)| ExchangeInfo {
+                messages_delayed: self.holds.get(key).map_or(0, |hold| hold.len() as u64),
+                bytes_delayed: self.holds.get(key).map_or(0, Hold::message_bytes),
                 vhost: self.vhost_name(exchange.vhost),
                 name: exchange.name.clone(),
                 kind: exchange.kind.name(),

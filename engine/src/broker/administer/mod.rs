@@ -6,8 +6,10 @@ mod queues;
 mod scan;
 
 use super::Broker;
+use crate::amqp::ShortStr;
 use crate::ids::{AdminId, Lsn};
 use crate::management::{AdminAnswer, AdminError, AdminReply, ExchangeRequest, QueueName, QueueRequest};
+use crate::routing::ExchangeKey;
 pub(super) use scan::Scans;
 
 /// An answer that waits for the log.
@@ -79,7 +81,31 @@ impl Broker {
         let reply = match request {
             ExchangeRequest::List { vhost } => self.list_exchanges(vhost.as_ref()).map(AdminReply::Exchanges),
             ExchangeRequest::ListBindings { vhost } => self.list_bindings(vhost.as_ref()).map(AdminReply::Bindings),
+            ExchangeRequest::ListDelayed { vhost, exchange, count } => self
+                .find_exchange(vhost, exchange)
+                .and_then(|key| self.list_delayed(key, *count))
+                .map(AdminReply::Delayed),
+            ExchangeRequest::CancelDelayed { vhost, exchange, sequence } => self
+                .find_exchange(vhost, exchange)
+                .and_then(|key| self.cancel_delayed(key, *sequence))
+                .map(AdminReply::Count),
+            ExchangeRequest::CancelDelayedById { vhost, exchange, message_id } => {
+                let key = self.find_exchange(vhost, exchange);
+                match key.and_then(|key| self.cancel_delayed_by_id(id, key, message_id)) {
+                    // The answer follows when all ids are known.
+                    Ok(()) => return,
+                    Err(error) => Err(error),
+                }
+            }
         };
         self.answer(id, reply);
+    }
+
+    fn find_exchange(&self, vhost: &ShortStr, name: &ShortStr) -> Result<ExchangeKey, AdminError> {
+        let vhost_key = self.metadata.vhost(vhost.as_bytes());
+        let found = vhost_key.and_then(|key| self.metadata.exchange(key, name.as_bytes()));
+        found
+            .map(|(key, _)| key)
+            .ok_or_else(|| AdminError::not_found(alloc::format!("no exchange '{name}' in vhost '{vhost}'")))
     }
 }

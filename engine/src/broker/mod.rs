@@ -17,7 +17,7 @@ mod internal;
 mod publish;
 mod recovery;
 mod reply;
-mod tally;
+mod sessions;
 mod timeout;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -50,6 +50,7 @@ pub(crate) use internal::Internal;
 pub(crate) use holds::Holds;
 pub(crate) use publish::Routed;
 pub(crate) use reply::is_reply_name;
+pub(crate) use sessions::{ConnectionLimits, Sessions};
 
 /// The state that connections share.
 #[derive(Debug)]
@@ -64,6 +65,8 @@ pub(crate) struct Broker {
     pub(crate) queues: Queues,
     /// What exchanges and queues remember of messages.
     memories: Memories,
+    /// Who is connected.
+    pub(crate) sessions: Sessions,
     /// What delayed exchanges hold back.
     pub(crate) holds: Holds,
     /// Answers to operators that wait for the log to be durable, in order.
@@ -101,7 +104,6 @@ pub(crate) struct Broker {
     pub(crate) events: Vec<Event>,
     /// Answers to operators.
     pub(crate) answers: Vec<AdminAnswer>,
-    tally: tally::Tally,
     /// Requests of operators on their way.
     administration: administer::Administration,
     /// Messages that the broker itself is about to publish.
@@ -272,6 +274,7 @@ impl Broker {
             timers: Timers::default(),
             queues: Queues::default(),
             memories: Memories::default(),
+            sessions: Sessions::default(),
             holds: Holds::default(),
             late_answers: VecDeque::new(),
             scans: Scans::default(),
@@ -291,7 +294,6 @@ impl Broker {
             notices: VecDeque::new(),
             events: Vec::new(),
             answers: Vec::new(),
-            tally: tally::Tally::default(),
             administration: administer::Administration::default(),
             internal: VecDeque::new(),
             departures: Departures::default(),

@@ -30,13 +30,6 @@ impl Routed {
     }
 }
 
-impl Routed {
-    /// To one queue, whatever exchanges say.
-    pub(super) fn to_queue(queue: QueueKey) -> Self {
-        Self { queues: alloc::vec![queue], holds: Vec::new() }
-    }
-}
-
 impl Broker {
     /// Finds the queues and holds for a message. Whether there are any; the result is read by [`Broker::take_routed`] or the next [`Broker::enqueue`].
     pub(crate) fn route(&mut self, exchange: ExchangeKey, routing_keys: &[&[u8]], properties: &RawProperties) -> bool {

@@ -56,7 +56,7 @@ impl Channel {
                 ack_required: !consumer.no_ack,
                 exclusive: consumer.exclusive,
                 prefetch: consumer.prefetch,
-                active: !consumers.is_single_active() || consumers.active() == Some(slot.key),
+                active: consumers.is_active(slot.key),
                 arguments: slot.arguments.clone(),
             })
         };

@@ -9,6 +9,7 @@ use super::{Connection, ConnectionCtx, State};
 use crate::amqp::method::connection as class;
 use crate::amqp::{AmqpError, FieldTable, FieldValue, LongStr, ProtocolHeader, ReplyCode};
 use crate::auth::{Mechanism, log_in};
+use crate::broker::ConnectionLimits;
 use crate::event::Event;
 use crate::ids::ChannelNumber;
 use crate::limits;
@@ -116,9 +117,20 @@ impl Connection {
             let text = format!("vhost {} not found", open.virtual_host);
             return Err(AmqpError::connection(ReplyCode::NotAllowed, text));
         };
-        ctx.broker.admit_connection(vhost, &open.virtual_host.to_string_lossy(), &self.user)?;
+        let metadata = &ctx.broker.metadata;
+        let limits = ConnectionLimits {
+            node: ctx.broker.config.connection_max,
+            vhost: metadata.vhost_by_key(vhost).and_then(|record| record.limits.connections_max),
+            user: metadata.user(self.user.as_bytes()).and_then(|record| record.limits.connections_max),
+        };
+        let is_allowed = metadata.may_open(self.user.as_bytes(), open.virtual_host.as_bytes());
+        ctx.broker.sessions.open(vhost, &open.virtual_host.to_string_lossy(), &self.user, limits)?;
         self.is_counted = true;
         self.vhost = vhost;
+        if !is_allowed {
+            let text = format!("access to vhost '{}' refused for user '{}'", open.virtual_host, self.user);
+            return Err(AmqpError::connection(ReplyCode::NotAllowed, text));
+        }
         self.vhost_name = open.virtual_host.detached();
         self.state = State::Running;
         self.outbox.method(ChannelNumber::CONNECTION, class::OpenOk {});

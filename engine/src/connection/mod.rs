@@ -60,6 +60,8 @@ pub(crate) struct Connection {
     channels: Vec<Option<Box<Channel>>>,
     /// How many channels are open.
     channel_count: u16,
+    /// Whether it counts among the node's connections.
+    is_counted: bool,
     /// Counts channels opened, so that a number used again is told apart.
     next_epoch: u32,
     /// How many channels may be open; 0 is any number.
@@ -82,8 +84,6 @@ pub(crate) struct Connection {
     pauses: ReadPauses,
     /// Whether `connection.blocked` was sent and not taken back.
     is_told_blocked: bool,
-    /// Whether it counts towards the limits of its vhost and its user.
-    is_counted: bool,
     /// Consumers that wait for room in the outbox.
     waiting_consumers: Vec<(QueueKey, ConsumerKey)>,
     /// Channels with confirms to tell.
@@ -494,7 +494,9 @@ impl Connection {
             );
             return Err(AmqpError::connection(ReplyCode::NotAllowed, text));
         }
-        ctx.broker.admit_channel(&self.user)?;
+        let user = ctx.broker.metadata.user(self.user.as_bytes());
+        let limit = user.and_then(|user| user.limits.channels_max);
+        ctx.broker.sessions.open_channel(&self.user, limit)?;
         let at = usize::from(number.0);
         if at >= self.channels.len() {
             self.channels.resize_with(at + 1, || None);
@@ -515,7 +517,7 @@ impl Connection {
             && slot.take().is_some()
         {
             self.channel_count -= 1;
-            ctx.broker.forget_channels(&self.user, 1);
+            ctx.broker.sessions.close_channel(&self.user);
         }
     }
 
@@ -562,8 +564,7 @@ impl Connection {
             channel.close(ctx.broker, self.id);
         }
         if core::mem::take(&mut self.is_counted) {
-            ctx.broker.forget_channels(&self.user, self.channel_count);
-            ctx.broker.forget_connection(self.vhost, &self.user);
+            ctx.broker.sessions.close(self.vhost, &self.user, self.channel_count);
         }
         self.channel_count = 0;
         ctx.broker.delete_exclusive_queues(self.id);

@@ -77,11 +77,6 @@ impl Consumer {
         Self { barred: true, ..self }
     }
 
-    /// Its priority.
-    pub(crate) fn priority(&self) -> i64 {
-        self.priority
-    }
-
     /// Whether it may get a message.
     fn is_willing(&self) -> bool {
         !self.paused && !self.barred && (self.no_ack || self.prefetch == 0 || self.unacked < self.prefetch)
@@ -139,9 +134,9 @@ impl Consumers {
         self.single.is_some()
     }
 
-    /// The single active consumer. `None` if there is none, or if all are active.
-    pub(crate) fn active(&self) -> Option<ConsumerKey> {
-        self.single.as_ref()?.active
+    /// Whether a consumer may be given messages: always, unless another one is the single active one.
+    pub(crate) fn is_active(&self, key: ConsumerKey) -> bool {
+        self.single.as_ref().is_none_or(|single| single.active == Some(key))
     }
 
     /// Whether one of them is exclusive.
@@ -157,6 +152,10 @@ impl Consumers {
             _ if consumer.no_ack => u64::MAX,
             prefetch => u64::from(prefetch - consumer.unacked),
         };
+        if let Some(single) = &self.single {
+            let active = single.active.filter(|_| !single.is_leaving);
+            return active.and_then(|key| self.by_key.get(key)).map_or(0, credit);
+        }
         self.by_key.values().map(credit).fold(0, u64::saturating_add)
     }
 

@@ -63,14 +63,19 @@ pub(crate) struct TcpBroker<'a> {
     /// How long what is under way in it may take to come out.
     pub(crate) settle_time: Duration,
     /// Its command line tool.
-    pub(crate) admin: &'a Admin,
+    pub(crate) admin: &'a Admin<'a>,
 }
 
 /// Carries out one command.
-pub(crate) type Admin = dyn Fn(&[String]) -> Result<Vec<String>, String> + Sync;
+pub(crate) type Admin<'a> = dyn Fn(&[String]) -> Result<Vec<String>, String> + Sync + 'a;
+
+/// What our own tool gave: the rows that it lists, or why it is refused.
+pub(crate) fn rows(is_done: bool, output: &str, error: &str) -> Result<Vec<String>, String> {
+    if is_done { Ok(output.lines().map(str::to_owned).collect()) } else { Err(error.trim_end().to_owned()) }
+}
 
 impl<'a> TcpBroker<'a> {
-    pub(crate) fn new(address: SocketAddr, side: Side, admin: &'a Admin) -> Self {
+    pub(crate) fn new(address: SocketAddr, side: Side, admin: &'a Admin<'a>) -> Self {
         Self { address, side, settle_time: Duration::from_millis(30), admin }
     }
 }

@@ -7,14 +7,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use leveret_engine::alarm::ResourceLevel;
 use leveret_engine::config::Config;
 use leveret_engine::effect::{ClientControl, DiskOp, Effects};
 use leveret_engine::engine::Engine;
-use leveret_engine::ids::{ConnectionId, SegmentId};
+use leveret_engine::ids::{AdminId, ConnectionId, SegmentId};
 use leveret_engine::input::{DiskOutcome, Input};
+use leveret_engine::management::{AdminAnswer, AdminError, AdminReply, AdminRequest};
 use leveret_engine::time::{Instant, Now, Timestamp};
 
-use super::broker::{Broker, Received, Wire};
+use leveret_server::ctl::{self, NeededInput, Plan};
+
+use super::broker::{Broker, Received, Wire, rows};
 use super::transcript::Side;
 
 /// One node, made for one transcript.
@@ -31,6 +35,8 @@ struct World {
     sockets: BTreeMap<ConnectionId, Socket>,
     next_id: u64,
     disk: BTreeMap<SegmentId, Vec<u8>>,
+    /// What administrators were answered and have not looked at.
+    answers: Vec<AdminAnswer>,
 }
 
 #[derive(Default)]
@@ -55,9 +61,11 @@ impl EngineBroker {
             sockets: BTreeMap::new(),
             next_id: 1,
             disk: BTreeMap::new(),
+            answers: Vec::new(),
         };
         world.settle(VecDeque::new());
         assert!(world.engine.is_ready(), "an empty disk that answers at once is recovered at once");
+        world.input(Input::ResourceLevel(ResourceLevel { memory_bytes: 50 << 20, disk_free_bytes: 100 << 30 }));
         Self { world: Rc::new(RefCell::new(world)) }
     }
 }
@@ -97,7 +105,17 @@ impl Broker for EngineBroker {
     fn settle(&self) {}
 
     fn admin(&self, words: &[String]) -> Result<Vec<String>, String> {
-        Err(format!("the engine has no way to {words:?}"))
+        let words = ["--silent"].into_iter().chain(words.iter().map(String::as_str));
+        let invocation = ctl::parse(words).map_err(|outcome| outcome.error)?;
+        let input = match invocation.input() {
+            NeededInput::File(path) => Some(std::fs::read_to_string(path).map_err(|error| error.to_string())?),
+            _ => None,
+        };
+        let outcome = match invocation.plan(input.as_deref()) {
+            Plan::Done(outcome) => outcome,
+            Plan::Ask(request) => invocation.outcome(self.world.borrow_mut().ask(*request)),
+        };
+        rows(outcome.code == 0, &outcome.output, &outcome.error)
     }
 
     fn is_shared(&self) -> bool {
@@ -161,6 +179,16 @@ impl World {
         }
     }
 
+    /// Asks as an administrator.
+    fn ask(&mut self, request: AdminRequest) -> Result<AdminReply, AdminError> {
+        let id = AdminId(self.next_id);
+        self.next_id += 1;
+        self.input(Input::Admin { id, request });
+        let at =
+            self.answers.iter().position(|answer| answer.id == id).expect("a disk that answers at once delays nothing");
+        self.answers.swap_remove(at).reply
+    }
+
     fn input(&mut self, input: Input) {
         self.settle(VecDeque::from([input]));
     }
@@ -191,8 +219,9 @@ impl World {
             if self.effects.is_empty() {
                 break;
             }
-            let Effects { sends, controls, disk, events, admin: _, stop } = std::mem::take(&mut self.effects);
+            let Effects { sends, controls, disk, events, admin, stop } = std::mem::take(&mut self.effects);
             drop(events);
+            self.answers.extend(admin);
             assert_eq!(stop, None, "the node stopped");
             for send in sends {
                 if let Some(socket) = self.sockets.get_mut(&send.connection) {

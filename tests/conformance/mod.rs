@@ -52,7 +52,7 @@ macro_rules! areas {
 areas! {
     handshake frame channel close exchange queue binding routing publish confirm tx consume qos ack reject recover requeue get
     vhost user permission ttl expires limit dead_letter priority single_active alternate copies reply_to
-    policy alarm firehose argument quorum plugin settings delayed dedup
+    policy alarm firehose argument quorum plugin settings delayed dedup definitions
 }
 
 #[test]
@@ -148,7 +148,10 @@ fn transcripts() -> BTreeMap<String, Result<Transcript, String>> {
 fn on_the_server(area: &str) {
     let directory = tempfile::tempdir().expect("there is room for a data directory");
     let leveret = Leveret::start(directory.path());
-    let admin = |words: &[String]| Err(format!("the server has no way to {words:?}"));
+    let admin = |words: &[String]| {
+        let (is_done, output, error) = leveret.control(words);
+        broker::rows(is_done, &output, &error)
+    };
     let broker = TcpBroker::new(leveret.address, Side::Leveret, &admin);
     run_shared(area, &broker, &Mutex::new(()));
 }

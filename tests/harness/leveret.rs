@@ -21,6 +21,8 @@ pub(crate) struct Leveret {
     child: Child,
     /// What it logs.
     log: PathBuf,
+    /// Where its data and its admin socket are.
+    data: PathBuf,
 }
 
 impl Leveret {
@@ -58,7 +60,21 @@ impl Leveret {
             let _ = child.wait();
             panic!("leveret said {said:?} instead of being ready\n{}", read(&log));
         };
-        Self { address, start_time, child, log }
+        Self { address, start_time, child, log, data: directory.join("data") }
+    }
+
+    /// Runs `leveretctl` with these words: whether it succeeds, its output and its errors.
+    pub(crate) fn control(&self, words: &[String]) -> (bool, String, String) {
+        let outcome = Command::new(binary().with_file_name("leveretctl"))
+            .arg("--data-dir")
+            .arg(&self.data)
+            .arg("--silent")
+            .args(words)
+            .stdin(Stdio::null())
+            .output()
+            .expect("it was built beside the broker");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (outcome.status.success(), text(outcome.stdout), text(outcome.stderr))
     }
 
     /// Kills it (SIGKILL), as a crash would.

@@ -11,7 +11,7 @@ use super::output::{Outcome, Table, exit};
 use super::verbs::Verb;
 
 /// A column: its name, and how its value comes from a row.
-type Column<T> = (&'static str, fn(&T) -> Value);
+pub(super) type Column<T> = (&'static str, fn(&T) -> Value);
 
 /// Checks that the columns asked for exist.
 pub(super) fn check(verb: &Verb) -> Result<(), Outcome> {
@@ -32,6 +32,7 @@ pub(super) fn check(verb: &Verb) -> Result<(), Outcome> {
     }
     match verb {
         Verb::ListQueues { columns, .. } => missing(QUEUES, columns),
+        Verb::ListVhosts { columns } => missing(super::tenants::VHOSTS, columns),
         Verb::ListExchanges { columns } => missing(EXCHANGES, columns),
         Verb::ListBindings { columns } => missing(BINDINGS, columns),
         Verb::ListConnections { columns } => missing(CONNECTIONS, columns),

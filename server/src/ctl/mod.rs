@@ -10,6 +10,7 @@ mod columns;
 mod output;
 mod reply;
 mod request;
+mod tenants;
 mod verbs;
 
 use std::ffi::OsString;

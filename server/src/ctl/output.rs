@@ -49,6 +49,8 @@ pub(super) enum Body {
     Text(String),
     /// Rows under column names.
     Table(Table),
+    /// A document, whatever the format asked for.
+    Document(String),
     /// Titled sections for people, and a document for programs.
     Report(Vec<Section>, Value),
 }
@@ -77,7 +79,7 @@ pub(super) fn format(options: &Options, banner: &str, body: &Body) -> String {
     let mut out = String::new();
     let is_talkative =
         !options.quiet && !options.silent && matches!(formatter, Formatter::Table | Formatter::PrettyTable);
-    if is_talkative && !banner.is_empty() {
+    if is_talkative && !banner.is_empty() && !matches!(body, Body::Document(_)) {
         out.push_str(banner);
         out.push('\n');
     }
@@ -85,7 +87,7 @@ pub(super) fn format(options: &Options, banner: &str, body: &Body) -> String {
     match (body, formatter) {
         (Body::Nothing, _) => {}
         (Body::Text(text), Formatter::Json) => push_line(&mut out, &Value::from(text.as_str()).to_string()),
-        (Body::Text(text), _) => push_line(&mut out, text),
+        (Body::Document(text) | Body::Text(text), _) => push_line(&mut out, text),
         (Body::Table(table), Formatter::Table) => push_tabs(&mut out, table, has_headers),
         (Body::Table(table), Formatter::Csv) => push_csv(&mut out, table, has_headers),
         (Body::Table(table), Formatter::Json) => push_json(&mut out, table),

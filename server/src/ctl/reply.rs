@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::columns::{self, arguments, text};
 use super::output::{Body, Section, Table, exit};
+use super::tenants;
 use super::verbs::{CommandLine, Verb};
 
 /// Words the answer to a verb; or an exit code and a reason, for an answer that means a failure.
@@ -38,8 +39,10 @@ pub(super) fn body(line: &CommandLine, reply: AdminReply) -> Result<Body, (u8, S
         }
         (AdminReply::Messages(messages), _) => Body::Table(peeked(&messages)),
         (AdminReply::Departures(report), _) => departures(&report),
-        (reply, _) => {
-            return Err((exit::UNAVAILABLE, format!("the broker gave an answer to something else: {reply:?}")));
+        (reply, verb) => {
+            return tenants::body(verb, reply).map_err(|reply| {
+                (exit::UNAVAILABLE, format!("the broker gave an answer to something else: {reply:?}"))
+            });
         }
     })
 }

@@ -9,7 +9,7 @@ use leveret_engine::management::{
 
 use super::output::{Body, Outcome, exit, format};
 use super::verbs::{CommandLine, Options, Selection, Verb};
-use super::{Plan, columns};
+use super::{Plan, columns, tenants};
 use crate::config::size::parse_size;
 use crate::gauge::total_memory_bytes;
 
@@ -17,7 +17,9 @@ use crate::gauge::total_memory_bytes;
 pub(super) fn plan(line: &CommandLine, input: Option<&str>) -> Result<Plan, Outcome> {
     let CommandLine { options, verb } = line;
     columns::check(verb)?;
-    let _ = input;
+    if let Some(request) = tenants::request(line, input)? {
+        return Ok(Plan::Ask(Box::new(request)));
+    }
     let request = match verb {
         Verb::Version => {
             let body = Body::Text(env!("CARGO_PKG_VERSION").to_owned());

@@ -212,6 +212,7 @@ impl Engine {
                 name: record.name.to_string_lossy().into_owned(),
                 ready: queue.ready_len() as u64,
                 unacked: queue.unacked_len() as u64,
+                dying: queue.dying().len() as u64,
                 consumers: queue.consumers().len() as u64,
             })
         };
@@ -497,6 +498,8 @@ pub struct QueueStatus {
     pub ready: u64,
     /// Messages delivered and not yet acked.
     pub unacked: u64,
+    /// Messages that died here and are still to be dead-lettered.
+    pub dying: u64,
     /// Consumers.
     pub consumers: u64,
 }

@@ -16,17 +16,44 @@ pub enum Mutant {
     TornBodyAccepted,
     /// Publishers go on when one of two resources is no longer short.
     AlarmClearedByHalf,
+    /// A message that dies in a queue again, for the same reason, counts one death.
+    XDeathCount,
+    /// Dead letters go round without end, although nobody rejects them.
+    CycleRule,
+    /// When the single active consumer has gone, no other becomes it.
+    SacNoneActive,
+    /// Messages expire when half of their time is over.
+    TtlEarly,
+    /// What the log kept lives for ever.
+    TtlLostAtRestart,
+    /// A publisher is not told that a full queue refused its message.
+    RejectPublishWithoutNack,
+    /// The lowest priority goes first.
+    PriorityOrder,
+    /// What was held back is released and stays.
+    DelayedTwice,
+    /// A queue that exists does not heed that its policy has changed.
+    PolicyNotReapplied,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 15] = [
         Self::ConfirmBeforeFsync,
         Self::AckedBackAfterRestart,
         Self::RequeueAtTail,
         Self::PrefetchOffByOne,
         Self::TornBodyAccepted,
         Self::AlarmClearedByHalf,
+        Self::XDeathCount,
+        Self::CycleRule,
+        Self::SacNoneActive,
+        Self::TtlEarly,
+        Self::TtlLostAtRestart,
+        Self::RejectPublishWithoutNack,
+        Self::PriorityOrder,
+        Self::DelayedTwice,
+        Self::PolicyNotReapplied,
     ];
 }
 

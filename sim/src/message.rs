@@ -277,7 +277,10 @@ fn split(properties: &[u8]) -> Option<Parts<'_>> {
 }
 
 fn own_headers<'a>(parts: &'a Parts<'_>) -> Vec<&'a (Vec<u8>, Value)> {
-    parts.headers.iter().flatten().filter(|(name, _)| !name.starts_with(b"x-")).collect()
+    let mut own: Vec<_> = parts.headers.iter().flatten().filter(|(name, _)| !name.starts_with(b"x-")).collect();
+    // A broker that rewrites headers may sort them.
+    own.sort_by_key(|(name, _)| name);
+    own
 }
 
 /// Reads the number out of properties as they are on the wire; `None` if it is not one of the run's messages.

@@ -8,8 +8,10 @@ use leveret_engine::config::{Config, LogConfig};
 use leveret_engine::effect::{ClientControl, ClientSend, DiskOp, Effects, Stop};
 use leveret_engine::engine::Engine;
 use leveret_engine::event::Event as EngineEvent;
-use leveret_engine::ids::ConnectionId;
+use leveret_engine::ids::{AdminId, ConnectionId};
 use leveret_engine::input::{DiskOutcome, Input};
+use leveret_engine::management::{AdminAnswer, PolicyInfo, PolicyRequest};
+use leveret_engine::metadata::PolicyKind;
 
 use crate::clock::{Micros, NodeClock};
 use crate::disk::Lane;
@@ -182,7 +184,7 @@ impl World {
         }
         let mut effects = std::mem::take(&mut self.node.effects);
         let Effects { sends, controls, disk, events, admin, stop } = &mut effects;
-        admin.clear();
+        let answers = std::mem::take(admin);
         self.counts.effects += (sends.len() + controls.len() + disk.len() + events.len()) as u64;
         let reach = engine.log_reach();
         let durable = self.disk.durable();
@@ -208,6 +210,9 @@ impl World {
             let (due, lane) = self.disk.submit(time, request);
             self.scheduler.at(due, Event::Disk(self.node.boot, lane));
         }
+        for answer in answers {
+            self.administered(&answer);
+        }
         self.model.end_step(durable, reach);
         self.end_story_step();
         let stop = stop.take();
@@ -220,7 +225,10 @@ impl World {
             Some(Stop::Fatal(text)) => self.stopped_by_itself(&text),
             None => self.schedule_timer(),
         }
-        if is_newly_ready && self.story.is_some() {
+        if is_newly_ready && let (Some(story), Some(engine)) = (&mut self.story, &self.node.engine) {
+            for queue in engine.queues() {
+                story.queue_is(queue.id.0, &queue.name);
+            }
             self.measure();
         }
     }
@@ -232,15 +240,62 @@ impl World {
         story.end_step();
         if self.node.is_ready && self.node.steps.is_multiple_of(STEPS_PER_LOOK) {
             let queues = engine.queues();
-            story.look(queues.iter().map(|queue| (&*queue.name, queue.ready)));
+            story.look(queues.iter().map(|queue| (&*queue.name, queue.ready, queue.consumers)));
+        }
+    }
+
+    /// An operator changes the policy.
+    pub(crate) fn change_policy(&mut self, index: u32) {
+        if !self.node.is_accepting() {
+            return;
+        }
+        let length_max = self.plan.policies[index as usize].length_max;
+        if let Some(story) = &mut self.story {
+            story.policy_asked();
+        }
+        let (kind, vhost, name) = (PolicyKind::User, "/".to_owned(), "limit".to_owned());
+        let request = match length_max {
+            None => PolicyRequest::Clear { kind, vhost, name },
+            Some(limit) => {
+                let definition = [("max-length".to_owned(), limit.into())].into_iter().collect();
+                let (pattern, apply_to) = ("^w".to_owned(), "queues".to_owned());
+                PolicyRequest::Set {
+                    kind,
+                    policy: PolicyInfo { vhost, name, pattern, apply_to, definition, priority: 0 },
+                }
+            }
+        };
+        self.input(Input::Admin { id: AdminId(u64::from(index)), request: request.into() });
+    }
+
+    /// What the operator was answered.
+    fn administered(&mut self, answer: &AdminAnswer) {
+        let index = usize::try_from(answer.id.0).expect("few policies");
+        // Clearing what is not there is an error, and not there is what it then is.
+        let is_clear = self.plan.policies.get(index).is_some_and(|policy| policy.length_max.is_none());
+        if let (Some(story), Some(policy)) = (&mut self.story, self.plan.policies.get(index))
+            && (answer.reply.is_ok() || is_clear)
+        {
+            story.policy_is(policy.length_max);
         }
     }
 
     fn heed(&mut self, event: &EngineEvent) {
-        if let (Some(story), EngineEvent::Enqueued { publisher: Some((connection, channel)), seqno: Some(seqno), .. }) =
-            (&mut self.story, event)
-        {
-            story.enqueued(number(*connection), channel.0, seqno.0);
+        if let Some(story) = &mut self.story {
+            match event {
+                EngineEvent::Enqueued {
+                    queue,
+                    seq,
+                    publisher: Some((connection, channel)),
+                    seqno: Some(seqno),
+                    ..
+                } => story.enqueued((number(*connection), channel.0), seqno.0, (queue.0, seq.0)),
+                EngineEvent::Enqueued { queue, seq, .. } => story.occupied((queue.0, seq.0)),
+                EngineEvent::QueueCreated { queue, name, .. } => story.queue_is(queue.0, name),
+                EngineEvent::Left { queue, seq, reason, .. } => story.left((queue.0, seq.0), (*reason).into()),
+                EngineEvent::Settled { queue, seq, .. } => story.settled((queue.0, seq.0)),
+                _ => {}
+            }
         }
         match event {
             EngineEvent::Enqueued { lsn: Some(lsn), publisher: Some((connection, channel)), seqno, .. } => {

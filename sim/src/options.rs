@@ -50,6 +50,7 @@ pub(crate) fn generate(scenario: &Scenario, seed: u64) -> Plan {
         chaos_us,
         settle_us: scenario.run.settle_ms * MILLISECOND,
         last_restart,
+        policies: if is_story { story::make::policies(scenario, chaos_us, &mut stream) } else { Vec::new() },
         is_story,
         beyond_claim: scenario.run.beyond_claim,
     }

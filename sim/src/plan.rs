@@ -36,6 +36,9 @@ pub struct Plan {
     pub settle_us: Micros,
     /// How the node is restarted once all queues are drained; what was settled must stay away.
     pub last_restart: Option<Ending>,
+    /// Policies that an operator sets and clears, in order.
+    #[serde(default)]
+    pub policies: Vec<PolicyPlan>,
     /// The run is judged message by message (`story`), not against the exact model: its queues have rules that make messages leave
     /// at times that the model cannot know.
     #[serde(default)]
@@ -140,6 +143,15 @@ pub struct Topology {
     /// Messages change on their way: dead letters get headers and lose their expiration.
     #[serde(default)]
     pub rewrites: bool,
+}
+
+/// A change of the one policy of a run, which is for all queues that are published to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyPlan {
+    /// When.
+    pub at_us: Micros,
+    /// Its `max-length`; `None` clears the policy.
+    pub length_max: Option<u32>,
 }
 
 /// One exchange.

@@ -107,10 +107,12 @@ impl World {
                     return Some("messages that are held back".to_owned());
                 }
                 let queues = self.queues();
-                let left = queues.into_iter().find(|queue| queue.ready + queue.unacked > 0);
+                let left = queues.into_iter().find(|queue| queue.ready + queue.unacked + queue.dying > 0);
                 left.map(|queue| {
-                    let QueueStatus { name, ready, unacked, consumers, .. } = queue;
-                    format!("queue {name} to be drained: {ready} ready, {unacked} unacked, {consumers} consumers")
+                    let QueueStatus { name, ready, unacked, dying, consumers, .. } = queue;
+                    format!(
+                        "queue {name} to be drained: {ready} ready, {unacked} unacked, {dying} dying, {consumers} consumers"
+                    )
                 })
             }
             Phase::Resting => {
@@ -193,7 +195,7 @@ impl World {
         let queues = self.queues();
         if let Some(story) = &mut self.story {
             if self.phase == Phase::Restarting {
-                story.restarted(queues.iter().map(|queue| (&*queue.name, queue.ready + queue.unacked)));
+                story.restarted(queues.iter().map(|queue| (&*queue.name, queue.ready + queue.unacked + queue.dying)));
             }
             return;
         }

@@ -83,6 +83,8 @@ pub enum Feature {
     Delayed,
     /// Consumers come and go all the time.
     Churn,
+    /// A policy limits the queues' length, and no longer does.
+    Policy,
 }
 
 /// Lengths of a run.
@@ -219,6 +221,16 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("routing-churn", include_str!("../../scenarios/fast/routing-churn.toml")),
     ("consumer-churn", include_str!("../../scenarios/fast/consumer-churn.toml")),
     ("every-publish-answered", include_str!("../../scenarios/fast/every-publish-answered.toml")),
+    ("dead-letters", include_str!("../../scenarios/fast/dead-letters.toml")),
+    ("single-active", include_str!("../../scenarios/fast/single-active.toml")),
+    ("expiry", include_str!("../../scenarios/fast/expiry.toml")),
+    ("length-limits", include_str!("../../scenarios/fast/length-limits.toml")),
+    ("priorities", include_str!("../../scenarios/fast/priorities.toml")),
+    ("dead-letter-loops", include_str!("../../scenarios/fast/dead-letter-loops.toml")),
+    ("delayed", include_str!("../../scenarios/fast/delayed.toml")),
+    ("consumer-timeouts", include_str!("../../scenarios/fast/consumer-timeouts.toml")),
+    ("delivery-limits", include_str!("../../scenarios/fast/delivery-limits.toml")),
+    ("policies", include_str!("../../scenarios/fast/policies.toml")),
     ("alarms", include_str!("../../scenarios/fast/alarms.toml")),
     ("bit-rot", include_str!("../../scenarios/fast/bit-rot.toml")),
 ];

@@ -101,6 +101,8 @@ pub(crate) enum Event {
     Boot,
     /// The node may end again, if it is still in its recovery.
     EndAgain(u64),
+    /// An operator changes the policy.
+    Policy(u32),
     /// A fault begins.
     Begin(u32),
     /// A fault ends.
@@ -152,6 +154,9 @@ impl World {
         }
         for (index, fault) in world.plan.faults.iter().enumerate() {
             world.scheduler.at(fault.at_us, Event::Begin(u32::try_from(index).expect("few faults")));
+        }
+        for (index, policy) in world.plan.policies.iter().enumerate() {
+            world.scheduler.at(policy.at_us, Event::Policy(u32::try_from(index).expect("few policies")));
         }
         world.scheduler.at(world.plan.chaos_us, Event::Poll);
         world
@@ -212,6 +217,7 @@ impl World {
             Event::Flush(boot) => self.flush_due(boot),
             Event::Boot => self.boot(),
             Event::EndAgain(boot) => self.end_again(boot),
+            Event::Policy(index) => self.change_policy(index),
             Event::Begin(fault) => self.begin_fault(fault),
             Event::Finish(fault) => self.finish_fault(fault),
             Event::Poll => self.poll(),

@@ -9,6 +9,7 @@ use crate::amqp::AmqpError;
 use crate::event::Event;
 use crate::ids::{ConnectionId, Lsn, QueueId};
 use crate::metadata::{Change, Changes, Command, DestinationName, QueueRecord};
+use crate::mutants::{Mutant, is_planted};
 use crate::queue::ClassicQueue;
 use crate::routing::QueueKey;
 use crate::time::Now;
@@ -123,6 +124,9 @@ impl Broker {
         if let Some(record) = self.metadata.queue_by_key(key)
             && let Some(queue) = self.queues.get_mut(key)
         {
+            if is_planted(Mutant::PolicyNotReapplied) {
+                return;
+            }
             queue.configure(&record.settings);
             for (consumer_key, consumer) in queue.consumers().iter() {
                 self.notices.push_back(Notice::QueueSettings {

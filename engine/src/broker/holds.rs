@@ -22,6 +22,7 @@ use crate::limits;
 use crate::management::{AdminAnswer, AdminError, AdminReply, DelayedMessage};
 use crate::message::{Message, delay_ms};
 use crate::metadata::Command;
+use crate::mutants::{Mutant, is_planted};
 use crate::routing::ExchangeKey;
 use crate::storage::{Ref, RefFlags, RefState};
 use crate::time::{Instant, Timestamp};
@@ -297,6 +298,9 @@ impl Broker {
     /// A message is in its hold no more.
     pub(super) fn forget_held(&mut self, id: u64, held: &DueMessage) {
         let Some(place) = held.place else { return };
+        if is_planted(Mutant::DelayedTwice) {
+            return;
+        }
         if held.recoverable {
             self.log.settle(id, held.seq.0, place);
         } else {

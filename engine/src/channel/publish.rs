@@ -12,6 +12,7 @@ use crate::broker::{Durable, Published};
 use crate::ids::PublishSeqno;
 use crate::message::{Message, SelectedKeys, UnacceptableType};
 use crate::metadata::Access;
+use crate::mutants::{Mutant, is_planted};
 
 /// `delivery-mode` of a message that is to survive a restart (AMQP 0-9-1 §1.8.2).
 const PERSISTENT: u8 = 2;
@@ -115,6 +116,9 @@ impl Channel {
     /// A publish was refused by a queue (RabbitMQ docs: Queue Length Limit / reject-publish).
     fn on_refused(&mut self, ctx: &mut ChannelCtx<'_>, seqno: PublishSeqno) {
         let Some(confirms) = &mut self.confirms else { return };
+        if is_planted(Mutant::RejectPublishWithoutNack) {
+            return;
+        }
         confirms.on_refused(seqno);
         if !self.has_news {
             self.has_news = true;

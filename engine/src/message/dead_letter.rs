@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::{FLAG_DEATHS, Message, selected};
 use crate::amqp::{FieldTable, FieldValue, LongStr, RawProperties, Routing, ShortStr};
+use crate::mutants::{Mutant, is_planted};
 use crate::time::Timestamp;
 
 /// Why a message is dead-lettered (RabbitMQ docs: Dead Letter Exchanges).
@@ -102,7 +103,7 @@ impl Message {
     /// of: it died in that queue before, and was not rejected there or since (RabbitMQ docs: Dead Letter Exchanges, "automatic
     /// cycles"). It is to be dropped then.
     pub(crate) fn is_death_cycle(deaths: &[FieldValue], queue: &[u8], reason: DeathReason) -> bool {
-        if reason == DeathReason::Rejected {
+        if reason == DeathReason::Rejected || is_planted(Mutant::CycleRule) {
             return false;
         }
         let Some(before) = deaths.iter().position(|entry| is_about(entry, queue, None)) else { return false };
@@ -153,7 +154,7 @@ impl Message {
 fn repeated(entry: FieldValue) -> FieldTable {
     let FieldValue::Table(mut entry) = entry else { return FieldTable::new() };
     let count = entry.get("count").and_then(FieldValue::as_integer).unwrap_or(0);
-    entry.set(&COUNT, count.saturating_add(1));
+    entry.set(&COUNT, count.saturating_add(i64::from(!is_planted(Mutant::XDeathCount))));
     sorted(entry)
 }
 

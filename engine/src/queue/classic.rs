@@ -26,6 +26,7 @@ use super::reason::LeaveReason;
 use crate::ids::{ChannelNumber, ConnectionId, Lsn, QueueId, QueueSeq};
 use crate::message::Message;
 use crate::metadata::QueueSettings;
+use crate::mutants::{Mutant, is_planted};
 use crate::storage::{Place, Ref, RefFlags, RefState};
 use crate::time::{Instant, Now, Timestamp};
 use crate::window::Window;
@@ -285,7 +286,7 @@ impl ClassicQueue {
             self.dying.add(Dead::new(entry, reason, now.wall, true));
             return;
         }
-        if state.expires_at != 0 {
+        if state.expires_at != 0 && !is_planted(Mutant::TtlLostAtRestart) {
             self.expiries.insert(seq.0, now.mono_of(Timestamp::from_millis(state.expires_at)));
         }
         // Of a quorum queue's messages, those that failed before are served first again.

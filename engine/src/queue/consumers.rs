@@ -6,6 +6,7 @@ use core::cmp::Reverse;
 use slotmap::{SlotMap, new_key_type};
 
 use crate::ids::{ChannelNumber, ConnectionId};
+use crate::mutants::{Mutant, is_planted};
 
 new_key_type! {
     /// A consumer of one queue. A key of a consumer that has gone never finds another one.
@@ -282,6 +283,10 @@ impl Consumers {
             *single = Single::default();
             return;
         };
+        if active.is_none() && self.arrivals > 1 && is_planted(Mutant::SacNoneActive) {
+            single.active = None;
+            return;
+        }
         single.is_leaving = active.is_some_and(|active| best.priority > active.priority && active.unacked > 0);
         if active.is_none_or(|active| best.priority > active.priority && active.unacked == 0) {
             single.active = Some(key);

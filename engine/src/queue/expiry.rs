@@ -10,6 +10,7 @@ use super::entry::Entry;
 use super::ready::Head;
 use crate::message::Message;
 use crate::metadata::Overflow;
+use crate::mutants::{Mutant, is_planted};
 use crate::time::Instant;
 
 impl ClassicQueue {
@@ -20,6 +21,7 @@ impl ClassicQueue {
             (Some(own), Some(queue)) => own.min(queue),
             (one, other) => one.or(other)?,
         };
+        let ttl = if is_planted(Mutant::TtlEarly) { ttl / 2 } else { ttl };
         Some(now + Duration::from_millis(ttl))
     }
 

@@ -195,6 +195,9 @@ impl Ready {
     }
 
     fn highest(&self) -> Option<usize> {
+        if is_planted(Mutant::PriorityOrder) {
+            return self.levels.iter().position(|level| !level.is_empty());
+        }
         let word = self.occupied.iter().rposition(|word| *word != 0)?;
         Some(word * 64 + 63 - self.occupied[word].leading_zeros() as usize)
     }

@@ -17,6 +17,7 @@ mod overfull;
 mod phantom;
 mod prefetch;
 mod priority;
+mod recorded;
 mod redelivered;
 mod refusal;
 mod rest;
@@ -68,6 +69,7 @@ impl Bench {
             Box::new(cycle::Cycle),
             Box::new(refusal::Refusal),
             Box::new(overfull::Overfull),
+            Box::new(recorded::Recorded),
             Box::new(single_active::SingleActive),
             Box::new(priority::Priority),
             Box::new(vanished::Vanished),

@@ -18,6 +18,9 @@ impl Oracle for Refusal {
             Fact::Story(StoryFact::Outcome { message: Some(message), is_ack: false, may_refuse: false }) => {
                 Some(format!("{message} is refused although its queue refuses nothing"))
             }
+            Fact::Story(StoryFact::Shut { connection, channel, code }) => {
+                Some(format!("channel {connection}/{channel} is closed with {code}, and nobody broke a rule"))
+            }
             _ => None,
         }
     }
@@ -36,5 +39,7 @@ mod tests {
         let message = Some(MessageNumber(1));
         assert!(outcome(message, true, false) && outcome(message, false, true));
         assert!(!outcome(message, false, false) && !outcome(None, true, true));
+        let shut = StoryFact::Shut { connection: 1, channel: 1, code: 406 };
+        assert!(Refusal.judge(&Fact::Story(shut)).is_some());
     }
 }

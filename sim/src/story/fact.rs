@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use leveret_engine::event::LeaveReason;
+
 use crate::clock::Micros;
 use crate::history::QueueIndex;
 use crate::message::MessageNumber;
@@ -17,8 +19,22 @@ pub(crate) enum Reason {
     Rejected,
     /// It came back too often.
     DeliveryLimit,
+    /// An operator or a client emptied or removed the queue.
+    Removed,
     /// A word that no broker should write.
     Unknown,
+}
+
+impl From<LeaveReason> for Reason {
+    fn from(reason: LeaveReason) -> Self {
+        match reason {
+            LeaveReason::Expired => Self::Expired,
+            LeaveReason::Rejected => Self::Rejected,
+            LeaveReason::MaxLength => Self::MaxLength,
+            LeaveReason::DeliveryLimit => Self::DeliveryLimit,
+            LeaveReason::Purged | LeaveReason::Deleted | LeaveReason::Removed => Self::Removed,
+        }
+    }
 }
 
 impl Reason {
@@ -89,6 +105,17 @@ pub(crate) enum StoryFact {
         /// When it was seen.
         seen: Micros,
     },
+    /// The engine says that a message left a queue, or was put down as settled.
+    Left {
+        /// The message.
+        message: MessageNumber,
+        /// The queue.
+        queue: QueueIndex,
+        /// Why, if it says.
+        reason: Option<Reason>,
+        /// Whether a consumer acked or rejected it, or a purge or deletion was asked for.
+        was_answered: bool,
+    },
     /// A delayed message was delivered.
     Delayed {
         /// The message.
@@ -156,6 +183,15 @@ pub(crate) enum StoryFact {
         /// Whether the one before is still subscribed.
         is_before_there: bool,
     },
+    /// The node closed a channel.
+    Shut {
+        /// The connection.
+        connection: u32,
+        /// The channel.
+        channel: u16,
+        /// The reply code.
+        code: u16,
+    },
     /// A publisher was told to wait, or that it may go on.
     Blocked {
         /// The connection.
@@ -208,6 +244,7 @@ impl StoryFact {
             Self::Accepted { message, .. }
             | Self::Given { message, .. }
             | Self::Timed { message, .. }
+            | Self::Left { message, .. }
             | Self::Delayed { message, .. }
             | Self::Died { message, .. }
             | Self::Marked { message, .. }
@@ -215,7 +252,11 @@ impl StoryFact {
             | Self::TakenWhileBlocked { message, .. }
             | Self::Vanished { message, .. } => Some(message),
             Self::Outcome { message, .. } => message,
-            Self::Activated { .. } | Self::Blocked { .. } | Self::Overfull { .. } | Self::LeftOver { .. } => None,
+            Self::Activated { .. }
+            | Self::Shut { .. }
+            | Self::Blocked { .. }
+            | Self::Overfull { .. }
+            | Self::LeftOver { .. } => None,
         }
     }
 
@@ -225,6 +266,7 @@ impl StoryFact {
             Self::Accepted { queue, .. }
             | Self::Given { queue, .. }
             | Self::Timed { queue, .. }
+            | Self::Left { queue, .. }
             | Self::Overtaken { queue, .. }
             | Self::Activated { queue, .. }
             | Self::Overfull { queue, .. }
@@ -234,6 +276,7 @@ impl StoryFact {
             Self::Outcome { .. }
             | Self::Delayed { .. }
             | Self::Marked { .. }
+            | Self::Shut { .. }
             | Self::Blocked { .. }
             | Self::TakenWhileBlocked { .. } => None,
         }
@@ -256,6 +299,7 @@ impl fmt::Display for StoryFact {
                 let how = if is_alive { "alive" } else { "expired" };
                 write!(f, "{message} of q{} is seen {how} at {seen} µs; its time is over at {due} µs", queue.0)
             }
+            Self::Left { message, queue, reason, .. } => write!(f, "{message} leaves q{}: {reason:?}", queue.0),
             Self::Delayed { message, due, seen } => write!(f, "{message} is due at {due} µs and seen at {seen} µs"),
             Self::Died { message, queue, reason, count, least, most, .. } => {
                 let queue = queue.map_or(-1, |queue| i64::from(queue.0));
@@ -278,6 +322,9 @@ impl fmt::Display for StoryFact {
                 let short = |is_short| if is_short { "short" } else { "enough" };
                 let (memory, disk) = (short(is_memory_short), short(is_disk_short));
                 write!(f, "connection {connection} is {what}; memory {memory}, disk {disk}")
+            }
+            Self::Shut { connection, channel, code } => {
+                write!(f, "node closes channel {connection}/{channel} with {code}")
             }
             Self::TakenWhileBlocked { connection, message } => {
                 write!(f, "the node takes {message} from connection {connection}, which is blocked")

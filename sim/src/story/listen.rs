@@ -19,8 +19,8 @@ pub(super) struct Channel {
     unacked: BTreeMap<u64, Out>,
     /// A request waits for its answer: what is said behind it may wait with it.
     waits: bool,
-    /// What was answered in this step, for the case that the channel turns out to be closed already.
-    answered: Vec<MessageNumber>,
+    /// What was answered in this step: it counts once the step is over, since the channel may turn out to be closed already.
+    answered: Vec<(Out, bool)>,
     is_closing: bool,
     /// The queue of a `basic.get` under way.
     get: Option<(u32, bool)>,
@@ -28,6 +28,8 @@ pub(super) struct Channel {
 
 #[derive(Debug)]
 struct Consumer {
+    /// Its number among all consumers of the run.
+    number: u64,
     tag: Box<[u8]>,
     queue: u32,
     no_ack: bool,
@@ -40,6 +42,8 @@ struct Out {
     message: MessageNumber,
     queue: u32,
     deaths: u32,
+    /// The consumer's number; 0 for a `basic.get`.
+    consumer: u64,
 }
 
 /// A delivery.
@@ -47,7 +51,8 @@ struct Out {
 pub(super) struct Given {
     pub(super) connection: u32,
     pub(super) channel: u16,
-    pub(super) consumer: Box<[u8]>,
+    /// The consumer's number among all.
+    pub(super) consumer: u64,
     pub(super) message: MessageNumber,
     pub(super) queue: u32,
     pub(super) redelivered: bool,
@@ -102,7 +107,9 @@ impl Story {
             Said::Consume { queue, tag, no_ack } => {
                 channel.waits = true;
                 if let Some(&queue) = self.by_name.get(queue) {
-                    channel.consumers.push(Consumer { tag: tag.into(), queue, no_ack, is_gone: false });
+                    self.consumers += 1;
+                    let number = self.consumers;
+                    channel.consumers.push(Consumer { number, tag: tag.into(), queue, no_ack, is_gone: false });
                 }
             }
             Said::Get { queue, no_ack } => channel.get = self.by_name.get(queue).map(|&queue| (queue, no_ack)),
@@ -137,10 +144,10 @@ impl Story {
             _ => {}
         }
         let Some(channel) = self.channels.get_mut(&key) else { return };
-        let given = |message, queue, redelivered, no_ack, properties, consumer: &[u8], is_get| Given {
+        let given = |message, queue, redelivered, no_ack, properties, consumer, is_get| Given {
             connection,
             channel: number,
-            consumer: consumer.into(),
+            consumer,
             message,
             queue,
             redelivered,
@@ -149,36 +156,41 @@ impl Story {
             deaths: Deaths::of(properties),
         };
         match said {
-            Said::ChannelClose { .. } => {
+            Said::ChannelClose { code, .. } => {
                 channel.is_closing = true;
-                let unsure = std::mem::take(&mut channel.answered);
+                self.tell(StoryFact::Shut { connection, channel: number, code });
                 self.end_channel(key);
-                for message in unsure {
-                    self.tale_mut(message).is_unsure = true;
-                }
             }
             Said::Ack { tag, multiple } => self.outcome(key, tag, multiple, true),
             Said::Nack { tag, multiple, .. } => self.outcome(key, tag, multiple, false),
             Said::Deliver { consumer, tag, redelivered, message, properties } => {
                 let known = channel.consumers.iter().rev().find(|known| *known.tag == *consumer);
                 let (Some(known), Some(message)) = (known, message) else { return };
-                let given = given(message, known.queue, redelivered, known.no_ack, properties, consumer, false);
+                let given = given(message, known.queue, redelivered, known.no_ack, properties, known.number, false);
                 if !given.no_ack {
-                    let out = Out { message, queue: given.queue, deaths: given.deaths.total() };
+                    let (consumer, deaths) = (given.consumer, given.deaths.total());
+                    let out = Out { message, queue: given.queue, deaths, consumer };
                     channel.unacked.insert(tag, out);
                 }
                 self.given.push(given);
             }
             Said::GetOk { tag, redelivered, message, properties, .. } => {
                 let (Some((queue, no_ack)), Some(message)) = (channel.get.take(), message) else { return };
-                let given = given(message, queue, redelivered, no_ack, properties, b"", true);
+                let given = given(message, queue, redelivered, no_ack, properties, 0, true);
                 if !given.no_ack {
-                    channel.unacked.insert(tag, Out { message, queue, deaths: given.deaths.total() });
+                    channel.unacked.insert(tag, Out { message, queue, deaths: given.deaths.total(), consumer: 0 });
                 }
                 self.given.push(given);
             }
             Said::GetEmpty => channel.get = None,
-            Said::Cancel { tag } => channel.forget_consumer(tag),
+            Said::Cancel { tag } => {
+                // It may have held something for too long: then all that it had goes back.
+                let unsure = channel.take_back(tag);
+                for out in unsure {
+                    self.tale_mut(out.message).is_unsure = true;
+                    self.queues[out.queue as usize].is_stirred = true;
+                }
+            }
             Said::Done { .. } | Said::QueueDeclareOk { .. } => channel.waits = false,
             _ => {}
         }
@@ -206,13 +218,15 @@ impl Story {
 
     /// The engine was flushed: what it was told before and what it said are one step.
     pub(crate) fn end_step(&mut self) {
+        if !self.left.is_empty() {
+            self.judge_left();
+        }
         if !self.given.is_empty() {
             let mut given = std::mem::take(&mut self.given);
             for given in &given {
                 if let Some(info) = self.tales.get(given.message.index()).and_then(|tale| tale.info) {
                     let held = &mut self.queues[given.queue as usize];
-                    let most = held.rules.priority_max.unwrap_or(0);
-                    let priority = info.extras.priority.unwrap_or(0).min(most);
+                    let priority = held.priority_of(&info).unwrap_or(0);
                     let range = (priority, given.message, 0)..=(priority, given.message, u64::MAX);
                     if let Some(&waiting) = held.waiting.range(range).next() {
                         held.waiting.remove(&waiting);
@@ -227,8 +241,14 @@ impl Story {
             given.clear();
             self.given = given;
         }
+        let mut answered = Vec::new();
         for channel in self.channels.values_mut() {
-            channel.answered.clear();
+            answered.append(&mut channel.answered);
+        }
+        for (out, is_settled) in answered {
+            let may_be_late = self.queues[out.queue as usize].rules.consumer_timeout_ms.is_some();
+            let is_settled = is_settled && !may_be_late;
+            self.stay_mut(out.message, out.queue, out.deaths).is_settled |= is_settled;
         }
         self.step += 1;
     }
@@ -238,8 +258,8 @@ impl Story {
         for out in channel.unacked.values() {
             self.queues[out.queue as usize].is_stirred = true;
         }
-        for message in channel.answered {
-            self.tale_mut(message).is_unsure = true;
+        for (out, _) in channel.answered {
+            self.tale_mut(out.message).is_unsure = true;
         }
     }
 
@@ -247,10 +267,13 @@ impl Story {
         let Some(channel) = self.channels.get_mut(&key) else { return };
         let waits = channel.waits;
         let outs = channel.take_unacked(tag, multiple);
-        channel.answered.extend(outs.iter().map(|out| out.message));
+        let is_settled = verdict != Verdict::Requeue && !waits;
+        channel.answered.extend(outs.iter().map(|out| (*out, is_settled)));
         for out in outs {
+            // A message that was out for too long has gone back already, and nobody is told where the consumer had been cancelled.
+            let may_be_late = self.queues[out.queue as usize].rules.consumer_timeout_ms.is_some();
             let tale = self.tale_mut(out.message);
-            tale.is_unsure |= waits;
+            tale.is_unsure |= waits || may_be_late;
             match verdict {
                 Verdict::Ack => tale.is_acked = true,
                 Verdict::Reject => *tale.rejects.entry(out.queue).or_default() += 1,
@@ -258,8 +281,6 @@ impl Story {
             }
             if verdict == Verdict::Requeue {
                 self.queues[out.queue as usize].is_stirred = true;
-            } else if !waits {
-                self.stay_mut(out.message, out.queue, out.deaths).is_settled = true;
             }
         }
     }
@@ -290,18 +311,19 @@ impl Story {
         for index in 0..self.queues.len() {
             let number = u32::try_from(index).expect("few queues");
             let held = &self.queues[index];
-            if !held.rules.single_active {
+            // One that did not ack in time is passed over although it is there.
+            if !held.rules.single_active || held.rules.consumer_timeout_ms.is_some() {
                 continue;
             }
-            let mut active = held.active.clone();
+            let mut active = held.active;
             let mut facts = Vec::new();
             for given in given.iter().filter(|given| given.queue == number && !given.is_get) {
-                let its = (given.connection, given.channel, given.consumer.clone());
-                if !self.is_subscribed(&its, number) {
+                let its = (given.connection, given.channel, given.consumer);
+                if !self.is_subscribed(its, number) {
                     continue;
                 }
-                match &active {
-                    Some(before) if *before != its => {
+                match active {
+                    Some(before) if before != its => {
                         let is_before_there = self.is_subscribed(before, number);
                         facts.push(StoryFact::Activated {
                             queue: crate::history::QueueIndex(number),
@@ -322,15 +344,24 @@ impl Story {
         }
     }
 
-    fn is_subscribed(&self, its: &(u32, u16, Box<[u8]>), queue: u32) -> bool {
-        self.channels.get(&(its.0, its.1)).is_some_and(|channel| {
-            let known = channel.consumers.iter().rev().find(|known| known.tag == its.2);
-            known.is_some_and(|known| known.queue == queue && !known.is_gone)
-        })
+    fn is_subscribed(&self, its: (u32, u16, u64), queue: u32) -> bool {
+        let channel = self.channels.get(&(its.0, its.1));
+        let known = channel.and_then(|channel| channel.consumers.iter().find(|known| known.number == its.2));
+        known.is_some_and(|known| known.queue == queue && !known.is_gone)
     }
 }
 
 impl Channel {
+    /// The node cancels a consumer: what it has goes back, and an answer given meanwhile may come too late.
+    fn take_back(&mut self, tag: &[u8]) -> Vec<Out> {
+        let known = self.consumers.iter().rev().find(|known| *known.tag == *tag);
+        let Some(number) = known.map(|known| known.number) else { return Vec::new() };
+        self.forget_consumer(tag);
+        self.unacked.retain(|_, out| out.consumer != number);
+        let late = |(out, _): &mut (Out, bool)| out.consumer == number;
+        self.answered.extract_if(.., late).map(|(out, _)| out).collect()
+    }
+
     /// Takes the deliveries that an answer is about (AMQP 0-9-1 basic.ack: tag 0 with multiple is all).
     fn take_unacked(&mut self, tag: u64, multiple: bool) -> Vec<Out> {
         if !multiple {

@@ -7,7 +7,7 @@ use crate::clock::{MILLISECOND, Micros};
 use crate::options::Maker;
 use crate::plan::{
     AnswerPlan, BindingPlan, Burst, BurstExtras, ClientPlan, ConsumerAct, ConsumerDeed, ConsumerPlan, ExchangePlan,
-    PublishMode, PublisherPlan, QueuePlan, QueueRules, Role, Topology,
+    PolicyPlan, PublishMode, PublisherPlan, QueuePlan, QueueRules, Role, Topology,
 };
 use crate::rng::{Ratio, Stream};
 use crate::scenario::{Feature, Scenario};
@@ -60,11 +60,16 @@ pub(crate) fn topology(scenario: &Scenario, stream: &mut Stream) -> Topology {
                 topology.bindings.push(bind(DEAD, &behind, &front));
             }
             if is_loop {
+                if at_least_once {
+                    // What dies by itself would go round in a circle, and at least once it would then stay for ever (RabbitMQ keeps
+                    // it, too): here it goes round by rejects.
+                    rules.message_ttl_ms = None;
+                    rules.delivery_limit = None;
+                    rules.at_least_once = !listed(Feature::Expiration) && !is_quorum;
+                }
                 dead_rules.message_ttl_ms = Some(*stream.pick(&[10, 50, 300]));
                 dead_rules.dead_letter_exchange = Some(String::new());
                 dead_rules.dead_letter_key = Some(front.clone());
-                dead_rules.at_least_once = at_least_once;
-                dead_rules.rejects_publish = at_least_once;
             } else if at_least_once && stream.chance(1, 3) {
                 // The target is full now and then; the source has to wait.
                 dead_rules.length_max = Some(*stream.pick(&[1, 10]));
@@ -81,6 +86,21 @@ pub(crate) fn topology(scenario: &Scenario, stream: &mut Stream) -> Topology {
         }
     }
     topology
+}
+
+/// What an operator does to the queues' policy.
+pub(crate) fn policies(scenario: &Scenario, chaos_us: Micros, stream: &mut Stream) -> Vec<PolicyPlan> {
+    if !scenario.story.features.contains(&Feature::Policy) {
+        return Vec::new();
+    }
+    let mut policies: Vec<PolicyPlan> = (0..stream.range(1, 5))
+        .map(|_| PolicyPlan {
+            at_us: stream.range(chaos_us / 10, chaos_us),
+            length_max: stream.chance(3, 4).then(|| *stream.pick(&[1, 5, 20])),
+        })
+        .collect();
+    policies.sort_by_key(|policy| policy.at_us);
+    policies
 }
 
 fn exchange(name: &str, kind: &str) -> ExchangePlan {

@@ -30,6 +30,11 @@ pub(crate) struct Story {
     /// What is known of each stay of a message in a queue: the message, the queue, and how often it had died before.
     stays: BTreeMap<(MessageNumber, u32, u32), Stay>,
     channels: BTreeMap<(u32, u16), Channel>,
+    /// The queues' names by the engine's numbers, and the messages by their places in them, as far as the engine says.
+    ids: BTreeMap<u64, u32>,
+    entries: BTreeMap<(u64, u64), MessageNumber>,
+    /// Places that messages left in this step, with the reason.
+    left: BTreeMap<(u64, u64), Option<Reason>>,
     /// Deliveries of the current step. They are looked at when it is over, since within a step there is no order between connections.
     given: Vec<Given>,
     /// Connections told to wait, with the step of that.
@@ -41,6 +46,14 @@ pub(crate) struct Story {
     time: Micros,
     step: u64,
     crashes: u32,
+    /// Consumers so far.
+    consumers: u64,
+    /// The policy's limit, whether that is sure, and how many changes of it have no answer yet.
+    policy_length_max: Option<u32>,
+    is_policy_sure: bool,
+    policies_asked: u32,
+    /// Whether the run changes the policy at all.
+    has_policies: bool,
     facts: Vec<Fact>,
 }
 
@@ -52,14 +65,17 @@ struct Held {
     /// Where its dead letters go, if they go anywhere.
     dead_target: Option<u32>,
     /// For a single active consumer: who got messages last.
-    active: Option<(u32, u16, Box<[u8]>)>,
+    active: Option<(u32, u16, u64)>,
     /// Published, never delivered, and certainly there, if nothing but a delivery can take messages out: by priority, with the step
     /// they came in.
     waiting: BTreeSet<(u8, MessageNumber, u64)>,
     /// Messages came back into the queue, or may have, since its length was looked at.
     is_stirred: bool,
-    /// Its length at the last look.
+    /// Whether a policy may limit it.
+    may_be_limited: bool,
+    /// Its length at the last look, and whether it had consumers.
     ready: u64,
+    had_consumers: bool,
 }
 
 /// What was seen of one message.
@@ -103,6 +119,7 @@ impl Story {
             let at = topology.queues.iter().position(|queue| queue.name == name)?;
             u32::try_from(at).ok()
         };
+        let may_be_limited = !plan.policies.is_empty();
         let queues = topology.queues.iter().map(|queue| {
             let rules = queue.rules.clone();
             let key = rules.dead_letter_key.as_deref().unwrap_or(&queue.name);
@@ -114,7 +131,17 @@ impl Story {
                 index(&bound.next()?.destination)
             });
             let name = queue.name.clone();
-            Held { name, rules, dead_target, active: None, waiting: BTreeSet::new(), is_stirred: false, ready: 0 }
+            Held {
+                name,
+                rules,
+                dead_target,
+                active: None,
+                waiting: BTreeSet::new(),
+                is_stirred: false,
+                may_be_limited,
+                ready: 0,
+                had_consumers: false,
+            }
         });
         let names = (0..).zip(&topology.queues).map(|(index, queue)| (queue.name.as_bytes().into(), index));
         Self {
@@ -123,6 +150,9 @@ impl Story {
             tales: Vec::new(),
             stays: BTreeMap::new(),
             channels: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            left: BTreeMap::new(),
             given: Vec::new(),
             blocked: BTreeMap::new(),
             is_memory_short: false,
@@ -131,6 +161,11 @@ impl Story {
             time: 0,
             step: 0,
             crashes: 0,
+            consumers: 0,
+            policy_length_max: None,
+            is_policy_sure: true,
+            policies_asked: 0,
+            has_policies: !plan.policies.is_empty(),
             facts: Vec::new(),
         }
     }
@@ -165,16 +200,35 @@ impl Story {
         self.is_disk_short = is_disk_short;
     }
 
+    /// An operator asks for another policy: until the answer nobody knows which one applies.
+    pub(crate) fn policy_asked(&mut self) {
+        self.is_policy_sure = false;
+        self.policies_asked += 1;
+    }
+
+    /// An operator was told that the policy is this.
+    pub(crate) fn policy_is(&mut self, length_max: Option<u32>) {
+        self.policies_asked -= 1;
+        self.policy_length_max = length_max;
+        self.is_policy_sure = self.policies_asked == 0;
+    }
+
     /// Looks at the queues' lengths.
-    pub(crate) fn look<'a>(&mut self, found: impl IntoIterator<Item = (&'a str, u64)>) {
-        for (name, ready) in found {
+    pub(crate) fn look<'a>(&mut self, found: impl IntoIterator<Item = (&'a str, u64, u64)>) {
+        for (name, ready, consumers) in found {
             let Some(&index) = self.by_name.get(name.as_bytes()) else { continue };
             let queue = &mut self.queues[index as usize];
             let was = std::mem::replace(&mut queue.ready, ready);
             let is_stirred = std::mem::take(&mut queue.is_stirred);
-            let Some(limit) = queue.rules.length_max.map(u64::from) else { continue };
-            // What comes back is not refused; only what is published is.
-            let is_excused = queue.may_refuse() && (is_stirred || ready <= was);
+            let own = queue.rules.length_max;
+            // The policy is for the queues that are published to; the smaller limit counts.
+            let by_policy = self.policy_length_max.filter(|_| self.is_policy_sure && queue.name.starts_with('w'));
+            let limit = own.into_iter().chain(by_policy).min();
+            let Some(limit) = limit.map(u64::from) else { continue };
+            // What comes back is not refused; only what is published is, and not for the sake of a consumer who could take it.
+            let had_consumers = std::mem::replace(&mut queue.had_consumers, consumers > 0);
+            let is_excused =
+                queue.rules.rejects_publish && (is_stirred || had_consumers || consumers > 0 || ready <= was);
             if ready > limit && !is_excused {
                 self.tell(StoryFact::Overfull { queue: QueueIndex(index), ready, limit });
             }
@@ -210,11 +264,15 @@ impl Story {
     /// The node ended.
     pub(crate) fn ended(&mut self, how: Ending, by_itself: bool) {
         self.blocked.clear();
+        // A change that was under way may or may not have been made.
+        self.policies_asked = 0;
         let keys: Vec<(u32, u16)> = self.channels.keys().copied().collect();
         for key in keys {
             self.end_channel(key);
         }
         self.given.clear();
+        self.left.clear();
+        self.ids.clear();
         if how != Ending::Shutdown || by_itself {
             self.crashes += 1;
         }
@@ -237,25 +295,23 @@ impl Story {
         if rules.expires_ms.is_some() {
             return true;
         }
-        let rejects = tale.rejects.get(&queue).copied().unwrap_or(0);
-        let has_expiration = seen.is_empty() && tale.info.is_some_and(|info| info.extras.expiration_ms.is_some());
-        let dies = rules.message_ttl_ms.is_some()
+        let is_first = seen.is_empty() || seen.first() == Some(&queue);
+        let has_expiration = is_first && tale.info.is_some_and(|info| info.extras.expiration_ms.is_some());
+        let dies_by_itself = rules.message_ttl_ms.is_some()
             || has_expiration
-            || (rules.length_max.is_some() && !rules.rejects_publish)
+            || ((rules.length_max.is_some() || self.has_policies) && !rules.rejects_publish)
             || rules.delivery_limit.is_some()
-            || rules.is_quorum
-            || rejects > 0;
-        if !dies {
+            || rules.is_quorum;
+        if !dies_by_itself && !tale.rejects.contains_key(&queue) {
             return false;
         }
         let Some(target) = held.dead_target else { return true };
-        let has_crashed = tale.crashes != self.crashes;
         if seen.contains(&queue) {
-            // Round and round; it ends only for what nobody ever rejected (RabbitMQ docs: Dead Letter Exchanges / cycles).
-            return tale.rejects.is_empty() || tale.is_unsure || has_crashed;
+            // Round and round; it ends only where nobody need reject for that (RabbitMQ docs: Dead Letter Exchanges / cycles).
+            return dies_by_itself;
         }
-        let is_full = self.queues[target as usize].rules.length_max.is_some();
-        if !rules.at_least_once && (has_crashed || is_full) {
+        let is_full = self.has_policies || self.queues[target as usize].rules.length_max.is_some();
+        if !rules.at_least_once && is_full {
             return true;
         }
         seen.push(queue);
@@ -356,10 +412,10 @@ impl Story {
                             let expiration = tale.info.and_then(|info| info.extras.expiration_ms);
                             rules.message_ttl_ms.is_some() || (index == front && expiration.is_some())
                         }
-                        Reason::MaxLength => rules.length_max.is_some(),
+                        Reason::MaxLength => rules.length_max.is_some() || self.has_policies,
                         Reason::Rejected => tale.rejects.contains_key(&index),
                         Reason::DeliveryLimit => rules.delivery_limit.is_some() || rules.is_quorum,
-                        Reason::Unknown => false,
+                        Reason::Removed | Reason::Unknown => false,
                     }
             });
             let known = index.and_then(|index| tale.rejects.get(&index)).copied().unwrap_or(0);
@@ -384,7 +440,7 @@ impl Story {
             self.tell(fact);
         }
         let first = deaths.first.clone();
-        let is_same = tale.first_death.is_none() || tale.first_death == first;
+        let is_same = tale.first_death.is_none() || tale.first_death == first || tale.crashes != self.crashes;
         let is_entry = first.as_ref().is_some_and(|(queue, reason)| {
             deaths.entries.iter().any(|death| death.queue == *queue && death.reason == Reason::parse(reason))
         });
@@ -416,12 +472,11 @@ impl Story {
     fn judge_order(&mut self, given: &[Given]) {
         for given in given {
             let queue = &self.queues[given.queue as usize];
-            let Some(most) = queue.rules.priority_max else { continue };
             if given.redelivered || !given.deaths.entries.is_empty() || !queue.has_stable_order() {
                 continue;
             }
             let Some(info) = self.tales.get(given.message.index()).and_then(|tale| tale.info) else { continue };
-            let by_priority = info.extras.priority.unwrap_or(0).min(most);
+            let Some(by_priority) = queue.priority_of(&info) else { continue };
             let waiting = queue.waiting.iter().rev().find(|(_, _, since)| *since < self.step);
             if let Some(&(priority, message, _)) = waiting
                 && priority > by_priority
@@ -432,19 +487,60 @@ impl Story {
         }
     }
 
+    /// A queue has this number (reported by the engine).
+    pub(crate) fn queue_is(&mut self, id: u64, name: &str) {
+        if let Some(&queue) = self.by_name.get(name.as_bytes()) {
+            self.ids.insert(id, queue);
+        }
+    }
+
+    /// A message left a queue without an ack (reported by the engine).
+    pub(crate) fn left(&mut self, place: (u64, u64), reason: Reason) {
+        self.left.insert(place, Some(reason));
+    }
+
+    /// A message is settled (reported by the engine).
+    pub(crate) fn settled(&mut self, place: (u64, u64)) {
+        self.left.entry(place).or_insert(None);
+    }
+
+    /// What left its queue in this step.
+    fn judge_left(&mut self) {
+        for (place, reason) in std::mem::take(&mut self.left) {
+            let Some(message) = self.entries.remove(&place) else { continue };
+            let Some(&queue) = self.ids.get(&place.0) else { continue };
+            let tale = &self.tales[message.index()];
+            let was_answered = tale.is_acked || tale.rejects.contains_key(&queue);
+            let due = self.due(tale);
+            let queue = QueueIndex(queue);
+            self.tell(StoryFact::Left { message, queue, reason, was_answered });
+            if let (Some(Reason::Expired), Some(due)) = (reason, due) {
+                let seen = self.time;
+                self.tell(StoryFact::Timed { message, queue, is_alive: false, due, seen });
+            }
+        }
+    }
+
+    /// Something of which nobody can tell what it is took a place in a queue (reported by the engine). A crash may have freed it.
+    pub(crate) fn occupied(&mut self, place: (u64, u64)) {
+        self.entries.remove(&place);
+    }
+
     /// A publish went into a queue (reported by the engine).
-    pub(crate) fn enqueued(&mut self, connection: u32, number: u16, seqno: u64) {
+    pub(crate) fn enqueued(&mut self, (connection, number): (u32, u16), seqno: u64, place: (u64, u64)) {
+        self.entries.remove(&place);
         let Some(channel) = self.channels.get(&(connection, number)) else { return };
         let Some(&message) = channel.unconfirmed.get(&seqno) else { return };
+        self.entries.insert(place, message);
         let Some(tale) = self.tales.get(message.index()) else { return };
         let (Some((_, queue)), Some(info)) = (tale.accepted, tale.info) else { return };
         let step = self.step;
         let held = &mut self.queues[queue as usize];
-        if let Some(most) = held.rules.priority_max
+        if let Some(priority) = held.priority_of(&info)
             && info.extras.expiration_ms.is_none()
             && held.has_stable_order()
         {
-            held.waiting.insert((info.extras.priority.unwrap_or(0).min(most), message, step));
+            held.waiting.insert((priority, message, step));
         }
     }
 
@@ -465,12 +561,24 @@ impl Story {
 impl Held {
     /// Whether it may refuse a publish.
     pub(super) fn may_refuse(&self) -> bool {
-        self.rules.rejects_publish && self.rules.length_max.is_some()
+        self.rules.rejects_publish && (self.rules.length_max.is_some() || self.may_be_limited)
+    }
+
+    /// The priority of a message in this queue, if it has priorities (RabbitMQ docs: Classic Queues Support Priorities; Quorum Queues).
+    pub(super) fn priority_of(&self, info: &MessageInfo) -> Option<u8> {
+        let asked = info.extras.priority;
+        if self.rules.is_quorum {
+            return Some(asked.unwrap_or(4).min(31));
+        }
+        self.rules.priority_max.map(|most| asked.unwrap_or(0).min(most))
     }
 
     /// Whether nothing but a delivery takes messages out.
     fn has_stable_order(&self) -> bool {
         let rules = &self.rules;
-        rules.message_ttl_ms.is_none() && rules.length_max.is_none() && rules.expires_ms.is_none()
+        rules.message_ttl_ms.is_none()
+            && rules.length_max.is_none()
+            && !self.may_be_limited
+            && rules.expires_ms.is_none()
     }
 }

@@ -3,16 +3,20 @@
 mod options;
 
 use std::fmt::Display;
+use std::fs;
 use std::future::Future;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches};
 use leveret_engine::alarm::ResourceLimits;
 use leveret_engine::config::Config;
 use leveret_server::admin::{self, AdminSocket};
 use leveret_server::clock::{RuntimeClock, system_wall};
+use leveret_server::config::{self, FileSettings};
 use leveret_server::data_dir::DataDir;
 use leveret_server::disk::file::FileDisk;
 use leveret_server::gauge;
@@ -30,11 +34,26 @@ const CANNOT_START: u8 = 1;
 const CANNOT_GO_ON: u8 = 3;
 
 fn main() -> ExitCode {
-    let options = Options::parse();
-    init_logging(&options);
+    let matches = Options::command().get_matches();
+    let options = Options::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let settings = match read_config(&options) {
+        Ok(settings) => settings,
+        Err(reason) => {
+            let _ = writeln!(io::stderr(), "leveret: {reason}");
+            return ExitCode::from(CANNOT_START);
+        }
+    };
+    let is_default = |name| matches.value_source(name) == Some(ValueSource::DefaultValue);
+    let log = settings.log.as_deref().filter(|_| is_default("log")).unwrap_or(&options.log);
+    init_logging(log, options.log_format);
     abort_on_panic();
     raise_file_limit();
-    match run(&options) {
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    let listen = settings.listen.clone().filter(|_| is_default("listen")).unwrap_or_else(|| options.listen.clone());
+    let definitions = options.definitions.clone().or(settings.definitions);
+    match run(&options.data_dir, settings.engine, &listen, definitions.as_deref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, reason)) => {
             if tracing::enabled!(tracing::Level::ERROR) {
@@ -48,15 +67,25 @@ fn main() -> ExitCode {
     }
 }
 
+/// The settings of the configuration file, or of none.
+fn read_config(options: &Options) -> Result<FileSettings, String> {
+    let Some(path) = &options.config else {
+        return config::parse(Path::new(""), "", default_config(), gauge::total_memory_bytes())
+            .map_err(|error| error.to_string());
+    };
+    let text = fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    config::parse(path, &text, default_config(), gauge::total_memory_bytes()).map_err(|error| error.to_string())
+}
+
 /// Runs the node until it stops, or tells why it could not, with the code to exit with.
-fn run(options: &Options) -> Result<(), (u8, String)> {
+fn run(data_dir: &Path, config: Config, listen: &[SocketAddr], definitions: Option<&Path>) -> Result<(), (u8, String)> {
     fn cannot_start(error: impl Display) -> (u8, String) {
         (CANNOT_START, error.to_string())
     }
     let mut entropy = [0; 32];
     getrandom::fill(&mut entropy).map_err(|error| cannot_start(format!("the system has no entropy: {error}")))?;
     // It stays locked until the disk's threads have ended.
-    let data_dir = DataDir::open(&options.data_dir).map_err(cannot_start)?;
+    let data_dir = DataDir::open(data_dir).map_err(cannot_start)?;
     let (disk, answers, threads) = FileDisk::start(data_dir.path())
         .map_err(|error| cannot_start(format!("cannot use {}: {error}", data_dir.path().display())))?;
     // One thread: the engine is one, and passing each read and write between threads costs more than it wins.
@@ -64,6 +93,10 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
         .enable_all()
         .build()
         .map_err(|error| cannot_start(format!("cannot start the runtime: {error}")))?;
+    let read = |path: &Path| {
+        fs::read_to_string(path).map_err(|error| cannot_start(format!("cannot read {}: {error}", path.display())))
+    };
+    let definitions = definitions.map(read).transpose()?;
     let (link, calls) = admin::link();
     let result = runtime.block_on(async {
         match AdminSocket::open(data_dir.path()) {
@@ -79,10 +112,11 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
             clock: RuntimeClock::new(system_wall),
             gauge: gauge::system(data_dir.path()),
             admin: calls,
+            definitions,
             entropy,
         };
-        serve(env, config(), &options.listen, announce, shutdown).await.map_err(|error| match error {
-            ServeError::Listen { .. } => cannot_start(error),
+        serve(env, config, listen, announce, shutdown).await.map_err(|error| match error {
+            ServeError::Listen { .. } | ServeError::Definitions(_) => cannot_start(error),
             ServeError::Fatal(_) | ServeError::DiskGone => (CANNOT_GO_ON, error.to_string()),
         })
     });
@@ -97,7 +131,7 @@ fn run(options: &Options) -> Result<(), (u8, String)> {
     result
 }
 
-fn config() -> Config {
+fn default_config() -> Config {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     // RabbitMQ 4's default `vm_memory_high_watermark`, 0.6.
     let memory_high_bytes = Some(gauge::total_memory_bytes() / 10 * 6);
@@ -136,11 +170,11 @@ fn shutdown() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-fn init_logging(options: &Options) {
-    // The option's parser has accepted it.
-    let filter = EnvFilter::try_new(&options.log).unwrap_or_default();
+fn init_logging(level: &str, format: LogFormat) {
+    // The option's parser has accepted it, or the configuration file's.
+    let filter = EnvFilter::try_new(level).unwrap_or_default();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
-    match options.log_format {
+    match format {
         LogFormat::Text => log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
     }

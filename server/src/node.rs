@@ -15,7 +15,7 @@ use leveret_engine::effect::{ClientControl, ClientSend, Effects, Stop};
 use leveret_engine::engine::Engine;
 use leveret_engine::ids::{AdminId, ConnectionId};
 use leveret_engine::input::Input;
-use leveret_engine::management::{AdminAnswer, AdminError, AdminReply};
+use leveret_engine::management::{AdminAnswer, AdminError, AdminReply, DefinitionsRequest};
 use leveret_engine::time::Instant;
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -54,6 +54,8 @@ pub struct Env<N, D, C> {
     pub gauge: Gauge,
     /// Its operators.
     pub admin: AdminCalls,
+    /// Definitions to import before clients are let in, as JSON.
+    pub definitions: Option<String>,
     /// Chance, for names that nobody may guess and hash maps that nobody may flood.
     pub entropy: [u8; 32],
 }
@@ -74,6 +76,8 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// The definitions to import at the start make no sense, or not here.
+    Definitions(String),
     /// The engine stopped the node, because going on would break a promise.
     Fatal(String),
     /// The disk went away without an answer.
@@ -91,6 +95,7 @@ impl fmt::Display for ServeError {
                     _ => "; choose an address of this machine with --listen",
                 })
             }
+            Self::Definitions(reason) => write!(f, "cannot import the definitions: {reason}"),
             Self::Fatal(reason) => f.write_str(reason),
             Self::DiskGone => f.write_str("the disk's threads have ended"),
         }
@@ -101,7 +106,7 @@ impl std::error::Error for ServeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Listen { source, .. } => Some(source),
-            Self::Fatal(_) | Self::DiskGone => None,
+            Self::Definitions(_) | Self::Fatal(_) | Self::DiskGone => None,
         }
     }
 }
@@ -121,7 +126,7 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
     ready: impl FnOnce(&[SocketAddr]),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let Env { net, disk, mut answers, clock, mut gauge, mut admin, entropy } = env;
+    let Env { net, disk, mut answers, clock, mut gauge, mut admin, mut definitions, entropy } = env;
     let engine = Engine::new(config, entropy);
     let mut node = Node {
         engine,
@@ -142,6 +147,8 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
     let mut alarm = Alarm::new();
     let mut sampling = pin!(sleep(Duration::ZERO));
     let mut is_sampling = true;
+    // Where the answer to the import comes in, while it is under way.
+    let mut imported = None;
 
     // The engine asks for its first disk operation before there is any input.
     let mut flow = node.flush();
@@ -151,6 +158,20 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
         }
         if !stopping
             && node.engine.is_ready()
+            && let Some(json) = definitions.take()
+        {
+            imported = Some(node.import(json));
+            flow = node.flush();
+            continue;
+        }
+        match imported.as_mut().map(oneshot::Receiver::try_recv) {
+            Some(Ok(Ok(_))) => imported = None,
+            Some(Ok(Err(error))) => return Err(ServeError::Definitions(error.text)),
+            Some(Err(_)) | None => {}
+        }
+        if !stopping
+            && node.engine.is_ready()
+            && imported.is_none()
             && let Some(ready) = ready.take()
         {
             ready(&listeners.start(addresses).await?);
@@ -235,6 +256,14 @@ impl<D: Disk, C: Clock> Node<D, C> {
             Ok(outcome) => Input::DiskDone { op, outcome },
             Err(error) => Input::DiskFailed { op, error },
         });
+    }
+
+    /// Asks for definitions to be imported, and returns where the answer comes in.
+    fn import(&mut self, json: String) -> oneshot::Receiver<Result<AdminReply, AdminError>> {
+        let (answer, imported) = oneshot::channel();
+        let request = DefinitionsRequest::Import { json, vhost: None }.into();
+        self.handle_call(AdminCall { request, answer });
+        imported
     }
 
     fn handle_call(&mut self, call: AdminCall) {

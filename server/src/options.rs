@@ -18,6 +18,19 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDR", env = "LEVERET_LISTEN", default_value = "[::]:5672", value_delimiter = ',', value_parser = address)]
     pub(crate) listen: Vec<SocketAddr>,
 
+    /// Configuration file, in the format of RabbitMQ's rabbitmq.conf
+    ///
+    /// Options and environment variables win over it. A key that does not exist, or a value that makes no sense, is an error with its
+    /// line; a key of RabbitMQ's that means nothing here is logged.
+    #[arg(long, value_name = "FILE", env = "LEVERET_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Definitions to import at every start: users, vhosts, policies, queues, exchanges, bindings
+    ///
+    /// A JSON file exported by this broker or by RabbitMQ. What is there already stays. Clients are let in when all of it is durable.
+    #[arg(long, value_name = "FILE", env = "LEVERET_DEFINITIONS")]
+    pub(crate) definitions: Option<PathBuf>,
+
     /// Directory for messages and definitions
     ///
     /// It is made if it does not exist, readable by its owner only, and used by one broker at a time.
@@ -51,6 +64,7 @@ Examples:
   leveret                                      Serve on port 5672, with data in ./data
   leveret --listen 127.0.0.1:5673              Only for this machine, on another port
   leveret --data-dir /var/lib/leveret --log warn
+  leveret --config rabbitmq.conf --definitions definitions.json
 
 More: leveret --help";
 
@@ -71,7 +85,8 @@ Stopping:
 
 Exit codes:
   0    stopped as asked
-  1    could not start: the address or the data directory cannot be used
+  1    could not start: the address, the data directory, the configuration
+       or the definitions cannot be used
   2    wrong usage
   3    stopped by itself, since going on could have lost messages (a disk that
        failed, for one); the last line says why

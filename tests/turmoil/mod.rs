@@ -137,8 +137,16 @@ async fn node(seed: u64, medium: Shared<Medium>) -> turmoil::Result {
     entropy.fill_with(|| chance.next().to_le_bytes()[0]);
     let (disk, answers) = SimDisk::start(medium, Chance::new(chance.next()));
     let clock = RuntimeClock::new(|| turmoil::since_epoch().unwrap_or_default());
-    let env =
-        Env { net: SimNet::new(seed), disk, answers, clock, gauge: gauge::none(), admin: admin::link().1, entropy };
+    let env = Env {
+        net: SimNet::new(seed),
+        disk,
+        answers,
+        clock,
+        gauge: gauge::none(),
+        admin: admin::link().1,
+        definitions: None,
+        entropy,
+    };
     let config = Config {
         // Every client is a host of its own here.
         loopback_users: Vec::new(),

@@ -10,7 +10,7 @@ use crate::amqp::{AmqpError, FieldValue, ReplyCode, ShortStr};
 use crate::broker::Broker;
 use crate::metadata::{Access, server_name};
 use crate::mutants::{Mutant, is_planted};
-use crate::queue::{Consumer, ConsumerKey, Get};
+use crate::queue::{Consumer, ConsumerKey, Get, QueueKind};
 use crate::routing::QueueKey;
 
 impl Channel {
@@ -37,9 +37,11 @@ impl Channel {
         if prefetch > 0 && is_planted(Mutant::PrefetchOffByOne) {
             prefetch += 1;
         }
-        let mut consumer =
-            Consumer::new(ctx.connection, self.number, index, consume.no_ack, consume.exclusive, prefetch)
-                .with_priority(priority(ctx, consume)?);
+        // RabbitMQ docs: Quorum Queues / Feature Matrix: exclusive consumers are not known there; the flag means nothing.
+        let is_quorum = ctx.broker.queues.get(key).is_some_and(|queue| queue.kind == QueueKind::Quorum);
+        let exclusive = consume.exclusive && !is_quorum;
+        let mut consumer = Consumer::new(ctx.connection, self.number, index, consume.no_ack, exclusive, prefetch)
+            .with_priority(priority(ctx, consume)?);
         if self.is_barred(&tag) {
             consumer = consumer.barred();
         }
@@ -48,7 +50,7 @@ impl Channel {
         let queue = ctx.broker.queues.get_mut(key).expect("a record has a machine");
         let others = queue.consumers();
         let is_shared = others.len() > 0 || others.is_single_active();
-        if others.has_exclusive() || (consume.exclusive && is_shared) {
+        if others.has_exclusive() || (exclusive && is_shared) {
             let name = ctx.broker.metadata.queue_by_key(key).map(|record| record.name.clone()).unwrap_or_default();
             let text = format!("queue '{name}' in vhost '{}' in exclusive use", ctx.vhost_name);
             return Err(AmqpError::channel(ReplyCode::AccessRefused, text));

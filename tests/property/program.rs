@@ -337,7 +337,7 @@ struct Features {
 
 const THERE: Features = Features {
     alternate_exchange: true,
-    quorum: false,
+    quorum: true,
     ttl: true,
     expires: true,
     limits: true,
@@ -345,7 +345,7 @@ const THERE: Features = Features {
     at_least_once: false,
     priorities: true,
     single_active_consumer: true,
-    delivery_limit: false,
+    delivery_limit: true,
     carbon_copies: true,
 };
 

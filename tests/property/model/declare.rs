@@ -226,7 +226,13 @@ impl Model {
             }
             return self.answer_declare(lane, name);
         }
-        if args.dead_letter_key.is_some() && args.dead_letter_exchange.is_none() {
+        let is_quorum = args.queue_type == Some(QueueType::Quorum);
+        let is_beyond_quorum = !durable
+            || exclusive
+            || auto_delete
+            || args.max_priority.is_some()
+            || args.overflow == Some(Overflow::RejectPublishDlx);
+        if is_quorum && is_beyond_quorum || args.dead_letter_key.is_some() && args.dead_letter_exchange.is_none() {
             return self.fail(lane, 406);
         }
         let (id, used_at) = (self.number(), self.now);
@@ -355,6 +361,8 @@ impl Model {
         let consumer_id = self.number();
         let prefetch = self.channel(lane).prefetch;
         let queue = self.queue_by_id(id).expect("it was found");
+        // Quorum queues do not know exclusive consumers.
+        let exclusive = exclusive && !queue.is_quorum();
         let is_taken = queue.consumers.iter().any(|consumer| consumer.exclusive);
         if is_taken || (exclusive && !queue.consumers.is_empty()) {
             return self.fail(lane, 403);
@@ -438,7 +446,12 @@ impl Model {
                 }
         });
         for queue in &mut self.queues {
-            queue.ready.retain(|entry| entry.message.is_persistent());
+            let is_quorum = queue.is_quorum();
+            queue.ready.retain(|entry| is_quorum || entry.message.is_persistent());
+            // Only failures are kept, so what was merely put back stands in its own place again.
+            for entry in &mut queue.ready {
+                entry.returned = (is_quorum && entry.failures > 0).then_some(0);
+            }
             queue.used_at = now;
         }
     }

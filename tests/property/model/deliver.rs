@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::rc::Rc;
 
-use leveret_engine::amqp::Properties;
+use leveret_engine::amqp::{FieldValue, Properties, ShortStr};
 
 use super::super::program::{Lane, Overflow};
 use super::dead_letter::Reason;
@@ -23,15 +23,16 @@ impl Model {
             message: Rc::clone(message),
             position,
             redelivered: false,
-            priority: queue.args.max_priority.map_or(0, |max| message.properties.priority.unwrap_or(0).min(max)),
+            priority: queue.priority_of(message.properties.priority),
             expires_at: ttl.map(|ttl| now + ttl),
             failures: 0,
+            returned: None,
         };
         let overflow = queue.overflow();
         let is_too_much = queue.is_too_long(queue.ready.len() + 1, queue.ready_bytes() + message.body.len());
         if is_too_much && overflow != Overflow::DropHead {
-            // Only what waits counts, and this would not wait.
-            let is_wanted = queue.ready.is_empty() && !self.candidates(id).is_empty();
+            // Only what waits counts, and this would not wait. A quorum queue cannot know that in advance.
+            let is_wanted = !queue.is_quorum() && queue.ready.is_empty() && !self.candidates(id).is_empty();
             if !is_wanted {
                 if overflow == Overflow::RejectPublishDlx {
                     self.bury(id, &entry, Reason::MaxLength);
@@ -242,7 +243,13 @@ impl Model {
 
     /// What a consumer sees of a message beside its body.
     pub(super) fn properties_of(entry: &Entry) -> Properties {
-        entry.message.properties.clone()
+        let mut properties = entry.message.properties.clone();
+        if entry.failures > 0 {
+            let count = i64::try_from(entry.failures).expect("programs are short");
+            let headers = properties.headers.get_or_insert_default();
+            headers.set(&ShortStr::from_static("x-delivery-count"), FieldValue::I64(count));
+        }
+        properties
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::super::program::{Lane, Overflow, QueueArgs};
+use super::super::program::{Lane, Overflow, QueueArgs, QueueType};
 use super::message::Entry;
 
 /// A queue between its declaration and its end. One that is declared again under the same name has another id.
@@ -39,34 +39,54 @@ pub(super) struct Consumer {
 }
 
 impl Queue {
-    /// How many deliveries of a message may fail; `None` for any number.
+    pub(super) fn is_quorum(&self) -> bool {
+        self.args.queue_type == Some(QueueType::Quorum)
+    }
+
+    /// The priority that a message has here: in quorum queues up to 31, and 4 if it names none (RabbitMQ 4.3).
+    pub(super) fn priority_of(&self, priority: Option<u8>) -> u8 {
+        if self.is_quorum() {
+            return priority.unwrap_or(4).min(31);
+        }
+        self.args.max_priority.map_or(0, |max| priority.unwrap_or(0).min(max))
+    }
+
+    /// Whether it counts deliveries that failed.
+    pub(super) fn counts_failures(&self) -> bool {
+        self.is_quorum() || self.delivery_limit().is_some()
+    }
+
+    /// How many deliveries of a message may fail; `None` for any number. Quorum queues allow 20 unless something else is said.
     pub(super) fn delivery_limit(&self) -> Option<u64> {
-        self.args.delivery_limit.and_then(|limit| u64::try_from(limit).ok())
+        match self.args.delivery_limit {
+            Some(limit) => u64::try_from(limit).ok(),
+            None => self.is_quorum().then_some(20),
+        }
     }
 
     pub(super) fn overflow(&self) -> Overflow {
         self.args.overflow.unwrap_or(Overflow::DropHead)
     }
 
-    /// Where among the ready messages the next one is: the highest priority, then the earliest.
+    /// Where among the ready messages the next one is: what came back to a quorum queue, the highest priority, the earliest.
     pub(super) fn head(&self) -> Option<usize> {
-        let order = |index: &usize| {
-            let entry = &self.ready[*index];
-            (Reverse(entry.priority), entry.position)
-        };
-        (0..self.ready.len()).min_by_key(order)
+        self.heads().first().copied()
     }
 
-    /// Where the first messages of all priorities are, from the highest on.
+    /// Where the first messages are of all that came back to a quorum queue and of each priority.
     pub(super) fn heads(&self) -> Vec<usize> {
-        let mut priorities: Vec<u8> = self.ready.iter().map(|entry| entry.priority).collect();
-        priorities.sort_unstable_by_key(|priority| Reverse(*priority));
-        priorities.dedup();
-        let first = |priority: u8| {
-            let of_priority = (0..self.ready.len()).filter(|index| self.ready[*index].priority == priority);
-            of_priority.min_by_key(|index| self.ready[*index].position)
+        let rank = |entry: &Entry| match entry.returned {
+            Some(_) => (0, Reverse(0)),
+            None => (1, Reverse(entry.priority)),
         };
-        priorities.into_iter().filter_map(first).collect()
+        let mut ranks: Vec<_> = self.ready.iter().map(rank).collect();
+        ranks.sort_unstable();
+        ranks.dedup();
+        let first = |wanted| {
+            let of_rank = (0..self.ready.len()).filter(|index| rank(&self.ready[*index]) == wanted);
+            of_rank.min_by_key(|index| (self.ready[*index].returned, self.ready[*index].position))
+        };
+        ranks.into_iter().filter_map(first).collect()
     }
 
     pub(super) fn ready_bytes(&self) -> usize {

@@ -63,9 +63,11 @@ impl Model {
     /// Puts messages back to their places. `has_failed`: the attempt counts against the delivery limit.
     pub(super) fn give_back(&mut self, returned: Vec<Unacked>, has_failed: bool) {
         for Unacked { queue: id, mut entry, .. } in returned {
-            entry.redelivered = true;
-            entry.failures += u64::from(has_failed);
+            let number = self.number();
             let Some(queue) = self.queue_by_id(id) else { continue };
+            entry.redelivered = true;
+            entry.returned = queue.is_quorum().then_some(number);
+            entry.failures += u64::from(has_failed && queue.counts_failures());
             if queue.delivery_limit().is_some_and(|limit| entry.failures > limit) {
                 self.bury(id, &entry, Reason::DeliveryLimit);
                 continue;

@@ -9,6 +9,7 @@ mod clock;
 mod compare;
 mod consumer;
 mod counters;
+mod expiry;
 mod histogram;
 mod ledger;
 mod link;
@@ -41,6 +42,7 @@ pub fn main(options: &Options) -> Result<ExitCode, String> {
         None => load(&options.load)?,
         Some(Task::Compare(options)) => compare::main(options)?,
         Some(Task::Backlog(options)) => backlog::main(options)?,
+        Some(Task::Expiry(options)) => expiry::main(options)?,
         Some(Task::SlowReader(options)) => slow_reader::main(options)?,
     };
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(NOT_AS_PROMISED) })

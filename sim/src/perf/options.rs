@@ -27,6 +27,8 @@ pub(super) enum Task {
     Compare(Box<CompareOptions>),
     /// Fills a queue with a long backlog, restarts the broker, and drains it: memory, time and disk.
     Backlog(BacklogOptions),
+    /// Lets a million messages expire in queues of different times to live: when they go, and what it costs.
+    Expiry(ExpiryOptions),
     /// Stops reading one consumer's socket, and looks at the broker's memory and at another consumer's speed.
     SlowReader(SlowReaderOptions),
 }
@@ -201,6 +203,22 @@ pub(super) enum End {
     Kill,
     /// SIGTERM: as asked.
     Term,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExpiryOptions {
+    /// The broker's program, which is started on a free port.
+    #[arg(long, value_name = "PATH")]
+    pub(super) broker: PathBuf,
+    /// Where a folder for the broker's data is made, and removed at the end.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    pub(super) scratch: PathBuf,
+    /// Messages, spread evenly over the queues.
+    #[arg(short = 'C', long, default_value_t = 1_000_000)]
+    pub(super) messages: u64,
+    /// Prints the result as one JSON object.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ mod benchmark;
 mod clients;
 mod conformance;
 mod crash;
+mod features;
 mod management;
 mod process;
 mod property;

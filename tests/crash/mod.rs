@@ -1,5 +1,7 @@
 //! The real process, killed while it works: what was confirmed is there afterwards, and nothing else.
 
+mod dead_letters;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;

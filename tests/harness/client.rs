@@ -85,7 +85,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TestClient<S> {
     }
 
     /// Calls a method; deliveries and confirms that come before the answer are kept for [`Self::event`].
-    async fn call(&mut self, method: impl Into<Method>) -> io::Result<Method> {
+    ///
+    /// # Errors
+    /// If the connection ends or the server refuses.
+    pub(crate) async fn call(&mut self, method: impl Into<Method>) -> io::Result<Method> {
         self.machine.send(CHANNEL, method).map_err(io::Error::other)?;
         let mut before = VecDeque::new();
         loop {

@@ -50,3 +50,6 @@ pub(crate) fn plan(
         DefinitionsRequest::Import { json, vhost } => import::plan(metadata, salt, &json, vhost.as_deref()),
     }
 }
+
+#[cfg(test)]
+mod tests;

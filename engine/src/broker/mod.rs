@@ -12,6 +12,7 @@ mod consume;
 mod declare;
 mod departures;
 mod expiry;
+mod firehose;
 mod holds;
 mod internal;
 mod publish;
@@ -45,6 +46,7 @@ use crate::timer::Timers;
 use administer::{LateAnswer, Scans};
 use aside::Memories;
 use departures::Departures;
+pub(crate) use firehose::Witness;
 pub(crate) use internal::Internal;
 
 pub(crate) use holds::Holds;

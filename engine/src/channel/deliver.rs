@@ -20,6 +20,10 @@ impl Channel {
         let message = counted.as_ref().unwrap_or(&taken.message);
         let tag = self.next_tag;
         self.next_tag = DeliveryTag(tag.0 + 1);
+        if ctx.broker.is_traced(ctx.vhost) {
+            let witness = ctx.witness(self.number);
+            ctx.broker.trace_delivery(&witness, queue, taken.redelivered, &taken.message);
+        }
         match subscription {
             Subscription::Consumer { index, no_ack, .. } => {
                 let consumer = self

@@ -25,11 +25,12 @@ mod tx;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use crate::amqp::method::{access, basic, channel as channel_class, confirm as confirm_class};
 use crate::amqp::{AmqpError, Command, ContentAssembler, FieldTable, Method, ReplyCode, ShortStr};
-use crate::broker::{Broker, ChannelRef, Durable, Name};
+use crate::broker::{Broker, ChannelRef, Durable, Name, Witness};
 use crate::connection::Outbox;
 use crate::ids::{ChannelNumber, ConnectionId, DeliveryTag, QueueSeq};
 use crate::metadata::{VhostKey, stripped};
@@ -56,12 +57,23 @@ pub(crate) struct ChannelCtx<'a> {
     pub(crate) vhost_name: &'a ShortStr,
     /// Its user.
     pub(crate) user: &'a str,
+    /// The client's address.
+    pub(crate) peer: SocketAddr,
+    /// The address it connected to.
+    pub(crate) local: SocketAddr,
     /// Whether the client asked to be told of cancelled consumers.
     pub(crate) takes_cancel_notify: bool,
     /// Set when the channel has confirms to tell.
     pub(crate) has_confirms: bool,
     /// Set when the client published something.
     pub(crate) has_published: bool,
+}
+
+impl<'a> ChannelCtx<'a> {
+    /// Who the firehose says did what `channel` does.
+    fn witness(&self, channel: ChannelNumber) -> Witness<'a> {
+        Witness { vhost: self.vhost, peer: self.peer, local: self.local, channel, user: self.user }
+    }
 }
 
 /// A channel.

@@ -67,6 +67,10 @@ impl Channel {
             }
         };
         let message = Arc::new(message);
+        if ctx.broker.is_traced(ctx.vhost) {
+            let witness = ctx.witness(self.number);
+            ctx.broker.trace_publish(&witness, &message);
+        }
         if let Some(tx) = &mut self.tx {
             let routed = ctx.broker.take_routed();
             tx.publish(TxPublish { message, persistent, mandatory: publish.mandatory, routed })?;

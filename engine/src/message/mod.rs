@@ -297,7 +297,7 @@ impl Message {
     }
 
     /// The body, to be part of another message.
-    fn shared_body(&self) -> Bytes {
+    pub(crate) fn shared_body(&self) -> Bytes {
         match &self.body {
             Body::Compact => self.head.slice(self.body_at as usize..),
             Body::Apart(body) => body.clone(),

@@ -5,6 +5,5 @@ mod password;
 mod sasl;
 
 pub(crate) use login::log_in;
-pub(crate) use password::SALT_BYTES;
-pub use password::{HashingAlgorithm, PasswordHash};
+pub use password::{HashingAlgorithm, PasswordHash, SALT_BYTES};
 pub(crate) use sasl::{Credentials, Mechanism};

@@ -8,7 +8,7 @@ use md5::Md5;
 use sha2::{Digest, Sha256, Sha512};
 
 /// Bytes of salt in front of the hash.
-pub(crate) const SALT_BYTES: usize = 4;
+pub const SALT_BYTES: usize = 4;
 
 /// How a password was hashed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -82,6 +82,8 @@ pub struct ExchangeInfo {
     pub messages_delayed: u64,
     /// Bytes of their bodies.
     pub bytes_delayed: u64,
+    /// The name of the policy that applies to it.
+    pub policy: Option<ShortStr>,
 }
 
 /// One binding.

@@ -29,7 +29,7 @@ pub use permissions::{PermissionInfo, PermissionRequest, TopicPermissionInfo};
 pub(crate) use plan::Plan;
 pub use policies::{PolicyInfo, PolicyRequest};
 pub use serde_json::Value as Json;
-pub use users::{Secret, UserInfo, UserRequest};
+pub use users::{Secret, UserInfo, UserRequest, password_hash};
 pub use vhosts::{VhostChange, VhostInfo, VhostRequest};
 
 pub use crate::metadata::{AdminError, AdminErrorKind};
@@ -41,7 +41,7 @@ pub use connections::{
 pub use departures::{Departure, DepartureReport, DepartureRequest, LeaveCounts, Way};
 pub use exchanges::{BindingInfo, DelayedMessage, ExchangeInfo, ExchangeRequest};
 pub use node::{NodeRequest, NodeStatus};
-pub use queues::{PeekedMessage, QueueInfo, QueueName, QueueRequest, QueueState, Selection};
+pub use queues::{OnlyConsumer, PeekedMessage, QueueInfo, QueueName, QueueRequest, QueueState, Selection};
 
 /// What an operator asks.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,11 +1,13 @@
 //! Queues: listing them, looking into them, and changing what is in them.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use bytes::Bytes;
 
 use crate::amqp::{FieldTable, ShortStr};
-use crate::ids::{ConnectionId, QueueId, QueueSeq};
+use crate::ids::{ChannelNumber, ConnectionId, QueueId, QueueSeq};
+use crate::metadata::AppliedPolicies;
 
 /// What is asked about queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,10 +109,29 @@ pub struct QueueInfo {
     pub messages_ready: u64,
     /// Messages delivered and not yet acked.
     pub messages_unacked: u64,
+    /// Bytes of the bodies of those that wait.
+    pub ready_bytes: u64,
+    /// Bytes of the bodies of those not yet acked.
+    pub unacked_bytes: u64,
     /// Bytes of the bodies that it holds in memory.
     pub memory_bytes: u64,
     /// Consumers.
     pub consumers: u64,
+    /// The only consumer that gets messages: because it is exclusive, or because the queue has a single active consumer.
+    pub only_consumer: Option<OnlyConsumer>,
+    /// The policies that apply to it; `None` if none does.
+    pub policies: Option<Box<AppliedPolicies>>,
+}
+
+/// The consumer of a queue that serves one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnlyConsumer {
+    /// Whose it is.
+    pub connection: ConnectionId,
+    /// On which of its channels.
+    pub channel: ChannelNumber,
+    /// Whether it asked for the queue alone. Otherwise it is the active one of several.
+    pub exclusive: bool,
 }
 
 /// What a queue does, as RabbitMQ and LavinMQ name it.

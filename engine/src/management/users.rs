@@ -129,6 +129,11 @@ impl UserInfo {
     }
 }
 
+/// The hash of a password, as definitions hold it. The salt should be random.
+pub fn password_hash(password: &str, salt: [u8; SALT_BYTES]) -> String {
+    base64::encode(&PasswordHash::new(HashingAlgorithm::default(), salt, password.as_bytes()).bytes)
+}
+
 /// What a request comes to. `salt` is for a password that is to be hashed.
 pub(crate) fn plan(metadata: &Metadata, salt: [u8; SALT_BYTES], request: UserRequest) -> Result<Plan, AdminError> {
     let put = |name, password, tags| Plan::change(Administration::PutUser { name, password, tags });

@@ -322,6 +322,16 @@ impl ClassicQueue {
         self.unacked.len()
     }
 
+    /// Bytes of the bodies of messages waiting for a consumer.
+    pub(crate) fn ready_bytes(&self) -> u64 {
+        self.ready.bytes()
+    }
+
+    /// Bytes of the bodies of messages out with consumers. Nothing but listings asks, so they are added up then.
+    pub(crate) fn unacked_bytes(&self) -> u64 {
+        self.unacked.iter().map(|(_, unacked)| u64::from(unacked.entry.size())).sum()
+    }
+
     /// Bytes of bodies in memory.
     pub(crate) fn body_bytes(&self) -> usize {
         self.body_bytes

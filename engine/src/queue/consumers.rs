@@ -145,6 +145,14 @@ impl Consumers {
         self.by_key.values().any(|consumer| consumer.exclusive)
     }
 
+    /// The only one that gets messages, if it is exclusive or the single active one.
+    pub(crate) fn only(&self) -> Option<&Consumer> {
+        match &self.single {
+            Some(single) => single.active.and_then(|key| self.by_key.get(key)),
+            None => self.by_key.values().find(|consumer| consumer.exclusive),
+        }
+    }
+
     /// How many messages they would take together at the moment.
     pub(crate) fn credit(&self) -> u64 {
         let credit = |consumer: &Consumer| match consumer.prefetch {

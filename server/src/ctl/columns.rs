@@ -1,6 +1,6 @@
 //! The columns of listings, by RabbitMQ's names.
 
-use leveret_engine::amqp::{FieldTable, FieldValue};
+use leveret_engine::amqp::{FieldTable, FieldValue, ShortStr};
 use leveret_engine::ids::{ChannelNumber, ConnectionId};
 use leveret_engine::management::{
     BindingInfo, ChannelInfo, ConnectionInfo, ConnectionState, ConsumerInfo, ExchangeInfo, QueueInfo,
@@ -71,7 +71,19 @@ pub(super) const QUEUES: &[Column<QueueInfo>] = &[
     ("messages", |queue| json!(queue.messages_ready + queue.messages_unacked)),
     ("messages_ready", |queue| json!(queue.messages_ready)),
     ("messages_unacknowledged", |queue| json!(queue.messages_unacked)),
+    ("message_bytes", |queue| json!(queue.ready_bytes + queue.unacked_bytes)),
+    ("message_bytes_ready", |queue| json!(queue.ready_bytes)),
+    ("message_bytes_unacknowledged", |queue| json!(queue.unacked_bytes)),
     ("consumers", |queue| json!(queue.consumers)),
+    ("exclusive_consumer_pid", |queue| only_consumer(queue, true)),
+    ("single_active_consumer_pid", |queue| only_consumer(queue, false)),
+    ("policy", |queue| name_of(queue.policies.as_ref().and_then(|policies| policies.policy.as_ref()))),
+    ("operator_policy", |queue| {
+        name_of(queue.policies.as_ref().and_then(|policies| policies.operator_policy.as_ref()))
+    }),
+    ("effective_policy_definition", |queue| {
+        Value::Object(queue.policies.as_ref().map(|policies| policies.definition.clone()).unwrap_or_default())
+    }),
     ("memory", |queue| json!(queue.memory_bytes)),
     ("message_bytes_ram", |queue| json!(queue.memory_bytes)),
     ("pid", |queue| json!(format!("<leveret.queue.{}>", queue.id))),
@@ -86,6 +98,9 @@ pub(super) const EXCHANGES: &[Column<ExchangeInfo>] = &[
     ("auto_delete", |exchange| json!(exchange.auto_delete)),
     ("internal", |exchange| json!(exchange.internal)),
     ("arguments", |exchange| arguments(&exchange.arguments)),
+    ("policy", |exchange| name_of(exchange.policy.as_ref())),
+    ("messages_delayed", |exchange| json!(exchange.messages_delayed)),
+    ("message_bytes_delayed", |exchange| json!(exchange.bytes_delayed)),
 ];
 pub(super) const EXCHANGES_DEFAULT: &[&str] = &["name", "type"];
 
@@ -161,8 +176,19 @@ pub(super) const CONSUMERS: &[Column<ConsumerInfo>] = &[
 pub(super) const CONSUMERS_DEFAULT: &[&str] =
     &["queue_name", "channel_pid", "consumer_tag", "ack_required", "prefetch_count", "active", "arguments"];
 
+/// A policy's name, or nothing, as RabbitMQ shows that there is none.
+fn name_of(policy: Option<&ShortStr>) -> Value {
+    policy.map_or_else(|| json!(""), text)
+}
+
+/// Who alone gets the messages of a queue, for this reason.
+fn only_consumer(queue: &QueueInfo, exclusive: bool) -> Value {
+    let consumer = queue.only_consumer.as_ref().filter(|consumer| consumer.exclusive == exclusive);
+    consumer.map_or_else(|| json!(""), |consumer| pid(consumer.connection, consumer.channel))
+}
+
 /// A name as text; bytes that are not are shown as such.
-pub(super) fn text(name: &leveret_engine::amqp::ShortStr) -> Value {
+pub(super) fn text(name: &ShortStr) -> Value {
     json!(name.to_string_lossy())
 }
 

@@ -1,4 +1,4 @@
-//! `leveretctl`: command lines to administrative requests and their answers to text. It decides nothing and does no I/O, so that the
+//! `leveretctl`: command lines to administrative requests and their answers to text. It decides nothing and reads and writes nothing, so that the
 //! program, the broker's admin socket and tests use it alike.
 //!
 //! 1. [`parse`] turns arguments into an [`Invocation`], or into the [`Outcome`] of a wrong usage.
@@ -171,6 +171,31 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         CommandLine::command().debug_assert();
+    }
+
+    /// Each verb with what it has to be given.
+    #[test]
+    fn every_verb_is_carried_out() {
+        for verb in CommandLine::command().get_subcommands().filter(|verb| verb.get_name() != "help") {
+            let mut line = vec![verb.get_name().to_owned()];
+            for argument in verb.get_positionals().filter(|argument| argument.is_required_set()) {
+                let word = match argument.get_id().as_str() {
+                    "definition" | "value" => "{}",
+                    "watermark" => "0.5",
+                    "limit" if verb.get_name() == "set_disk_free_limit" => "1GB",
+                    other => other,
+                };
+                line.push(word.to_owned());
+            }
+            if verb.get_name() == "cancel_delayed" {
+                line.push("id".to_owned());
+            }
+            let invocation = parse(&line).unwrap_or_else(|outcome| panic!("{line:?}: {}", outcome.error));
+            match invocation.plan(Some("{}")) {
+                Plan::Ask(_) => {}
+                Plan::Done(outcome) => assert_eq!(outcome.code, exit::OK, "{line:?}: {}", outcome.error),
+            }
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! From a node's answer to what a verb prints.
 
-use leveret_engine::amqp::Properties;
+use leveret_engine::amqp::{Properties, ShortStr};
 use leveret_engine::management::{
-    AdminReply, Departure, DepartureReport, LeaveReason, LeftTo, NodeStatus, PeekedMessage, Way,
+    AdminReply, DelayedMessage, Departure, DepartureReport, LeaveReason, LeftTo, NodeStatus, PeekedMessage, Way,
 };
 use serde_json::{Map, Value, json};
 
@@ -37,6 +37,7 @@ pub(super) fn body(line: &CommandLine, reply: AdminReply) -> Result<Body, (u8, S
         (AdminReply::Consumers(rows), Verb::ListConsumers { columns }) => {
             Body::Table(columns::table(columns::CONSUMERS, columns::CONSUMERS_DEFAULT, columns, &rows))
         }
+        (AdminReply::Delayed(messages), _) => Body::Table(delayed(&messages)),
         (AdminReply::Messages(messages), _) => Body::Table(peeked(&messages)),
         (AdminReply::Departures(report), _) => departures(&report),
         (reply, verb) => {
@@ -70,6 +71,7 @@ fn counted(count: u64, verb: &Verb) -> Body {
             Body::Text(format!("Closed {count} connections"))
         }
         Verb::MoveMessages { .. } => Body::Text(format!("Moved {count} messages")),
+        Verb::CancelDelayed { .. } => Body::Text(format!("Dropped {count} messages")),
         Verb::DeleteMessages { .. } => Body::Text(format!("Deleted {count} messages")),
         // As rabbitmqctl, which does not tell how many.
         _ => Body::Nothing,
@@ -163,6 +165,17 @@ fn report(status: &NodeStatus) -> Body {
 fn gigabytes(bytes: u64) -> String {
     let tenths_of_megabytes = bytes / 100_000;
     format!("{}.{:04} gb", tenths_of_megabytes / 10_000, tenths_of_megabytes % 10_000)
+}
+
+/// What a delayed exchange holds. A key or id that is only on disk is not read for a listing.
+fn delayed(messages: &[DelayedMessage]) -> Table {
+    let known = |name: &Option<ShortStr>| name.as_ref().map_or(Value::Null, text);
+    let row = |message: &DelayedMessage| {
+        let DelayedMessage { sequence, due, bytes, routing_key, message_id } = message;
+        vec![json!(sequence), json!(due.as_millis()), known(routing_key), known(message_id), json!(bytes)]
+    };
+    let columns = ["sequence", "due", "routing_key", "message_id", "payload_bytes"];
+    Table { columns: columns.map(str::to_owned).to_vec(), rows: messages.iter().map(row).collect() }
 }
 
 fn peeked(messages: &[PeekedMessage]) -> Table {

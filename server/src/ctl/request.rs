@@ -1,10 +1,11 @@
 //! From a command line to a request.
 
 use leveret_engine::amqp::ShortStr;
+use leveret_engine::auth::SALT_BYTES;
 use leveret_engine::ids::ConnectionId;
 use leveret_engine::management::{
     AdminRequest, ConnectionRequest, ConnectionSelection, DepartureRequest, ExchangeRequest, NodeRequest, QueueName,
-    QueueRequest, Selection as Selected,
+    QueueRequest, Selection as Selected, password_hash,
 };
 
 use super::output::{Body, Outcome, exit, format};
@@ -23,6 +24,14 @@ pub(super) fn plan(line: &CommandLine, input: Option<&str>) -> Result<Plan, Outc
     let request = match verb {
         Verb::Version => {
             let body = Body::Text(env!("CARGO_PKG_VERSION").to_owned());
+            return Ok(Plan::Done(Outcome { output: format(options, "", &body), ..Outcome::default() }));
+        }
+        Verb::HashPassword { password } => {
+            let mut salt = [0; SALT_BYTES];
+            getrandom::fill(&mut salt).map_err(|error| {
+                Outcome::failure(exit::UNAVAILABLE, format!("Error:\nthe system has no entropy: {error}\n"))
+            })?;
+            let body = Body::Text(password_hash(password.as_deref().or(input).unwrap_or_default(), salt));
             return Ok(Plan::Done(Outcome { output: format(options, "", &body), ..Outcome::default() }));
         }
         Verb::Ping | Verb::AwaitStartup => AdminRequest::Ping,
@@ -65,6 +74,23 @@ pub(super) fn plan(line: &CommandLine, input: Option<&str>) -> Result<Plan, Outc
         }
         Verb::Why { queue } => {
             AdminRequest::Departures(DepartureRequest::Queue { vhost: vhost(options)?, name: name("a queue", queue)? })
+        }
+
+        Verb::ListDelayed { exchange, count } => ExchangeRequest::ListDelayed {
+            vhost: vhost(options)?,
+            exchange: name("an exchange", exchange)?,
+            count: *count,
+        }
+        .into(),
+        Verb::CancelDelayed { exchange, message_id, sequence } => {
+            let (vhost, exchange) = (vhost(options)?, name("an exchange", exchange)?);
+            match sequence {
+                Some(sequence) => ExchangeRequest::CancelDelayed { vhost, exchange, sequence: *sequence }.into(),
+                None => {
+                    let message_id = name("a message", message_id.as_deref().unwrap_or_default())?;
+                    ExchangeRequest::CancelDelayedById { vhost, exchange, message_id }.into()
+                }
+            }
         }
 
         Verb::CloseConnection { connection, reason } => {
@@ -185,11 +211,11 @@ pub(super) fn banner(options: &Options, verb: &Verb) -> String {
         Verb::Why { queue } => {
             format!("Listing messages that left queue '{queue}' in vhost '{vhost}' without being acked ...")
         }
-        Verb::ListDelayed { exchange } => {
+        Verb::ListDelayed { exchange, .. } => {
             format!("Listing messages held by exchange '{exchange}' in vhost '{vhost}' ...")
         }
-        Verb::CancelDelayed { exchange, message_id } => {
-            format!("Dropping message '{message_id}' held by exchange '{exchange}' in vhost '{vhost}' ...")
+        Verb::CancelDelayed { exchange, .. } => {
+            format!("Dropping messages held by exchange '{exchange}' in vhost '{vhost}' ...")
         }
         Verb::CloseConnection { connection, reason } => format!("Closing connection {connection}, reason: {reason}..."),
         Verb::CloseAllConnections { global: true, reason, .. } => {

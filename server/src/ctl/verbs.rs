@@ -337,7 +337,7 @@ pub enum Verb {
         /// Only those of this node
         #[arg(long)]
         local: bool,
-        /// Columns, such as name, messages, messages_ready, consumers, state, policy, arguments; the default is name messages
+        /// Columns, such as name, messages, messages_ready, consumers, state, policy, memory, arguments; the default is name messages
         columns: Vec<String>,
     },
     /// List the exchanges of a vhost
@@ -429,17 +429,24 @@ pub enum Verb {
         /// Its name
         queue: String,
     },
-    /// List the messages that a delayed exchange holds
+    /// List the messages that a delayed exchange holds, first due first
     ListDelayed {
         /// The exchange
         exchange: String,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        count: usize,
     },
-    /// Drop a message that a delayed exchange holds
+    /// Drop messages that a delayed exchange holds
     CancelDelayed {
         /// The exchange
         exchange: String,
-        /// The message_id property of the message
-        message_id: String,
+        /// The message_id property of the messages
+        #[arg(required_unless_present = "sequence", conflicts_with = "sequence")]
+        message_id: Option<String>,
+        /// Only the one with this number in list_delayed
+        #[arg(long, value_name = "N")]
+        sequence: Option<u64>,
     },
 
     /// Close a connection

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::Broker;
 use crate::amqp::{FieldTable, ShortStr};
 use crate::exchange::Hold;
-use crate::management::{AdminError, BindingInfo, ExchangeInfo, QueueInfo, QueueState};
+use crate::management::{AdminError, BindingInfo, ExchangeInfo, OnlyConsumer, QueueInfo, QueueState};
 use crate::metadata::{QueueRecord, VhostKey};
 use crate::queue::QueueKind;
 use crate::routing::{Destination, QueueKey};
@@ -35,8 +35,16 @@ impl Broker {
             state: if queue.is_paused() { QueueState::Paused } else { QueueState::Running },
             messages_ready: queue.ready_len() as u64,
             messages_unacked: queue.unacked_len() as u64,
+            ready_bytes: queue.ready_bytes(),
+            unacked_bytes: queue.unacked_bytes(),
             memory_bytes: queue.body_bytes() as u64,
             consumers: queue.consumers().len() as u64,
+            only_consumer: queue.consumers().only().map(|consumer| OnlyConsumer {
+                connection: consumer.connection,
+                channel: consumer.channel,
+                exclusive: consumer.exclusive,
+            }),
+            policies: record.policies.clone(),
         })
     }
 
@@ -58,6 +66,7 @@ impl Broker {
                 auto_delete: exchange.auto_delete,
                 internal: exchange.internal,
                 arguments: exchange.raw_arguments.clone(),
+                policy: exchange.policies.as_ref().and_then(|policies| policies.policy.clone()),
             })
             .collect())
     }

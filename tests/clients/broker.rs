@@ -10,7 +10,7 @@ use crate::harness::leveret::Leveret;
 /// themselves are worth.
 #[derive(Debug)]
 pub(super) enum Broker {
-    Own { process: Leveret, _directory: TempDir },
+    Own { process: Option<Leveret>, address: SocketAddr, directory: TempDir },
     Other(SocketAddr),
 }
 
@@ -20,14 +20,28 @@ impl Broker {
             return Self::Other(address.parse().expect("LEVERET_CLIENTS_BROKER is an address"));
         }
         let directory = tempfile::tempdir().expect("there is a place for temporary files");
-        Self::Own { process: Leveret::start(directory.path()), _directory: directory }
+        let process = Leveret::start(directory.path());
+        Self::Own { address: process.address, process: Some(process), directory }
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        match self {
+            Self::Own { address, .. } | Self::Other(address) => *address,
+        }
     }
 
     pub(super) fn uri(&self) -> String {
-        let address = match self {
-            Self::Own { process, .. } => process.address,
-            Self::Other(address) => *address,
-        };
-        format!("amqp://guest:guest@{address}/%2f")
+        format!("amqp://guest:guest@{}/%2f", self.address())
+    }
+
+    /// Kills the broker (SIGKILL) and starts it again with the same data, where clients look for it.
+    pub(super) fn restart(&mut self) {
+        match self {
+            Self::Own { process, address, directory } => {
+                process.take().expect("it runs").kill();
+                *process = Some(Leveret::start_at(directory.path(), *address));
+            }
+            Self::Other(_) => panic!("only a broker of the test's own can be restarted"),
+        }
     }
 }

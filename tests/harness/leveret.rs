@@ -31,12 +31,29 @@ impl Leveret {
     /// # Panics
     /// If it does not become ready.
     pub(crate) fn start(directory: &Path) -> Self {
+        Self::start_with(directory, |command| command.args(["--listen", "127.0.0.1:0", "--log", "info"]))
+    }
+
+    /// Starts a broker at an address, again or anew.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    pub(crate) fn start_at(directory: &Path, address: SocketAddr) -> Self {
+        let address = address.to_string();
+        Self::start_with(directory, |command| command.args(["--listen", &address, "--log", "info"]))
+    }
+
+    /// Starts a broker with other options and environment, with its data in `directory/data` and its log beside it.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    pub(crate) fn start_with(directory: &Path, options: impl FnOnce(&mut Command) -> &mut Command) -> Self {
         let begin = Instant::now();
         let log = directory.join("log.txt");
         let stderr = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("the log can be written");
-        let mut child = Command::new(binary())
-            .args(["--listen", "127.0.0.1:0", "--log", "info", "--data-dir"])
-            .arg(directory.join("data"))
+        let mut command = Command::new(binary());
+        command.arg("--data-dir").arg(directory.join("data"));
+        let mut child = options(&mut command)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)

@@ -1,13 +1,12 @@
-"""The tasks that the worker of smoke.py carries out. LEVERET_URI names the broker, LEVERET_RECORD the file to note results in."""
+"""The tasks that the worker carries out. LEVERET_URI names the broker, LEVERET_RECORD the file to note what was carried out in."""
 
 import os
+import time
 
 from celery import Celery
 
 app = Celery("smoke", broker=os.environ["LEVERET_URI"], backend="rpc://")
 app.conf.update(
-    task_acks_late=True,
-    task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=4,
     broker_connection_retry_on_startup=True,
     task_default_queue="smoke",
@@ -16,8 +15,14 @@ app.conf.update(
 
 
 @app.task
+def double(number):
+    """Is acked before it is carried out, and answers."""
+    return 2 * number
+
+
+@app.task(acks_late=True, reject_on_worker_lost=True, ignore_result=True)
 def note(number):
-    """Notes that it was carried out. A line is written whole or not at all."""
+    """Is acked when it has been carried out, which it notes. A line is written whole or not at all."""
+    time.sleep(0.001)
     with open(os.environ["LEVERET_RECORD"], "a", encoding="ascii") as record:
         record.write(f"{number}\n")
-    return number

@@ -96,6 +96,7 @@ impl Broker {
         let places: SmallVec<[Place; 1]> =
             self.refs.chunks(limits::RECORD_SHARES_MAX).map(|refs| self.log.append_message(refs, head, body)).collect();
         let mut refs = self.refs.iter().enumerate().peekable();
+        let mut is_untidy = false;
         for index in 0..self.routed.len() {
             let key = self.routed[index];
             let Some(queue) = self.queues.get_mut(key) else { continue };
@@ -110,7 +111,9 @@ impl Broker {
                 priority: queue.priority_of(message),
                 expires_at: queue.expiry_of(message, self.now.mono),
             };
+            let expires_at = arrival.expires_at;
             queue.enqueue(arrival, self.config.queue_cache_bytes);
+            is_untidy |= queue.is_untidy(expires_at, self.now.mono);
             self.body_bytes += queue.body_bytes() - before;
             let has_droppable = queue.has_droppable();
             if self.config.fine_events {
@@ -129,11 +132,26 @@ impl Broker {
                 self.active.push_back(key);
             }
         }
+        if is_untidy {
+            self.tidy_routed();
+        }
         match places.last() {
             _ if is_refused => Published::Refused,
             Some(place) if is_kept_by_log => Published::KeptAt(place.end()),
             _ => Published::Kept,
         }
+    }
+
+    /// Brings the queues in order that just got a message and have nobody to take it. What comes later in the same input, a `basic.get`
+    /// say, must not find what is too much or expired, as if publisher and consumer had been in step.
+    fn tidy_routed(&mut self) {
+        let routed = core::mem::take(&mut self.routed);
+        for key in &routed {
+            if self.queues.get(*key).is_some_and(|queue| !queue.has_takers()) {
+                self.tidy(*key);
+            }
+        }
+        self.routed = routed;
     }
 
     /// Leaves out the queues that are full and refuse what comes. Whether there are any.

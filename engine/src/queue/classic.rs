@@ -431,6 +431,11 @@ impl ClassicQueue {
         true
     }
 
+    /// Whether anybody takes the next message: a `basic.get` that waits for its turn, or a consumer.
+    pub(crate) fn has_takers(&self) -> bool {
+        !self.gets.is_empty() || self.consumers.credit() > 0
+    }
+
     /// A `basic.get` that waits for a message that is not there any more: it expired, or was purged.
     pub(crate) fn take_idle_get(&mut self) -> Option<Get> {
         if self.gets.len() > self.ready.len() { self.gets.pop_back() } else { None }

@@ -58,6 +58,13 @@ impl ClassicQueue {
         self.pop_ready()
     }
 
+    /// Whether something is to leave at once that just came, or for it: nobody takes anything, and the queue is over its limit or a time
+    /// to live is 0. With takers that is found out when they had their turn.
+    pub(crate) fn is_untidy(&self, expires_at: Option<Instant>, now: Instant) -> bool {
+        let is_too_long = self.settings.overflow == Overflow::DropHead && self.is_too_long(0, 0);
+        (is_too_long || expires_at.is_some_and(|at| at <= now)) && !self.has_takers()
+    }
+
     /// Whether the queue refuses one more message of `size` bytes. One that a consumer will take at once does not count.
     pub(crate) fn refuses(&self, size: u32) -> bool {
         // What it has to keep for others counts too, or nothing would bound that.

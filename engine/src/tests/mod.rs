@@ -8,7 +8,7 @@ mod timeout;
 mod world;
 
 use crate::amqp::method::{basic, queue};
-use crate::amqp::{FieldTable, Method, ShortStr};
+use crate::amqp::{FieldTable, Method, Properties, RawProperties, Routing, ShortStr};
 use crate::client::ClientEvent;
 use crate::config::Config;
 use world::{CHANNEL, World};
@@ -55,4 +55,29 @@ fn acks_that_wait_behind_a_declaration_count_when_the_connection_closes() {
     world.with(consumer, crate::client::Client::close);
     assert_eq!(world.counts("q"), (1, 0, 0), "only what was not answered comes back");
     world.release_disk();
+}
+
+/// All that one read of the socket brings is carried out before anything is delivered; nobody is to see a difference.
+#[test]
+fn what_is_too_much_or_expired_is_gone_before_the_next_method_of_the_same_input() {
+    let mut world = World::new(Config::default());
+    let client = world.client();
+    world.declare(client, "q", false, FieldTable::new().with("x-max-length", 1));
+    world.declare(client, "at once", false, FieldTable::new().with("x-message-ttl", 0));
+    world.events(client);
+    let properties = RawProperties::from(&Properties::default());
+    world.with(client, |client| {
+        for (queue, body) in [("q", "one"), ("q", "two"), ("at once", "three")] {
+            let routing = Routing::new(&ShortStr::new(), &ShortStr::truncated(queue));
+            client.publish(CHANNEL, &routing, false, &properties, body.as_bytes()).unwrap();
+        }
+        for queue in [QUEUE, ShortStr::from_static("at once")] {
+            client.send(CHANNEL, basic::Get { queue, no_ack: true }).unwrap();
+        }
+    });
+    let events = world.events(client);
+    let [ClientEvent::GetOk { body, message_count: 0, .. }, ClientEvent::Method { method, .. }] = &events[..] else {
+        panic!("one message and none: {events:?}")
+    };
+    assert_eq!((&body[..], method), (&b"two"[..], &Method::BasicGetEmpty(basic::GetEmpty {})));
 }

@@ -81,6 +81,9 @@ impl Broker {
             Told::ExchangeDeleted { vhost, name } => self.announce("exchange.deleted", |_| named(vhost, name)),
             Told::Bound(binding) => self.announce("binding.created", |_| Some(binding_headers(binding))),
             Told::Unbound(binding) => self.announce("binding.deleted", |_| Some(binding_headers(binding))),
+            Told::Administered { what, names } => self.announce(what, |_| {
+                Some(names.iter().fold(FieldTable::new(), |headers, (what, name)| headers.with(what, text(name))))
+            }),
         }
     }
 

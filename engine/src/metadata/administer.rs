@@ -2,12 +2,13 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use super::apply::AutoDelete;
 use super::policy::check_definition;
 use super::user::User;
-use super::{AdminError, Administration, Answer, Change, Changes, Metadata, PolicyKind, VhostKey};
+use super::{AdminError, Administration, Answer, Change, Changes, Metadata, PolicyKind, Told, VhostKey};
 use crate::amqp::ShortStr;
 use crate::limits;
 
@@ -125,6 +126,7 @@ impl Metadata {
     pub(super) fn administer(&mut self, administration: Administration, changes: &mut Changes) {
         use Administration as A;
         self.access_version += 1;
+        changes.told.extend(self.told_of(&administration));
         match administration {
             A::PutVhost { name, settings } => {
                 let key = match self.vhost(name.as_bytes()) {
@@ -209,6 +211,44 @@ impl Metadata {
                 self.global_parameters.remove(&name);
             }
         }
+    }
+
+    /// What the event exchange is told of a change that is about to be carried out, in RabbitMQ's words (RabbitMQ docs: Event Exchange).
+    fn told_of(&self, administration: &Administration) -> Option<Told> {
+        use Administration as A;
+        let (what, names) = match administration {
+            A::PutVhost { name, .. } if self.vhost(name.as_bytes()).is_some() => return None,
+            A::PutVhost { name, .. } => ("vhost.created", vec![("name", name)]),
+            A::DeleteVhost { name } => ("vhost.deleted", vec![("name", name)]),
+            A::SetVhostLimits { vhost, .. } => ("vhost.limits.set", vec![("name", vhost)]),
+            A::PutUser { name, password, .. } => match self.users.get(name) {
+                None => ("user.created", vec![("name", name)]),
+                Some(user) if user.password == *password => ("user.tags.set", vec![("name", name)]),
+                Some(_) => ("user.password.changed", vec![("name", name)]),
+            },
+            A::DeleteUser { name } => ("user.deleted", vec![("name", name)]),
+            A::SetUserLimits { user, .. } => ("user.limits.set", vec![("username", user)]),
+            A::SetPermissions { user, vhost, .. } => ("permission.created", vec![("user", user), ("vhost", vhost)]),
+            A::ClearPermissions { user, vhost } => ("permission.deleted", vec![("user", user), ("vhost", vhost)]),
+            A::SetTopicPermissions { user, vhost, exchange, .. } => {
+                ("topic.permission.created", vec![("user", user), ("vhost", vhost), ("exchange", exchange)])
+            }
+            A::ClearTopicPermissions { user, vhost, .. } => {
+                ("topic.permission.deleted", vec![("user", user), ("vhost", vhost)])
+            }
+            A::PutPolicy { vhost, policy, .. } => ("policy.set", vec![("name", &policy.name), ("vhost", vhost)]),
+            A::DeletePolicy { vhost, name, .. } => ("policy.cleared", vec![("name", name), ("vhost", vhost)]),
+            A::PutParameter { vhost, component, name, .. } => {
+                ("parameter.set", vec![("component", component), ("name", name), ("vhost", vhost)])
+            }
+            A::DeleteParameter { vhost, component, name } => {
+                ("parameter.cleared", vec![("component", component), ("name", name), ("vhost", vhost)])
+            }
+            A::PutGlobalParameter { name, .. } => ("parameter.set", vec![("name", name)]),
+            A::DeleteGlobalParameter { name } => ("parameter.cleared", vec![("name", name)]),
+        };
+        let names = names.into_iter().map(|(what, name)| (what, name.clone())).collect();
+        Some(Told::Administered { what, names })
     }
 
     /// The vhost of this name.

@@ -103,6 +103,13 @@ pub enum Told {
     Bound(NamedBinding),
     /// A binding was removed by itself, not with one of its ends.
     Unbound(NamedBinding),
+    /// An administrator changed something.
+    Administered {
+        /// The event exchange's routing key for it.
+        what: &'static str,
+        /// The names of what it is about, by what they name.
+        names: Vec<(&'static str, ShortStr)>,
+    },
 }
 
 /// A binding by the names of its ends.

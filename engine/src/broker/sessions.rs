@@ -68,7 +68,7 @@ impl Sessions {
         }
         let of_user = self.by_user.get(user).map_or(0, |of_user| of_user.connections);
         if let Some(limit) = limits.user.filter(|limit| is_reached(of_user, limit)) {
-            return refuse(format!("Connection refused for user '{user}': user connection limit ({limit}) is reached"));
+            return refuse(format!("connection refused for user '{user}': user connection limit ({limit}) is reached"));
         }
         self.connections += 1;
         *self.by_vhost.entry(vhost).or_default() += 1;

@@ -55,6 +55,9 @@ impl Channel {
         {
             arguments.push(ShortStr::from_static(QUEUE_TYPE), FieldValue::LongStr(kind));
         }
+        if stripped(&declare.queue).is_empty() {
+            check_server_named(&arguments)?;
+        }
         let command = Command::DeclareQueue {
             vhost: ctx.vhost_name.clone(),
             id: ctx.broker.metadata.allocate_queue_id(),
@@ -275,6 +278,15 @@ fn text_argument<'a>(arguments: &'a FieldTable, name: &str) -> Option<&'a LongSt
         Some(FieldValue::LongStr(text)) => Some(text),
         _ => None,
     }
+}
+
+/// Checks that a queue of this type may be named by the broker: quorum queues outlive who would know the name.
+fn check_server_named(arguments: &FieldTable) -> Result<(), AmqpError> {
+    if text_argument(arguments, QUEUE_TYPE).is_none_or(|kind| kind.as_bytes() != b"quorum") {
+        return Ok(());
+    }
+    let text = "Cannot declare a server-named queue for type rabbit_quorum_queue";
+    Err(AmqpError::channel(ReplyCode::PreconditionFailed, text))
 }
 
 /// Checks that the user may bind this exchange to others.

@@ -16,7 +16,7 @@ use crate::routing::{ErlangTerm, ExchangeKind, HashOn};
 
 /// What the broker knows of a queue's arguments (RabbitMQ docs: Queues / Optional Arguments).
 ///
-/// Accepted without effect: `x-queue-mode`, `x-queue-version`, `x-queue-master-locator` on classic queues, `x-queue-leader-locator`,
+/// Accepted without effect: `x-queue-leader-locator`; `x-queue-mode`, `x-queue-version` and `x-queue-master-locator` on classic queues;
 /// `x-quorum-initial-group-size`, `x-max-in-memory-length` and `x-max-in-memory-bytes` on quorum queues.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueArguments {
@@ -105,12 +105,11 @@ pub(super) const QUEUE_EQUIVALENCE: [&str; 16] = [
 pub(super) const EXCHANGE_EQUIVALENCE: [&str; 1] = [ALTERNATE_EXCHANGE];
 
 /// Arguments that a classic queue must not have, since only other types know them.
-const NOT_CLASSIC: [&str; 7] = [
+const NOT_CLASSIC: [&str; 6] = [
     "x-initial-cluster-size",
     "x-max-age",
     "x-max-in-memory-bytes",
     "x-max-in-memory-length",
-    "x-queue-leader-locator",
     "x-quorum-initial-group-size",
     "x-stream-max-segment-size-bytes",
 ];
@@ -171,8 +170,8 @@ impl QueueArguments {
         argument("x-queue-leader-locator", check_leader_locator)?;
         let kind = arguments.get(QUEUE_TYPE).and_then(parse_queue_type).unwrap_or_default();
         let (others, module) = match kind {
-            QueueKind::Classic => (NOT_CLASSIC, "rabbit_classic_queue"),
-            QueueKind::Quorum => (NOT_QUORUM, "rabbit_quorum_queue"),
+            QueueKind::Classic => (&NOT_CLASSIC[..], "rabbit_classic_queue"),
+            QueueKind::Quorum => (&NOT_QUORUM[..], "rabbit_quorum_queue"),
         };
         if let Some((name, _)) = arguments.iter().find(|(name, _)| others.iter().any(|other| name == other)) {
             return Err(refused(format!("invalid arg '{name}' for {what} of queue type {module}")));
@@ -327,7 +326,10 @@ fn check_delivery_limit(value: &FieldValue) -> Result<(), String> {
 }
 
 fn check_leader_locator(value: &FieldValue) -> Result<(), String> {
-    check_one_of(value, &["balanced", "client-local", "least-leaders", "random"], "queue leader locator")
+    check_text(value)?;
+    let is_known = [&b"balanced"[..], b"client-local", b"least-leaders", b"random"]
+        .contains(&value.as_bytes().unwrap_or_default());
+    if is_known { Ok(()) } else { Err(String::from("invalid_queue_locator_arg")) }
 }
 
 fn check_message_ttl(value: &FieldValue) -> Result<(), String> {

@@ -209,14 +209,14 @@ pub fn check_definition(kind: PolicyKind, definition: &JsonMap) -> Result<(), Ad
     if definition.is_empty() {
         return Err(AdminError::bad_request("no policy provided"));
     }
-    let (is_known, settings): (fn(&str) -> bool, &str) = match kind {
-        PolicyKind::User => (|key| KEYS.iter().any(|(known, ..)| *known == key), "policy settings"),
-        PolicyKind::Operator => (|key| is_operator_key(key), "operator policy settings"),
+    let is_known: fn(&str) -> bool = match kind {
+        PolicyKind::User => |key| KEYS.iter().any(|(known, ..)| *known == key),
+        PolicyKind::Operator => is_operator_key,
     };
     let unknown = definition.iter().filter(|(key, _)| !is_known(key));
     let unknown: Vec<_> = unknown.map(|(key, value)| format!("{{<<{key:?}>>,{}}}", shown(value))).collect();
     if !unknown.is_empty() {
-        return Err(AdminError::bad_request(format!("[{}] are not recognised {settings}", unknown.join(","))));
+        return Err(AdminError::bad_request(format!("[{}] are not recognised policy settings", unknown.join(","))));
     }
     for (key, value) in definition {
         let Some((_, rule, what)) = KEYS.iter().find(|(known, ..)| known == key) else { continue };
@@ -340,7 +340,7 @@ mod tests {
         check(
             PolicyKind::Operator,
             r#"{"dead-letter-exchange":"x"}"#,
-            "[{<<\"dead-letter-exchange\">>,<<\"x\">>}] are not recognised operator policy settings",
+            "[{<<\"dead-letter-exchange\">>,<<\"x\">>}] are not recognised policy settings",
         );
     }
 

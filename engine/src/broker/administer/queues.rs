@@ -12,7 +12,7 @@ impl Broker {
     pub(super) fn expect_queue(&self, name: &QueueName) -> Result<QueueKey, AdminError> {
         let vhost = self.expect_vhost(&name.vhost)?;
         let queue = self.metadata.queue(vhost, name.name.as_bytes());
-        queue.map(|(key, _)| key).ok_or_else(|| AdminError::not_found(alloc::format!("there is no {}", name.quoted())))
+        queue.map(|(key, _)| key).ok_or_else(|| AdminError::not_found(alloc::format!("{} not found", name.quoted())))
     }
 
     /// Deletes a queue, and answers with the messages that were ready in it once that is durable.

@@ -203,11 +203,9 @@ enum Runs {
     RabbitMq,
 }
 
-/// The transcripts of one area. `LEVERET_TRANSCRIPT=part` picks those with `part` in their name, `LEVERET_PENDING=1` runs also what
-/// ours does not do yet.
+/// The transcripts of one area. `LEVERET_TRANSCRIPT=part` picks those with `part` in their name.
 fn transcripts_of(area: &str, runs: Runs) -> BTreeMap<String, Result<Transcript, String>> {
     let only = std::env::var("LEVERET_TRANSCRIPT").unwrap_or_default();
-    let with_pending = runs == Runs::RabbitMq || std::env::var("LEVERET_PENDING").is_ok_and(|value| value == "1");
     let mut found = transcripts();
     found.retain(|name, _| name.starts_with(&format!("{area}/")) && name.contains(&only));
     found.retain(|_, transcript| match transcript.as_ref().ok().and_then(|transcript| transcript.only) {
@@ -215,12 +213,6 @@ fn transcripts_of(area: &str, runs: Runs) -> BTreeMap<String, Result<Transcript,
         Some(Only::Leveret) => runs != Runs::RabbitMq,
         Some(Only::Engine) => runs == Runs::Engine,
     });
-    let all = found.len();
-    found.retain(|_, transcript| with_pending || !transcript.as_ref().is_ok_and(|transcript| transcript.is_pending));
-    let pending = all - found.len();
-    if pending > 0 {
-        eprintln!("SKIPPED: {pending} of {all} transcripts of {area}, which are pending");
-    }
     found
 }
 

@@ -10,8 +10,6 @@ use super::value::Value;
 #[derive(Debug)]
 pub(crate) struct Transcript {
     pub(crate) steps: Vec<Step>,
-    /// Ours does not do this yet, so only RabbitMQ runs it.
-    pub(crate) is_pending: bool,
     /// RabbitMQ has nothing like it.
     pub(crate) only: Option<Only>,
 }
@@ -160,7 +158,6 @@ pub(crate) enum Outcome {
 /// The first line that cannot be read, with the reason.
 pub(crate) fn parse(text: &str) -> Result<Transcript, String> {
     let mut steps = Vec::new();
-    let mut is_pending = false;
     let mut whose = None;
     let mut block: Option<Block> = None;
     for (index, text) in text.lines().enumerate() {
@@ -168,7 +165,6 @@ pub(crate) fn parse(text: &str) -> Result<Transcript, String> {
         let fail = |reason: String| format!("line {line}: {reason}\n    {text}");
         let Some((only, words)) = line_words(text).map_err(fail)? else { continue };
         match (words.first().map(String::as_str), &mut block) {
-            (Some("pending"), None) => is_pending = true,
             (Some("only"), None) => match words.get(1).map(String::as_str) {
                 Some("leveret") => whose = Some(Only::Leveret),
                 Some("engine") => whose = Some(Only::Engine),
@@ -192,7 +188,7 @@ pub(crate) fn parse(text: &str) -> Result<Transcript, String> {
     if block.is_some() {
         return Err("any-order without end".to_owned());
     }
-    Ok(Transcript { steps, is_pending, only: whose })
+    Ok(Transcript { steps, only: whose })
 }
 
 /// An any-order block so far: its first line, whose it is, and what it holds.

@@ -62,6 +62,13 @@ pub enum Overflow {
     RejectPublishDlx,
 }
 
+impl Overflow {
+    /// What a quorum queue makes of it: RabbitMQ accepts `reject-publish-dlx` there, warns and drops the oldest.
+    pub(super) fn of_quorum_queue(self) -> Self {
+        if self == Self::RejectPublishDlx { Self::DropHead } else { self }
+    }
+}
+
 /// What the broker knows of an exchange's arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExchangeArguments {
@@ -177,10 +184,7 @@ impl QueueArguments {
             return Err(refused(format!("invalid arg '{name}' for {what} of queue type {module}")));
         }
         let overflow = overflow.and_then(parse_overflow).unwrap_or_default();
-        if kind == QueueKind::Quorum && overflow == Overflow::RejectPublishDlx {
-            let text = format!("invalid arg 'x-overflow' for {what}: overflow reject-publish-dlx");
-            return Err(refused(format!("{text} is not supported by queue type rabbit_quorum_queue")));
-        }
+        let overflow = if kind == QueueKind::Quorum { overflow.of_quorum_queue() } else { overflow };
         Ok(Self {
             kind,
             message_ttl_ms: message_ttl.and_then(to_unsigned),

@@ -41,7 +41,7 @@ impl QueueRecord {
                 if let Some(overflow) = policy.get("overflow").and_then(overflow)
                     && (!has_overflow || is_quorum)
                 {
-                    merged.overflow = overflow;
+                    merged.overflow = if is_quorum { overflow.of_quorum_queue() } else { overflow };
                 }
                 if let Some(strategy) = policy.get("dead-letter-strategy").and_then(Value::as_str)
                     && !has_strategy

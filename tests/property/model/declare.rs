@@ -227,11 +227,7 @@ impl Model {
             return self.answer_declare(lane, name);
         }
         let is_quorum = args.queue_type == Some(QueueType::Quorum);
-        let is_beyond_quorum = !durable
-            || exclusive
-            || auto_delete
-            || args.max_priority.is_some()
-            || args.overflow == Some(Overflow::RejectPublishDlx);
+        let is_beyond_quorum = !durable || exclusive || auto_delete || args.max_priority.is_some();
         if is_quorum && is_beyond_quorum || args.dead_letter_key.is_some() && args.dead_letter_exchange.is_none() {
             return self.fail(lane, 406);
         }

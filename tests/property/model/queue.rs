@@ -65,7 +65,11 @@ impl Queue {
     }
 
     pub(super) fn overflow(&self) -> Overflow {
-        self.args.overflow.unwrap_or(Overflow::DropHead)
+        match self.args.overflow {
+            // Quorum queues accept it, and have only the other two.
+            Some(Overflow::RejectPublishDlx) if self.is_quorum() => Overflow::DropHead,
+            overflow => overflow.unwrap_or(Overflow::DropHead),
+        }
     }
 
     /// Where among the ready messages the next one is: what came back to a quorum queue, the highest priority, the earliest.

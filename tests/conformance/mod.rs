@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::harness::leveret::Leveret;
@@ -101,7 +101,7 @@ fn random_conversations_go_alike_on_the_engine_and_on_rabbitmq() {
     let mut answered = String::new();
     for seed in first..first + number("LEVERET_SEEDS", 5) {
         let (steps, ours) = compare::converse(&EngineBroker::start(usize::MAX), seed).expect("the engine talks");
-        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = ONE_AT_A_TIME.one.lock().unwrap_or_else(PoisonError::into_inner);
         let mut theirs = compare::repeat(&rabbitmq, &steps).expect("RabbitMQ talks");
         if theirs != ours {
             // Its processes work side by side; on a busy machine an answer may have come after the next step.
@@ -121,8 +121,22 @@ fn random_conversations_go_alike_on_the_engine_and_on_rabbitmq() {
     }
 }
 
-/// What declares something on the shared RabbitMQ waits for its turn.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// The turns on the shared RabbitMQ.
+static ONE_AT_A_TIME: Turns = Turns::new();
+
+/// Who may use a broker at the same time.
+struct Turns {
+    /// What declares something waits for its turn.
+    one: Mutex<()>,
+    /// What publishes without declaring, by the many; what stops or copies everything that is published, alone.
+    publishing: RwLock<()>,
+}
+
+impl Turns {
+    const fn new() -> Self {
+        Self { one: Mutex::new(()), publishing: RwLock::new(()) }
+    }
+}
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance")
@@ -153,7 +167,7 @@ fn on_the_server(area: &str) {
         broker::rows(is_done, &output, &error)
     };
     let broker = TcpBroker::new(leveret.address, Side::Leveret, &admin);
-    run_shared(area, &broker, &Mutex::new(()));
+    run_shared(area, &broker, &Turns::new());
 }
 
 /// Runs on the one RabbitMQ that all areas share.
@@ -176,17 +190,24 @@ fn on_the_engine(area: &str, piece: usize) {
 
 /// Runs an area on a broker that others use too. Transcripts that declare something have `turn`s, so that each finds nothing
 /// declared; the others, which wait for timeouts more than they work, run all at once.
-fn run_shared(area: &str, broker: &TcpBroker<'_>, turn: &Mutex<()>) {
+fn run_shared(area: &str, broker: &TcpBroker<'_>, turns: &Turns) {
     let runs = if broker.side == Side::RabbitMq { Runs::RabbitMq } else { Runs::Server };
     let transcripts = transcripts_of(area, runs);
     let (declaring, others): (Vec<_>, Vec<_>) =
         transcripts.iter().partition(|(_, transcript)| transcript.as_ref().is_ok_and(Transcript::declares));
     let failures = std::thread::scope(|scope| {
+        let other = |name, transcript: &Result<Transcript, String>| {
+            let publishes = transcript.as_ref().is_ok_and(Transcript::publishes);
+            let _turn = publishes.then(|| turns.publishing.read().unwrap_or_else(PoisonError::into_inner));
+            failure(broker, name, transcript)
+        };
         let others: Vec<_> =
-            others.into_iter().map(|(name, transcript)| scope.spawn(|| failure(broker, name, transcript))).collect();
+            others.into_iter().map(|(name, transcript)| scope.spawn(move || other(name, transcript))).collect();
         let mut failures = Vec::new();
         for (name, transcript) in declaring {
-            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            let _turn = turns.one.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_alone = transcript.as_ref().is_ok_and(Transcript::is_node_wide);
+            let _alone = is_alone.then(|| turns.publishing.write().unwrap_or_else(PoisonError::into_inner));
             failures.extend(failure(broker, name, transcript));
         }
         failures.extend(others.into_iter().filter_map(|thread| thread.join().expect("a transcript does not panic")));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::broker::{Broker, Received, Wire};
 use super::spec;
-use super::transcript::{Action, Address, Awaited, Item, Outcome, Step, Transcript};
+use super::transcript::{Action, Address, Awaited, Item, Outcome, Step, Transcript, raises_alarms};
 use super::value::{Bindings, Value};
 use super::wire;
 
@@ -511,6 +511,10 @@ impl<'a> Run<'a> {
     fn admin(&mut self, words: &[String], outcome: &Outcome) -> Result<(), String> {
         let got = self.broker.admin(words);
         self.undo.extend(undoing(words));
+        if self.broker.is_shared() && words.first().is_some_and(|verb| raises_alarms(verb)) {
+            // In RabbitMQ each connection hears of alarms by itself, a little after the command is done.
+            self.broker.sleep(Duration::from_millis(200));
+        }
         match (outcome, got) {
             (Outcome::Done, Ok(_)) => Ok(()),
             (Outcome::Gives(want), Ok(mut got)) => {

@@ -29,6 +29,22 @@ impl Transcript {
         self.steps.iter().any(|step| step.only.is_some())
     }
 
+    /// Whether it publishes anything, and so feels what is set for the whole node.
+    pub(crate) fn publishes(&self) -> bool {
+        let is_publish = |action: &Action| matches!(action, Action::Send(_, item) if item.name == "basic.publish");
+        self.steps.iter().any(|step| is_publish(&step.action))
+    }
+
+    /// Whether it sets what others feel that publish: alarms stop them, and the firehose copies what they say.
+    pub(crate) fn is_node_wide(&self) -> bool {
+        self.steps.iter().any(|step| match &step.action {
+            Action::Admin { words, .. } => {
+                words.first().is_some_and(|verb| raises_alarms(verb) || verb.as_str() == "trace_on")
+            }
+            _ => false,
+        })
+    }
+
     /// Whether it declares or sets anything that another transcript could meet.
     pub(crate) fn declares(&self) -> bool {
         self.steps.iter().any(|step| match &step.action {
@@ -39,6 +55,11 @@ impl Transcript {
             _ => false,
         })
     }
+}
+
+/// Whether a command may raise or clear an alarm.
+pub(crate) fn raises_alarms(verb: &str) -> bool {
+    ["set_vm_memory_high_watermark", "set_disk_free_limit"].contains(&verb)
 }
 
 /// One line.

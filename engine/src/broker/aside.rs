@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 use slotmap::SecondaryMap;
 use smallvec::SmallVec;
 
-use super::{Broker, ChannelRef, Published, Routed};
+use super::{Broker, ChannelRef, Published};
 use crate::exchange::{Deduper, History, MessageIdentity};
 use crate::ids::PublishSeqno;
 use crate::message::Message;
@@ -130,7 +130,7 @@ impl Broker {
         for message in messages {
             let properties = message.raw_properties();
             match destination {
-                Destination::Queue(key) => self.set_routed(Routed::to_queue(key)),
+                Destination::Queue(key) => self.route_to_queue(key),
                 Destination::Exchange(key) => {
                     let keys = message.routing_keys();
                     let keys: SmallVec<[&[u8]; 4]> = keys.iter().map(|key| &key[..]).collect();

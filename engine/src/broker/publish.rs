@@ -6,28 +6,23 @@ use alloc::vec::Vec;
 use smallvec::SmallVec;
 
 use super::{Broker, ChannelRef, Durable, Notice, Published, Waiter};
-use crate::amqp::RawProperties;
+use crate::amqp::{RawProperties, ShortStr};
 use crate::event::Event;
 use crate::ids::{Lsn, PublishSeqno};
 use crate::limits;
 use crate::message::Message;
+use crate::metadata::VhostKey;
 use crate::queue::{Arrival, QueueKind};
 use crate::routing::{Aside, ExchangeKey, QueueKey};
 use crate::storage::{Place, Ref, RefFlags, RefState};
 
-/// Where a message goes.
+/// Where a publish of a transaction goes. Its queues are named, as they may go and come again before the commit, and the default
+/// exchange finds those that came after the publish.
 #[derive(Debug, Default)]
 pub(crate) struct Routed {
-    queues: Vec<QueueKey>,
+    queues: Vec<ShortStr>,
     /// What is done with it beside.
     aside: Aside,
-}
-
-impl Routed {
-    /// To one queue.
-    pub(super) fn to_queue(key: QueueKey) -> Self {
-        Self { queues: alloc::vec![key], aside: Aside::default() }
-    }
 }
 
 impl Broker {
@@ -37,15 +32,35 @@ impl Broker {
         !self.routed.is_empty() || !self.route_scratch.aside.is_empty()
     }
 
-    /// What was found by [`Broker::route`], to be given to [`Broker::set_routed`] later.
-    pub(crate) fn take_routed(&mut self) -> Routed {
-        Routed { queues: core::mem::take(&mut self.routed), aside: core::mem::take(&mut self.route_scratch.aside) }
+    /// What was found by [`Broker::route`] for this message, to be given to [`Broker::set_routed`] later.
+    pub(crate) fn take_routed(&mut self, message: &Message) -> Routed {
+        let queues = if message.routing_names().exchange().is_empty() {
+            message.routing_keys().into_iter().filter_map(|key| ShortStr::try_from(&key[..]).ok()).collect()
+        } else {
+            let name = |key: &QueueKey| self.metadata.queue_by_key(*key).map(|record| record.name.clone());
+            self.routed.iter().filter_map(name).collect()
+        };
+        Routed { queues, aside: core::mem::take(&mut self.route_scratch.aside) }
     }
 
     /// Sets where [`Broker::enqueue`] sends a message.
-    pub(crate) fn set_routed(&mut self, routed: Routed) {
-        self.routed = routed.queues;
+    pub(crate) fn set_routed(&mut self, vhost: VhostKey, routed: Routed) {
+        self.routed.clear();
+        for name in &routed.queues {
+            if let Some((key, _)) = self.metadata.queue(vhost, name.as_bytes())
+                && !self.routed.contains(&key)
+            {
+                self.routed.push(key);
+            }
+        }
         self.route_scratch.aside = routed.aside;
+    }
+
+    /// Lets [`Broker::enqueue`] send a message to this queue alone.
+    pub(super) fn route_to_queue(&mut self, key: QueueKey) {
+        self.routed.clear();
+        self.routed.push(key);
+        self.route_scratch.aside = Aside::default();
     }
 
     /// Gives a message to all queues found by [`Broker::route`] that still exist, and does what else is to be done with it. `publisher` is `None` for what the

@@ -72,7 +72,7 @@ impl Channel {
             ctx.broker.trace_publish(&witness, &message);
         }
         if let Some(tx) = &mut self.tx {
-            let routed = ctx.broker.take_routed();
+            let routed = ctx.broker.take_routed(&message);
             tx.publish(TxPublish { message, persistent, mandatory: publish.mandatory, routed })?;
             return Ok(Flow::Done);
         }

@@ -79,10 +79,18 @@ impl Channel {
         let mut end = Lsn(0);
         let mut is_refused = false;
         for TxPublish { message, persistent, mandatory, routed } in publishes {
-            ctx.broker.set_routed(routed);
+            ctx.broker.set_routed(ctx.vhost, routed);
             let is_replied = ctx.broker.send_reply(&message);
             match ctx.broker.enqueue(&message, persistent, Some(self.reference(ctx.connection)), None) {
-                Published::Unroutable if mandatory && !is_replied => self.give_back_unroutable(ctx, &message),
+                Published::Unroutable if !is_replied => {
+                    let names = message.routing_names();
+                    if let Some((exchange, _)) = ctx.broker.metadata.exchange(ctx.vhost, names.exchange()) {
+                        ctx.broker.note_unroutable(exchange, &message, mandatory);
+                    }
+                    if mandatory {
+                        self.give_back_unroutable(ctx, &message);
+                    }
+                }
                 Published::Unroutable | Published::Kept => {}
                 Published::KeptAt(at) => end = end.max(at),
                 Published::Refused => is_refused = true,

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::Broker;
-use crate::broker::{Published, Routed};
+use crate::broker::Published;
 use crate::collections::IdMap;
 use crate::effect::DiskRequest;
 use crate::ids::{AdminId, Lsn, QueueSeq};
@@ -238,7 +238,7 @@ impl Broker {
                 scan.found.push(peeked(seq, message, redelivered));
             }
             (Purpose::Move(destination), Some(message)) => {
-                self.set_routed(Routed::to_queue(*destination));
+                self.route_to_queue(*destination);
                 match self.enqueue_routed(message, message.raw_properties().is_persistent(), None, None) {
                     Published::Kept | Published::KeptAt(_) => {}
                     Published::Unroutable => {

@@ -26,8 +26,11 @@ impl Broker {
             let Some(entry) = queue.pop_excess() else { break };
             self.body_bytes -= before - queue.body_bytes();
             self.bury(key, entry, LeaveReason::MaxLength);
+            // What stood behind it may have waited there for its end.
+            self.expire(key, true);
         }
         let Some(queue) = self.queues.get_mut(key) else { return };
+        queue.note_offered();
         while let Some(get) = queue.take_idle_get() {
             self.notices.push_back(Notice::GetGone { connection: get.connection, channel: get.channel });
         }

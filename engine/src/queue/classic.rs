@@ -50,6 +50,8 @@ pub(crate) struct ClassicQueue {
     pub(super) expiries: Window<Instant>,
     /// The deadline that the node's timers know for the first of them.
     pub(super) expiry_timer: Option<Instant>,
+    /// Messages before this one had their chance to be delivered.
+    pub(super) offered_before: QueueSeq,
     /// How often deliveries of a message failed, where that ever happened.
     failed: BTreeMap<QueueSeq, u16>,
     /// What died here and is still to be dead-lettered.
@@ -249,6 +251,7 @@ impl ClassicQueue {
             unacked: Window::default(),
             expiries: Window::default(),
             expiry_timer: None,
+            offered_before: QueueSeq(0),
             failed: BTreeMap::new(),
             dying: Dying::default(),
             reading_dying: None,
@@ -279,6 +282,7 @@ impl ClassicQueue {
         assert!(seq >= self.next_seq, "recovered messages come in order: {seq} after {}", self.next_seq);
         let entry = Entry::new(seq, state.priority, state.size, None, Some(place), state.flags);
         self.next_seq = seq.next();
+        self.offered_before = self.next_seq;
         if state.deliveries > 0 {
             self.failed.insert(seq, state.deliveries);
         }

@@ -30,15 +30,24 @@ impl ClassicQueue {
         self.expiries.len() > 0
     }
 
-    /// Takes out a message whose time has passed. One whose time is just up may still be delivered if somebody wants it
-    /// (`is_offered` tells that nobody does): that is what a time to live of 0 means.
+    /// Takes out a message whose time has passed. One that has just come and whose time is just up may still be delivered if somebody
+    /// wants it (`is_offered` tells that nobody does): that is what a time to live of 0 means.
     pub(crate) fn pop_expired(&mut self, now: Instant, is_offered: bool) -> Option<Entry> {
         if self.expiries.len() == 0 {
             return None;
         }
-        let is_over = |at: Instant| at < now || is_offered && at == now;
-        let head = self.ready.heads().find(|head| self.expiry_at(*head).is_some_and(is_over))?;
+        let is_over = |head: &Head| {
+            let Some(seq) = self.ready.get(*head).map(Entry::seq) else { return false };
+            let is_offered = is_offered || seq < self.offered_before;
+            self.expiries.get(seq.0).is_some_and(|at| *at < now || is_offered && *at == now)
+        };
+        let head = self.ready.heads().find(is_over)?;
         self.pop_head(head)
+    }
+
+    /// Everything that is here could have been delivered, and was not.
+    pub(crate) fn note_offered(&mut self) {
+        self.offered_before = self.next_seq();
     }
 
     /// When the next message expires.

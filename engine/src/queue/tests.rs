@@ -235,6 +235,20 @@ fn a_message_expires_when_it_is_first_and_its_time_is_over() {
     assert!(!queue.has_expiring());
 }
 
+/// RabbitMQ docs: Time-To-Live: with 0, a message is delivered at once or never, also one that stood behind another.
+#[test]
+fn a_message_that_had_its_chance_expires_when_its_time_is_up() {
+    let mut queue = queue(&[]);
+    for expires_at in [None, Some(at(0))] {
+        queue.enqueue(Arrival { expires_at, ..arrival("a", None) }, PLENTY);
+    }
+    queue.note_offered();
+    queue.enqueue(Arrival { expires_at: Some(at(0)), ..arrival("a", None) }, PLENTY);
+    queue.pop_ready();
+    assert_eq!(queue.pop_expired(at(0), false).map(|entry| entry.seq()), Some(QueueSeq(2)));
+    assert!(queue.pop_expired(at(0), false).is_none(), "the third has just come");
+}
+
 #[test]
 fn a_message_that_comes_back_expires_when_it_would_have() {
     let mut queue = queue(&[]);

@@ -47,6 +47,7 @@ impl Model {
         write_death(headers, &entry.message, &queue.name, reason, wall_s);
         if let Some(key) = queue.args.dead_letter_key {
             message.keys = vec![KEYS[usize::from(key)].to_owned()];
+            message.hidden_keys.clear();
             headers.remove("CC");
         }
         message.properties.expiration = None;
@@ -56,7 +57,7 @@ impl Model {
 
     pub(super) fn publish_dead(&mut self, dead: Dead) -> Result<(), String> {
         let Dead { message, reason } = dead;
-        let mut queues = self.topology.route(&message.exchange, &message.keys, &message);
+        let mut queues = self.topology.route(&message.exchange, &message.all_keys(), &message);
         if reason != Reason::Rejected {
             queues.retain(|queue| !is_cycle(&message, queue));
         }

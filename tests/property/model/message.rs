@@ -8,8 +8,10 @@ use leveret_engine::amqp::{FieldTable, FieldValue, Properties, ShortStr};
 #[derive(Clone, Debug)]
 pub(super) struct Message {
     pub(super) exchange: String,
-    /// The routing key of the publish, then those of `CC`. Those of `BCC` are used once and forgotten.
+    /// The routing key of the publish, then those of `CC`.
     pub(super) keys: Vec<String>,
+    /// Those of `BCC`, which nobody sees.
+    pub(super) hidden_keys: Vec<String>,
     pub(super) properties: Properties,
     pub(super) body: String,
 }
@@ -39,6 +41,11 @@ impl Message {
 
     pub(super) fn header(&self, name: &str) -> Option<&FieldValue> {
         self.properties.headers.as_ref().and_then(|headers| headers.get(name))
+    }
+
+    /// All keys it goes by.
+    pub(super) fn all_keys(&self) -> Vec<String> {
+        [self.keys.as_slice(), &self.hidden_keys].concat()
     }
 
     /// The texts in a header that holds a list of them.

@@ -32,15 +32,19 @@ impl Model {
                 Some(_) => {}
             }
         }
-        let mut message =
-            Message { exchange: exchange.to_owned(), keys: vec![key.to_owned()], properties, body: body.clone() };
+        let mut message = Message {
+            exchange: exchange.to_owned(),
+            keys: vec![key.to_owned()],
+            hidden_keys: Vec::new(),
+            properties,
+            body: body.clone(),
+        };
         message.keys.extend(message.texts("CC"));
-        let mut keys = message.keys.clone();
-        keys.extend(message.texts("BCC"));
+        message.hidden_keys = message.texts("BCC");
         if let Some(headers) = &mut message.properties.headers {
             headers.remove("BCC");
         }
-        let queues = self.topology.route(exchange, &keys, &message);
+        let queues = self.topology.route(exchange, &message.all_keys(), &message);
         if let Some(transaction) = &mut self.channel(lane).transaction {
             transaction.publishes.push((message, mandatory, queues));
             return Ok(());

@@ -87,11 +87,16 @@ impl Model {
         let Some(transaction) = self.channel(lane).transaction.as_mut().map(std::mem::take) else {
             return self.fail(lane, 406);
         };
+        let mut is_good = true;
         for (message, mandatory, queues) in transaction.publishes {
-            self.route_to(lane, message, mandatory, &queues)?;
+            is_good &= self.route_to(lane, message, mandatory, &queues)?.0;
         }
         for (settled, outcome) in transaction.settlements {
             self.carry_out(settled, outcome);
+        }
+        if !is_good {
+            // A queue refused a publish; the rest has happened all the same.
+            return self.fail(lane, 406);
         }
         self.seen.take_reply(lane, tx::CommitOk {}).map(drop)
     }

@@ -1,7 +1,7 @@
 //! Programs that failed once, shrunk. `told` in the report of a failure is what goes between the brackets.
 
 use super::check;
-use super::program::Op::{Consume, DeclareQueue, DeclareQueuePassive, Send, TxCommit, TxSelect};
+use super::program::Op::{Consume, DeclareQueue, DeclareQueuePassive, Get, Send, TxCommit, TxSelect, Wait};
 use super::program::{Lane, MessageArgs, Op, Overflow, QueueArgs};
 
 #[test]
@@ -74,6 +74,20 @@ fn a_transaction_fails_when_a_queue_refuses_a_publish() {
         TxSelect { on: Lane(5) },
         Send { on: Lane(5), queue: 3, message: MessageArgs::default() },
         TxCommit { on: Lane(5) },
+    ];
+    assert_eq!(check(&program), Ok(()));
+}
+
+/// A refused `basic.get` makes no use of a queue.
+#[test]
+fn a_refused_get_does_not_keep_a_queue() {
+    let args = QueueArgs { expires: Some(1000), single_active_consumer: Some(true), ..QueueArgs::default() };
+    let program = [
+        declare(1, args),
+        Wait(500),
+        Get { on: Lane(0), queue: 1, no_ack: false },
+        Wait(500),
+        DeclareQueuePassive { on: Lane(0), queue: 1 },
     ];
     assert_eq!(check(&program), Ok(()));
 }

@@ -121,12 +121,13 @@ impl Channel {
         ctx.check_queue(Access::Read, self.bound_queue(&get.queue)?.as_bytes())?;
         let key = self.find_queue(ctx, &get.queue)?;
         let get = Get { connection: ctx.connection, channel: self.number, no_ack: get.no_ack };
-        ctx.broker.touch(key);
-        ctx.broker.expire(key, true);
-        let queue = ctx.broker.queues.get_mut(key).expect("a record has a machine");
+        let queue = ctx.broker.queues.get(key).expect("a record has a machine");
         if queue.consumers().is_single_active() {
             return Err(single_active_get(ctx, key));
         }
+        ctx.broker.touch(key);
+        ctx.broker.expire(key, true);
+        let queue = ctx.broker.queues.get_mut(key).expect("the queue is still there");
         if queue.get(get) {
             ctx.broker.activate(key);
             return Ok(Flow::Wait(Wait::Get));

@@ -9,10 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use leveret_engine::alarm::ResourceLevel;
 use leveret_engine::config::Config;
-use leveret_engine::effect::{ClientControl, DiskOp, Effects};
+use leveret_engine::effect::{ClientControl, Effects};
 use leveret_engine::engine::Engine;
-use leveret_engine::ids::{AdminId, ConnectionId, SegmentId};
-use leveret_engine::input::{DiskOutcome, Input};
+use leveret_engine::ids::{AdminId, ConnectionId};
+use leveret_engine::input::Input;
 use leveret_engine::management::{AdminAnswer, AdminError, AdminReply, AdminRequest};
 use leveret_engine::time::{Instant, Now, Timestamp};
 
@@ -20,6 +20,7 @@ use leveret_server::ctl::{self, NeededInput, Plan};
 
 use super::broker::{Broker, Received, Wire, rows};
 use super::transcript::Side;
+use crate::harness::memory_disk::MemoryDisk;
 
 /// One node, made for one transcript.
 pub(crate) struct EngineBroker {
@@ -34,7 +35,7 @@ struct World {
     piece: usize,
     sockets: BTreeMap<ConnectionId, Socket>,
     next_id: u64,
-    disk: BTreeMap<SegmentId, Vec<u8>>,
+    disk: MemoryDisk,
     /// What administrators were answered and have not looked at.
     answers: Vec<AdminAnswer>,
 }
@@ -60,7 +61,7 @@ impl EngineBroker {
             piece,
             sockets: BTreeMap::new(),
             next_id: 1,
-            disk: BTreeMap::new(),
+            disk: MemoryDisk::default(),
             answers: Vec::new(),
         };
         world.settle(VecDeque::new());
@@ -244,7 +245,7 @@ impl World {
                 }
             }
             for request in disk {
-                let outcome = self.perform(request.op);
+                let outcome = self.disk.perform(request.op);
                 inputs.push_back(Input::DiskDone { op: request.id, outcome });
             }
         }
@@ -256,40 +257,6 @@ impl World {
     fn with_socket(&mut self, id: ConnectionId, change: impl FnOnce(&mut Socket)) {
         if let Some(socket) = self.sockets.get_mut(&id) {
             change(socket);
-        }
-    }
-
-    fn perform(&mut self, op: DiskOp) -> DiskOutcome {
-        let size = |bytes: u64| usize::try_from(bytes).expect("the disk is in memory");
-        match op {
-            DiskOp::List => {
-                DiskOutcome::Segments(self.disk.iter().map(|(id, bytes)| (*id, bytes.len() as u64)).collect())
-            }
-            DiskOp::Create { segment, size: bytes, recycle } => {
-                let mut file = recycle.and_then(|old| self.disk.remove(&old)).unwrap_or_default();
-                file.resize(size(bytes), 0);
-                self.disk.insert(segment, file);
-                DiskOutcome::Done
-            }
-            DiskOp::Append { segment, offset, data, sync: _ } => {
-                let file = self.disk.get_mut(&segment).expect("it was created");
-                let mut at = size(offset);
-                for part in data {
-                    file[at..at + part.len()].copy_from_slice(&part);
-                    at += part.len();
-                }
-                DiskOutcome::Done
-            }
-            DiskOp::Read { segment, offset, len } => {
-                let file = self.disk.get(&segment).expect("it was created");
-                let start = size(offset).min(file.len());
-                let end = (start + len as usize).min(file.len());
-                DiskOutcome::Data(Bytes::copy_from_slice(&file[start..end]))
-            }
-            DiskOp::Delete { segment } => {
-                self.disk.remove(&segment);
-                DiskOutcome::Done
-            }
         }
     }
 }

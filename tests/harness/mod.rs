@@ -3,4 +3,5 @@
 pub(crate) mod client;
 pub(crate) mod group;
 pub(crate) mod leveret;
+pub(crate) mod memory_disk;
 pub(crate) mod rabbitmq;

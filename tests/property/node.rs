@@ -1,7 +1,7 @@
 //! The engine in this process with its clients: a disk that answers at once, a clock that moves only when told, and a restart that
 //! keeps the disk.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -9,13 +9,14 @@ use leveret_engine::amqp::method::channel;
 use leveret_engine::amqp::{Method, Properties, RawProperties, Routing, ShortStr};
 use leveret_engine::client::{Client, ClientConfig, ClientEvent, CloseReason};
 use leveret_engine::config::Config;
-use leveret_engine::effect::{ClientControl, DiskOp, Effects, Stop};
+use leveret_engine::effect::{ClientControl, Effects, Stop};
 use leveret_engine::engine::Engine;
-use leveret_engine::ids::{ConnectionId, SegmentId};
-use leveret_engine::input::{DiskOutcome, Input};
+use leveret_engine::ids::ConnectionId;
+use leveret_engine::input::Input;
 use leveret_engine::time::{Instant, Now, Timestamp};
 
 use super::program::{CONNECTIONS, Lane};
+use crate::harness::memory_disk::MemoryDisk;
 
 /// Wall-clock milliseconds at virtual time zero.
 pub(super) const EPOCH_MS: u64 = 1_700_000_000_000;
@@ -25,7 +26,7 @@ pub(super) struct Node {
     engine: Engine,
     effects: Effects,
     now_ms: u64,
-    disk: BTreeMap<SegmentId, Vec<u8>>,
+    disk: MemoryDisk,
     next_id: u64,
     clients: [Option<Peer>; CONNECTIONS],
     stopped: Option<Stop>,
@@ -46,7 +47,7 @@ impl Node {
             engine: Engine::new(config(), [7; 32]),
             effects: Effects::default(),
             now_ms: 1_000,
-            disk: BTreeMap::new(),
+            disk: MemoryDisk::default(),
             next_id: 1,
             clients: [const { None }; CONNECTIONS],
             stopped: None,
@@ -239,47 +240,13 @@ impl Node {
             }
         }
         for request in disk {
-            let outcome = self.perform_disk(request.op);
+            let outcome = self.disk.perform(request.op);
             inputs.push_back(Input::DiskDone { op: request.id, outcome });
         }
     }
 
     fn peer(&mut self, id: ConnectionId) -> Option<&mut Peer> {
         self.clients.iter_mut().flatten().find(|peer| peer.id == id)
-    }
-
-    fn perform_disk(&mut self, op: DiskOp) -> DiskOutcome {
-        let size = |bytes: u64| usize::try_from(bytes).expect("the disk is in memory");
-        match op {
-            DiskOp::List => {
-                DiskOutcome::Segments(self.disk.iter().map(|(id, bytes)| (*id, bytes.len() as u64)).collect())
-            }
-            DiskOp::Create { segment, size: bytes, recycle } => {
-                let mut file = recycle.and_then(|old| self.disk.remove(&old)).unwrap_or_default();
-                file.resize(size(bytes), 0);
-                self.disk.insert(segment, file);
-                DiskOutcome::Done
-            }
-            DiskOp::Append { segment, offset, data, sync: _ } => {
-                let file = self.disk.get_mut(&segment).expect("it was created");
-                let mut at = size(offset);
-                for part in data {
-                    file[at..at + part.len()].copy_from_slice(&part);
-                    at += part.len();
-                }
-                DiskOutcome::Done
-            }
-            DiskOp::Read { segment, offset, len } => {
-                let file = self.disk.get(&segment).expect("it was created");
-                let start = size(offset).min(file.len());
-                let end = (start + len as usize).min(file.len());
-                DiskOutcome::Data(Bytes::copy_from_slice(&file[start..end]))
-            }
-            DiskOp::Delete { segment } => {
-                self.disk.remove(&segment);
-                DiskOutcome::Done
-            }
-        }
     }
 }
 

@@ -23,7 +23,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 all promises kept, 1 wrong usage, 2 a promise broken (safety), \
-3 something never happened (liveness), 4 the engine panicked.\n\n\
+3 something never happened (liveness), 4 the engine panicked, 5 something was never tried (--cover).\n\n\
 Examples:\n  \
 leveret-sim run                        all built-in scenarios, 20 seeds each\n  \
 leveret-sim run --seeds 2000           more of them\n  \
@@ -48,12 +48,12 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// A built-in scenario's name or a scenario file; all built-in scenarios in turn if left out.
+    /// A built-in scenario's name, a scenario file or a folder of them; all built-in scenarios in turn if left out.
     scenario: Option<String>,
     /// Runs just this seed.
     #[arg(long, conflicts_with = "seeds")]
     seed: Option<u64>,
-    /// Runs so many seeds in all, shared among the scenarios.
+    /// Runs so many seeds in all, shared among the scenarios; those that are about one seed are run once, besides.
     #[arg(long, default_value_t = 300)]
     seeds: u64,
     /// The first seed.
@@ -65,6 +65,9 @@ struct RunArgs {
     /// Goes on after a failure and counts them.
     #[arg(long)]
     keep_going: bool,
+    /// Fails if some promise could never have been broken, or some situation never came up.
+    #[arg(long)]
+    cover: bool,
     /// Writes the plan of each failure into this folder.
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
@@ -111,8 +114,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run(&args),
         Command::Replay(args) => replay(&args),
         Command::List => {
-            for scenario in Scenario::built_in() {
-                say(&format!("{:24} {}\n", scenario.name, scenario.about));
+            for scenario in [Scenario::built_in(), Scenario::regressions()].concat() {
+                say(&format!("{:32} {}\n", scenario.name, scenario.about));
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -128,18 +131,18 @@ pub fn main() -> ExitCode {
 
 fn run(args: &RunArgs) -> Result<ExitCode, String> {
     let scenarios = match &args.scenario {
-        Some(name) => vec![find(name)?],
-        None => Scenario::built_in(),
+        Some(name) => find(name)?,
+        None => [Scenario::built_in(), Scenario::regressions()].concat(),
     };
     let mut jobs = Vec::new();
     match args.seed {
         Some(seed) => jobs.extend(scenarios.iter().map(|scenario| Job { scenario, seed })),
         None => {
-            for at in 0..args.seeds {
-                let turn = usize::try_from(at).map_err(|error| error.to_string())?;
-                let scenario = &scenarios[turn % scenarios.len()];
-                jobs.push(Job { scenario, seed: args.from + at / scenarios.len() as u64 });
-            }
+            let (fixed, open): (Vec<&Scenario>, _) = scenarios.iter().partition(|it| it.run.seed.is_some());
+            jobs.extend(fixed.iter().filter_map(|&scenario| Some(Job { scenario, seed: scenario.run.seed? })));
+            let turns = args.from..args.from + args.seeds.div_ceil((open.len() as u64).max(1));
+            let open_jobs = turns.flat_map(|seed| open.iter().map(move |&scenario| Job { scenario, seed }));
+            jobs.extend(open_jobs.take(usize::try_from(args.seeds).map_err(|error| error.to_string())?));
         }
     }
     let options = options(args.check_every, args.last);
@@ -172,9 +175,20 @@ fn run(args: &RunArgs) -> Result<ExitCode, String> {
         return Err(problem);
     }
     if !args.json && !args.hash_only {
+        if jobs.len() > 1 {
+            say(&total.judged.table("how often each promise could have been broken"));
+            say(&total.situations.table("how often it came to"));
+        }
         say(&total.summary(&clock, (args.seed.is_some() && jobs.len() == 1).then_some(total.trace)));
     }
-    Ok(total.worst.map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.exit_code())))
+    if let Some(kind) = total.worst {
+        return Ok(ExitCode::from(kind.exit_code()));
+    }
+    let untried = if args.cover { total.untried() } else { Vec::new() };
+    for name in &untried {
+        say(&format!("never: {name}\n"));
+    }
+    Ok(if untried.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(5) })
 }
 
 fn replay(args: &ReplayArgs) -> Result<ExitCode, String> {
@@ -209,6 +223,28 @@ struct Total {
     facts: u64,
     virtual_us: u64,
     trace: u64,
+    judged: Sums,
+    situations: Sums,
+}
+
+/// Counts by name, in the order of their first appearance.
+#[derive(Clone, Debug, Default)]
+struct Sums(Vec<(&'static str, u64)>);
+
+impl Sums {
+    fn add(&mut self, counts: &[(&'static str, u64)]) {
+        for &(name, count) in counts {
+            match self.0.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, sum)) => *sum += count,
+                None => self.0.push((name, count)),
+            }
+        }
+    }
+
+    fn table(&self, title: &str) -> String {
+        let lines = self.0.iter().map(|(name, count)| format!("{count:>12}  {name}\n"));
+        format!("{title}:\n{}", lines.collect::<String>())
+    }
 }
 
 impl Total {
@@ -220,6 +256,8 @@ impl Total {
         self.facts += report.facts;
         self.virtual_us += report.time;
         self.trace = report.trace;
+        self.judged.add(&report.judged);
+        self.situations.add(&report.situations);
         if let Some(failure) = &report.failure {
             self.failures += 1;
             let code = self.worst.map_or(u8::MAX, FailureKind::exit_code);
@@ -227,6 +265,12 @@ impl Total {
                 self.worst = Some(failure.kind);
             }
         }
+    }
+
+    /// What should have been tried and was not.
+    fn untried(&self) -> Vec<&'static str> {
+        let all = self.judged.0.iter().chain(&self.situations.0);
+        all.filter(|(_, count)| *count == 0).map(|(name, _)| *name).collect()
     }
 
     fn summary(&self, clock: &Stopwatch, trace: Option<u64>) -> String {
@@ -266,22 +310,42 @@ fn options(check_every: Option<u64>, last_facts: Option<usize>) -> RunOptions {
     options
 }
 
-/// A built-in scenario, or one from a file.
-pub(crate) fn find(name: &str) -> Result<Scenario, String> {
-    if let Some(scenario) = Scenario::built_in().into_iter().find(|scenario| scenario.name == name) {
-        return Ok(scenario);
+/// A built-in scenario, one from a file, or all of a folder by their names.
+fn find(name: &str) -> Result<Vec<Scenario>, String> {
+    let all = [Scenario::built_in(), Scenario::regressions()].concat();
+    if let Some(scenario) = all.into_iter().find(|scenario| scenario.name == name) {
+        return Ok(vec![scenario]);
     }
     let path = Path::new(name);
+    if path.is_dir() {
+        let entries = std::fs::read_dir(path).map_err(|error| format!("{name}: {error}"))?;
+        let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
+        files.sort();
+        return match &files[..] {
+            [] => Err(format!("{name} holds no scenario: no file in it ends in .toml")),
+            _ => files.iter().map(|file| parse(file)).collect(),
+        };
+    }
     if !path.exists() {
         return Err(format!(
             "no scenario is called {name}, and no file is; `leveret-sim list` shows the built-in ones"
         ));
     }
-    Scenario::parse(&read(path)?).map_err(|error| format!("{name}: {error}"))
+    Ok(vec![parse(path)?])
+}
+
+fn parse(path: &Path) -> Result<Scenario, String> {
+    Scenario::parse(&read(path)?).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn repeat_command(args: &RunArgs, report: &Report) -> String {
-    let scenario = args.scenario.as_deref().unwrap_or(&report.scenario);
+    let scenario = match args.scenario.as_deref() {
+        // Of a folder, the file has the scenario's name, as a rule.
+        Some(folder) if Path::new(folder).is_dir() => format!("{folder}/{}.toml", report.scenario),
+        Some(scenario) => scenario.to_owned(),
+        None => report.scenario.clone(),
+    };
     let check = args.check_every.map(|every| format!(" --check-every {every}")).unwrap_or_default();
     format!("leveret-sim run {scenario} --seed {}{check}", report.seed)
 }

@@ -8,7 +8,7 @@ use leveret_engine::client::{Client, ClientConfig, ClientEvent, Limits};
 use leveret_engine::time::Instant;
 
 use crate::clock::{MILLISECOND, Micros};
-use crate::history::Fact;
+use crate::history::{Fact, Part};
 use crate::message::{self, MessageInfo, MessageNumber, Messages};
 use crate::plan::{ClientPlan, Topology};
 use crate::rng::{Fate, scale};
@@ -282,7 +282,7 @@ impl Scope<'_> {
     pub(crate) fn verify(&mut self, properties: &RawProperties, body: &[u8]) {
         let number = message::number_of(properties.as_bytes());
         let Some((message, info)) = number.and_then(|number| Some((number, *self.messages.get(number)?))) else {
-            self.facts.push(Fact::Altered { client: self.client, message: None, is_body: false });
+            self.facts.push(Fact::Read { client: self.client, message: None, wrong: None });
             return;
         };
         let is_right = if self.topology.rewrites {
@@ -290,11 +290,12 @@ impl Scope<'_> {
         } else {
             properties.as_bytes() == message::properties(message, &info)
         };
-        if !message::is_body(body, message, &info) {
-            self.facts.push(Fact::Altered { client: self.client, message: Some(message), is_body: true });
-        } else if !is_right {
-            self.facts.push(Fact::Altered { client: self.client, message: Some(message), is_body: false });
-        }
+        let wrong = if !message::is_body(body, message, &info) {
+            Some(Part::Body)
+        } else {
+            (!is_right).then_some(Part::Properties)
+        };
+        self.facts.push(Fact::Read { client: self.client, message: Some(message), wrong });
     }
 }
 

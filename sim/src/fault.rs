@@ -7,6 +7,7 @@ use crate::clock::MILLISECOND;
 use crate::plan::{Ending, FaultKind};
 use crate::quiesce::Phase;
 use crate::rng::Ratio;
+use crate::story::Short;
 use crate::world::{Event, World};
 
 /// Why a node's resources are short at the moment, counted.
@@ -129,13 +130,13 @@ impl World {
 
     /// The node is told its levels.
     pub(crate) fn measure(&mut self) {
-        let (is_memory_short, is_disk_short) = (self.shortages.memory > 0, self.shortages.disk > 0);
+        let short = Short { memory: self.shortages.memory > 0, disk: self.shortages.disk > 0 };
         let level = ResourceLevel {
-            memory_bytes: if is_memory_short { RESOURCE_LIMIT + 1 } else { 0 },
-            disk_free_bytes: if is_disk_short { 0 } else { RESOURCE_LIMIT },
+            memory_bytes: if short.memory { RESOURCE_LIMIT + 1 } else { 0 },
+            disk_free_bytes: if short.disk { 0 } else { RESOURCE_LIMIT },
         };
         if let Some(story) = &mut self.story {
-            story.shortages(is_memory_short, is_disk_short);
+            story.shortages(short);
         }
         self.input(Input::ResourceLevel(level));
     }

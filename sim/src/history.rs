@@ -64,6 +64,24 @@ pub(crate) enum Change {
     Gone,
 }
 
+/// A part of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The payload.
+    Body,
+    /// The properties, headers among them.
+    Properties,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Body => "body",
+            Self::Properties => "properties",
+        })
+    }
+}
+
 /// One fact.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fact {
@@ -233,12 +251,26 @@ pub(crate) enum Fact {
         /// The most it may be.
         most: u64,
     },
+    /// A queue that had been one connection's alone was declared by another.
+    Succeeded {
+        /// The queue.
+        queue: QueueIndex,
+        /// The connection whose it was.
+        owner: u32,
+        /// Whether that is there, and stays.
+        is_owner_there: bool,
+    },
     /// A queue exists or does not, against what the model is certain of.
     Existence {
         /// The queue.
         queue: QueueIndex,
         /// Whether the node has it.
         found: bool,
+    },
+    /// All that had to come out of a queue came.
+    Emptied {
+        /// The queue.
+        queue: QueueIndex,
     },
     /// After a queue was drained, a message that had to come out of it.
     NeverCame {
@@ -249,14 +281,14 @@ pub(crate) enum Fact {
         /// Whether its publisher had been told that it is safe.
         was_confirmed: bool,
     },
-    /// A message arrived at a client with the wrong body or properties.
-    Altered {
+    /// A client compared a message with what was published.
+    Read {
         /// The client.
         client: u32,
         /// The message it claims to be; `None` if it is none of the run's.
         message: Option<MessageNumber>,
-        /// Whether it is the body, rather than the properties.
-        is_body: bool,
+        /// What is not as it was published.
+        wrong: Option<Part>,
     },
     /// What the node still holds when everything is drained and all clients are gone.
     Rest {
@@ -284,6 +316,8 @@ impl Fact {
             | Self::Counted { queue, .. }
             | Self::Existence { queue, .. }
             | Self::Changed { queue, .. }
+            | Self::Emptied { queue }
+            | Self::Succeeded { queue, .. }
             | Self::NeverCame { queue, .. } => Some(queue),
             _ => None,
         }
@@ -292,7 +326,7 @@ impl Fact {
     /// The message it is about.
     fn message(&self) -> Option<MessageNumber> {
         match *self {
-            Self::Delivered { message, .. } | Self::Answered { message, .. } | Self::Altered { message, .. } => message,
+            Self::Delivered { message, .. } | Self::Answered { message, .. } | Self::Read { message, .. } => message,
             Self::Story(fact) => fact.message(),
             Self::Published { message, .. }
             | Self::Returned { message, .. }
@@ -456,14 +490,19 @@ impl fmt::Display for Fact {
                     if found { "there, against the model" } else { "missing, against the model" }
                 )
             }
+            Self::Succeeded { queue, owner, is_owner_there } => {
+                let there = if is_owner_there { "is there" } else { "is gone" };
+                write!(f, "q{} is another connection's now; {owner}, whose it was, {there}", queue.0)
+            }
+            Self::Emptied { queue } => write!(f, "q{} is empty", queue.0),
             Self::NeverCame { queue, message, was_confirmed } => {
                 let confirmed =
                     if was_confirmed { "confirmed" } else { "never confirmed, but taken and no crash since" };
                 write!(f, "{message} never came out of q{} ({confirmed})", queue.0)
             }
-            Self::Altered { client, message, is_body } => {
-                let part = if is_body { "body" } else { "properties" };
-                write!(f, "client {client} got {} with the wrong {part}", text(message))
+            Self::Read { client, message, wrong: None } => write!(f, "client {client} reads {}", text(message)),
+            Self::Read { client, message, wrong: Some(part) } => {
+                write!(f, "client {client} reads {} with the wrong {part}", text(message))
             }
             Self::Rest { body_bytes, outbox_bytes, connections, segments } => write!(
                 f,

@@ -26,6 +26,7 @@ pub mod rng;
 pub mod run;
 pub mod scenario;
 mod scheduler;
+mod situation;
 mod story;
 mod tap;
 mod trace;

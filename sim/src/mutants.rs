@@ -32,13 +32,14 @@ pub struct Hunt {
     pub caught: Option<Report>,
 }
 
-/// Runs the built-in scenarios in turn until the bug is found.
+/// Runs the built-in scenarios in turn until the bug is found. The engine's own checks of its invariants are off: the oracles are to
+/// see it from outside.
 pub fn hunt(mutant: Mutant, seeds: u64) -> Hunt {
     let scenarios: Vec<Scenario> = Scenario::built_in()
         .into_iter()
         .filter(|scenario| !scenario.run.beyond_claim && scenario.name != "steady")
         .collect();
-    let options = RunOptions { mutant: Some(mutant), ..RunOptions::default() };
+    let options = RunOptions { mutant: Some(mutant), check_every: u64::MAX, ..RunOptions::default() };
     let mut runs = 0;
     for (at, scenario) in (0..seeds).zip(scenarios.iter().cycle()) {
         runs += 1;

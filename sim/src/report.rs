@@ -28,6 +28,10 @@ pub struct Report {
     pub messages: u64,
     /// Facts judged.
     pub facts: u64,
+    /// How often each promise could have been broken, by its name.
+    pub judged: Vec<(&'static str, u64)>,
+    /// How often each situation was there that a suite should have been in, by its name.
+    pub situations: Vec<(&'static str, u64)>,
 }
 
 /// What went wrong.

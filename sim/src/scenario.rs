@@ -97,11 +97,13 @@ pub struct RunSpec {
     pub settle_ms: u64,
     /// Whether faults go beyond what one node can survive.
     pub beyond_claim: bool,
+    /// The one seed it is about; without it, any.
+    pub seed: Option<u64>,
 }
 
 impl Default for RunSpec {
     fn default() -> Self {
-        Self { chaos_ms: Span(1500, 4000), settle_ms: 240_000, beyond_claim: false }
+        Self { chaos_ms: Span(1500, 4000), settle_ms: 240_000, beyond_claim: false, seed: None }
     }
 }
 
@@ -235,6 +237,17 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("bit-rot", include_str!("../../scenarios/fast/bit-rot.toml")),
 ];
 
+/// Runs in which something was wrong once, each with its seed.
+const REGRESSIONS: &[(&str, &str)] = &[
+    ("queue-gone-under-its-delivery", include_str!("../../scenarios/regressions/queue-gone-under-its-delivery.toml")),
+    ("exclusive-queue-handed-on", include_str!("../../scenarios/regressions/exclusive-queue-handed-on.toml")),
+    ("requeue-behind-a-redeclare", include_str!("../../scenarios/regressions/requeue-behind-a-redeclare.toml")),
+    ("slow-then-fast", include_str!("../../scenarios/regressions/slow-then-fast.toml")),
+    ("shortages-in-one-moment", include_str!("../../scenarios/regressions/shortages-in-one-moment.toml")),
+    ("limit-below-what-is-there", include_str!("../../scenarios/regressions/limit-below-what-is-there.toml")),
+    ("expired-while-stopped", include_str!("../../scenarios/regressions/expired-while-stopped.toml")),
+];
+
 impl Scenario {
     /// Reads a scenario file's text.
     ///
@@ -251,6 +264,14 @@ impl Scenario {
     pub fn built_in() -> Vec<Self> {
         BUILT_IN.iter().map(|(_, text)| Self::parse(text).expect("parsed in a test")).collect()
     }
+
+    /// Runs in which something was wrong once: scenarios of one seed.
+    ///
+    /// # Panics
+    /// Never: each of them is parsed in a test.
+    pub fn regressions() -> Vec<Self> {
+        REGRESSIONS.iter().map(|(_, text)| Self::parse(text).expect("parsed in a test")).collect()
+    }
 }
 
 #[cfg(test)]
@@ -263,6 +284,28 @@ mod tests {
             let scenario = Scenario::parse(text).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(&scenario.name, name);
             assert!(scenario.about.ends_with('.'), "{name}");
+            assert_eq!(scenario.run.seed, None, "{name}");
+        }
+        for (name, text) in REGRESSIONS {
+            let scenario = Scenario::parse(text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(&scenario.name, name);
+            assert!(scenario.run.seed.is_some(), "{name}");
+        }
+    }
+
+    /// A file that nobody named would be run by nobody.
+    #[test]
+    fn every_file_is_built_in() {
+        for (folder, listed) in [("fast", BUILT_IN), ("regressions", REGRESSIONS)] {
+            let path = format!("{}/../scenarios/{folder}", env!("CARGO_MANIFEST_DIR"));
+            let mut files: Vec<String> = std::fs::read_dir(path)
+                .unwrap()
+                .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+                .collect();
+            files.sort();
+            let mut names: Vec<&str> = listed.iter().map(|(name, _)| *name).collect();
+            names.sort_unstable();
+            assert_eq!(files, names, "{folder}");
         }
     }
 

@@ -21,6 +21,7 @@ use crate::report::{Failure, Report};
 use crate::rng::Fate;
 use crate::run::RunOptions;
 use crate::scheduler::Scheduler;
+use crate::situation::Situations;
 use crate::story::Story;
 use crate::tap::Tap;
 use crate::trace::TraceHash;
@@ -43,6 +44,7 @@ pub(crate) struct World {
     pub(crate) story: Option<Story>,
     pub(crate) bench: Bench,
     pub(crate) history: History,
+    pub(crate) situations: Situations,
     pub(crate) facts: Vec<Fact>,
     pub(crate) trace: TraceHash,
     pub(crate) fates: Fate,
@@ -138,6 +140,7 @@ impl World {
             story: plan.is_story.then(|| Story::new(&plan)),
             bench: Bench::new(plan.beyond_claim),
             history: History::new(),
+            situations: Situations::new(),
             facts: Vec::new(),
             trace: TraceHash::new(),
             fates: Fate::new(seed, "world"),
@@ -200,6 +203,8 @@ impl World {
             disk: self.disk.counts(),
             messages: self.messages.len() as u64,
             facts: self.history.total(),
+            judged: self.bench.judged().collect(),
+            situations: self.situations.iter().collect(),
         }
     }
 
@@ -237,6 +242,7 @@ impl World {
         let mut facts = std::mem::take(&mut self.facts);
         for fact in facts.drain(..) {
             self.history.push(time, fact);
+            self.situations.note(&fact);
             if self.failure.is_none()
                 && let Some((oracle, text)) = self.bench.judge(&fact)
             {

@@ -18,6 +18,8 @@ pub(crate) struct Queue {
     pub(crate) is_auto_delete: bool,
     /// The connection it belongs to.
     pub(crate) owner: Option<u32>,
+    /// The connection whose alone it was when it was last declared as exclusive.
+    pub(crate) last_owner: Option<u32>,
     /// Grows each time the queue is certainly gone, so that its messages are forgotten with it.
     pub(crate) generation: u32,
     pub(crate) consumers: u32,
@@ -45,6 +47,7 @@ impl Queue {
             is_durable: false,
             is_auto_delete: false,
             owner: None,
+            last_owner: None,
             generation: 0,
             consumers: 0,
             is_forsaken: false,
@@ -205,8 +208,10 @@ impl Contents {
     /// A message comes back into its queue.
     pub(crate) fn requeue(&mut self, number: MessageNumber, at: usize, facts: &mut Vec<Fact>) {
         let queue = self.messages[number.index()].copies[at].queue;
+        // Of one that was in doubt already, its queue may have gone before it came back.
+        let is_in_doubt = self.messages[number.index()].copies[at].presence == Presence::Maybe;
         let is_going = self.queues[queue as usize].is_forsaken;
-        self.set(number, at, if is_going { Presence::Maybe } else { Presence::Ready });
+        self.set(number, at, if is_going || is_in_doubt { Presence::Maybe } else { Presence::Ready });
         facts.push(Fact::Requeued { queue: QueueIndex(queue), message: number });
     }
 

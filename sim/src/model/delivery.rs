@@ -51,6 +51,10 @@ impl Model {
             self.contents.purged(queue, asked, &out, &mut self.facts);
             self.unfloat(queue);
         }
+        for (queue, owner) in std::mem::take(&mut self.successions) {
+            let is_owner_there = self.connections.get(&owner).is_some_and(|held| !held.is_closing);
+            self.facts.push(Fact::Succeeded { queue: QueueIndex(queue), owner, is_owner_there });
+        }
         self.contents.forget_settled(durable);
         if !self.untold_changes.is_empty() {
             self.untold_changes.end_step(reach.end.0, reach.durable.0);
@@ -155,7 +159,8 @@ impl Model {
                 if let Some((message, queue, at)) = found
                     && !no_ack
                 {
-                    let is_there = self.contents.queues[queue as usize].existence.is_some();
+                    let held = &self.contents.queues[queue as usize];
+                    let is_there = held.existence.is_some() && !held.is_forsaken;
                     self.contents.set(message, at, if is_there { Presence::Ready } else { Presence::Maybe });
                 }
             }

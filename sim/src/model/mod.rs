@@ -43,6 +43,8 @@ pub(crate) struct Model {
     purges: Vec<(u32, u64)>,
     /// Channels that their clients closed in the current step: the node may have spoken on them before it heard of that.
     leaving: Vec<(u32, u16, Channel)>,
+    /// Exclusive queues that another connection declared in this step, with the one whose they were.
+    successions: Vec<(u32, u32)>,
     /// Inputs of the current step.
     inputs: u64,
     facts: Vec<Fact>,
@@ -122,6 +124,7 @@ impl Model {
             empties: Vec::new(),
             purges: Vec::new(),
             leaving: Vec::new(),
+            successions: Vec::new(),
             inputs: 0,
             facts: Vec::new(),
         }
@@ -173,6 +176,7 @@ impl Model {
         self.deliveries.clear();
         self.empties.clear();
         self.purges.clear();
+        self.successions.clear();
         self.leaving.clear();
         self.inputs = 0;
         self.connections.clear();
@@ -226,10 +230,13 @@ impl Model {
             if queue.existence.is_none_or(|existence| !existence.is_certain) {
                 continue;
             }
+            let held = QueueIndex(u32::try_from(index).expect("few queues"));
+            if queue.ready.is_empty() {
+                self.facts.push(Fact::Emptied { queue: held });
+            }
             for &(_, message) in &queue.ready {
                 let was_confirmed = self.contents.messages[message.index()].is_promised;
-                let queue = QueueIndex(u32::try_from(index).expect("few queues"));
-                self.facts.push(Fact::NeverCame { queue, message, was_confirmed });
+                self.facts.push(Fact::NeverCame { queue: held, message, was_confirmed });
             }
         }
     }

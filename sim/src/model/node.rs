@@ -138,6 +138,17 @@ impl Model {
         if passive {
             return;
         }
+        if let Some(before) = self.contents.queues[index as usize].owner
+            && before != connection
+        {
+            // Its owner ended, or ends in this very step, and the queue with it; or else the node is wrong, which the step's end tells.
+            self.remove_queue(index);
+        }
+        let last_owner = &mut self.contents.queues[index as usize].last_owner;
+        let before = std::mem::replace(last_owner, exclusive.then_some(connection));
+        if let Some(before) = before.filter(|before| *before != connection) {
+            self.successions.push((index, before));
+        }
         self.facts.push(Fact::Changed { queue: QueueIndex(index), what: Change::Declared });
         if self.contents.queues[index as usize].is_forsaken {
             // The node lets a declaration wait until the queue that is going is gone.

@@ -1,7 +1,7 @@
 //! Payload and properties arrive as they were published.
 
 use crate::history::Fact;
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Verdict};
 
 /// See the module.
 pub(super) struct Altered;
@@ -11,16 +11,14 @@ impl Oracle for Altered {
         "content intact"
     }
 
-    fn judge(&mut self, fact: &Fact) -> Option<String> {
-        match *fact {
-            Fact::Altered { client, message: None, .. } => {
-                Some(format!("client {client} got a message that nobody published"))
-            }
-            Fact::Altered { client, message: Some(message), is_body } => {
-                let part = if is_body { "body" } else { "properties" };
-                Some(format!("client {client} got {message} with the wrong {part}"))
-            }
-            _ => None,
+    fn judge(&mut self, fact: &Fact) -> Verdict {
+        let Fact::Read { client, message, wrong } = *fact else { return Verdict::NotMine };
+        let Some(message) = message else {
+            return Verdict::Broken(format!("client {client} got a message that nobody published"));
+        };
+        match wrong {
+            Some(part) => Verdict::Broken(format!("client {client} got {message} with the wrong {part}")),
+            None => Verdict::Kept,
         }
     }
 }
@@ -28,11 +26,13 @@ impl Oracle for Altered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::Part;
     use crate::message::MessageNumber;
 
     #[test]
     fn a_changed_body_is_objected_to() {
-        let fact = Fact::Altered { client: 1, message: Some(MessageNumber(3)), is_body: true };
-        assert!(Altered.judge(&fact).is_some_and(|text| text.contains("#3 with the wrong body")));
+        let read = |wrong| Altered.judge(&Fact::Read { client: 1, message: Some(MessageNumber(3)), wrong });
+        assert_eq!(read(None), Verdict::Kept);
+        assert_eq!(read(Some(Part::Body)), Verdict::Broken("client 1 got #3 with the wrong body".to_owned()));
     }
 }

@@ -1,7 +1,7 @@
 //! What was acked, dropped or purged stays away, unless a crash came before the log had it.
 
 use crate::history::{Departure, Fact, Presence};
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Verdict};
 
 /// See the module.
 pub(super) struct CameBack;
@@ -11,16 +11,18 @@ impl Oracle for CameBack {
         "settled stays settled"
     }
 
-    fn judge(&mut self, fact: &Fact) -> Option<String> {
-        let Fact::Delivered { message: Some(message), queue: Some(queue), before: Presence::Gone(how), .. } = *fact
-        else {
-            return None;
+    fn judge(&mut self, fact: &Fact) -> Verdict {
+        let Fact::Delivered { message: Some(message), queue: Some(queue), before, .. } = *fact else {
+            return Verdict::NotMine;
         };
-        match how {
-            Departure::Acked | Departure::AutoAcked | Departure::Rejected | Departure::Purged => {
-                Some(format!("{message} is delivered from queue {} again although it is {how:?} for good", queue.0))
-            }
-            Departure::Restarted => None,
+        match before {
+            Presence::Gone(
+                how @ (Departure::Acked | Departure::AutoAcked | Departure::Rejected | Departure::Purged),
+            ) => Verdict::Broken(format!(
+                "{message} is delivered from queue {} again although it is {how:?} for good",
+                queue.0
+            )),
+            _ => Verdict::Kept,
         }
     }
 }
@@ -32,7 +34,7 @@ mod tests {
 
     #[test]
     fn an_acked_message_that_comes_back_is_objected_to() {
-        assert!(CameBack.judge(&delivered!(before: Presence::Gone(Departure::Acked))).is_some());
-        assert!(CameBack.judge(&delivered!(before: Presence::Maybe)).is_none());
+        assert!(CameBack.judge(&delivered!(before: Presence::Gone(Departure::Acked))).is_broken());
+        assert!(CameBack.judge(&delivered!(before: Presence::Maybe)).is_kept());
     }
 }

@@ -2,7 +2,7 @@
 //! Letter Exchanges / cycles).
 
 use crate::history::Fact;
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Verdict};
 use crate::story::StoryFact;
 
 /// See the module.
@@ -13,13 +13,13 @@ impl Oracle for Cycle {
         "cycles end"
     }
 
-    fn judge(&mut self, fact: &Fact) -> Option<String> {
-        match *fact {
-            Fact::Story(StoryFact::Given { message, queue, has_died_here: true, has_rejected: false, .. }) => {
-                Some(format!("{message} is in queue {} again, and nobody rejected it on its way round", queue.0))
-            }
-            _ => None,
-        }
+    fn judge(&mut self, fact: &Fact) -> Verdict {
+        let Fact::Story(StoryFact::Given { message, queue, has_died_here: true, has_rejected, .. }) = *fact else {
+            return Verdict::NotMine;
+        };
+        Verdict::broken_if(!has_rejected, || {
+            format!("{message} is in queue {} again, and nobody rejected it on its way round", queue.0)
+        })
     }
 }
 
@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn going_round_unrejected_is_objected_to() {
-        assert!(Cycle.judge(&given!(has_died_here: true)).is_some());
-        assert!(Cycle.judge(&given!(has_died_here: true, has_rejected: true)).is_none());
+        assert!(Cycle.judge(&given!(has_died_here: true)).is_broken());
+        assert!(Cycle.judge(&given!(has_died_here: true, has_rejected: true)).is_kept());
     }
 }

@@ -1,7 +1,7 @@
 //! The headers of dead letters tell what happened (RabbitMQ docs: Dead Letter Exchanges / effects on messages).
 
 use crate::history::Fact;
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Verdict};
 use crate::story::StoryFact;
 
 /// See the module.
@@ -12,30 +12,35 @@ impl Oracle for Deaths {
         "dead-letter headers"
     }
 
-    fn judge(&mut self, fact: &Fact) -> Option<String> {
+    fn judge(&mut self, fact: &Fact) -> Verdict {
         match *fact {
             Fact::Story(StoryFact::Died { message, queue, reason, is_possible: false, .. }) => {
                 let queue = queue.map_or(-1, |queue| i64::from(queue.0));
-                Some(format!("{message} says that it died in queue {queue} as {reason:?}, which cannot happen there"))
+                Verdict::Broken(format!(
+                    "{message} says that it died in queue {queue} as {reason:?}, which cannot happen there"
+                ))
             }
             Fact::Story(StoryFact::Died { message, reason, count, least, most, .. })
                 if !(least..=most).contains(&count) =>
             {
-                Some(format!("{message} says that it died {count} times as {reason:?}; it was {least} to {most} times"))
+                Verdict::Broken(format!(
+                    "{message} says that it died {count} times as {reason:?}; it was {least} to {most} times"
+                ))
             }
             Fact::Story(StoryFact::Marked { message, last_agrees, first_agrees, is_tidy, .. })
                 if !(last_agrees && first_agrees && is_tidy) =>
             {
-                Some(format!(
+                Verdict::Broken(format!(
                     "{message} contradicts itself: last death right {last_agrees}, first {first_agrees}, rest {is_tidy}"
                 ))
             }
             Fact::Story(StoryFact::Marked { message, front, behind, is_behind, .. })
                 if front != behind + u32::from(is_behind) =>
             {
-                Some(format!("{message} says that it died {front} times in front and {behind} times behind"))
+                Verdict::Broken(format!("{message} says that it died {front} times in front and {behind} times behind"))
             }
-            _ => None,
+            Fact::Story(StoryFact::Died { .. } | StoryFact::Marked { .. }) => Verdict::Kept,
+            _ => Verdict::NotMine,
         }
     }
 }
@@ -53,7 +58,7 @@ mod tests {
         for (count, is_possible, is_right) in [(2, true, true), (1, true, false), (3, true, false), (2, false, false)] {
             let (queue, reason) = (None, Reason::Rejected);
             let fact = StoryFact::Died { message: MESSAGE, queue, reason, count, least: 2, most: 2, is_possible };
-            assert_eq!(Deaths.judge(&Fact::Story(fact)).is_none(), is_right, "{count} {is_possible}");
+            assert_eq!(Deaths.judge(&Fact::Story(fact)).is_kept(), is_right, "{count} {is_possible}");
         }
     }
 
@@ -69,7 +74,7 @@ mod tests {
                 behind: 1,
                 is_behind: true,
             };
-            Deaths.judge(&Fact::Story(fact)).is_none()
+            Deaths.judge(&Fact::Story(fact)).is_kept()
         };
         assert!(marked(true, 2));
         assert!(!marked(false, 2));

@@ -1,7 +1,7 @@
 //! A persistent message in a durable queue is confirmed only when the log has it for good.
 
 use crate::history::Fact;
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Verdict};
 
 /// See the module.
 pub(super) struct Durable;
@@ -11,16 +11,16 @@ impl Oracle for Durable {
         "confirmed means durable"
     }
 
-    fn judge(&mut self, fact: &Fact) -> Option<String> {
+    fn judge(&mut self, fact: &Fact) -> Verdict {
         let Fact::Answered { message: Some(message), must_be_durable: true, lsn, durable, .. } = *fact else {
-            return None;
+            return Verdict::NotMine;
         };
         match lsn {
-            None => Some(format!("{message} is confirmed and was never given to the log")),
-            Some(lsn) if lsn >= durable => Some(format!(
+            None => Verdict::Broken(format!("{message} is confirmed and was never given to the log")),
+            Some(lsn) if lsn >= durable => Verdict::Broken(format!(
                 "{message} is confirmed; its record is at {lsn} and the log is durable only up to {durable}"
             )),
-            Some(_) => None,
+            Some(_) => Verdict::Kept,
         }
     }
 }
@@ -37,7 +37,7 @@ mod tests {
             if let Fact::Answered { lsn, .. } = &mut fact {
                 *lsn = at;
             }
-            assert_eq!(Durable.judge(&fact).is_none(), is_right, "{at:?}");
+            assert_eq!(Durable.judge(&fact).is_kept(), is_right, "{at:?}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::clock::{MILLISECOND, Micros};
 use crate::history::Fact;
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Verdict};
 use crate::story::StoryFact;
 
 /// See the module.
@@ -16,15 +16,17 @@ impl Oracle for Expiry {
         "expires in time"
     }
 
-    fn judge(&mut self, fact: &Fact) -> Option<String> {
-        let Fact::Story(StoryFact::Timed { message, queue, is_alive, due, seen }) = *fact else { return None };
+    fn judge(&mut self, fact: &Fact) -> Verdict {
+        let Fact::Story(StoryFact::Timed { message, queue, is_alive, due, seen, .. }) = *fact else {
+            return Verdict::NotMine;
+        };
         if is_alive && seen > due {
-            return Some(format!(
+            return Verdict::Broken(format!(
                 "{message} is delivered from queue {} at {seen} µs although its time, with all patience, was over at {due} µs",
                 queue.0
             ));
         }
-        (!is_alive && seen + GRAIN < due).then(|| {
+        Verdict::broken_if(!is_alive && seen + GRAIN < due, || {
             format!("{message} of queue {} is dead as expired at {seen} µs and had time until {due} µs", queue.0)
         })
     }
@@ -42,8 +44,9 @@ mod tests {
             [(true, 9000, true), (true, 9001, false), (false, 8000, true), (false, 7999, false)]
         {
             let (message, queue) = (MessageNumber(1), QueueIndex(0));
-            let fact = Fact::Story(StoryFact::Timed { message, queue, is_alive, due: 9000, seen });
-            assert_eq!(Expiry.judge(&fact).is_none(), is_right, "{is_alive} {seen}");
+            let fact =
+                Fact::Story(StoryFact::Timed { message, queue, is_alive, due: 9000, seen, crashed_since: false });
+            assert_eq!(Expiry.judge(&fact).is_kept(), is_right, "{is_alive} {seen}");
         }
     }
 }

@@ -2,7 +2,7 @@
 //! it lived.
 
 use crate::history::Fact;
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Verdict};
 
 /// See the module.
 pub(super) struct Lost;
@@ -12,13 +12,17 @@ impl Oracle for Lost {
         "nothing lost"
     }
 
-    fn judge(&mut self, fact: &Fact) -> Option<String> {
+    fn judge(&mut self, fact: &Fact) -> Verdict {
         match *fact {
             Fact::NeverCame { queue, message, was_confirmed } => {
                 let confirmed = if was_confirmed { "confirmed" } else { "taken, and the node lived on" };
-                Some(format!("{message} is lost from queue {}: it was {confirmed}, and nothing took it out", queue.0))
+                Verdict::Broken(format!(
+                    "{message} is lost from queue {}: it was {confirmed}, and nothing took it out",
+                    queue.0
+                ))
             }
-            _ => None,
+            Fact::Emptied { .. } => Verdict::Kept,
+            _ => Verdict::NotMine,
         }
     }
 }
@@ -32,6 +36,6 @@ mod tests {
     #[test]
     fn a_message_that_never_came_is_objected_to() {
         let fact = Fact::NeverCame { queue: QueueIndex(0), message: MessageNumber(1), was_confirmed: true };
-        assert!(Lost.judge(&fact).is_some());
+        assert!(Lost.judge(&fact).is_broken());
     }
 }

@@ -9,6 +9,7 @@ mod cycle;
 mod deaths;
 mod delayed;
 mod durable;
+mod exclusive;
 mod expiry;
 mod lost;
 mod once;
@@ -32,13 +33,47 @@ pub(crate) trait Oracle {
     /// The promise's short name, for verdicts and tables.
     fn name(&self) -> &'static str;
 
-    /// Looks at the next fact; says what is wrong with it if it breaks the promise.
-    fn judge(&mut self, fact: &Fact) -> Option<String>;
+    /// Looks at the next fact.
+    fn judge(&mut self, fact: &Fact) -> Verdict;
+}
+
+/// What an oracle has to say of a fact.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The promise says nothing about it.
+    NotMine,
+    /// The promise could have been broken here, and was kept.
+    Kept,
+    /// It was broken; how, in a sentence.
+    Broken(String),
+}
+
+impl Verdict {
+    /// Broken on a condition, otherwise kept.
+    fn broken_if(is_broken: bool, text: impl FnOnce() -> String) -> Self {
+        if is_broken { Self::Broken(text()) } else { Self::Kept }
+    }
+
+    #[cfg(test)]
+    fn is_kept(&self) -> bool {
+        *self == Self::Kept
+    }
+
+    #[cfg(test)]
+    fn is_broken(&self) -> bool {
+        matches!(self, Self::Broken(_))
+    }
 }
 
 /// All oracles together.
 pub(crate) struct Bench {
-    oracles: Vec<Box<dyn Oracle>>,
+    oracles: Vec<Seat>,
+}
+
+/// An oracle, and how often it had something to judge.
+struct Seat {
+    oracle: Box<dyn Oracle>,
+    judged: u64,
 }
 
 impl Bench {
@@ -46,7 +81,7 @@ impl Bench {
     pub(crate) fn new(beyond_claim: bool) -> Self {
         let altered: Box<dyn Oracle> = Box::new(altered::Altered);
         if beyond_claim {
-            return Self { oracles: vec![altered] };
+            return Self::of(vec![altered]);
         }
         let oracles: Vec<Box<dyn Oracle>> = vec![
             altered,
@@ -60,6 +95,7 @@ impl Bench {
             Box::new(durable::Durable),
             Box::new(lost::Lost),
             Box::new(counts::Counts),
+            Box::new(exclusive::Exclusive),
             Box::new(rest::Rest),
             Box::new(blocked::Blocked),
             Box::new(expiry::Expiry),
@@ -74,18 +110,34 @@ impl Bench {
             Box::new(priority::Priority),
             Box::new(vanished::Vanished),
         ];
-        Self { oracles }
+        Self::of(oracles)
+    }
+
+    fn of(oracles: Vec<Box<dyn Oracle>>) -> Self {
+        Self { oracles: oracles.into_iter().map(|oracle| Seat { oracle, judged: 0 }).collect() }
     }
 
     /// Shows a fact to all; the first objection, with the name of the promise.
     pub(crate) fn judge(&mut self, fact: &Fact) -> Option<(&'static str, String)> {
-        self.oracles.iter_mut().find_map(|oracle| oracle.judge(fact).map(|text| (oracle.name(), text)))
+        for seat in &mut self.oracles {
+            match seat.oracle.judge(fact) {
+                Verdict::NotMine => {}
+                Verdict::Kept => seat.judged += 1,
+                Verdict::Broken(text) => return Some((seat.oracle.name(), text)),
+            }
+        }
+        None
+    }
+
+    /// How often each promise could have been broken.
+    pub(crate) fn judged(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.oracles.iter().map(|seat| (seat.oracle.name(), seat.judged))
     }
 }
 
 impl std::fmt::Debug for Bench {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.oracles.iter().map(|oracle| oracle.name())).finish()
+        f.debug_list().entries(self.judged()).finish()
     }
 }
 
@@ -184,6 +236,6 @@ pub(crate) mod tests {
     fn beyond_the_claim_only_wrong_content_counts() {
         let mut bench = Bench::new(true);
         assert_eq!(bench.judge(&delivered!(before: Presence::Never)), None);
-        assert!(bench.judge(&Fact::Altered { client: 0, message: None, is_body: true }).is_some());
+        assert!(bench.judge(&Fact::Read { client: 0, message: None, wrong: None }).is_some());
     }
 }

@@ -2,7 +2,7 @@
 //! node forget.
 
 use crate::history::Fact;
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Verdict};
 use crate::story::StoryFact;
 
 /// See the module.
@@ -13,7 +13,7 @@ impl Oracle for Once {
         "once and no more"
     }
 
-    fn judge(&mut self, fact: &Fact) -> Option<String> {
+    fn judge(&mut self, fact: &Fact) -> Verdict {
         let Fact::Story(StoryFact::Given {
             message,
             queue,
@@ -25,19 +25,23 @@ impl Oracle for Once {
             ..
         }) = *fact
         else {
-            return None;
+            return Verdict::NotMine;
         };
         if was_refused {
-            return Some(format!("{message} was refused and is delivered from queue {}", queue.0));
+            return Verdict::Broken(format!("{message} was refused and is delivered from queue {}", queue.0));
         }
         if crashed_since {
-            return None;
+            return Verdict::NotMine;
         }
         if was_settled {
-            return Some(format!("{message} is delivered from queue {} again although it is settled", queue.0));
+            return Verdict::Broken(format!(
+                "{message} is delivered from queue {} again although it is settled",
+                queue.0
+            ));
         }
-        (fresh > 0 && !redelivered)
-            .then(|| format!("{message} is delivered from queue {} for a first time, again", queue.0))
+        Verdict::broken_if(fresh > 0 && !redelivered, || {
+            format!("{message} is delivered from queue {} for a first time, again", queue.0)
+        })
     }
 }
 
@@ -48,15 +52,15 @@ mod tests {
 
     #[test]
     fn a_second_copy_is_objected_to() {
-        assert!(Once.judge(&given!(fresh: 0)).is_none());
-        assert!(Once.judge(&given!(fresh: 1)).is_some());
-        assert!(Once.judge(&given!(fresh: 1, redelivered: true)).is_none());
-        assert!(Once.judge(&given!(fresh: 1, crashed_since: true)).is_none());
+        assert!(Once.judge(&given!(fresh: 0)).is_kept());
+        assert!(Once.judge(&given!(fresh: 1)).is_broken());
+        assert!(Once.judge(&given!(fresh: 1, redelivered: true)).is_kept());
+        assert_eq!(Once.judge(&given!(fresh: 1, crashed_since: true)), Verdict::NotMine);
     }
 
     #[test]
     fn what_was_settled_or_refused_is_objected_to() {
-        assert!(Once.judge(&given!(was_settled: true, redelivered: true)).is_some());
-        assert!(Once.judge(&given!(was_refused: true, crashed_since: true)).is_some());
+        assert!(Once.judge(&given!(was_settled: true, redelivered: true)).is_broken());
+        assert!(Once.judge(&given!(was_refused: true, crashed_since: true)).is_broken());
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::history::{Fact, QueueIndex, Session};
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Verdict};
 
 /// See the module. Keeps, for each channel and queue, the place of the last first delivery.
 #[derive(Default)]
@@ -16,14 +16,14 @@ impl Oracle for Order {
         "order"
     }
 
-    fn judge(&mut self, fact: &Fact) -> Option<String> {
+    fn judge(&mut self, fact: &Fact) -> Verdict {
         match *fact {
             Fact::Skipped { queue, message, delivered, was_requeued } => {
                 let what = if was_requeued { "put back" } else { "never delivered" };
-                Some(format!("queue {} gives {delivered} while the older {message}, {what}, waits", queue.0))
+                Verdict::Broken(format!("queue {} gives {delivered} while the older {message}, {what}, waits", queue.0))
             }
             Fact::MissedByGet { queue, message } => {
-                Some(format!("a get finds queue {} empty while {message} waits in it", queue.0))
+                Verdict::Broken(format!("a get finds queue {} empty while {message} waits in it", queue.0))
             }
             Fact::Delivered {
                 session,
@@ -35,14 +35,14 @@ impl Oracle for Order {
                 ..
             } if position > 0 => {
                 let last = self.last.insert((session, queue), position).unwrap_or(0);
-                (position <= last).then(|| {
+                Verdict::broken_if(position <= last, || {
                     format!(
                         "queue {} gives {message}, published at {position}, after what was published at {last}",
                         queue.0
                     )
                 })
             }
-            _ => None,
+            _ => Verdict::NotMine,
         }
     }
 }
@@ -57,14 +57,14 @@ mod tests {
     fn passing_over_an_older_message_is_objected_to() {
         let (message, delivered) = (MessageNumber(1), MessageNumber(2));
         let fact = Fact::Skipped { queue: QueueIndex(0), message, delivered, was_requeued: true };
-        assert!(Order::default().judge(&fact).is_some());
+        assert!(Order::default().judge(&fact).is_broken());
     }
 
     #[test]
     fn first_deliveries_out_of_order_are_objected_to_and_others_are_not() {
         let mut order = Order::default();
-        assert!(order.judge(&delivered!(position: 5)).is_none());
-        assert!(order.judge(&delivered!(position: 4, redelivered: true, deliveries: 1)).is_none());
-        assert!(order.judge(&delivered!(position: 4)).is_some());
+        assert!(order.judge(&delivered!(position: 5)).is_kept());
+        assert_eq!(order.judge(&delivered!(position: 4, redelivered: true, deliveries: 1)), Verdict::NotMine);
+        assert!(order.judge(&delivered!(position: 4)).is_broken());
     }
 }

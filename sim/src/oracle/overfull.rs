@@ -1,7 +1,7 @@
 //! A queue holds no more ready messages than its limit (RabbitMQ docs: Queue Length Limit).
 
 use crate::history::Fact;
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Verdict};
 use crate::story::StoryFact;
 
 /// See the module.
@@ -12,9 +12,11 @@ impl Oracle for Overfull {
         "within its length"
     }
 
-    fn judge(&mut self, fact: &Fact) -> Option<String> {
-        let Fact::Story(StoryFact::Overfull { queue, ready, limit }) = *fact else { return None };
-        Some(format!("queue {} has {ready} messages ready and a limit of {limit}", queue.0))
+    fn judge(&mut self, fact: &Fact) -> Verdict {
+        let Fact::Story(StoryFact::Length { queue, ready, limit, .. }) = *fact else { return Verdict::NotMine };
+        Verdict::broken_if(ready > limit, || {
+            format!("queue {} has {ready} messages ready and a limit of {limit}", queue.0)
+        })
     }
 }
 
@@ -25,7 +27,9 @@ mod tests {
 
     #[test]
     fn more_than_the_limit_is_objected_to() {
-        let fact = StoryFact::Overfull { queue: QueueIndex(0), ready: 6, limit: 5 };
-        assert!(Overfull.judge(&Fact::Story(fact)).is_some());
+        for (ready, is_right) in [(5, true), (6, false)] {
+            let fact = StoryFact::Length { queue: QueueIndex(0), ready, limit: 5, is_by_policy: false };
+            assert_eq!(Overfull.judge(&Fact::Story(fact)).is_kept(), is_right, "{ready}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! A queue with priorities gives the highest first (RabbitMQ docs: Classic Queues Support Priorities).
 
 use crate::history::Fact;
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Verdict};
 use crate::story::StoryFact;
 
 /// See the module.
@@ -12,14 +12,16 @@ impl Oracle for Priority {
         "highest priority first"
     }
 
-    fn judge(&mut self, fact: &Fact) -> Option<String> {
-        let Fact::Story(StoryFact::Overtaken { queue, message, priority, by, by_priority }) = *fact else {
-            return None;
+    fn judge(&mut self, fact: &Fact) -> Verdict {
+        let Fact::Story(StoryFact::Chosen { queue, message, priority, by, by_priority }) = *fact else {
+            return Verdict::NotMine;
         };
-        Some(format!(
-            "queue {} gives {by} of priority {by_priority} while {message} of priority {priority} waits",
-            queue.0
-        ))
+        Verdict::broken_if(priority > by_priority, || {
+            format!(
+                "queue {} gives {by} of priority {by_priority} while {message} of priority {priority} waits",
+                queue.0
+            )
+        })
     }
 }
 
@@ -32,7 +34,9 @@ mod tests {
     #[test]
     fn overtaking_is_objected_to() {
         let (message, by) = (MessageNumber(1), MessageNumber(2));
-        let fact = StoryFact::Overtaken { queue: QueueIndex(0), message, priority: 3, by, by_priority: 1 };
-        assert!(Priority.judge(&Fact::Story(fact)).is_some());
+        for (by_priority, is_right) in [(2, false), (3, true)] {
+            let fact = StoryFact::Chosen { queue: QueueIndex(0), message, priority: 3, by, by_priority };
+            assert_eq!(Priority.judge(&Fact::Story(fact)).is_kept(), is_right, "{by_priority}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Every message that leaves a queue without an answer from a consumer has a recorded reason, and what has one left by that way.
 
 use crate::history::Fact;
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Verdict};
 use crate::story::{Reason, StoryFact};
 
 /// See the module.
@@ -12,18 +12,19 @@ impl Oracle for Recorded {
         "every leave has a reason"
     }
 
-    fn judge(&mut self, fact: &Fact) -> Option<String> {
+    fn judge(&mut self, fact: &Fact) -> Verdict {
         match *fact {
             Fact::Story(StoryFact::Left { message, queue, reason: None, was_answered: false }) => {
-                Some(format!("{message} left queue {} without an ack, and nothing says why", queue.0))
+                Verdict::Broken(format!("{message} left queue {} without an ack, and nothing says why", queue.0))
             }
             Fact::Story(StoryFact::Left {
                 message,
                 queue,
                 reason: Some(reason @ (Reason::Rejected | Reason::Removed)),
                 was_answered: false,
-            }) => Some(format!("{message} left queue {} as {reason:?}, and nobody asked for that", queue.0)),
-            _ => None,
+            }) => Verdict::Broken(format!("{message} left queue {} as {reason:?}, and nobody asked for that", queue.0)),
+            Fact::Story(StoryFact::Left { .. }) => Verdict::Kept,
+            _ => Verdict::NotMine,
         }
     }
 }
@@ -43,7 +44,7 @@ mod tests {
             (Some(Reason::Rejected), false, false),
         ] {
             let fact = StoryFact::Left { message: MessageNumber(1), queue: QueueIndex(0), reason, was_answered };
-            assert_eq!(Recorded.judge(&Fact::Story(fact)).is_none(), is_right, "{reason:?}");
+            assert_eq!(Recorded.judge(&Fact::Story(fact)).is_kept(), is_right, "{reason:?}");
         }
     }
 }

@@ -2,7 +2,7 @@
 //! node may rightly think that it was not the first (AMQP 0-9-1 §1.8.3.14; RabbitMQ docs: Consumers / redelivered).
 
 use crate::history::Fact;
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Verdict};
 
 /// See the module.
 pub(super) struct Redelivered;
@@ -12,17 +12,18 @@ impl Oracle for Redelivered {
         "redelivered flag"
     }
 
-    fn judge(&mut self, fact: &Fact) -> Option<String> {
+    fn judge(&mut self, fact: &Fact) -> Verdict {
         let Fact::Delivered { message: Some(message), redelivered, deliveries, maybe_unseen, crashed_since, .. } =
             *fact
         else {
-            return None;
+            return Verdict::NotMine;
         };
         if deliveries > 0 && !redelivered && !crashed_since {
-            return Some(format!("{message} was delivered before and is not marked as redelivered"));
+            return Verdict::Broken(format!("{message} was delivered before and is not marked as redelivered"));
         }
-        (deliveries == 0 && redelivered && !maybe_unseen)
-            .then(|| format!("{message} is marked as redelivered and was never delivered before"))
+        Verdict::broken_if(deliveries == 0 && redelivered && !maybe_unseen, || {
+            format!("{message} is marked as redelivered and was never delivered before")
+        })
     }
 }
 
@@ -33,9 +34,9 @@ mod tests {
 
     #[test]
     fn a_wrong_flag_is_objected_to() {
-        assert!(Redelivered.judge(&delivered!(redelivered: true)).is_some());
-        assert!(Redelivered.judge(&delivered!(deliveries: 1)).is_some());
-        assert!(Redelivered.judge(&delivered!(deliveries: 1, crashed_since: true)).is_none());
-        assert!(Redelivered.judge(&delivered!(redelivered: true, maybe_unseen: true)).is_none());
+        assert!(Redelivered.judge(&delivered!(redelivered: true)).is_broken());
+        assert!(Redelivered.judge(&delivered!(deliveries: 1)).is_broken());
+        assert!(Redelivered.judge(&delivered!(deliveries: 1, crashed_since: true)).is_kept());
+        assert!(Redelivered.judge(&delivered!(redelivered: true, maybe_unseen: true)).is_kept());
     }
 }

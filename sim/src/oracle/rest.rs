@@ -1,7 +1,7 @@
 //! What was used is given back: when all is drained and all clients are gone, memory and disk are as at the start.
 
 use crate::history::Fact;
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Verdict};
 
 /// Segments that an idle log may keep: the one it writes, one made ahead, one to use again.
 const SEGMENTS_MAX: u64 = 3;
@@ -14,8 +14,10 @@ impl Oracle for Rest {
         "memory and disk return"
     }
 
-    fn judge(&mut self, fact: &Fact) -> Option<String> {
-        let Fact::Rest { body_bytes, outbox_bytes, connections, segments } = *fact else { return None };
+    fn judge(&mut self, fact: &Fact) -> Verdict {
+        let Fact::Rest { body_bytes, outbox_bytes, connections, segments } = *fact else {
+            return Verdict::NotMine;
+        };
         for (what, found, most) in [
             ("bytes of bodies", body_bytes, 0),
             ("bytes for clients", outbox_bytes, 0),
@@ -23,10 +25,10 @@ impl Oracle for Rest {
             ("segments of the log", segments, SEGMENTS_MAX),
         ] {
             if found > most {
-                return Some(format!("{found} {what} are kept at rest, at most {most} are needed"));
+                return Verdict::Broken(format!("{found} {what} are kept at rest, at most {most} are needed"));
             }
         }
-        None
+        Verdict::Kept
     }
 }
 
@@ -37,8 +39,8 @@ mod tests {
     #[test]
     fn what_is_kept_for_nothing_is_objected_to() {
         let rest = |body_bytes, segments| Fact::Rest { body_bytes, outbox_bytes: 0, connections: 0, segments };
-        assert!(Rest.judge(&rest(0, 3)).is_none());
-        assert!(Rest.judge(&rest(1, 3)).is_some());
-        assert!(Rest.judge(&rest(0, 4)).is_some());
+        assert!(Rest.judge(&rest(0, 3)).is_kept());
+        assert!(Rest.judge(&rest(1, 3)).is_broken());
+        assert!(Rest.judge(&rest(0, 4)).is_broken());
     }
 }

@@ -1,7 +1,7 @@
 //! A message is with one consumer at a time.
 
 use crate::history::{Fact, Presence};
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Verdict};
 
 /// See the module.
 pub(super) struct Shared;
@@ -11,12 +11,14 @@ impl Oracle for Shared {
         "one consumer at a time"
     }
 
-    fn judge(&mut self, fact: &Fact) -> Option<String> {
-        match *fact {
-            Fact::Delivered { message: Some(message), before: Presence::Unacked(holder), session, .. } => {
-                Some(format!("{message} is delivered on s{} while it is unacked on s{}", session.0, holder.0))
-            }
-            _ => None,
+    fn judge(&mut self, fact: &Fact) -> Verdict {
+        let Fact::Delivered { message: Some(message), before, session, .. } = *fact else { return Verdict::NotMine };
+        match before {
+            Presence::Unacked(holder) => Verdict::Broken(format!(
+                "{message} is delivered on s{} while it is unacked on s{}",
+                session.0, holder.0
+            )),
+            _ => Verdict::Kept,
         }
     }
 }
@@ -29,6 +31,6 @@ mod tests {
 
     #[test]
     fn a_message_with_two_consumers_is_objected_to() {
-        assert!(Shared.judge(&delivered!(before: Presence::Unacked(Session(9)))).is_some());
+        assert!(Shared.judge(&delivered!(before: Presence::Unacked(Session(9)))).is_broken());
     }
 }

@@ -2,7 +2,7 @@
 //! single active consumer).
 
 use crate::history::Fact;
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Verdict};
 use crate::story::StoryFact;
 
 /// See the module.
@@ -13,14 +13,13 @@ impl Oracle for SingleActive {
         "single active consumer"
     }
 
-    fn judge(&mut self, fact: &Fact) -> Option<String> {
-        match *fact {
-            Fact::Story(StoryFact::Activated { queue, before, after, is_before_there: true }) => Some(format!(
-                "queue {} delivers to connection {after} while the active consumer on {before} is there",
-                queue.0
-            )),
-            _ => None,
-        }
+    fn judge(&mut self, fact: &Fact) -> Verdict {
+        let Fact::Story(StoryFact::Activated { queue, before, after, is_before_there }) = *fact else {
+            return Verdict::NotMine;
+        };
+        Verdict::broken_if(is_before_there, || {
+            format!("queue {} delivers to connection {after} while the active consumer on {before} is there", queue.0)
+        })
     }
 }
 
@@ -33,7 +32,7 @@ mod tests {
     fn a_second_active_consumer_is_objected_to() {
         for (is_before_there, is_right) in [(false, true), (true, false)] {
             let fact = StoryFact::Activated { queue: QueueIndex(0), before: 1, after: 2, is_before_there };
-            assert_eq!(SingleActive.judge(&Fact::Story(fact)).is_none(), is_right);
+            assert_eq!(SingleActive.judge(&Fact::Story(fact)).is_kept(), is_right);
         }
     }
 }

@@ -50,6 +50,22 @@ impl Reason {
     }
 }
 
+/// What is short.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Short {
+    /// Memory.
+    pub(crate) memory: bool,
+    /// Free disk space.
+    pub(crate) disk: bool,
+}
+
+impl Short {
+    /// Whether anything is.
+    pub(crate) fn is_any(self) -> bool {
+        self.memory || self.disk
+    }
+}
+
 /// One fact about a message, or about a queue with rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StoryFact {
@@ -104,6 +120,8 @@ pub(crate) enum StoryFact {
         due: Micros,
         /// When it was seen.
         seen: Micros,
+        /// Whether the node ended other than in order since it came.
+        crashed_since: bool,
     },
     /// The engine says that a message left a queue, or was put down as settled.
     Left {
@@ -124,6 +142,8 @@ pub(crate) enum StoryFact {
         due: Micros,
         /// When it was seen.
         seen: Micros,
+        /// Whether the node ended other than in order since it came.
+        crashed_since: bool,
     },
     /// A message came with an entry in `x-death`.
     Died {
@@ -159,11 +179,11 @@ pub(crate) enum StoryFact {
         /// Whether it was seen in the queue behind.
         is_behind: bool,
     },
-    /// A message was delivered although one of higher priority waited.
-    Overtaken {
+    /// A message was delivered while others waited, for the first time, in the same queue.
+    Chosen {
         /// The queue.
         queue: QueueIndex,
-        /// The message that waited.
+        /// The most urgent one that waited.
         message: MessageNumber,
         /// Its priority.
         priority: u8,
@@ -183,6 +203,13 @@ pub(crate) enum StoryFact {
         /// Whether the one before is still subscribed.
         is_before_there: bool,
     },
+    /// The node cancelled a consumer, which had held something for too long.
+    Dismissed {
+        /// The connection.
+        connection: u32,
+        /// The queue.
+        queue: QueueIndex,
+    },
     /// The node closed a channel.
     Shut {
         /// The connection.
@@ -198,12 +225,23 @@ pub(crate) enum StoryFact {
         connection: u32,
         /// Whether it is to wait.
         is_blocked: bool,
-        /// Whether memory is short.
-        is_memory_short: bool,
-        /// Whether the disk is short.
-        is_disk_short: bool,
+        /// What is short.
+        short: Short,
+        /// Whether something was short at some time of this step: what the node says of a moment goes out at the step's end.
+        was_short: bool,
+        /// Whether nothing was at some time of this step.
+        was_enough: bool,
         /// Whether the disk may be full for other reasons.
         maybe_full: bool,
+    },
+    /// The node was told what it has left.
+    Measured {
+        /// What was short before.
+        before: Short,
+        /// What is short.
+        short: Short,
+        /// Connections that are told to wait.
+        blocked: usize,
     },
     /// The node took a publish from one whom it had told to wait.
     TakenWhileBlocked {
@@ -212,23 +250,27 @@ pub(crate) enum StoryFact {
         /// The message.
         message: MessageNumber,
     },
-    /// A queue holds more than its limit.
-    Overfull {
+    /// A queue with a limit was looked at, and nothing excuses more than that.
+    Length {
         /// The queue.
         queue: QueueIndex,
         /// Messages ready.
         ready: u64,
         /// The limit.
         limit: u64,
+        /// Whether it comes from the policy.
+        is_by_policy: bool,
     },
-    /// All queues were drained and a message that was promised never came.
-    Vanished {
+    /// All queues were drained, and of a message that was promised it is known what had to become of it.
+    Accounted {
         /// The message.
         message: MessageNumber,
         /// Where it was published to.
         queue: QueueIndex,
+        /// That did not happen.
+        is_missing: bool,
     },
-    /// Messages are in a queue that was drained before the last restart.
+    /// How many messages are in a queue that was drained before the last restart.
     LeftOver {
         /// The queue.
         queue: QueueIndex,
@@ -248,14 +290,16 @@ impl StoryFact {
             | Self::Delayed { message, .. }
             | Self::Died { message, .. }
             | Self::Marked { message, .. }
-            | Self::Overtaken { message, .. }
+            | Self::Chosen { message, .. }
             | Self::TakenWhileBlocked { message, .. }
-            | Self::Vanished { message, .. } => Some(message),
+            | Self::Accounted { message, .. } => Some(message),
             Self::Outcome { message, .. } => message,
             Self::Activated { .. }
             | Self::Shut { .. }
             | Self::Blocked { .. }
-            | Self::Overfull { .. }
+            | Self::Length { .. }
+            | Self::Dismissed { .. }
+            | Self::Measured { .. }
             | Self::LeftOver { .. } => None,
         }
     }
@@ -267,10 +311,11 @@ impl StoryFact {
             | Self::Given { queue, .. }
             | Self::Timed { queue, .. }
             | Self::Left { queue, .. }
-            | Self::Overtaken { queue, .. }
+            | Self::Chosen { queue, .. }
             | Self::Activated { queue, .. }
-            | Self::Overfull { queue, .. }
-            | Self::Vanished { queue, .. }
+            | Self::Length { queue, .. }
+            | Self::Dismissed { queue, .. }
+            | Self::Accounted { queue, .. }
             | Self::LeftOver { queue, .. } => Some(queue),
             Self::Died { queue, .. } => queue,
             Self::Outcome { .. }
@@ -278,6 +323,7 @@ impl StoryFact {
             | Self::Marked { .. }
             | Self::Shut { .. }
             | Self::Blocked { .. }
+            | Self::Measured { .. }
             | Self::TakenWhileBlocked { .. } => None,
         }
     }
@@ -295,12 +341,12 @@ impl fmt::Display for StoryFact {
                 let flag = if redelivered { ", redelivered" } else { "" };
                 write!(f, "deliver {message} of q{} after {deaths} deaths{flag}", queue.0)
             }
-            Self::Timed { message, queue, is_alive, due, seen } => {
+            Self::Timed { message, queue, is_alive, due, seen, .. } => {
                 let how = if is_alive { "alive" } else { "expired" };
                 write!(f, "{message} of q{} is seen {how} at {seen} µs; its time is over at {due} µs", queue.0)
             }
             Self::Left { message, queue, reason, .. } => write!(f, "{message} leaves q{}: {reason:?}", queue.0),
-            Self::Delayed { message, due, seen } => write!(f, "{message} is due at {due} µs and seen at {seen} µs"),
+            Self::Delayed { message, due, seen, .. } => write!(f, "{message} is due at {due} µs and seen at {seen} µs"),
             Self::Died { message, queue, reason, count, least, most, .. } => {
                 let queue = queue.map_or(-1, |queue| i64::from(queue.0));
                 write!(f, "{message} says: died {count} times in q{queue} ({reason:?}); {least} to {most} known")
@@ -308,19 +354,19 @@ impl fmt::Display for StoryFact {
             Self::Marked { message, front, behind, .. } => {
                 write!(f, "{message} says: {front} deaths in front, {behind} behind")
             }
-            Self::Overtaken { queue, message, priority, by, by_priority } => write!(
+            Self::Chosen { queue, message, priority, by, by_priority } => write!(
                 f,
-                "{by} of priority {by_priority} leaves q{} while {message} of priority {priority} waits",
+                "{by} of priority {by_priority} is delivered from q{} while {message} of priority {priority} waits",
                 queue.0
             ),
             Self::Activated { queue, before, after, is_before_there } => {
                 let there = if is_before_there { "is still there" } else { "is gone" };
                 write!(f, "q{} delivers to connection {after}; {before}, who had it before, {there}", queue.0)
             }
-            Self::Blocked { connection, is_blocked, is_memory_short, is_disk_short, .. } => {
+            Self::Blocked { connection, is_blocked, short, .. } => {
                 let what = if is_blocked { "blocked" } else { "unblocked" };
-                let short = |is_short| if is_short { "short" } else { "enough" };
-                let (memory, disk) = (short(is_memory_short), short(is_disk_short));
+                let state = |is_short| if is_short { "short" } else { "enough" };
+                let (memory, disk) = (state(short.memory), state(short.disk));
                 write!(f, "connection {connection} is {what}; memory {memory}, disk {disk}")
             }
             Self::Shut { connection, channel, code } => {
@@ -329,11 +375,18 @@ impl fmt::Display for StoryFact {
             Self::TakenWhileBlocked { connection, message } => {
                 write!(f, "the node takes {message} from connection {connection}, which is blocked")
             }
-            Self::Overfull { queue, ready, limit } => {
+            Self::Length { queue, ready, limit, .. } => {
                 write!(f, "q{} has {ready} messages ready; limit {limit}", queue.0)
             }
-            Self::Vanished { message, queue } => {
-                write!(f, "{message}, confirmed and meant for q{}, never came", queue.0)
+            Self::Accounted { message, queue, is_missing } => {
+                let what = if is_missing { "never came" } else { "is accounted for" };
+                write!(f, "{message}, confirmed and meant for q{}, {what}", queue.0)
+            }
+            Self::Dismissed { connection, queue } => {
+                write!(f, "node cancels a consumer of q{} on connection {connection}", queue.0)
+            }
+            Self::Measured { short: Short { memory, disk }, blocked, .. } => {
+                write!(f, "memory short {memory}, disk short {disk}; {blocked} connections wait")
             }
             Self::LeftOver { queue, count } => write!(f, "q{} has {count} messages after the last restart", queue.0),
         }

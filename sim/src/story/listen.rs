@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Deaths, Story};
+use crate::history::QueueIndex;
 use crate::message::{MessageNumber, Messages};
 use crate::story::StoryFact;
 use crate::tap::{Said, split_routing};
@@ -185,7 +186,11 @@ impl Story {
             Said::GetEmpty => channel.get = None,
             Said::Cancel { tag } => {
                 // It may have held something for too long: then all that it had goes back.
+                let queue = channel.consumers.iter().rev().find(|known| *known.tag == *tag).map(|known| known.queue);
                 let unsure = channel.take_back(tag);
+                if let Some(queue) = queue {
+                    self.tell(StoryFact::Dismissed { connection, queue: QueueIndex(queue) });
+                }
                 for out in unsure {
                     self.tale_mut(out.message).is_unsure = true;
                     self.queues[out.queue as usize].is_stirred = true;
@@ -202,8 +207,9 @@ impl Story {
         } else {
             self.blocked.remove(&connection);
         }
-        let (is_memory_short, is_disk_short, maybe_full) = (self.is_memory_short, self.is_disk_short, self.maybe_full);
-        self.tell(StoryFact::Blocked { connection, is_blocked, is_memory_short, is_disk_short, maybe_full });
+        let (short, was_short, was_enough) = (self.short, self.was_short, self.was_enough);
+        let maybe_full = self.maybe_full;
+        self.tell(StoryFact::Blocked { connection, is_blocked, short, was_short, was_enough, maybe_full });
     }
 
     /// A connection is over for the node.
@@ -250,6 +256,8 @@ impl Story {
             let is_settled = is_settled && !may_be_late;
             self.stay_mut(out.message, out.queue, out.deaths).is_settled |= is_settled;
         }
+        self.was_short = self.short.is_any();
+        self.was_enough = !self.was_short;
         self.step += 1;
     }
 
@@ -326,7 +334,7 @@ impl Story {
                     Some(before) if before != its => {
                         let is_before_there = self.is_subscribed(before, number);
                         facts.push(StoryFact::Activated {
-                            queue: crate::history::QueueIndex(number),
+                            queue: QueueIndex(number),
                             before: before.0,
                             after: its.0,
                             is_before_there,

@@ -199,7 +199,11 @@ impl Maker<'_> {
         let answer = AnswerPlan {
             think_us,
             forget: Ratio::NEVER,
-            requeue: *stream.pick(&[Ratio::NEVER, Ratio(1, 20), Ratio(1, 3)]),
+            requeue: if is_front && self.has(Feature::DeliveryLimit) {
+                *stream.pick(&[Ratio(1, 20), Ratio(1, 2), Ratio(4, 5)])
+            } else {
+                *stream.pick(&[Ratio::NEVER, Ratio(1, 20), Ratio(1, 3)])
+            },
             drop: if is_front && self.has(Feature::Reject) {
                 *stream.pick(&[Ratio(1, 10), Ratio(1, 2), Ratio(4, 5)])
             } else {

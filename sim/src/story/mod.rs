@@ -14,7 +14,7 @@ pub(crate) mod make;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::death::Deaths;
-pub(crate) use self::fact::{Reason, StoryFact};
+pub(crate) use self::fact::{Reason, Short, StoryFact};
 use self::listen::{Channel, Given};
 use crate::clock::{MILLISECOND, Micros};
 use crate::history::{Fact, QueueIndex};
@@ -39,8 +39,10 @@ pub(crate) struct Story {
     given: Vec<Given>,
     /// Connections told to wait, with the step of that.
     blocked: BTreeMap<u32, u64>,
-    is_memory_short: bool,
-    is_disk_short: bool,
+    short: Short,
+    /// Whether something was short at some time of this step, and whether nothing was.
+    was_short: bool,
+    was_enough: bool,
     /// The disk was full for other reasons, or may have been.
     maybe_full: bool,
     time: Micros,
@@ -88,6 +90,8 @@ struct Tale {
     answer: Option<bool>,
     /// Some consumer acked it.
     is_acked: bool,
+    /// The engine said that it left the queue it was published to for a reason of its own.
+    has_left: bool,
     /// How often a consumer rejected it in each queue.
     rejects: BTreeMap<u32, u32>,
     /// A reject may not have been carried out.
@@ -155,8 +159,9 @@ impl Story {
             left: BTreeMap::new(),
             given: Vec::new(),
             blocked: BTreeMap::new(),
-            is_memory_short: false,
-            is_disk_short: false,
+            short: Short::default(),
+            was_short: false,
+            was_enough: true,
             maybe_full,
             time: 0,
             step: 0,
@@ -195,9 +200,12 @@ impl Story {
     }
 
     /// The node is about to be told what it has left.
-    pub(crate) fn shortages(&mut self, is_memory_short: bool, is_disk_short: bool) {
-        self.is_memory_short = is_memory_short;
-        self.is_disk_short = is_disk_short;
+    pub(crate) fn shortages(&mut self, short: Short) {
+        let before = std::mem::replace(&mut self.short, short);
+        self.was_short |= short.is_any();
+        self.was_enough |= !short.is_any();
+        let blocked = self.blocked.len();
+        self.tell(StoryFact::Measured { before, short, blocked });
     }
 
     /// An operator asks for another policy: until the answer nobody knows which one applies.
@@ -211,6 +219,10 @@ impl Story {
         self.policies_asked -= 1;
         self.policy_length_max = length_max;
         self.is_policy_sure = self.policies_asked == 0;
+        // What is there stays there; the limit is for what comes.
+        for queue in &mut self.queues {
+            queue.is_stirred = true;
+        }
     }
 
     /// Looks at the queues' lengths.
@@ -223,14 +235,15 @@ impl Story {
             let own = queue.rules.length_max;
             // The policy is for the queues that are published to; the smaller limit counts.
             let by_policy = self.policy_length_max.filter(|_| self.is_policy_sure && queue.name.starts_with('w'));
-            let limit = own.into_iter().chain(by_policy).min();
-            let Some(limit) = limit.map(u64::from) else { continue };
+            let Some(limit) = own.into_iter().chain(by_policy).min() else { continue };
+            let is_by_policy = own != Some(limit);
             // What comes back is not refused; only what is published is, and not for the sake of a consumer who could take it.
             let had_consumers = std::mem::replace(&mut queue.had_consumers, consumers > 0);
             let is_excused =
                 queue.rules.rejects_publish && (is_stirred || had_consumers || consumers > 0 || ready <= was);
-            if ready > limit && !is_excused {
-                self.tell(StoryFact::Overfull { queue: QueueIndex(index), ready, limit });
+            if !is_excused {
+                let (queue, limit) = (QueueIndex(index), u64::from(limit));
+                self.tell(StoryFact::Length { queue, ready, limit, is_by_policy });
             }
         }
     }
@@ -239,23 +252,26 @@ impl Story {
     pub(crate) fn drained(&mut self) {
         for (number, tale) in self.tales.iter().enumerate() {
             let Some((_, queue)) = tale.accepted else { continue };
-            if tale.answer != Some(true) || tale.is_acked || !tale.info.is_some_and(|info| info.persistent) {
-                continue;
-            }
-            if self.may_vanish(tale, queue, &mut Vec::new()) {
-                continue;
-            }
-            let message = MessageNumber(u32::try_from(number).expect("numbers fit"));
-            self.facts.push(Fact::Story(StoryFact::Vanished { message, queue: QueueIndex(queue) }));
+            let Some(info) = tale.info.filter(|info| tale.answer == Some(true) && info.persistent) else { continue };
+            let is_missing = !tale.is_acked
+                && if self.may_vanish(tale, queue, &mut Vec::new()) {
+                    // What a rule took leaves a record, which a crash may have come before.
+                    if tale.crashes != self.crashes || info.extras.delay_ms.is_some() {
+                        continue;
+                    }
+                    !tale.has_left
+                } else {
+                    true
+                };
+            let (message, queue) = (MessageNumber(u32::try_from(number).expect("numbers fit")), QueueIndex(queue));
+            self.facts.push(Fact::Story(StoryFact::Accounted { message, queue, is_missing }));
         }
     }
 
     /// The node was restarted after all queues had been drained.
     pub(crate) fn restarted<'a>(&mut self, found: impl IntoIterator<Item = (&'a str, u64)>) {
         for (name, count) in found {
-            if count > 0
-                && let Some(&queue) = self.by_name.get(name.as_bytes())
-            {
+            if let Some(&queue) = self.by_name.get(name.as_bytes()) {
                 self.tell(StoryFact::LeftOver { queue: QueueIndex(queue), count });
             }
         }
@@ -272,7 +288,6 @@ impl Story {
         }
         self.given.clear();
         self.left.clear();
-        self.ids.clear();
         if how != Ending::Shutdown || by_itself {
             self.crashes += 1;
         }
@@ -365,6 +380,10 @@ impl Story {
         let has_rejected = deaths.entries.iter().any(|death| death.reason == Reason::Rejected);
         let (due, accepted) = (self.due(tale), tale.accepted);
         let delay = tale.info.and_then(|info| info.extras.delay_ms);
+        // The headers first: what is wrong with them is to be called so.
+        if !deaths.entries.is_empty() {
+            self.judge_deaths(given, due);
+        }
         self.tell(StoryFact::Given {
             message,
             queue: at,
@@ -377,17 +396,16 @@ impl Story {
             has_died_here,
             has_rejected,
         });
-        let time = self.time;
         if deaths.entries.is_empty() {
+            let (seen, crashed_since) = (self.time, tale_crashes != crashes);
             if let Some(due) = due {
-                self.tell(StoryFact::Timed { message, queue: at, is_alive: true, due: due + LATE, seen: time });
+                let due = due + LATE;
+                self.tell(StoryFact::Timed { message, queue: at, is_alive: true, due, seen, crashed_since });
             }
             if let Some((accepted, delay)) = accepted.map(|(accepted, _)| accepted).zip(delay) {
                 let due = accepted + u64::from(delay) * MILLISECOND;
-                self.tell(StoryFact::Delayed { message, due, seen: time });
+                self.tell(StoryFact::Delayed { message, due, seen, crashed_since });
             }
-        } else {
-            self.judge_deaths(given, due);
         }
         let tale = self.tale_mut(message);
         tale.is_acked |= no_ack;
@@ -463,7 +481,8 @@ impl Story {
             && only.count == 1
         {
             let (queue, seen) = (QueueIndex(front), self.time);
-            self.tell(StoryFact::Timed { message, queue, is_alive: false, due, seen });
+            let crashed_since = tale.crashes != self.crashes;
+            self.tell(StoryFact::Timed { message, queue, is_alive: false, due, seen, crashed_since });
         }
         self.tale_mut(message).first_death = first;
     }
@@ -478,11 +497,9 @@ impl Story {
             let Some(info) = self.tales.get(given.message.index()).and_then(|tale| tale.info) else { continue };
             let Some(by_priority) = queue.priority_of(&info) else { continue };
             let waiting = queue.waiting.iter().rev().find(|(_, _, since)| *since < self.step);
-            if let Some(&(priority, message, _)) = waiting
-                && priority > by_priority
-            {
+            if let Some(&(priority, message, _)) = waiting {
                 let queue = QueueIndex(given.queue);
-                self.tell(StoryFact::Overtaken { queue, message, priority, by: given.message, by_priority });
+                self.tell(StoryFact::Chosen { queue, message, priority, by: given.message, by_priority });
             }
         }
     }
@@ -511,12 +528,13 @@ impl Story {
             let Some(&queue) = self.ids.get(&place.0) else { continue };
             let tale = &self.tales[message.index()];
             let was_answered = tale.is_acked || tale.rejects.contains_key(&queue);
-            let due = self.due(tale);
+            let (due, crashed_since) = (self.due(tale), tale.crashes != self.crashes);
+            self.tale_mut(message).has_left |= reason.is_some();
             let queue = QueueIndex(queue);
             self.tell(StoryFact::Left { message, queue, reason, was_answered });
             if let (Some(Reason::Expired), Some(due)) = (reason, due) {
                 let seen = self.time;
-                self.tell(StoryFact::Timed { message, queue, is_alive: false, due, seen });
+                self.tell(StoryFact::Timed { message, queue, is_alive: false, due, seen, crashed_since });
             }
         }
     }

@@ -78,7 +78,9 @@ impl Answers {
         } else {
             Verdict::Ack
         };
-        let think = scale(scope.fates.of(13, self.total), self.plan.think_us.0, self.plan.think_us.1);
+        // And everybody is fast, since one that is slower than its timeout never gets done.
+        let slowest = if scope.is_stopping { 0 } else { self.plan.think_us.1 };
+        let think = scale(scope.fates.of(13, self.total), self.plan.think_us.0.min(slowest), slowest);
         if think == 0 {
             self.answer(scope, tag, verdict);
         } else {

@@ -30,7 +30,7 @@ pub enum Mutant {
     RejectPublishWithoutNack,
     /// The lowest priority goes first.
     PriorityOrder,
-    /// What was held back is released and stays.
+    /// What was held back is released twice.
     DelayedTwice,
     /// A queue that exists does not heed that its policy has changed.
     PolicyNotReapplied,

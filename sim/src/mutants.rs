@@ -19,6 +19,9 @@ pub struct MutantArgs {
     /// Hunts only the one of this name.
     #[arg(long)]
     only: Option<String>,
+    /// Hunts only in the scenario of this name.
+    #[arg(long)]
+    scenario: Option<String>,
 }
 
 /// What became of one planted bug.
@@ -34,10 +37,11 @@ pub struct Hunt {
 
 /// Runs the built-in scenarios in turn until the bug is found. The engine's own checks of its invariants are off: the oracles are to
 /// see it from outside.
-pub fn hunt(mutant: Mutant, seeds: u64) -> Hunt {
+pub fn hunt(mutant: Mutant, seeds: u64, only: Option<&str>) -> Hunt {
     let scenarios: Vec<Scenario> = Scenario::built_in()
         .into_iter()
         .filter(|scenario| !scenario.run.beyond_claim && scenario.name != "steady")
+        .filter(|scenario| only.is_none_or(|only| only == scenario.name))
         .collect();
     let options = RunOptions { mutant: Some(mutant), check_every: u64::MAX, ..RunOptions::default() };
     let mut runs = 0;
@@ -60,10 +64,14 @@ pub(crate) fn main(args: &MutantArgs) -> Result<ExitCode, String> {
         if args.only.as_ref().is_some_and(|only| *only != name) {
             continue;
         }
-        let Hunt { runs, caught, .. } = hunt(mutant, args.seeds);
+        let Hunt { runs, caught, .. } = hunt(mutant, args.seeds, args.scenario.as_deref());
         match caught {
             Some(Report { scenario, seed, failure: Some(failure), .. }) => {
                 say(&format!("{name:24} {runs:>6}  {:24} {scenario} --seed {seed}\n", failure.oracle));
+                if args.only.is_some() {
+                    say(&format!("  {}\n", failure.text));
+                    failure.lines.iter().for_each(|line| say(&format!("  {line}\n")));
+                }
             }
             _ => {
                 all_caught = false;

@@ -10,7 +10,7 @@ use leveret_sim::run::collect_panics;
 fn each_planted_bug_is_found_within_200_seeds() {
     collect_panics();
     for mutant in Mutant::ALL {
-        let hunt = hunt(mutant, 200);
+        let hunt = hunt(mutant, 200, None);
         assert!(hunt.caught.is_some(), "{mutant:?} is not found in {} runs", hunt.runs);
     }
 }

@@ -230,6 +230,9 @@ impl Broker {
         let keys: SmallVec<[&[u8]; 4]> = keys.iter().map(|key| &key[..]).collect();
         if self.route(key, &keys, &properties) {
             self.enqueue(&message, properties.is_persistent(), None, None);
+            if is_planted(Mutant::DelayedTwice) && self.route(key, &keys, &properties) {
+                self.enqueue(&message, properties.is_persistent(), None, None);
+            }
         }
         self.forget_held(id, due);
     }
@@ -298,9 +301,6 @@ impl Broker {
     /// A message is in its hold no more.
     pub(super) fn forget_held(&mut self, id: u64, held: &DueMessage) {
         let Some(place) = held.place else { return };
-        if is_planted(Mutant::DelayedTwice) {
-            return;
-        }
         if held.recoverable {
             self.log.settle(id, held.seq.0, place);
         } else {

@@ -26,6 +26,8 @@ pub struct Config {
     pub default_permissions: [String; 3],
     /// Users who may only connect from this machine, as RabbitMQ's `guest`.
     pub loopback_users: Vec<String>,
+    /// The type of durable queues declared without one, in vhosts that name none; `None` is classic.
+    pub default_queue_type: Option<String>,
     /// Channels per connection offered to clients; 0 is no limit.
     pub channel_max: u16,
     /// Consumers per channel; `None` is no limit.
@@ -100,6 +102,7 @@ impl Default for Config {
             default_user_tags: vec!["administrator".to_owned()],
             default_permissions: [".*".to_owned(), ".*".to_owned(), ".*".to_owned()],
             loopback_users: vec!["guest".to_owned()],
+            default_queue_type: None,
             channel_max: limits::CHANNEL_MAX,
             consumer_max_per_channel: None,
             connection_max: None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use leveret_engine::amqp::method::{basic, confirm, queue};
-use leveret_engine::amqp::{Method, Properties, RawProperties, Routing, ShortStr};
+use leveret_engine::amqp::{FieldTable, FieldValue, Method, Properties, RawProperties, Routing, ShortStr};
 use leveret_engine::client::{Client, ClientConfig, ClientEvent};
 use leveret_engine::time::Instant;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -147,6 +147,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TestClient<S> {
         Ok(seqno.map_err(io::Error::other)?.unwrap_or(0))
     }
 
+    /// Queues a persistent message for a delayed exchange for sending.
+    ///
+    /// # Errors
+    /// If the channel is closed.
+    pub(crate) fn publish_delayed(
+        &mut self,
+        exchange: &'static str,
+        message_id: &'static str,
+        delay_ms: i32,
+        body: &[u8],
+    ) -> io::Result<()> {
+        let routing = Routing::new(&ShortStr::from_static(exchange), &ShortStr::new());
+        let mut headers = FieldTable::new();
+        headers.push(ShortStr::from_static("x-delay"), FieldValue::I32(delay_ms));
+        let message_id = Some(ShortStr::from_static(message_id));
+        let delivery_mode = Some(leveret_engine::amqp::properties::PERSISTENT);
+        let properties = Properties { headers: Some(headers), message_id, delivery_mode, ..Properties::default() };
+        self.machine.publish(CHANNEL, &routing, false, &encoded(&properties), body).map_err(io::Error::other).map(drop)
+    }
+
     /// Queues an ack for sending.
     ///
     /// # Errors
@@ -184,8 +204,11 @@ pub(crate) async fn patiently<T>(future: impl Future<Output = io::Result<T>>) ->
 }
 
 fn persistent() -> RawProperties {
-    let properties =
-        Properties { delivery_mode: Some(leveret_engine::amqp::properties::PERSISTENT), ..Properties::default() };
+    let delivery_mode = Some(leveret_engine::amqp::properties::PERSISTENT);
+    encoded(&Properties { delivery_mode, ..Properties::default() })
+}
+
+fn encoded(properties: &Properties) -> RawProperties {
     let mut encoded = BytesMut::new();
     properties.encode(&mut encoded);
     RawProperties::parse(encoded.freeze()).expect("we encoded them")

@@ -1,5 +1,10 @@
 //! Administration of a running broker, through leveretctl.
 
+mod definitions;
+mod delayed;
+mod listings;
+mod tenants;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -29,6 +34,18 @@ impl Administered {
         let (code, output, error) = self.run(&[&["-q"], line].concat());
         assert_eq!(code, 0, "{line:?}: {error}");
         output
+    }
+
+    /// Runs a command line that must be refused, and returns what it says.
+    fn refuse(&self, code: i32, line: &[&str]) -> String {
+        let (actual, _, error) = self.run(&[&["-q"], line].concat());
+        assert_eq!(actual, code, "{line:?}: {error}");
+        error
+    }
+
+    /// The rows of a listing as JSON.
+    fn rows(&self, line: &[&str]) -> Value {
+        serde_json::from_str(&self.ask(&[line, &["--formatter", "json"]].concat())).unwrap()
     }
 
     /// A client that has declared the durable queue "q" and published some messages to it.

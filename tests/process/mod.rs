@@ -1,5 +1,7 @@
 //! The `leveret` process as its users and their scripts see it.
 
+mod config;
+
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::process::Command;

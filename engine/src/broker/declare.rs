@@ -5,16 +5,22 @@ use bytes::BytesMut;
 use slotmap::KeyData;
 
 use super::{Broker, Name, Notice, Proposal, Requester};
-use crate::amqp::AmqpError;
+use crate::amqp::{AmqpError, LongStr};
 use crate::event::Event;
 use crate::ids::{ConnectionId, Lsn, QueueId};
-use crate::metadata::{Change, Changes, Command, DestinationName, QueueRecord};
+use crate::metadata::{Change, Changes, Command, DestinationName, QueueRecord, VhostKey};
 use crate::mutants::{Mutant, is_planted};
 use crate::queue::ClassicQueue;
 use crate::routing::QueueKey;
 use crate::time::Now;
 
 impl Broker {
+    /// The type of durable queues declared without one: the vhost's, or the node's.
+    pub(crate) fn default_queue_type(&self, vhost: VhostKey) -> Option<LongStr> {
+        let of_node = || self.config.default_queue_type.as_ref().map(|kind| LongStr::from(kind.as_bytes().to_vec()));
+        self.metadata.default_queue_type(vhost).or_else(of_node)
+    }
+
     /// Whether any command is on its way.
     pub(crate) fn has_pending_names(&self) -> bool {
         !self.pending_names.is_empty()

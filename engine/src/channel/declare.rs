@@ -51,7 +51,7 @@ impl Channel {
             && !declare.auto_delete
             && arguments.get(QUEUE_TYPE).is_none()
             && current.is_none_or(|current| current.get(QUEUE_TYPE).is_some())
-            && let Some(kind) = ctx.broker.metadata.default_queue_type(ctx.vhost)
+            && let Some(kind) = ctx.broker.default_queue_type(ctx.vhost)
         {
             arguments.push(ShortStr::from_static(QUEUE_TYPE), FieldValue::LongStr(kind));
         }

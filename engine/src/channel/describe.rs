@@ -57,6 +57,7 @@ impl Channel {
                 exclusive: consumer.exclusive,
                 prefetch: consumer.prefetch,
                 active: consumers.is_active(slot.key),
+                single_active: consumers.is_single_active() && consumers.is_active(slot.key),
                 arguments: slot.arguments.clone(),
             })
         };

@@ -170,6 +170,8 @@ pub struct ConsumerInfo {
     pub prefetch: u32,
     /// Whether it gets messages: all do, unless the queue has a single active consumer that is another.
     pub active: bool,
+    /// Whether it is the one that gets messages of a queue that has a single active consumer.
+    pub single_active: bool,
     /// Its arguments.
     pub arguments: FieldTable,
 }

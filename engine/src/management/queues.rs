@@ -119,6 +119,8 @@ pub struct QueueInfo {
     pub consumers: u64,
     /// The only consumer that gets messages: because it is exclusive, or because the queue has a single active consumer.
     pub only_consumer: Option<OnlyConsumer>,
+    /// The node that leads it; `None` for types without a leader.
+    pub leader: Option<String>,
     /// The policies that apply to it; `None` if none does.
     pub policies: Option<Box<AppliedPolicies>>,
 }

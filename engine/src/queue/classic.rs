@@ -85,6 +85,16 @@ pub enum QueueKind {
     Quorum,
 }
 
+impl QueueKind {
+    /// Its name, as in `x-queue-type`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Quorum => "quorum",
+        }
+    }
+}
+
 /// The highest priority of a quorum queue (RabbitMQ 4.3); one beyond it counts as this.
 const QUORUM_PRIORITY_MAX: u8 = 31;
 /// The priority of messages in a quorum queue that name none.

@@ -21,6 +21,7 @@ const KNOWN: &[&str] = &[
     "default_permissions.configure",
     "default_permissions.write",
     "default_permissions.read",
+    "default_queue_type",
     "loopback_users.",
     "loopback_users",
     "vm_memory_high_watermark.relative",
@@ -116,6 +117,7 @@ pub(super) fn set(settings: &mut FileSettings, key: &str, value: &str, memory_by
         "default_permissions.write" => engine.default_permissions[1] = value.to_owned(),
         "default_permissions.read" => engine.default_permissions[2] = value.to_owned(),
         "default_user" => engine.default_user = value.to_owned(),
+        "default_queue_type" => engine.default_queue_type = Some(queue_type(key, value)?.to_owned()),
         "default_pass" => engine.default_pass = value.to_owned(),
         "vm_memory_high_watermark.relative" => {
             engine.resources.memory_high_bytes =
@@ -207,6 +209,15 @@ fn user_tag(settings: &mut FileSettings, key: &str, value: &str) -> Result<(), S
         settings.engine.default_user_tags.push(tag.to_owned());
     }
     Ok(())
+}
+
+/// The type of queue, also by the name of RabbitMQ's module.
+fn queue_type(key: &str, value: &str) -> Result<&'static str, String> {
+    match value {
+        "classic" | "rabbit_classic_queue" => Ok("classic"),
+        "quorum" | "rabbit_quorum_queue" => Ok("quorum"),
+        _ => Err(format!("{key}: \"{value}\" is no type of queue: expected classic or quorum")),
+    }
 }
 
 /// A number, or `infinity` for none.

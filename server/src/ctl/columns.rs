@@ -87,6 +87,24 @@ pub(super) const QUEUES: &[Column<QueueInfo>] = &[
     ("memory", |queue| json!(queue.memory_bytes)),
     ("message_bytes_ram", |queue| json!(queue.memory_bytes)),
     ("pid", |queue| json!(format!("<leveret.queue.{}>", queue.id))),
+    ("leader", |queue| json!(queue.leader.as_deref().unwrap_or_default())),
+    ("members", |queue| queue.leader.as_ref().map_or_else(|| json!(""), |leader| json!([leader]))),
+    ("online", |queue| queue.leader.as_ref().map_or_else(|| json!(""), |leader| json!([leader]))),
+    // RabbitMQ knows these too. Here nobody measures them, and they are empty, as RabbitMQ leaves most of them for quorum queues:
+    // scripts that ask for them among others go on.
+    ("exclusive_consumer_tag", |_| json!("")),
+    ("messages_ram", |_| json!("")),
+    ("messages_ready_ram", |_| json!("")),
+    ("messages_unacknowledged_ram", |_| json!("")),
+    ("messages_persistent", |_| json!("")),
+    ("message_bytes_persistent", |_| json!("")),
+    ("head_message_timestamp", |_| json!("")),
+    ("disk_reads", |_| json!("")),
+    ("disk_writes", |_| json!("")),
+    ("consumer_utilisation", |_| json!("")),
+    ("consumer_capacity", |_| json!("")),
+    ("slave_pids", |_| json!("")),
+    ("synchronised_slave_pids", |_| json!("")),
 ];
 pub(super) const QUEUES_DEFAULT: &[&str] = &["name", "messages"];
 
@@ -140,6 +158,17 @@ pub(super) const CONNECTIONS: &[Column<ConnectionInfo>] = &[
     ("connected_at", |connection| json!(connection.connected_at.as_millis())),
     ("channels", |connection| json!(connection.channels)),
     ("state", |connection| json!(connection.state.name())),
+    // As with queues: RabbitMQ knows these, and they are empty where there is no TLS or nobody counts.
+    ("recv_cnt", |_| json!("")),
+    ("send_cnt", |_| json!("")),
+    ("send_oct", |_| json!("")),
+    ("ssl_protocol", |_| json!("")),
+    ("ssl_key_exchange", |_| json!("")),
+    ("ssl_cipher", |_| json!("")),
+    ("ssl_hash", |_| json!("")),
+    ("peer_cert_subject", |_| json!("")),
+    ("peer_cert_issuer", |_| json!("")),
+    ("peer_cert_validity", |_| json!("")),
 ];
 pub(super) const CONNECTIONS_DEFAULT: &[&str] = &["user", "peer_host", "peer_port", "state"];
 
@@ -170,7 +199,13 @@ pub(super) const CONSUMERS: &[Column<ConsumerInfo>] = &[
     ("exclusive", |consumer| json!(consumer.exclusive)),
     ("prefetch_count", |consumer| json!(consumer.prefetch)),
     ("active", |consumer| json!(consumer.active)),
-    ("activity_status", |consumer| json!(if consumer.active { "up" } else { "waiting" })),
+    ("activity_status", |consumer| {
+        json!(match (consumer.active, consumer.single_active) {
+            (_, true) => "single_active",
+            (true, false) => "up",
+            (false, false) => "waiting",
+        })
+    }),
     ("arguments", |consumer| arguments(&consumer.arguments)),
 ];
 pub(super) const CONSUMERS_DEFAULT: &[&str] =

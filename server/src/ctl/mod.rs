@@ -123,7 +123,7 @@ impl Invocation {
         let CommandLine { options, verb } = &self.line;
         let banner = request::banner(options, verb);
         match reply
-            .map_err(|error| (self.code_of(error.kind), error.text))
+            .map_err(|error| (self.code_of(error.kind), self.reason(error)))
             .and_then(|reply| reply::body(&self.line, reply))
         {
             Ok(body) => Outcome { output: output::format(options, &banner, &body), ..Outcome::default() },
@@ -131,6 +131,19 @@ impl Invocation {
                 let output = output::format(options, &banner, &output::Body::Nothing);
                 Outcome { code, output, error: format!("Error:\n{}\n", text.trim_end()) }
             }
+        }
+    }
+
+    /// The reason of a refusal, as rabbitmqctl words it.
+    fn reason(&self, error: AdminError) -> String {
+        match (error.kind, &self.line.verb) {
+            (
+                AdminErrorKind::BadRequest,
+                Verb::SetPolicy(_) | Verb::SetOperatorPolicy(_) | Verb::SetParameter { .. },
+            ) => {
+                format!("Validation failed\n\n{}", error.text)
+            }
+            _ => error.text,
         }
     }
 
@@ -148,7 +161,8 @@ impl Invocation {
             (AdminErrorKind::NotFound, Verb::DeleteQueue { .. }) => exit::USAGE,
             (
                 AdminErrorKind::NotFound,
-                Verb::DeleteVhost { .. }
+                Verb::ImportDefinitions { .. }
+                | Verb::DeleteVhost { .. }
                 | Verb::ListPermissions
                 | Verb::ListQueues { .. }
                 | Verb::ListExchanges { .. }
@@ -157,6 +171,10 @@ impl Invocation {
             ) => exit::DATA,
             (_, Verb::AuthenticateUser { .. }) => exit::DATA,
             (AdminErrorKind::Conflict, _) => exit::CONFLICT,
+            (
+                AdminErrorKind::BadRequest,
+                Verb::SetPolicy(_) | Verb::SetOperatorPolicy(_) | Verb::SetParameter { .. },
+            ) => exit::UNAVAILABLE,
             (AdminErrorKind::BadRequest, _) => exit::DATA,
             (AdminErrorKind::NotFound | AdminErrorKind::Refused, _) => exit::UNAVAILABLE,
         }

@@ -126,10 +126,7 @@ fn push_csv(out: &mut String, table: &Table, has_headers: bool) {
         push_line(out, &table.columns.iter().map(|name| quote(name)).collect::<Vec<_>>().join(","));
     }
     for row in &table.rows {
-        let cells = row.iter().map(|value| match value {
-            Value::Number(_) | Value::Bool(_) => text(value),
-            _ => quote(&text(value)),
-        });
+        let cells = row.iter().map(|value| quote(&text(value)));
         push_line(out, &cells.collect::<Vec<_>>().join(","));
     }
 }
@@ -246,6 +243,7 @@ mod tests {
         assert_eq!(shown(&["-s"]), rows);
         assert_eq!(shown(&["--no-table-headers"]), format!("Listing ...\n{rows}"));
         assert_eq!(shown(&["--formatter", "csv"]).lines().nth(2), Some("\"say \"\"c\"\"\",\"[]\",\"[]\",\"\""));
+        assert!(shown(&["--formatter", "csv"]).contains(",\"5\"\n"));
     }
 
     #[test]

@@ -24,10 +24,7 @@ impl Broker {
             id: record.id,
             vhost: self.vhost_name(record.vhost),
             name: record.name.clone(),
-            kind: match queue.kind {
-                QueueKind::Classic => "classic",
-                QueueKind::Quorum => "quorum",
-            },
+            kind: queue.kind.name(),
             durable: record.durable,
             auto_delete: record.auto_delete,
             owner: record.exclusive,
@@ -44,6 +41,7 @@ impl Broker {
                 channel: consumer.channel,
                 exclusive: consumer.exclusive,
             }),
+            leader: (queue.kind == QueueKind::Quorum).then(|| self.config.node_name.clone()),
             policies: record.policies.clone(),
         })
     }

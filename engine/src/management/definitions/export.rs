@@ -140,7 +140,8 @@ fn queues(metadata: &Metadata, only: Option<VhostKey>) -> Vec<Value> {
     all.map(|(_, queue)| {
         json!({
             "name": text(&queue.name), "vhost": vhost_name(metadata, queue.vhost), "durable": true,
-            "auto_delete": queue.auto_delete, "arguments": to_json(&queue.raw_arguments),
+            "type": queue.arguments.kind.name(), "auto_delete": queue.auto_delete,
+            "arguments": to_json(&queue.raw_arguments),
         })
     })
     .collect()

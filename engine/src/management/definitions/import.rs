@@ -262,9 +262,17 @@ impl Import {
             "exchange" => DestinationName::Exchange(destination),
             other => return Err(AdminError::bad_request(format!("destination_type '{other}' is not known"))),
         };
+        let vhost = self.short_vhost_of(item)?;
+        let source = short(text(item, "source")?, "exchange")?;
+        let key = self.metadata.expect_vhost(&vhost)?;
+        let is_missing = |exchange: &ShortStr| self.metadata.exchange(key, exchange.as_bytes()).is_none();
+        // RabbitMQ exports the bindings of internal exchanges, but not these, and leaves such bindings out of an import.
+        if is_missing(&source) || matches!(&destination, DestinationName::Exchange(name) if is_missing(name)) {
+            return Ok(());
+        }
         self.carry_out(Command::Bind {
-            vhost: self.short_vhost_of(item)?,
-            source: short(text(item, "source")?, "exchange")?,
+            vhost,
+            source,
             destination,
             routing_key: short(item.get("routing_key").and_then(Value::as_str).unwrap_or_default(), "routing key")?,
             arguments: arguments(item)?,

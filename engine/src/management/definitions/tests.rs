@@ -112,6 +112,24 @@ fn one_vhost_goes_into_another() {
     assert_eq!(import(&mut other, &exported, Some("nowhere")).unwrap_err().kind, AdminErrorKind::NotFound);
 }
 
+/// RabbitMQ 3.10 leaves internal exchanges out, but not their bindings.
+#[test]
+fn a_binding_of_an_exchange_that_is_not_exported_is_left_out() {
+    let mut document = of_rabbitmq();
+    let bindings = document["bindings"].as_array().unwrap().len();
+    let to = |source: &str, kind: &str| {
+        let destination = if kind == "queue" { "q1" } else { "internal" };
+        json!({
+            "source": source, "vhost": "orders", "destination": destination, "destination_type": kind, "routing_key": "",
+            "arguments": {},
+        })
+    };
+    document["bindings"].as_array_mut().unwrap().extend([to("internal", "queue"), to("amq.topic", "exchange")]);
+    let mut metadata = Metadata::new(1);
+    import(&mut metadata, &document, None).unwrap();
+    assert_eq!(metadata.bindings().len(), bindings);
+}
+
 #[test]
 fn a_mistake_is_told_with_its_place_and_nothing_is_made() {
     let refusal = |change: fn(&mut Value)| -> String {

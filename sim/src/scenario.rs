@@ -241,6 +241,7 @@ const BUILT_IN: &[(&str, &str)] = &[
 const REGRESSIONS: &[(&str, &str)] = &[
     ("queue-gone-under-its-delivery", include_str!("../../scenarios/regressions/queue-gone-under-its-delivery.toml")),
     ("exclusive-queue-handed-on", include_str!("../../scenarios/regressions/exclusive-queue-handed-on.toml")),
+    ("queue-gone-before-a-publish", include_str!("../../scenarios/regressions/queue-gone-before-a-publish.toml")),
     ("requeue-behind-a-redeclare", include_str!("../../scenarios/regressions/requeue-behind-a-redeclare.toml")),
     ("slow-then-fast", include_str!("../../scenarios/regressions/slow-then-fast.toml")),
     ("shortages-in-one-moment", include_str!("../../scenarios/regressions/shortages-in-one-moment.toml")),

@@ -285,12 +285,23 @@ impl Contents {
 
     /// Nothing is certain of the queue's messages any more.
     pub(crate) fn doubt_queue(&mut self, index: u32) {
+        self.doubt_since(index, 0);
+    }
+
+    /// The queue may have gone in this step, before what seems to have come in it.
+    pub(crate) fn doubt_arrivals(&mut self, index: u32) {
+        self.doubt_since(index, self.step);
+    }
+
+    /// Nothing is certain of the queue's messages that came in this step or later.
+    fn doubt_since(&mut self, index: u32, step: u64) {
         let generation = self.queues[index as usize].generation;
         for number in 0..self.messages.len() {
             for at in 0..self.messages[number].copies.len() {
                 let copy = &self.messages[number].copies[at];
                 if copy.queue == index
                     && copy.generation == generation
+                    && copy.entered >= step
                     && matches!(copy.presence, Presence::Ready | Presence::Unacked(_))
                 {
                     self.set(MessageNumber(u32::try_from(number).expect("numbers fit")), at, Presence::Maybe);

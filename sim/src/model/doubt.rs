@@ -163,6 +163,8 @@ impl Model {
             self.contents.queues[queue as usize].disturbed = step;
             if self.contents.queues[queue as usize].is_auto_delete {
                 self.doubt_existence(queue);
+                self.contents.doubt_arrivals(queue);
+                self.unfloat(queue);
             }
         }
     }

@@ -99,6 +99,46 @@ fn what_rabbitmq_exports_is_imported_and_exported_alike() {
     assert_eq!(export::export(&copy, None).unwrap(), exported, "our own document says everything");
 }
 
+/// RabbitMQ 4.x says more about itself, its vhosts and its queues.
+#[test]
+fn what_rabbitmq_4_exports_is_imported() {
+    let document = json!({
+        "rabbit_version": "4.1.2", "rabbitmq_version": "4.1.2", "product_name": "RabbitMQ", "product_version": "4.1.2",
+        "rabbitmq_definition_format": "cluster", "original_cluster_name": "rabbit@east",
+        "explanation": "Definitions of cluster 'rabbit@east'",
+        "users": [{
+            "name": "app", "password_hash": "VnBOtOu5OrKlns7EKb5nCf0J49jsqIKl+GBw2r/oifdTJ+UD",
+            "hashing_algorithm": "rabbit_password_hashing_sha256", "tags": ["administrator"], "limits": {},
+        }],
+        "vhosts": [{
+            "name": "orders", "description": "Orders", "tags": ["prod"], "default_queue_type": "quorum",
+            "metadata": { "description": "Orders", "tags": ["prod"], "default_queue_type": "quorum" },
+        }],
+        "permissions": [{ "user": "app", "vhost": "orders", "configure": ".*", "write": ".*", "read": ".*" }],
+        "topic_permissions": [], "parameters": [],
+        "global_parameters": [
+            { "name": "internal_cluster_id", "value": "rabbitmq-cluster-id-xHvEbMfF1aUvCzG3vB7jhQ" },
+            { "name": "cluster_tags", "value": { "region": "east" } },
+        ],
+        "policies": [{
+            "vhost": "orders", "name": "limit", "pattern": "^q", "apply-to": "quorum_queues",
+            "definition": { "delivery-limit": 5, "dead-letter-strategy": "at-least-once" }, "priority": 0,
+        }],
+        "queues": [{
+            "name": "q1", "vhost": "orders", "durable": true, "auto_delete": false, "arguments": { "x-queue-type": "quorum" },
+        }],
+        "exchanges": [], "bindings": [],
+    });
+    let mut metadata = Metadata::new(1);
+    assert!(import(&mut metadata, &document, None).unwrap() > 0);
+    assert_eq!(import(&mut metadata, &document, None), Ok(0), "everything is there");
+    let exported = export::export(&metadata, Some("orders")).unwrap();
+    assert_eq!(exported["queues"][0]["arguments"], document["queues"][0]["arguments"]);
+    assert_eq!(exported["policies"][0]["apply-to"], "quorum_queues");
+    let (_, queue) = metadata.queue(metadata.vhost(b"orders").unwrap(), b"q1").unwrap();
+    assert_eq!(queue.settings.delivery_limit, Some(5));
+}
+
 #[test]
 fn one_vhost_goes_into_another() {
     let mut metadata = Metadata::new(1);

@@ -29,6 +29,12 @@ impl Transcript {
         self.steps.iter().any(|step| step.only.is_some())
     }
 
+    /// How long it sleeps in all.
+    pub(crate) fn sleeps(&self) -> Duration {
+        let sleep = |action: &Action| if let Action::Sleep(time) = action { *time } else { Duration::ZERO };
+        self.steps.iter().map(|step| sleep(&step.action)).sum()
+    }
+
     /// Whether it publishes anything, and so feels what is set for the whole node.
     pub(crate) fn publishes(&self) -> bool {
         let is_publish = |action: &Action| matches!(action, Action::Send(_, item) if item.name == "basic.publish");

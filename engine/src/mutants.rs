@@ -34,11 +34,17 @@ pub enum Mutant {
     DelayedTwice,
     /// A queue that exists does not heed that its policy has changed.
     PolicyNotReapplied,
+    /// A full queue drops its newest message.
+    NewestDropped,
+    /// A single active consumer that gives way gets no successor once it has answered all.
+    TakeoverForgotten,
+    /// A consistent hash exchange goes on choosing what is no longer bound.
+    HashKeepsGone,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::ConfirmBeforeFsync,
         Self::AckedBackAfterRestart,
         Self::RequeueAtTail,
@@ -54,6 +60,9 @@ impl Mutant {
         Self::PriorityOrder,
         Self::DelayedTwice,
         Self::PolicyNotReapplied,
+        Self::NewestDropped,
+        Self::TakeoverForgotten,
+        Self::HashKeepsGone,
     ];
 }
 

@@ -114,6 +114,8 @@ fn disk(stream: &mut Stream) -> DiskPlan {
     disk
 }
 
+/// The consistent hash exchange.
+const RING: &str = "x.ring";
 const KINDS: [&str; 4] = ["direct", "fanout", "topic", "headers"];
 const TOPICS: [&str; 6] = ["a.b", "a.c", "a.b.c", "b", "c.a", ""];
 const PATTERNS: [&str; 6] = ["a.*", "#", "*.b.#", "b", "#.c", "a.#"];
@@ -137,6 +139,10 @@ fn topology(scenario: &Scenario, stream: &mut Stream) -> Topology {
             let durable = stream.chance(4, 5);
             topology.exchanges.push(ExchangePlan { name: format!("x.{kind}"), kind: kind.to_owned(), durable });
         }
+    }
+    if scenario.clients.consistent_hash {
+        let durable = stream.chance(4, 5);
+        topology.exchanges.push(ExchangePlan { name: RING.to_owned(), kind: "x-consistent-hash".to_owned(), durable });
     }
     for exchange in topology.exchanges.clone() {
         for queue in topology.queues.clone() {
@@ -162,6 +168,8 @@ fn binding(exchange: &ExchangePlan, destination: &str, to_exchange: bool, stream
     let key = match &*exchange.kind {
         "topic" => *stream.pick(&PATTERNS),
         "direct" => *stream.pick(&KEYS),
+        // A weight. All are the same.
+        "x-consistent-hash" => "1",
         _ => "",
     };
     let headers = (exchange.kind == "headers").then(|| HeaderMatch {
@@ -311,11 +319,12 @@ impl Maker<'_> {
         }
         let exchange = stream.pick(&self.topology.exchanges);
         let key = match &*exchange.kind {
-            "topic" => *stream.pick(&TOPICS),
-            "direct" => *stream.pick(&KEYS),
-            _ => "any",
+            "topic" => (*stream.pick(&TOPICS)).to_owned(),
+            "direct" => (*stream.pick(&KEYS)).to_owned(),
+            "x-consistent-hash" => format!("key {}", stream.range(0, 99)),
+            _ => "any".to_owned(),
         };
-        (exchange.name.clone(), key.to_owned())
+        (exchange.name.clone(), key)
     }
 
     fn answer(&self, stream: &mut Stream) -> AnswerPlan {
@@ -378,6 +387,7 @@ impl Maker<'_> {
             global: stream.chance(1, 4),
             no_ack,
             exclusive: stream.chance(1, 20),
+            priority: 0,
             answer: self.answer(stream),
             acts,
         })
@@ -408,6 +418,7 @@ impl Maker<'_> {
             rules: QueueRules::default(),
         };
         let purges_shared = stream.chance(1, 4);
+        let ring = self.topology.exchanges.iter().find(|exchange| exchange.name == RING);
         // Each kind of operation is off in half of the runs, except declaring.
         let enabled: Vec<bool> = (0..8).map(|kind| kind == 0 || stream.chance(1, 2)).collect();
         let mut steps = Vec::new();
@@ -415,6 +426,12 @@ impl Maker<'_> {
             let name = stream.pick(&names).clone();
             let kind = stream.index(enabled.len());
             let exchange = ExchangePlan { name: "c.x".to_owned(), kind: "fanout".to_owned(), durable };
+            let ring = ring.filter(|_| stream.chance(1, 2));
+            let bound = |stream: &mut Stream| match ring {
+                Some(ring) if stream.chance(1, 2) => binding(ring, &exchange.name, true, stream),
+                Some(ring) => binding(ring, &name, false, stream),
+                None => binding(&exchange, &name, false, stream),
+            };
             let op = match if enabled[kind] { kind } else { 0 } {
                 1 => TopologyOp::DeleteQueue {
                     queue: name,
@@ -425,8 +442,8 @@ impl Maker<'_> {
                     TopologyOp::Purge(stream.pick(&self.topology.queues).name.clone())
                 }
                 2 => TopologyOp::Purge(name),
-                3 => TopologyOp::Bind(binding(&exchange, &name, false, stream)),
-                4 => TopologyOp::Unbind(binding(&exchange, &name, false, stream)),
+                3 => TopologyOp::Bind(bound(stream)),
+                4 => TopologyOp::Unbind(bound(stream)),
                 5 if stream.chance(1, 3) => TopologyOp::DeleteExchange(exchange.name),
                 5 => TopologyOp::DeclareExchange(exchange),
                 6 => TopologyOp::PassiveQueue(name),

@@ -367,6 +367,8 @@ pub struct ConsumerPlan {
     pub no_ack: bool,
     /// Whether it wants the queue for itself.
     pub exclusive: bool,
+    /// `x-priority`; 0 is not sent.
+    pub priority: i32,
     /// How it answers deliveries.
     pub answer: AnswerPlan,
     /// What else it does, by number of deliveries since it connected.

@@ -83,6 +83,8 @@ pub enum Feature {
     Delayed,
     /// Consumers come and go all the time.
     Churn,
+    /// Consumers have priorities.
+    ConsumerPriority,
     /// A policy limits the queues' length, and no longer does.
     Policy,
 }
@@ -127,6 +129,8 @@ pub struct ClientSpec {
     pub churners: Span,
     /// Those who break the rules.
     pub rogues: Span,
+    /// Whether there is a consistent hash exchange, from which those who change the topology bind and unbind.
+    pub consistent_hash: bool,
     /// Shared queues.
     pub queues: Span,
     /// Messages per publisher.
@@ -224,6 +228,8 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("consumer-churn", include_str!("../../scenarios/fast/consumer-churn.toml")),
     ("every-publish-answered", include_str!("../../scenarios/fast/every-publish-answered.toml")),
     ("dead-letters", include_str!("../../scenarios/fast/dead-letters.toml")),
+    ("takeover", include_str!("../../scenarios/fast/takeover.toml")),
+    ("consistent-hash", include_str!("../../scenarios/fast/consistent-hash.toml")),
     ("single-active", include_str!("../../scenarios/fast/single-active.toml")),
     ("expiry", include_str!("../../scenarios/fast/expiry.toml")),
     ("length-limits", include_str!("../../scenarios/fast/length-limits.toml")),

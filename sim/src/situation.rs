@@ -43,6 +43,8 @@ situations! {
     AfterCrash => "deliveries after a crash",
     /// Another consumer became the single active one.
     TakenOver => "single active consumers followed by another",
+    /// A higher priority did so while the one before was there.
+    GaveWay => "single active consumers that give way",
     /// The node cancelled a consumer for its slowness.
     Dismissed => "consumers timed out",
     /// A message came although others waited that were published before and less urgent.
@@ -103,6 +105,7 @@ impl Situation {
             StoryFact::Timed { is_alive: false, crashed_since: true, .. } => Self::ExpiredAfterCrash,
             StoryFact::Delayed { crashed_since: false, .. } => Self::Delayed,
             StoryFact::Delayed { crashed_since: true, .. } => Self::DelayedAfterCrash,
+            StoryFact::Activated { is_before_there: true, gave_way: true, .. } => Self::GaveWay,
             StoryFact::Activated { .. } => Self::TakenOver,
             StoryFact::Dismissed { .. } => Self::Dismissed,
             StoryFact::Chosen { priority, by_priority, message, by, .. } if priority < by_priority && message < by => {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::field::{Value, find, table};
 use crate::message::{MessageNumber, number_of};
 
 /// One thing said.
@@ -52,7 +53,7 @@ pub(crate) enum Said<'a> {
     /// basic.qos
     Qos { count: u16, global: bool },
     /// basic.consume
-    Consume { queue: &'a [u8], tag: &'a [u8], no_ack: bool },
+    Consume { queue: &'a [u8], tag: &'a [u8], no_ack: bool, priority: i64 },
     /// basic.cancel, by whichever side
     Cancel { tag: &'a [u8] },
     /// basic.publish with all of its content
@@ -318,7 +319,11 @@ fn said<'a>(payload: &'a [u8], message: Option<MessageNumber>, properties: &'a [
         }
         (60, 20) => {
             reader.u16()?;
-            Said::Consume { queue: reader.short()?, tag: reader.short()?, no_ack: reader.u8()? & 2 != 0 }
+            let (queue, tag, bits) = (reader.short()?, reader.short()?, reader.u8()?);
+            let len = usize::try_from(reader.u32()?).ok()?;
+            let arguments = table(reader.take(len)?)?;
+            let priority = find(&arguments, "x-priority").and_then(Value::as_number).unwrap_or(0);
+            Said::Consume { queue, tag, no_ack: bits & 2 != 0, priority }
         }
         (60, 30) => Said::Cancel { tag: reader.short()? },
         (60, 40) => {

@@ -275,7 +275,7 @@ impl Consumers {
             assert!(consumer.unacked > 0, "a settled delivery was counted");
             consumer.unacked -= 1;
             self.enter_ring(key);
-            if self.single.as_ref().is_some_and(|single| single.is_leaving) {
+            if self.single.as_ref().is_some_and(|single| single.is_leaving) && !is_planted(Mutant::TakeoverForgotten) {
                 self.elect();
             }
         }

@@ -64,6 +64,10 @@ impl ClassicQueue {
         if self.settings.overflow != Overflow::DropHead || !self.is_too_long(0, 0) {
             return None;
         }
+        if is_planted(Mutant::NewestDropped) {
+            let newest = self.ready.iter().last()?.seq();
+            return self.take_ready(newest);
+        }
         self.pop_ready()
     }
 

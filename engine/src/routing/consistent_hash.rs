@@ -14,6 +14,7 @@ use bytes::BytesMut;
 use super::Destination;
 use super::hash::{spread, stable_hash};
 use crate::amqp::{AmqpError, ErlangText, FieldTable, FieldValue, LongStr, RawProperties, ReplyCode, ShortStr};
+use crate::mutants::{Mutant, is_planted};
 
 /// What of a message is hashed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -154,6 +155,9 @@ impl ConsistentHash {
         let at = self.shares.iter().position(|share| share.destination == destination);
         let at = at.expect("only what was bound is unbound");
         let share = &mut self.shares[at];
+        if is_planted(Mutant::HashKeepsGone) {
+            return;
+        }
         share.weight -= weight;
         share.bindings -= 1;
         if share.bindings == 0 {

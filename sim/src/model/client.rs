@@ -73,7 +73,7 @@ impl Model {
                     channel.unacked.insert(tag, unacked);
                 }
             }
-            Said::Consume { queue, tag, no_ack } => {
+            Said::Consume { queue, tag, no_ack, .. } => {
                 channel.pending = Some(Pending::Other);
                 self.consume(connection, number, queue, tag, no_ack);
             }

@@ -245,7 +245,7 @@ impl Model {
         let (queues, by_name) = (&self.contents.queues, &self.by_name);
         let certainty = |index: u32| queues[index as usize].existence.map(|existence| existence.is_certain);
         let named = |name: &[u8]| by_name.get(name).and_then(|&index| Some((index, certainty(index)?)));
-        self.topology.route(routing, message, named, certainty)
+        self.topology.route(routing, message, named, certainty, |index| &queues[index as usize].name)
     }
 
     pub(super) fn queue_index(&mut self, name: &[u8]) -> u32 {

@@ -42,6 +42,7 @@ enum Kind {
     Fanout,
     Topic,
     Headers,
+    ConsistentHash,
     Unknown,
 }
 
@@ -98,6 +99,7 @@ impl Topology {
             b"fanout" => Kind::Fanout,
             b"topic" => Kind::Topic,
             b"headers" => Kind::Headers,
+            b"x-consistent-hash" => Kind::ConsistentHash,
             _ => Kind::Unknown,
         };
         self.touch();
@@ -197,12 +199,13 @@ impl Topology {
     }
 
     /// Where a message goes. `queue` tells of a queue's name whether it exists: its index, and whether that is certain.
-    pub(crate) fn route(
+    pub(crate) fn route<'a>(
         &mut self,
         routing: &[u8],
         message: MessageNumber,
         queue: impl Fn(&[u8]) -> Option<(u32, bool)>,
         is_certain_queue: impl Fn(u32) -> Option<bool>,
+        name_of: impl Fn(u32) -> &'a [u8],
     ) -> Route {
         if let Some(route) = self.cache.get(routing) {
             return route.clone();
@@ -219,8 +222,8 @@ impl Topology {
             return route;
         }
         let mut depends_on_message = false;
-        route.certain = self.reach(exchange, key, message, true, &mut depends_on_message);
-        route.possible = self.reach(exchange, key, message, false, &mut depends_on_message);
+        route.certain = self.reach(exchange, key, message, true, &mut depends_on_message, &name_of);
+        route.possible = self.reach(exchange, key, message, false, &mut depends_on_message, &name_of);
         let mut possible = std::mem::take(&mut route.possible);
         let mut certain = std::mem::take(&mut route.certain);
         certain.retain(|index| is_certain_queue(*index) == Some(true));
@@ -232,13 +235,14 @@ impl Topology {
         route
     }
 
-    fn reach(
+    fn reach<'a>(
         &self,
         exchange: &[u8],
         key: &[u8],
         message: MessageNumber,
         certain_only: bool,
         depends_on_message: &mut bool,
+        name_of: &impl Fn(u32) -> &'a [u8],
     ) -> QueueSet {
         let mut queues = QueueSet::new();
         let mut seen: Vec<&[u8]> = vec![exchange];
@@ -251,11 +255,19 @@ impl Topology {
                 continue;
             }
             *depends_on_message |= from.kind == Kind::Headers;
+            let least = match from.kind {
+                Kind::ConsistentHash => self.winning_draw(name, key, certain_only, name_of),
+                _ => 0,
+            };
             for (binding, existence) in &self.bindings {
                 if *binding.source != *name || (certain_only && !existence.is_certain) {
                     continue;
                 }
-                if !from.kind.matches(binding, key, message) {
+                let is_match = match from.kind {
+                    Kind::ConsistentHash => draw(&binding.destination, key, name_of) >= least,
+                    kind => kind.matches(binding, key, message),
+                };
+                if !is_match {
                     continue;
                 }
                 match &binding.destination {
@@ -267,6 +279,41 @@ impl Topology {
         }
         queues
     }
+
+    /// What a destination of a consistent hash exchange has to draw, at least. It gets a message for certain if it wins against all
+    /// that may be bound, and possibly if it wins against all that are. All have the same weight here.
+    fn winning_draw<'a>(
+        &self,
+        exchange: &[u8],
+        key: &[u8],
+        certain_only: bool,
+        name_of: &impl Fn(u32) -> &'a [u8],
+    ) -> u64 {
+        let bound = self
+            .bindings
+            .iter()
+            .filter(|(binding, existence)| *binding.source == *exchange && (certain_only || existence.is_certain));
+        bound.map(|(binding, _)| draw(&binding.destination, key, name_of)).max().unwrap_or(0)
+    }
+}
+
+/// What a destination draws for a routing key (rendezvous hashing: the highest draw wins). The two hashes are FNV-1a and the finalizer
+/// of SplitMix64, as their authors give them.
+fn draw<'a>(destination: &Destination, key: &[u8], name_of: &impl Fn(u32) -> &'a [u8]) -> u64 {
+    let mix = |z: u64| {
+        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    let hash = |bytes: &[u8]| {
+        let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        mix(bytes.iter().fold(0xcbf2_9ce4_8422_2325, fnv))
+    };
+    let of_destination = match destination {
+        Destination::Queue(index) => mix(hash(name_of(*index))),
+        Destination::Exchange(name) => mix(hash(name) ^ 1),
+    };
+    mix(hash(key) ^ of_destination)
 }
 
 impl BindingKey {
@@ -285,7 +332,7 @@ impl Kind {
                 matches_topic(&pattern, &words(key))
             }
             Self::Headers => matches_headers(&binding.arguments, message),
-            Self::Unknown => false,
+            Self::ConsistentHash | Self::Unknown => false,
         }
     }
 }
@@ -366,7 +413,7 @@ mod tests {
         };
         let routing = [&[10][..], b"amq.fanout", &[0]].concat();
         let route = |topology: &mut Topology| {
-            let route = topology.route(&routing, MessageNumber(0), |_| None, |_| Some(true));
+            let route = topology.route(&routing, MessageNumber(0), |_| None, |_| Some(true), |_| b"q");
             (route.certain.len(), route.possible.len())
         };
         assert_eq!(route(&mut topology), (0, 0));
@@ -380,5 +427,44 @@ mod tests {
         assert_eq!(route(&mut topology), (0, 1), "the answer to an older request proves nothing");
         topology.unbound(&key, 2);
         assert_eq!(route(&mut topology), (0, 0));
+    }
+
+    /// Whoever may be bound and would win makes doubtful what the others get; whoever would lose changes nothing.
+    #[test]
+    fn one_destination_of_a_consistent_hash_exchange_gets_a_message() {
+        let mut topology = Topology::new();
+        topology.declare_exchange(b"x", b"x-consistent-hash", true, 1);
+        topology.exchange_declared(b"x", 1);
+        let names: [&[u8]; 3] = [b"a", b"b", b"c"];
+        let binding = |queue: u32| BindingKey {
+            source: b"x"[..].into(),
+            destination: Destination::Queue(queue),
+            key: b"1"[..].into(),
+            arguments: Box::default(),
+        };
+        for queue in 0..2 {
+            topology.bind(binding(queue), 2);
+            topology.bound(&binding(queue), 2);
+        }
+        let route = |topology: &mut Topology, key: u8| {
+            let routing = [1, b'x', 1, key];
+            topology.route(&routing, MessageNumber(0), |_| None, |_| Some(true), |queue| names[queue as usize])
+        };
+        let before: Vec<Route> = (0..=u8::MAX).map(|key| route(&mut topology, key)).collect();
+        assert!(before.iter().all(|route| route.certain.len() == 1 && route.possible.is_empty()));
+        assert!((0..2).all(|queue| before.iter().filter(|route| route.certain[0] == queue).count() > 64));
+        topology.bind(binding(2), 3);
+        let mut doubtful = 0;
+        for (key, before) in (0..=u8::MAX).zip(before) {
+            let after = route(&mut topology, key);
+            if after.certain.is_empty() {
+                doubtful += 1;
+                assert!(after.possible.len() == 2 && after.possible.contains(&2));
+                assert!(after.possible.contains(&before.certain[0]));
+            } else {
+                assert!(after.certain == before.certain && after.possible.is_empty());
+            }
+        }
+        assert!((32..160).contains(&doubtful), "{doubtful}");
     }
 }

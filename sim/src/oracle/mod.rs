@@ -8,6 +8,7 @@ mod counts;
 mod cycle;
 mod deaths;
 mod delayed;
+mod dropped;
 mod durable;
 mod exclusive;
 mod expiry;
@@ -105,6 +106,7 @@ impl Bench {
             Box::new(cycle::Cycle),
             Box::new(refusal::Refusal),
             Box::new(overfull::Overfull),
+            Box::new(dropped::Dropped),
             Box::new(recorded::Recorded),
             Box::new(single_active::SingleActive),
             Box::new(priority::Priority),

@@ -162,6 +162,17 @@ pub(crate) enum StoryFact {
         /// Whether the queue's rules know that reason.
         is_possible: bool,
     },
+    /// A message came for the first time, from its queue or driven out of it by a limit, after another one had been driven out.
+    Dropped {
+        /// The message.
+        message: MessageNumber,
+        /// The queue they were in.
+        queue: QueueIndex,
+        /// The one that was driven out before.
+        before: MessageNumber,
+        /// Whether that one stood in front of it.
+        is_in_order: bool,
+    },
     /// The other dead-letter headers of a message.
     Marked {
         /// The message.
@@ -202,6 +213,19 @@ pub(crate) enum StoryFact {
         after: u32,
         /// Whether the one before is still subscribed.
         is_before_there: bool,
+        /// Whether the one after has a higher priority and the one before has answered all that it got.
+        gave_way: bool,
+    },
+    /// A queue with a single active consumer delivered.
+    ActiveGiven {
+        /// The queue.
+        queue: QueueIndex,
+        /// The connection that got it.
+        connection: u32,
+        /// Its consumer's priority.
+        priority: i64,
+        /// The highest priority of a consumer that was there before this step.
+        highest: i64,
     },
     /// The node cancelled a consumer, which had held something for too long.
     Dismissed {
@@ -289,12 +313,14 @@ impl StoryFact {
             | Self::Left { message, .. }
             | Self::Delayed { message, .. }
             | Self::Died { message, .. }
+            | Self::Dropped { message, .. }
             | Self::Marked { message, .. }
             | Self::Chosen { message, .. }
             | Self::TakenWhileBlocked { message, .. }
             | Self::Accounted { message, .. } => Some(message),
             Self::Outcome { message, .. } => message,
             Self::Activated { .. }
+            | Self::ActiveGiven { .. }
             | Self::Shut { .. }
             | Self::Blocked { .. }
             | Self::Length { .. }
@@ -311,8 +337,10 @@ impl StoryFact {
             | Self::Given { queue, .. }
             | Self::Timed { queue, .. }
             | Self::Left { queue, .. }
+            | Self::Dropped { queue, .. }
             | Self::Chosen { queue, .. }
             | Self::Activated { queue, .. }
+            | Self::ActiveGiven { queue, .. }
             | Self::Length { queue, .. }
             | Self::Dismissed { queue, .. }
             | Self::Accounted { queue, .. }
@@ -351,6 +379,9 @@ impl fmt::Display for StoryFact {
                 let queue = queue.map_or(-1, |queue| i64::from(queue.0));
                 write!(f, "{message} says: died {count} times in q{queue} ({reason:?}); {least} to {most} known")
             }
+            Self::Dropped { message, queue, before, .. } => {
+                write!(f, "{message} comes after {before} was driven out of q{}", queue.0)
+            }
             Self::Marked { message, front, behind, .. } => {
                 write!(f, "{message} says: {front} deaths in front, {behind} behind")
             }
@@ -359,8 +390,17 @@ impl fmt::Display for StoryFact {
                 "{by} of priority {by_priority} is delivered from q{} while {message} of priority {priority} waits",
                 queue.0
             ),
-            Self::Activated { queue, before, after, is_before_there } => {
-                let there = if is_before_there { "is still there" } else { "is gone" };
+            Self::ActiveGiven { queue, connection, priority, highest } => write!(
+                f,
+                "q{} delivers to connection {connection}, its active consumer, of priority {priority} of {highest}",
+                queue.0
+            ),
+            Self::Activated { queue, before, after, is_before_there, gave_way } => {
+                let there = match (is_before_there, gave_way) {
+                    (true, true) => "gives way",
+                    (true, false) => "is still there",
+                    (false, _) => "is gone",
+                };
                 write!(f, "q{} delivers to connection {after}; {before}, who had it before, {there}", queue.0)
             }
             Self::Blocked { connection, is_blocked, short, .. } => {

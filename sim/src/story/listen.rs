@@ -34,6 +34,9 @@ struct Consumer {
     tag: Box<[u8]>,
     queue: u32,
     no_ack: bool,
+    priority: i64,
+    /// The step in which the node said that it is there.
+    since: Option<u64>,
     is_gone: bool,
 }
 
@@ -105,12 +108,13 @@ impl Story {
                     self.accept(message, queue, messages);
                 }
             }
-            Said::Consume { queue, tag, no_ack } => {
+            Said::Consume { queue, tag, no_ack, priority } => {
                 channel.waits = true;
                 if let Some(&queue) = self.by_name.get(queue) {
                     self.consumers += 1;
                     let number = self.consumers;
-                    channel.consumers.push(Consumer { number, tag: tag.into(), queue, no_ack, is_gone: false });
+                    let (tag, since, is_gone) = (tag.into(), None, false);
+                    channel.consumers.push(Consumer { number, tag, queue, no_ack, priority, since, is_gone });
                 }
             }
             Said::Get { queue, no_ack } => channel.get = self.by_name.get(queue).map(|&queue| (queue, no_ack)),
@@ -196,7 +200,13 @@ impl Story {
                     self.queues[out.queue as usize].is_stirred = true;
                 }
             }
-            Said::Done { .. } | Said::QueueDeclareOk { .. } => channel.waits = false,
+            Said::Done { .. } | Said::QueueDeclareOk { .. } => {
+                channel.waits = false;
+                // Each request waits for the answer to the one before.
+                for consumer in &mut channel.consumers {
+                    consumer.since.get_or_insert(self.step);
+                }
+            }
             _ => {}
         }
     }
@@ -246,6 +256,10 @@ impl Story {
             }
             given.clear();
             self.given = given;
+        }
+        for (queue, place, message) in self.driven_out.drain(..) {
+            let furthest = &mut self.queues[queue as usize].driven_out;
+            *furthest = (*furthest).max(Some((place, message)));
         }
         let mut answered = Vec::new();
         for channel in self.channels.values_mut() {
@@ -314,7 +328,7 @@ impl Story {
         }
     }
 
-    /// Whether a queue with a single active consumer delivered to two at a time.
+    /// Whether a queue with a single active consumer delivered to two at a time, or to one that had to give way to a higher priority.
     fn judge_active(&mut self, given: &[Given]) {
         for index in 0..self.queues.len() {
             let number = u32::try_from(index).expect("few queues");
@@ -330,14 +344,20 @@ impl Story {
                 if !self.is_subscribed(its, number) {
                     continue;
                 }
+                let queue = QueueIndex(number);
+                let priority = self.priority_of(its);
+                let highest = self.highest_priority(number).max(priority);
+                facts.push(StoryFact::ActiveGiven { queue, connection: its.0, priority, highest });
                 match active {
                     Some(before) if before != its => {
-                        let is_before_there = self.is_subscribed(before, number);
+                        // Once it holds nothing more it gives way to a higher priority.
+                        let gave_way = priority > self.priority_of(before) && !self.holds_any(before);
                         facts.push(StoryFact::Activated {
-                            queue: QueueIndex(number),
+                            queue,
                             before: before.0,
                             after: its.0,
-                            is_before_there,
+                            is_before_there: self.is_subscribed(before, number),
+                            gave_way,
                         });
                         active = Some(its);
                     }
@@ -353,9 +373,29 @@ impl Story {
     }
 
     fn is_subscribed(&self, its: (u32, u16, u64), queue: u32) -> bool {
+        self.consumer(its).is_some_and(|known| known.queue == queue && !known.is_gone)
+    }
+
+    fn priority_of(&self, its: (u32, u16, u64)) -> i64 {
+        self.consumer(its).map_or(0, |known| known.priority)
+    }
+
+    fn consumer(&self, its: (u32, u16, u64)) -> Option<&Consumer> {
+        self.channels.get(&(its.0, its.1))?.consumers.iter().find(|known| known.number == its.2)
+    }
+
+    fn holds_any(&self, its: (u32, u16, u64)) -> bool {
         let channel = self.channels.get(&(its.0, its.1));
-        let known = channel.and_then(|channel| channel.consumers.iter().find(|known| known.number == its.2));
-        known.is_some_and(|known| known.queue == queue && !known.is_gone)
+        channel.is_some_and(|channel| channel.unacked.values().any(|out| out.consumer == its.2))
+    }
+
+    /// The highest priority among a queue's consumers that are there for longer than this step.
+    fn highest_priority(&self, queue: u32) -> i64 {
+        let consumers = self.channels.values().flat_map(|channel| &channel.consumers);
+        let there = consumers.filter(|known| {
+            known.queue == queue && !known.is_gone && known.since.is_some_and(|since| since < self.step)
+        });
+        there.map(|known| known.priority).max().unwrap_or(i64::MIN)
     }
 }
 

@@ -235,6 +235,7 @@ impl Maker<'_> {
             // What counts as acked when it is sent may be lost on its way.
             no_ack: false,
             exclusive: false,
+            priority: if self.has(Feature::ConsumerPriority) { *stream.pick(&[-1, 0, 0, 5]) } else { 0 },
             answer,
             acts,
         })

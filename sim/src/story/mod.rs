@@ -33,6 +33,8 @@ pub(crate) struct Story {
     /// The queues' names by the engine's numbers, and the messages by their places in them, as far as the engine says.
     ids: BTreeMap<u64, u32>,
     entries: BTreeMap<(u64, u64), MessageNumber>,
+    /// What limits drove out in this step: the queue, the place and the message.
+    driven_out: Vec<(u32, u64, MessageNumber)>,
     /// Places that messages left in this step, with the reason.
     left: BTreeMap<(u64, u64), Option<Reason>>,
     /// Deliveries of the current step. They are looked at when it is over, since within a step there is no order between connections.
@@ -50,6 +52,8 @@ pub(crate) struct Story {
     crashes: u32,
     /// Consumers so far.
     consumers: u64,
+    /// By consumer: the last message it got that a limit had driven out of a queue before anybody had it, with its place there.
+    dropped: BTreeMap<u64, (u64, MessageNumber)>,
     /// The policy's limit, whether that is sure, and how many changes of it have no answer yet.
     policy_length_max: Option<u32>,
     is_policy_sure: bool,
@@ -71,6 +75,8 @@ struct Held {
     /// Published, never delivered, and certainly there, if nothing but a delivery can take messages out: by priority, with the step
     /// they came in.
     waiting: BTreeSet<(u8, MessageNumber, u64)>,
+    /// The message furthest back that the limit drove out, with its place.
+    driven_out: Option<(u64, MessageNumber)>,
     /// Messages came back into the queue, or may have, since its length was looked at.
     is_stirred: bool,
     /// Whether a policy may limit it.
@@ -86,6 +92,8 @@ struct Tale {
     /// When the node took it, and for which queue.
     accepted: Option<(Micros, u32)>,
     info: Option<MessageInfo>,
+    /// Its place in that queue, as far as the engine says.
+    place: Option<u64>,
     /// Its publisher's answer: whether it was positive.
     answer: Option<bool>,
     /// Some consumer acked it.
@@ -141,6 +149,7 @@ impl Story {
                 dead_target,
                 active: None,
                 waiting: BTreeSet::new(),
+                driven_out: None,
                 is_stirred: false,
                 may_be_limited,
                 ready: 0,
@@ -156,6 +165,7 @@ impl Story {
             channels: BTreeMap::new(),
             ids: BTreeMap::new(),
             entries: BTreeMap::new(),
+            driven_out: Vec::new(),
             left: BTreeMap::new(),
             given: Vec::new(),
             blocked: BTreeMap::new(),
@@ -167,6 +177,7 @@ impl Story {
             step: 0,
             crashes: 0,
             consumers: 0,
+            dropped: BTreeMap::new(),
             policy_length_max: None,
             is_policy_sure: true,
             policies_asked: 0,
@@ -288,11 +299,13 @@ impl Story {
         }
         self.given.clear();
         self.left.clear();
+        self.driven_out.clear();
         if how != Ending::Shutdown || by_itself {
             self.crashes += 1;
         }
         for queue in &mut self.queues {
             queue.is_stirred = true;
+            queue.driven_out = None;
             let tales = &self.tales;
             // What nobody was promised may be gone.
             queue.waiting.retain(|(_, message, _)| {
@@ -383,6 +396,7 @@ impl Story {
         // The headers first: what is wrong with them is to be called so.
         if !deaths.entries.is_empty() {
             self.judge_deaths(given, due);
+            self.judge_drop(given);
         }
         self.tell(StoryFact::Given {
             message,
@@ -397,6 +411,9 @@ impl Story {
             has_rejected,
         });
         if deaths.entries.is_empty() {
+            if !redelivered && before.fresh == 0 {
+                self.judge_kept(message, queue);
+            }
             let (seen, crashed_since) = (self.time, tale_crashes != crashes);
             if let Some(due) = due {
                 let due = due + LATE;
@@ -487,6 +504,42 @@ impl Story {
         self.tale_mut(message).first_death = first;
     }
 
+    /// Whether what a limit drove out of a queue comes in the order it was there. What a consumer had before may have come back later.
+    fn judge_drop(&mut self, given: &Given) {
+        let Given { message, redelivered: false, is_get: false, ref deaths, .. } = *given else { return };
+        let [death] = &deaths.entries[..] else { return };
+        let tale = &self.tales[message.index()];
+        let (Some((_, front)), Some(place), Some(info)) = (tale.accepted, tale.place, tale.info) else { return };
+        let held = &self.queues[front as usize];
+        let is_plain = death.reason == Reason::MaxLength
+            && death.count == 1
+            && death.queue == held.name.as_bytes()
+            && tale.crashes == self.crashes
+            && held.priority_of(&info).is_none()
+            && !held.rules.at_least_once
+            && !self.stays.contains_key(&(message, front, 0));
+        if !is_plain {
+            return;
+        }
+        if let Some((before_place, before)) = self.dropped.insert(given.consumer, (place, message)) {
+            let queue = QueueIndex(front);
+            self.tell(StoryFact::Dropped { message, queue, before, is_in_order: before_place < place });
+        }
+    }
+
+    /// Whether what nobody had before stood in front of something that a limit drove out.
+    fn judge_kept(&mut self, message: MessageNumber, queue: u32) {
+        let (held, tale) = (&self.queues[queue as usize], &self.tales[message.index()]);
+        let is_plain = tale.info.is_some_and(|info| held.priority_of(&info).is_none())
+            && tale.accepted.is_some_and(|(_, front)| front == queue)
+            && tale.crashes == self.crashes;
+        let Some((place, (dropped_place, before))) = tale.place.zip(held.driven_out).filter(|_| is_plain) else {
+            return;
+        };
+        let queue = QueueIndex(queue);
+        self.tell(StoryFact::Dropped { message, queue, before, is_in_order: dropped_place < place });
+    }
+
     /// Whether a message of lower priority went before one that waited.
     fn judge_order(&mut self, given: &[Given]) {
         for given in given {
@@ -530,6 +583,9 @@ impl Story {
             let was_answered = tale.is_acked || tale.rejects.contains_key(&queue);
             let (due, crashed_since) = (self.due(tale), tale.crashes != self.crashes);
             self.tale_mut(message).has_left |= reason.is_some();
+            if reason == Some(Reason::MaxLength) {
+                self.driven_out.push((queue, place.1, message));
+            }
             let queue = QueueIndex(queue);
             self.tell(StoryFact::Left { message, queue, reason, was_answered });
             if let (Some(Reason::Expired), Some(due)) = (reason, due) {
@@ -550,7 +606,8 @@ impl Story {
         let Some(channel) = self.channels.get(&(connection, number)) else { return };
         let Some(&message) = channel.unconfirmed.get(&seqno) else { return };
         self.entries.insert(place, message);
-        let Some(tale) = self.tales.get(message.index()) else { return };
+        let Some(tale) = self.tales.get_mut(message.index()) else { return };
+        tale.place = Some(place.1);
         let (Some((_, queue)), Some(info)) = (tale.accepted, tale.info) else { return };
         let step = self.step;
         let held = &mut self.queues[queue as usize];

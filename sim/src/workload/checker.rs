@@ -39,7 +39,7 @@ impl Workload for Checker {
             ClientEvent::Method { .. } => {
                 if let Some(queue) = self.queues.get(self.asked) {
                     self.asked += 1;
-                    let _ = scope.machine.send(CHANNEL, consume(queue, &format!("check-{queue}"), false, false));
+                    let _ = scope.machine.send(CHANNEL, consume(queue, &format!("check-{queue}"), false, false, 0));
                 }
             }
             ClientEvent::ChannelClosed { .. } => {

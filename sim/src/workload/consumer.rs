@@ -176,7 +176,8 @@ impl Consumer {
                 requests.push(qos(self.plan.prefetch, self.plan.global));
             }
             for consumer in 0..self.plan.consumers {
-                requests.push(consume(&name, &format!("t{consumer}"), self.plan.no_ack, self.plan.exclusive));
+                let ConsumerPlan { no_ack, exclusive, priority, .. } = self.plan;
+                requests.push(consume(&name, &format!("t{consumer}"), no_ack, exclusive, priority));
             }
             self.script.start(scope, requests);
             return;

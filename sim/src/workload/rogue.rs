@@ -86,7 +86,7 @@ impl Rogue {
                 let _ = scope.machine.send(CHANNEL, purge);
             }
             RogueDeed::NoQueue => {
-                let _ = scope.machine.send(CHANNEL, consume("nowhere", "", false, false));
+                let _ = scope.machine.send(CHANNEL, consume("nowhere", "", false, false, 0));
                 let _ = scope.machine.send(CHANNEL, basic::Get { queue: short("nowhere"), no_ack: true });
             }
         }

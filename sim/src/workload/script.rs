@@ -111,9 +111,11 @@ pub(super) fn qos(count: u16, global: bool) -> Method {
     basic::Qos { prefetch_size: 0, prefetch_count: count, global }.into()
 }
 
-pub(super) fn consume(queue: &str, tag: &str, no_ack: bool, exclusive: bool) -> Method {
-    basic::Consume { queue: short(queue), consumer_tag: short(tag), no_ack, exclusive, ..basic::Consume::default() }
-        .into()
+pub(super) fn consume(queue: &str, tag: &str, no_ack: bool, exclusive: bool, priority: i32) -> Method {
+    let arguments =
+        if priority == 0 { FieldTable::new() } else { FieldTable::new().with("x-priority", i64::from(priority)) };
+    let (queue, consumer_tag) = (short(queue), short(tag));
+    basic::Consume { queue, consumer_tag, no_ack, exclusive, arguments, ..basic::Consume::default() }.into()
 }
 
 /// The type of an exchange that holds messages back (RabbitMQ: plugin rabbitmq_delayed_message_exchange).

@@ -15,8 +15,8 @@ impl Model {
             Said::ConnectionClose { .. } | Said::ConnectionCloseOk => {
                 let channels = std::mem::take(&mut held.channels);
                 held.is_closing = true;
-                for (number, channel) in channels {
-                    self.end_channel(&channel);
+                for (number, mut channel) in channels {
+                    self.end_channel(&mut channel);
                     self.leaving.push((connection, number, channel));
                 }
                 self.drop_exclusive(connection);
@@ -35,8 +35,8 @@ impl Model {
         }
         let Some(channel) = held.channels.get_mut(&number) else { return };
         if matches!(said, Said::ChannelClose { .. }) || (channel.is_closing && said == Said::ChannelCloseOk) {
-            let channel = held.channels.remove(&number).expect("just found");
-            self.end_channel(&channel);
+            let mut channel = held.channels.remove(&number).expect("just found");
+            self.end_channel(&mut channel);
             self.leaving.push((connection, number, channel));
             return;
         }
@@ -121,7 +121,8 @@ impl Model {
             Said::QueuePurge { queue } => {
                 let queue = self.queue_or_last(connection, number, queue);
                 self.facts.push(Fact::Changed { queue: QueueIndex(queue), what: Change::PurgeAsked });
-                self.contents.doubt_ready(queue);
+                self.doubt_ready(queue);
+                self.contents.queues[queue as usize].purges += 1;
                 self.unfloat(queue);
                 let step = self.contents.step;
                 self.set_pending(connection, number, Pending::Purge { queue, step });

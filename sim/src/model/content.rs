@@ -31,6 +31,8 @@ pub(crate) struct Queue {
     pub(crate) lives: u32,
     /// The step in which it last went.
     pub(crate) removed: u64,
+    /// Purges asked for and not answered: each takes what is ready when its turn comes.
+    pub(crate) purges: u32,
     /// When a consumer with deliveries perhaps unseen last went away.
     pub(crate) disturbed: u64,
     /// Messages certainly ready, by position.
@@ -54,6 +56,7 @@ impl Queue {
             forsaken_at: 0,
             lives: 0,
             removed: 0,
+            purges: 0,
             disturbed: 0,
             ready: BTreeSet::new(),
             unacked: 0,
@@ -123,8 +126,8 @@ impl Contents {
 
     /// Puts a message into a queue.
     pub(crate) fn enter(&mut self, number: MessageNumber, queue: u32, is_certain: bool) {
-        let presence = if is_certain { Presence::Ready } else { Presence::Maybe };
         let held = &mut self.queues[queue as usize];
+        let presence = if is_certain && held.purges == 0 { Presence::Ready } else { Presence::Maybe };
         let copy = Copy {
             queue,
             generation: held.generation,
@@ -210,7 +213,8 @@ impl Contents {
         let queue = self.messages[number.index()].copies[at].queue;
         // Of one that was in doubt already, its queue may have gone before it came back.
         let is_in_doubt = self.messages[number.index()].copies[at].presence == Presence::Maybe;
-        let is_going = self.queues[queue as usize].is_forsaken;
+        let held = &self.queues[queue as usize];
+        let is_going = held.is_forsaken || held.purges > 0;
         self.set(number, at, if is_going || is_in_doubt { Presence::Maybe } else { Presence::Ready });
         facts.push(Fact::Requeued { queue: QueueIndex(queue), message: number });
     }
@@ -227,7 +231,7 @@ impl Contents {
             let copy = &mut self.messages[number.index()].copies[at];
             if copy.presence == Presence::Maybe && copy.changed == copy.entered && copy.deliveries == 0 {
                 copy.position = self.position;
-                if certain.contains(&copy.queue) {
+                if certain.contains(&copy.queue) && self.queues[copy.queue as usize].purges == 0 {
                     self.set(number, at, Presence::Ready);
                 }
             }
@@ -345,6 +349,7 @@ impl Contents {
                 self.remove_queue(u32::try_from(index).expect("few queues"));
             }
             self.queues[index].consumers = 0;
+            self.queues[index].purges = 0;
         }
         for number in 0..self.messages.len() {
             let (is_persistent, is_promised) = (self.messages[number].is_persistent, self.messages[number].is_promised);

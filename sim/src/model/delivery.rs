@@ -49,6 +49,7 @@ impl Model {
                 .map(|(message, ..)| *message)
                 .collect();
             self.contents.purged(queue, asked, &out, &mut self.facts);
+            self.doubt_put_back(queue);
             self.unfloat(queue);
         }
         for (queue, owner) in std::mem::take(&mut self.successions) {

@@ -15,9 +15,9 @@ impl Model {
             self.doubt_unseen(channel);
         }
         if let Some(ended) = self.connections.remove(&connection) {
-            for channel in ended.channels.into_values() {
+            for mut channel in ended.channels.into_values() {
                 self.doubt_unseen(&channel);
-                self.end_channel(&channel);
+                self.end_channel(&mut channel);
             }
             self.drop_exclusive(connection);
             self.facts.push(Fact::Disconnected { connection });
@@ -153,6 +153,27 @@ impl Model {
         }
     }
 
+    /// A purge is about to be carried out: what is ready may be gone.
+    pub(super) fn doubt_ready(&mut self, queue: u32) {
+        self.contents.doubt_ready(queue);
+        self.doubt_put_back(queue);
+    }
+
+    /// What channels had that the node has closed is back in its queue, although they are not over.
+    pub(super) fn doubt_put_back(&mut self, queue: u32) {
+        let closing = self
+            .connections
+            .values()
+            .flat_map(|held| held.channels.values().filter(|channel| held.is_closing || channel.is_closing));
+        for channel in closing {
+            for unacked in channel.unacked.values().filter(|unacked| unacked.queue == queue) {
+                if let Some(at) = self.contents.find_unacked(unacked.message, queue, channel.session) {
+                    self.contents.set(unacked.message, at, Presence::Maybe);
+                }
+            }
+        }
+    }
+
     /// Queues that go with their last consumer may be gone with this channel's.
     pub(super) fn doubt_consumed(&mut self, connection: u32, number: u16) {
         let channel = self.channel_mut(connection, number);
@@ -176,7 +197,7 @@ impl Model {
         }
     }
 
-    pub(super) fn end_channel(&mut self, channel: &Channel) {
+    pub(super) fn end_channel(&mut self, channel: &mut Channel) {
         self.sessions[channel.session.0 as usize] = SessionState::Dying;
         self.doubt_behind(channel);
         if channel.pending.as_ref().is_some_and(Pending::is_change) {
@@ -189,6 +210,12 @@ impl Model {
             }
             let step = self.contents.step;
             self.contents.queues[unacked.queue as usize].disturbed = step;
+        }
+        if let Some(Pending::Purge { queue, .. }) = channel.pending {
+            // It may have been carried out, or forgotten.
+            channel.pending = None;
+            self.contents.queues[queue as usize].purges -= 1;
+            self.doubt_ready(queue);
         }
         if let Some(Pending::Get { queue, .. }) = channel.pending {
             let step = self.contents.step;

@@ -104,6 +104,7 @@ impl Model {
             }
             Said::QueuePurgeOk { .. } => {
                 if let Some(Pending::Purge { queue, step }) = channel.pending.take() {
+                    self.contents.queues[queue as usize].purges -= 1;
                     self.purges.push((queue, step));
                 }
             }

@@ -1,6 +1,7 @@
 //! Frames onto a write buffer, without building values first.
 //!
-//! These are the hot path of every delivery and confirm: each reserves once and appends.
+//! These are the hot path of every delivery and confirm: each reserves once, and appends fields of fixed size that follow each other
+//! at once.
 
 use bytes::{BufMut, BytesMut};
 
@@ -52,7 +53,7 @@ pub fn encode_method_frame(out: &mut BytesMut, channel: u16, method: &Method) {
 /// no limit. The header frame is never split: the protocol has no way to.
 pub fn encode_content(out: &mut BytesMut, channel: u16, frame_max: u32, properties: &[u8], body: Body<'_>) {
     out.reserve(content_len(frame_max, properties, body));
-    put_content(out, channel, frame_max, properties, body);
+    put_content(out, Fields::new(), channel, frame_max, properties, body);
 }
 
 /// Appends a `basic.publish` with its content.
@@ -66,11 +67,11 @@ pub fn encode_publish(
     body: Body<'_>,
 ) {
     let arguments_len = 2 + routing.len() + 1;
-    start_method(out, channel, basic::Publish::METHOD_ID, arguments_len, content_len(frame_max, properties, body));
-    out.put_u16(0);
+    out.reserve(method_len(arguments_len) + content_len(frame_max, properties, body));
+    method_head(channel, basic::Publish::METHOD_ID, arguments_len).with([0, 0]).append(out);
     out.put_slice(routing);
-    out.put_slice(&[u8::from(mandatory), FRAME_END]);
-    put_content(out, channel, frame_max, properties, body);
+    let end = Fields::new().with([u8::from(mandatory), FRAME_END]);
+    put_content(out, end, channel, frame_max, properties, body);
 }
 
 /// Appends a `basic.deliver` with its content.
@@ -86,13 +87,13 @@ pub fn encode_deliver(
     body: Body<'_>,
 ) {
     let arguments_len = 1 + consumer_tag.len() + 8 + 1 + routing.len();
-    start_method(out, channel, basic::Deliver::METHOD_ID, arguments_len, content_len(frame_max, properties, body));
-    put_short(out, consumer_tag.as_bytes());
-    out.put_u64(delivery_tag);
-    out.put_u8(u8::from(redelivered));
+    out.reserve(method_len(arguments_len) + content_len(frame_max, properties, body));
+    let tag_len = u8::try_from(consumer_tag.len()).unwrap_or(u8::MAX);
+    method_head(channel, basic::Deliver::METHOD_ID, arguments_len).with([tag_len]).append(out);
+    out.put_slice(consumer_tag.as_bytes());
+    Fields::new().with(delivery_tag.to_be_bytes()).with([u8::from(redelivered)]).append(out);
     out.put_slice(routing);
-    out.put_u8(FRAME_END);
-    put_content(out, channel, frame_max, properties, body);
+    put_content(out, Fields::new().with([FRAME_END]), channel, frame_max, properties, body);
 }
 
 /// Appends a `basic.get-ok` with its content.
@@ -108,13 +109,14 @@ pub fn encode_get_ok(
     body: Body<'_>,
 ) {
     let arguments_len = 8 + 1 + routing.len() + 4;
-    start_method(out, channel, basic::GetOk::METHOD_ID, arguments_len, content_len(frame_max, properties, body));
-    out.put_u64(delivery_tag);
-    out.put_u8(u8::from(redelivered));
+    out.reserve(method_len(arguments_len) + content_len(frame_max, properties, body));
+    method_head(channel, basic::GetOk::METHOD_ID, arguments_len)
+        .with(delivery_tag.to_be_bytes())
+        .with([u8::from(redelivered)])
+        .append(out);
     out.put_slice(routing);
-    out.put_u32(message_count);
-    out.put_u8(FRAME_END);
-    put_content(out, channel, frame_max, properties, body);
+    let end = Fields::new().with(message_count.to_be_bytes()).with([FRAME_END]);
+    put_content(out, end, channel, frame_max, properties, body);
 }
 
 /// Appends a `basic.return` with its content.
@@ -129,26 +131,27 @@ pub fn encode_return(
     body: Body<'_>,
 ) {
     let arguments_len = 2 + 1 + reply_text.len() + routing.len();
-    start_method(out, channel, basic::Return::METHOD_ID, arguments_len, content_len(frame_max, properties, body));
-    out.put_u16(reply_code);
+    out.reserve(method_len(arguments_len) + content_len(frame_max, properties, body));
+    method_head(channel, basic::Return::METHOD_ID, arguments_len).with(reply_code.to_be_bytes()).append(out);
     put_short(out, reply_text.as_bytes());
     out.put_slice(routing);
-    out.put_u8(FRAME_END);
-    put_content(out, channel, frame_max, properties, body);
+    put_content(out, Fields::new().with([FRAME_END]), channel, frame_max, properties, body);
 }
 
 /// Appends a `basic.ack`: a confirm from a broker, an acknowledgement from a client.
 pub fn encode_ack(out: &mut BytesMut, channel: u16, delivery_tag: u64, multiple: bool) {
-    start_method(out, channel, basic::Ack::METHOD_ID, 9, 0);
-    out.put_u64(delivery_tag);
-    out.put_slice(&[u8::from(multiple), FRAME_END]);
+    method_head(channel, basic::Ack::METHOD_ID, 9)
+        .with(delivery_tag.to_be_bytes())
+        .with([u8::from(multiple), FRAME_END])
+        .append(out);
 }
 
 /// Appends a `basic.nack`; `requeue` means nothing when a broker sends it.
 pub fn encode_nack(out: &mut BytesMut, channel: u16, delivery_tag: u64, multiple: bool, requeue: bool) {
-    start_method(out, channel, basic::Nack::METHOD_ID, 9, 0);
-    out.put_u64(delivery_tag);
-    out.put_slice(&[u8::from(multiple) | u8::from(requeue) << 1, FRAME_END]);
+    method_head(channel, basic::Nack::METHOD_ID, 9)
+        .with(delivery_tag.to_be_bytes())
+        .with([u8::from(multiple) | u8::from(requeue) << 1, FRAME_END])
+        .append(out);
 }
 
 /// How many bytes [`encode_content`] appends.
@@ -160,33 +163,74 @@ pub fn content_len(frame_max: u32, properties: &[u8], body: Body<'_>) -> usize {
     }
 }
 
-/// Begins a method frame of class `basic`, with room for its arguments, its end, and `more`.
-fn start_method(out: &mut BytesMut, channel: u16, method_id: u16, arguments_len: usize, more: usize) {
-    let payload_len = 4 + arguments_len;
-    out.reserve(FRAME_OVERHEAD + payload_len + more);
-    put_frame_header(out, FrameKind::Method, channel, payload_len);
-    out.put_u16(basic::Publish::CLASS_ID);
-    out.put_u16(method_id);
+/// Bytes of a method frame whose arguments take so many.
+fn method_len(arguments_len: usize) -> usize {
+    FRAME_OVERHEAD + 4 + arguments_len
 }
 
-fn put_content(out: &mut BytesMut, channel: u16, frame_max: u32, properties: &[u8], body: Body<'_>) {
-    put_frame_header(out, FrameKind::Header, channel, 12 + properties.len());
-    out.put_u16(basic::Publish::CLASS_ID);
-    out.put_u16(0);
-    out.put_u64(u64::try_from(body.len()).unwrap_or(u64::MAX));
+/// The beginning of a method frame of class `basic`, up to its arguments.
+fn method_head(channel: u16, method_id: u16, arguments_len: usize) -> Fields {
+    Fields::new()
+        .with(frame_header(FrameKind::Method, channel, 4 + arguments_len))
+        .with(basic::Publish::CLASS_ID.to_be_bytes())
+        .with(method_id.to_be_bytes())
+}
+
+/// Appends `before`, which is what the frame before still lacks, and then the content.
+fn put_content(out: &mut BytesMut, before: Fields, channel: u16, frame_max: u32, properties: &[u8], body: Body<'_>) {
+    let body_len = u64::try_from(body.len()).unwrap_or(u64::MAX);
+    before
+        .with(frame_header(FrameKind::Header, channel, 12 + properties.len()))
+        .with(basic::Publish::CLASS_ID.to_be_bytes())
+        .with([0, 0])
+        .with(body_len.to_be_bytes())
+        .append(out);
     out.put_slice(properties);
+    if let Body::Whole(body) = body {
+        for piece in body.chunks(body_frame_max(frame_max)) {
+            Fields::new().with([FRAME_END]).with(frame_header(FrameKind::Body, channel, piece.len())).append(out);
+            out.put_slice(piece);
+        }
+    }
     out.put_u8(FRAME_END);
-    let Body::Whole(body) = body else { return };
-    for piece in body.chunks(body_frame_max(frame_max)) {
-        start_body_frame(out, channel, piece.len());
-        out.put_slice(piece);
-        end_frame(out);
+}
+
+/// Fields of fixed size that follow each other.
+struct Fields {
+    bytes: [u8; FIELDS_MAX],
+    len: usize,
+}
+
+/// Bytes of the fields that are gathered at most.
+const FIELDS_MAX: usize = 32;
+
+impl Fields {
+    #[inline]
+    fn new() -> Self {
+        Self { bytes: [0; FIELDS_MAX], len: 0 }
+    }
+
+    /// Adds a field.
+    #[inline]
+    fn with<const N: usize>(mut self, field: [u8; N]) -> Self {
+        let place = self.bytes.get_mut(self.len..).and_then(<[u8]>::first_chunk_mut);
+        debug_assert!(place.is_some(), "FIELDS_MAX is too small");
+        if let Some(place) = place {
+            *place = field;
+            self.len += N;
+        }
+        self
+    }
+
+    #[inline]
+    fn append(self, out: &mut BytesMut) {
+        out.put_slice(self.bytes.get(..self.len).unwrap_or_default());
     }
 }
 
 /// Appends the beginning of a body frame; its payload and [`end_frame`] follow.
 pub fn start_body_frame(out: &mut BytesMut, channel: u16, payload_len: usize) {
-    put_frame_header(out, FrameKind::Body, channel, payload_len);
+    out.put_slice(&frame_header(FrameKind::Body, channel, payload_len));
 }
 
 /// Appends the end of a frame.
@@ -203,11 +247,10 @@ pub fn body_frame_max(frame_max: u32) -> usize {
     usize::try_from(frame_max).unwrap_or(usize::MAX) - FRAME_OVERHEAD
 }
 
-fn put_frame_header(out: &mut BytesMut, kind: FrameKind, channel: u16, payload_len: usize) {
+fn frame_header(kind: FrameKind, channel: u16, payload_len: usize) -> [u8; FRAME_HEADER_LEN] {
     let [c0, c1] = channel.to_be_bytes();
     let [s0, s1, s2, s3] = u32::try_from(payload_len).unwrap_or(u32::MAX).to_be_bytes();
-    let header: [u8; FRAME_HEADER_LEN] = [kind as u8, c0, c1, s0, s1, s2, s3];
-    out.put_slice(&header);
+    [kind as u8, c0, c1, s0, s1, s2, s3]
 }
 
 #[cfg(test)]

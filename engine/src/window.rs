@@ -51,13 +51,17 @@ impl<T> Window<T> {
             self.first = number;
         }
         let at = usize::try_from(number - self.first).expect("the window is bounded by its slots and a gap");
-        if at >= self.slots.len() {
+        self.taken += 1;
+        if at == self.slots.len() {
+            self.slots.push_back(Some(value));
+            return;
+        }
+        if at > self.slots.len() {
             self.slots.resize_with(at + 1, || None);
         }
         let slot = &mut self.slots[at];
         assert!(slot.is_none(), "number {number} is taken");
         *slot = Some(value);
-        self.taken += 1;
     }
 
     /// The value at a number.

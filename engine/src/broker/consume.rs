@@ -14,7 +14,8 @@ use crate::storage::{Place, Ref};
 impl Broker {
     /// Notes that a queue may have something to deliver.
     pub(crate) fn activate(&mut self, key: QueueKey) {
-        if self.queues.get(key).is_some() && self.is_active.insert(key, ()).is_none() {
+        if let Some(queue) = self.queues.get_mut(key).filter(|queue| !queue.is_active) {
+            queue.is_active = true;
             self.active.push_back(key);
         }
     }
@@ -22,7 +23,9 @@ impl Broker {
     /// A queue that may have something to deliver.
     pub(crate) fn next_active(&mut self) -> Option<QueueKey> {
         let key = self.active.pop_front()?;
-        self.is_active.remove(key);
+        if let Some(queue) = self.queues.get_mut(key) {
+            queue.is_active = false;
+        }
         Some(key)
     }
 
@@ -60,8 +63,9 @@ impl Broker {
         let before = queue.body_bytes();
         let taken = queue.take(subscription, self.log.written(), self.config.queue_cache_bytes);
         self.body_bytes -= before - queue.body_bytes();
-        let (id, has_droppable) = (queue.id, queue.has_droppable());
-        if has_droppable && self.is_dropper.insert(key, ()).is_none() {
+        let id = queue.id;
+        if queue.has_droppable() && !queue.is_dropper {
+            queue.is_dropper = true;
             self.droppers.push(key);
         }
         let no_ack = match subscription {

@@ -164,7 +164,6 @@ impl Broker {
         if let Some(owner) = queue.owner {
             self.exclusive.remove(&(owner, key));
         }
-        self.is_active.remove(key);
         self.parked.remove(&key);
         self.stalled.remove(&key);
         self.forget_queue_timers(key, &mut queue);

@@ -77,10 +77,8 @@ pub(crate) struct Broker {
     scans: Scans,
     /// Queues that may have something to deliver, each once.
     active: VecDeque<QueueKey>,
-    is_active: SecondaryMap<QueueKey, ()>,
     /// Queues with bodies to drop once the log has them, each once.
     droppers: Vec<QueueKey>,
-    is_dropper: SecondaryMap<QueueKey, ()>,
     /// Who waits for the log to be durable up to where, in order.
     waiters: VecDeque<Waiter>,
     /// Metadata commands in the log that are not durable yet, in order.
@@ -281,9 +279,7 @@ impl Broker {
             late_answers: VecDeque::new(),
             scans: Scans::default(),
             active: VecDeque::new(),
-            is_active: SecondaryMap::new(),
             droppers: Vec::new(),
-            is_dropper: SecondaryMap::new(),
             waiters: VecDeque::new(),
             proposals: VecDeque::new(),
             pending_names: BTreeMap::new(),

@@ -89,48 +89,61 @@ impl Broker {
         let pages_out = self.body_bytes > self.config.memory_high_bytes && !self.log.is_full();
         let mut is_kept_by_log = false;
         let size = u32::try_from(message.body().len()).unwrap_or(u32::MAX);
-        self.routed.retain(|key| self.queues.get(*key).is_some());
-        if self.routed.is_empty() {
+        let is_plain = self.routed.iter().all(|key| self.queues.get(*key).is_some_and(|queue| !queue.refuses(size)));
+        let is_refused = !is_plain && self.drop_refusing(message, size);
+        if self.routed.is_empty() && !is_refused {
             return Published::Unroutable;
         }
-        let is_refused = self.drop_refusing(message, size);
+        let expiration_ms = message.expiration_ms();
         for key in &self.routed {
             let Some(queue) = self.queues.get(*key) else { continue };
             let is_logged = queue.durable && (persistent || queue.kind == QueueKind::Quorum);
             is_kept_by_log |= is_logged;
             if is_logged || (pages_out && queue.body_bytes() > self.config.queue_cache_bytes) {
                 let flags = if is_logged { RefFlags::NONE } else { RefFlags::TRANSIENT };
-                let expires_at = queue.expiry_of(message, self.now.mono);
+                let expires_at = queue.expiry_of(expiration_ms, self.now.mono);
                 let expires_at = expires_at.map_or(0, |at| self.now.wall_of(at).as_millis());
                 let priority = queue.priority_of(message);
                 let state = RefState { flags, size, priority, expires_at, ..RefState::default() };
                 self.refs.push(Ref { owner: queue.id.0, seq: queue.next_seq().0, state });
             }
         }
-        let (head, body) = message.payload();
-        let places: SmallVec<[Place; 1]> =
-            self.refs.chunks(limits::RECORD_SHARES_MAX).map(|refs| self.log.append_message(refs, head, body)).collect();
-        let mut refs = self.refs.iter().enumerate().peekable();
+        let mut places: SmallVec<[Place; 1]> = SmallVec::new();
+        if !self.refs.is_empty() {
+            let (head, body) = message.payload();
+            for refs in self.refs.chunks(limits::RECORD_SHARES_MAX) {
+                places.push(self.log.append_message(refs, head, body));
+            }
+        }
+        let mut refs_given = 0;
         let mut is_untidy = false;
         for index in 0..self.routed.len() {
             let key = self.routed[index];
             let Some(queue) = self.queues.get_mut(key) else { continue };
-            let own = refs.next_if(|(_, own)| own.owner == queue.id.0);
-            let place = own.and_then(|(at, _)| places.get(at / limits::RECORD_SHARES_MAX).copied());
+            let own = self.refs.get(refs_given).filter(|own| own.owner == queue.id.0);
+            let place = own.and_then(|_| places.get(refs_given / limits::RECORD_SHARES_MAX).copied());
+            refs_given += usize::from(own.is_some());
             let before = queue.body_bytes();
             let seq = queue.next_seq();
             let arrival = Arrival {
                 message: Arc::clone(message),
                 place,
-                flags: own.map_or(RefFlags::NONE, |(_, own)| own.state.flags),
+                flags: own.map_or(RefFlags::NONE, |own| own.state.flags),
                 priority: queue.priority_of(message),
-                expires_at: queue.expiry_of(message, self.now.mono),
+                expires_at: queue.expiry_of(expiration_ms, self.now.mono),
             };
             let expires_at = arrival.expires_at;
             queue.enqueue(arrival, self.config.queue_cache_bytes);
             is_untidy |= queue.is_untidy(expires_at, self.now.mono);
             self.body_bytes += queue.body_bytes() - before;
-            let has_droppable = queue.has_droppable();
+            if queue.has_droppable() && !queue.is_dropper {
+                queue.is_dropper = true;
+                self.droppers.push(key);
+            }
+            if !queue.is_active {
+                queue.is_active = true;
+                self.active.push_back(key);
+            }
             if self.config.fine_events {
                 self.events.push(Event::Enqueued {
                     queue: queue.id,
@@ -139,12 +152,6 @@ impl Broker {
                     publisher: publisher.map(|publisher| (publisher.connection, publisher.channel)),
                     seqno,
                 });
-            }
-            if has_droppable && self.is_dropper.insert(key, ()).is_none() {
-                self.droppers.push(key);
-            }
-            if self.is_active.insert(key, ()).is_none() {
-                self.active.push_back(key);
             }
         }
         if is_untidy {
@@ -169,14 +176,15 @@ impl Broker {
         self.routed = routed;
     }
 
-    /// Leaves out the queues that are full and refuse what comes. Whether there are any.
+    /// Leaves out the queues that have gone, and those that are full and refuse what comes. Whether there are any of these.
     fn drop_refusing(&mut self, message: &Arc<Message>, size: u32) -> bool {
         let queues = &self.queues;
+        self.routed.retain(|key| queues.get(*key).is_some());
         let refuses = |key: &QueueKey| queues.get(*key).is_some_and(|queue| queue.refuses(size));
-        if !self.routed.iter().any(refuses) {
+        let refusing: Vec<_> = self.routed.iter().copied().filter(refuses).collect();
+        if refusing.is_empty() {
             return false;
         }
-        let refusing: Vec<_> = self.routed.iter().copied().filter(refuses).collect();
         self.routed.retain(|key| !refusing.contains(key));
         for key in refusing {
             self.refuse(key, message);

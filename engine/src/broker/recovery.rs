@@ -32,13 +32,13 @@ impl Broker {
                 let before = queue.body_bytes();
                 queue.drop_written_bodies(written);
                 self.body_bytes -= before - queue.body_bytes();
-                queue.has_droppable()
+                queue.is_dropper = queue.has_droppable();
+                queue.is_dropper
             });
             if still {
                 index += 1;
             } else {
                 self.droppers.swap_remove(index);
-                self.is_dropper.remove(key);
             }
         }
         self.drop_held_bodies();

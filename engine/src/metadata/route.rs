@@ -32,7 +32,6 @@ impl Metadata {
         let published_to = exchange;
         let mut next = Some(published_to);
         while let Some(key) = next {
-            exchanges.insert(key, round);
             let Some(exchange) = self.exchanges.get(key) else {
                 next = work.pop();
                 continue;
@@ -55,13 +54,15 @@ impl Metadata {
             let mut found = |destination| {
                 is_matched = true;
                 match destination {
-                    Destination::Queue(queue) => {
-                        if queues.insert(queue, round) != Some(round) {
-                            out.push(queue);
-                        }
-                    }
+                    // Most messages go to one queue, which needs no mark.
+                    Destination::Queue(queue) => match out.first() {
+                        None => out.push(queue),
+                        Some(first) if *first == queue => {}
+                        Some(_) if queues.insert(queue, round) == Some(round) => {}
+                        Some(_) => out.push(queue),
+                    },
                     Destination::Exchange(other) => {
-                        if exchanges.insert(other, round) != Some(round) {
+                        if other != published_to && exchanges.insert(other, round) != Some(round) {
                             work.push(other);
                         }
                     }
@@ -82,6 +83,7 @@ impl Metadata {
             if !is_matched
                 && let Some(alternate) = &exchange.settings.alternate_exchange
                 && let Some(other) = self.vhosts[exchange.vhost].exchange(alternate.as_bytes())
+                && other != published_to
                 && exchanges.insert(other, round) != Some(round)
             {
                 work.push(other);

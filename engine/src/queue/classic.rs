@@ -73,6 +73,10 @@ pub(crate) struct ClassicQueue {
     reading: Option<Reading>,
     /// Whether an operator keeps it from delivering.
     is_paused: bool,
+    /// Whether the broker has it in its list of queues that may have something to deliver.
+    pub(crate) is_active: bool,
+    /// Whether the broker has it in its list of queues with bodies to drop.
+    pub(crate) is_dropper: bool,
 }
 
 /// The types of queues that this machine is.
@@ -273,6 +277,8 @@ impl ClassicQueue {
             body_bytes: 0,
             reading: None,
             is_paused: false,
+            is_active: false,
+            is_dropper: false,
         }
     }
 

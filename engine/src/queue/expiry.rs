@@ -8,16 +8,14 @@ use core::time::Duration;
 use super::classic::{ClassicQueue, QueueKind};
 use super::entry::Entry;
 use super::ready::Head;
-use crate::message::Message;
 use crate::metadata::Overflow;
 use crate::mutants::{Mutant, is_planted};
 use crate::time::Instant;
 
 impl ClassicQueue {
-    /// When a message that comes would expire: by its own time or the queue's, whichever is sooner.
-    pub(crate) fn expiry_of(&self, message: &Message, now: Instant) -> Option<Instant> {
-        let (own, queue) = (message.expiration_ms(), self.settings.message_ttl_ms);
-        let ttl = match (own, queue) {
+    /// When a message that comes would expire: by its own time to live, `own_ms`, or the queue's, whichever is shorter.
+    pub(crate) fn expiry_of(&self, own_ms: Option<u64>, now: Instant) -> Option<Instant> {
+        let ttl = match (own_ms, self.settings.message_ttl_ms) {
             (Some(own), Some(queue)) => own.min(queue),
             (one, other) => one.or(other)?,
         };

@@ -198,6 +198,9 @@ impl Ready {
         if is_planted(Mutant::PriorityOrder) {
             return self.levels.iter().position(|level| !level.is_empty());
         }
+        if let [only] = &self.levels[..] {
+            return (!only.is_empty()).then_some(0);
+        }
         let word = self.occupied.iter().rposition(|word| *word != 0)?;
         Some(word * 64 + 63 - self.occupied[word].leading_zeros() as usize)
     }

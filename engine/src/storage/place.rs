@@ -80,18 +80,13 @@ impl RefState {
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        let mut bits = self.flags.bits();
-        for (bit, is_set) in [
-            (HAS_PRIORITY, self.priority != 0),
-            (HAS_DYING, self.dying != 0),
-            (HAS_DELIVERIES, self.deliveries != 0),
-            (HAS_SIZE, self.size != 0),
-            (HAS_EXPIRY, self.expires_at != 0),
-        ] {
-            if is_set {
-                bits |= bit;
-            }
-        }
+        let bit = |bit, is_set| if is_set { bit } else { 0 };
+        let bits = self.flags.bits()
+            | bit(HAS_PRIORITY, self.priority != 0)
+            | bit(HAS_DYING, self.dying != 0)
+            | bit(HAS_DELIVERIES, self.deliveries != 0)
+            | bit(HAS_SIZE, self.size != 0)
+            | bit(HAS_EXPIRY, self.expires_at != 0);
         out.push(bits);
         if bits & HAS_PRIORITY != 0 {
             out.push(self.priority);

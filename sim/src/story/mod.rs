@@ -50,6 +50,8 @@ pub(crate) struct Story {
     time: Micros,
     step: u64,
     crashes: u32,
+    /// Ends of the node, in order or not.
+    ends: u32,
     /// Consumers so far.
     consumers: u64,
     /// By consumer: the last message it got that a limit had driven out of a queue before anybody had it, with its place there.
@@ -104,8 +106,9 @@ struct Tale {
     rejects: BTreeMap<u32, u32>,
     /// A reject may not have been carried out.
     is_unsure: bool,
-    /// Crashes before it was accepted.
+    /// Crashes, and ends of any kind, before it was accepted.
     crashes: u32,
+    ends: u32,
     /// How it died first, by its headers.
     first_death: Option<(Vec<u8>, Vec<u8>)>,
 }
@@ -176,6 +179,7 @@ impl Story {
             time: 0,
             step: 0,
             crashes: 0,
+            ends: 0,
             consumers: 0,
             dropped: BTreeMap::new(),
             policy_length_max: None,
@@ -300,6 +304,7 @@ impl Story {
         self.given.clear();
         self.left.clear();
         self.driven_out.clear();
+        self.ends += 1;
         if how != Ending::Shutdown || by_itself {
             self.crashes += 1;
         }
@@ -514,7 +519,8 @@ impl Story {
         let is_plain = death.reason == Reason::MaxLength
             && death.count == 1
             && death.queue == held.name.as_bytes()
-            && tale.crashes == self.crashes
+            // Places of messages that left may be given again after a restart.
+            && tale.ends == self.ends
             && held.priority_of(&info).is_none()
             && !held.rules.at_least_once
             && !self.stays.contains_key(&(message, front, 0));
@@ -625,10 +631,10 @@ impl Story {
     }
 
     fn accept(&mut self, message: MessageNumber, queue: u32, messages: &Messages) {
-        let (time, crashes) = (self.time, self.crashes);
+        let (time, crashes, ends) = (self.time, self.crashes, self.ends);
         let info = messages.get(message).copied();
         let tale = self.tale_mut(message);
-        *tale = Tale { accepted: Some((time, queue)), info, crashes, ..Tale::default() };
+        *tale = Tale { accepted: Some((time, queue)), info, crashes, ends, ..Tale::default() };
         self.tell(StoryFact::Accepted { message, queue: QueueIndex(queue) });
     }
 }

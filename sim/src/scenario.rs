@@ -248,6 +248,7 @@ const REGRESSIONS: &[(&str, &str)] = &[
     ("queue-gone-under-its-delivery", include_str!("../../scenarios/regressions/queue-gone-under-its-delivery.toml")),
     ("exclusive-queue-handed-on", include_str!("../../scenarios/regressions/exclusive-queue-handed-on.toml")),
     ("purge-behind-a-closed-channel", include_str!("../../scenarios/regressions/purge-behind-a-closed-channel.toml")),
+    ("commit-into-a-new-queue", include_str!("../../scenarios/regressions/commit-into-a-new-queue.toml")),
     ("place-given-again", include_str!("../../scenarios/regressions/place-given-again.toml")),
     ("queue-gone-before-a-publish", include_str!("../../scenarios/regressions/queue-gone-before-a-publish.toml")),
     ("requeue-behind-a-redeclare", include_str!("../../scenarios/regressions/requeue-behind-a-redeclare.toml")),

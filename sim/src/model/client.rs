@@ -239,7 +239,16 @@ impl Model {
         let session = channel.session;
         for Held { message, routing, route: mut before, lives } in publishes {
             let mut lives = lives.into_iter();
-            before.certain.retain(|queue| lives.next() == Some(self.contents.queues[*queue as usize].lives));
+            let queues = &self.contents.queues;
+            before.certain.retain(|queue| {
+                let held = &queues[*queue as usize];
+                let is_same = lives.next() == Some(held.lives);
+                if !is_same && held.existence.is_some() {
+                    // The name counts: a queue that came since gets it, whether or not anything leads there now.
+                    before.possible.push(*queue);
+                }
+                is_same
+            });
             // The queues are those of the publish or those of the commit: what is certain is certain at both times.
             let after = self.route(&routing, message);
             let mut route = Route::default();

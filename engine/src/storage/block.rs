@@ -55,6 +55,17 @@ impl BlockHeader {
         out
     }
 
+    /// What a header at the front of `bytes` says was durable, if there seems to be one.
+    pub(super) fn synced_unchecked(bytes: &[u8]) -> Option<u64> {
+        let mut reader = Reader(bytes.get(..BLOCK_HEADER_BYTES)?);
+        if reader.u32()? != MAGIC {
+            return None;
+        }
+        let (_checksum, _lsn, _len, _records) = (reader.u32()?, reader.u64()?, reader.u32()?, reader.u32()?);
+        let _incarnation = reader.u64()?;
+        reader.u64()
+    }
+
     /// The header at the front of `bytes`, if there is a sound one of this position.
     pub(super) fn decode(bytes: &[u8], salt: u64, lsn: u64) -> Option<Self> {
         let mut reader = Reader(bytes.get(..BLOCK_HEADER_BYTES)?);

@@ -36,6 +36,8 @@ use crate::input::DiskOutcome;
 const READS_MAX: u64 = 8;
 /// Bytes read at first where a summary is to be.
 const SUMMARY_READ_BYTES: u64 = 64 * 1024;
+/// Bytes looked at of a file without a header in a directory without any.
+const HEADLESS_READ_BYTES: u64 = 16 * 1024 * 1024;
 /// Bytes of metadata records read at once.
 const METADATA_READ_BYTES: u32 = 1024 * 1024;
 /// Bytes between two metadata records that are rather read than skipped.
@@ -54,6 +56,8 @@ pub(super) enum Wanted {
     Full(SegmentId),
     /// One of the planned reads of metadata.
     Metadata(SegmentId, usize),
+    /// The front of a file in a directory without any header.
+    Headless(SegmentId),
     /// The last step.
     Sync(SegmentId),
 }
@@ -62,7 +66,12 @@ impl Wanted {
     pub(super) fn segment(self) -> SegmentId {
         match self {
             Self::Summary(id) => SegmentId(id.0 + 1),
-            Self::Header(id) | Self::Tail(id) | Self::Full(id) | Self::Metadata(id, _) | Self::Sync(id) => id,
+            Self::Header(id)
+            | Self::Tail(id)
+            | Self::Full(id)
+            | Self::Metadata(id, _)
+            | Self::Headless(id)
+            | Self::Sync(id) => id,
         }
     }
 }
@@ -74,6 +83,8 @@ pub(super) struct Recovery {
     /// How many of them were asked for their header, and how many answered.
     headers_asked: usize,
     headers_known: usize,
+    /// Files without a header that are still being looked at.
+    headless: usize,
     headers: BTreeMap<SegmentId, SegmentHeader>,
     /// The greatest seen anywhere.
     incarnation: u64,
@@ -175,10 +186,24 @@ impl Log {
                 if recovery.headers_known == recovery.files.len() {
                     let Some((&newest, header)) = recovery.headers.last_key_value() else {
                         recovery.check_never_begun()?;
+                        if self.ask_headless(recovery, out) {
+                            return Ok(None);
+                        }
                         return Ok(Some(self.begin_fresh(recovery, out)));
                     };
                     let len = header.size;
                     self.recovery_read(Wanted::Tail(newest), 0, len, out);
+                }
+            }
+            (Op::Recover(Wanted::Headless(id)), DiskOutcome::Data(data)) => {
+                if was_synced(&data) {
+                    return Err(format!(
+                        "the log is corrupt: segment {id} has no readable header, but holds what was durable once"
+                    ));
+                }
+                recovery.headless -= 1;
+                if recovery.headless == 0 {
+                    return Ok(Some(self.begin_fresh(recovery, out)));
                 }
             }
             (Op::Recover(Wanted::Tail(id)), DiskOutcome::Data(data)) => {
@@ -219,6 +244,15 @@ impl Log {
         let segment = wanted.segment();
         let len = len32(index(len));
         self.request(Op::Recover(wanted), DiskOp::Read { segment, offset, len }, out);
+    }
+
+    /// Looks into the files of a log that seems never to have begun. Whether there is anything to look at.
+    fn ask_headless(&mut self, recovery: &mut Recovery, out: &mut Vec<DiskRequest>) -> bool {
+        for &(id, size) in recovery.files.iter().filter(|(_, size)| *size > SEGMENT_HEADER_BYTES as u64) {
+            recovery.headless += 1;
+            self.recovery_read(Wanted::Headless(id), 0, size.min(HEADLESS_READ_BYTES), out);
+        }
+        recovery.headless > 0
     }
 
     fn ask_headers(&mut self, recovery: &mut Recovery, out: &mut Vec<DiskRequest>) {
@@ -559,6 +593,15 @@ fn add_record(contents: &mut Contents, header: &SegmentHeader, lsn: u64, kind: K
 }
 
 /// Reads the newest segment up to the first block that is not sound.
+/// Whether some block in the front of a segment says that what is in front of it was durable: then so was the header, and its loss
+/// is no sign of a first start that was interrupted. The salt is lost with the header, so no checksum can tell more.
+fn was_synced(data: &[u8]) -> bool {
+    let blocks = data.get(SEGMENT_HEADER_BYTES..).unwrap_or_default().chunks(BLOCK_ALIGN);
+    let heads = (SEGMENT_HEADER_BYTES..).step_by(BLOCK_ALIGN).zip(blocks);
+    let mut synced = heads.filter_map(|(at, _)| BlockHeader::synced_unchecked(&data[at..]));
+    synced.any(|synced| synced > SEGMENT_HEADER_BYTES as u64)
+}
+
 fn find_end(header: &SegmentHeader, data: &[u8]) -> Result<End, String> {
     let mut found = End {
         contents: Contents::default(),

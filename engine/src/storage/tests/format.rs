@@ -5,6 +5,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+use super::super::segment::SEGMENT_HEADER_BYTES;
 use super::super::{Ref, RefFlags, RefState};
 use super::world::World;
 use crate::config::LogConfig;
@@ -139,4 +140,21 @@ fn a_torn_first_block_takes_its_segment_but_not_the_one_before() {
     assert_eq!(recovered.metadata.len(), 2);
     assert_eq!(recovered.owners[&1].refs.len(), 1);
     assert!(world.disk.read_bytes - read_before < 3 * SEGMENT_BYTES, "the first segment was read in full");
+}
+
+/// An interrupted first start leaves files without a header too, but nothing in them was ever durable.
+#[test]
+fn a_log_whose_headers_are_lost_is_not_begun_anew() {
+    let mut world = load(FORMAT_2);
+    for file in world.disk.files.values_mut() {
+        file.data[..SEGMENT_HEADER_BYTES].fill(0);
+    }
+    let files = world.disk.files.len();
+    assert!(world.restart().is_none());
+    assert_eq!(world.disk.files.len(), files, "nothing was deleted");
+    let mut begun = load(FORMAT_2);
+    for file in begun.disk.files.values_mut() {
+        file.data.fill(0);
+    }
+    assert_eq!(begun.restart().map(|recovered| recovered.metadata.len()), Some(0));
 }

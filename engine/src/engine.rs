@@ -98,6 +98,7 @@ impl Engine {
             return;
         }
         self.broker.now = now;
+        self.broker.dead_letters_left = limits::DEAD_LETTERS_EACH;
         match input {
             Input::ClientOpened { connection, peer, local } => {
                 if self.phase != Phase::Running {

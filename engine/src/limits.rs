@@ -85,6 +85,13 @@ pub const TX_BYTES_MAX: usize = 128 * 1024 * 1024;
 pub const DEPARTURES_EACH: usize = 32;
 /// The same over all of them, at about 150 bytes each; beyond that each remembers one.
 pub const DEPARTURES_MAX: usize = 65_536;
+/// Dead letters made for one input; one with large properties counts as several. Others get their turn before the rest, or a message
+/// that dies in one queue after the other would keep everybody waiting.
+pub const DEAD_LETTERS_EACH: u32 = 256;
+/// Bytes of properties that count as one more.
+pub const DEAD_LETTER_STEP_BYTES: usize = 1024;
+/// When the rest goes on.
+pub const DEAD_LETTER_PAUSE: Duration = Duration::from_millis(1);
 /// Dead letters that nobody took which a queue tries again at once.
 pub const DEAD_LETTER_WINDOW: usize = 32;
 /// How long a queue waits before it tries some of them again.

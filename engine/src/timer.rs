@@ -27,6 +27,8 @@ pub enum TimerKind {
     ConsumerTimeout,
     /// A dead letter that no queue took is tried again.
     DeadLetterRetry,
+    /// Dead letters go on that were too many for one input.
+    DeadLetters,
     /// A delayed message is due.
     Delayed,
 }

@@ -52,11 +52,15 @@ impl Broker {
             && let Some(dead) = queue.dying().next()
         {
             let is_stalled = self.log.pending_bytes() > limits::LOG_PENDING_HIGH_BYTES;
-            if is_stalled || dead.entry.message.is_none() {
+            let is_enough = self.dead_letters_left == 0;
+            if is_stalled || is_enough || dead.entry.message.is_none() {
                 if is_stalled {
                     self.stalled.insert(key);
+                } else if is_enough && self.stalled.insert(key) {
+                    let at = self.now.mono + limits::DEAD_LETTER_PAUSE;
+                    self.timers.set(at, TimerKind::DeadLetters, TimerFor::Queue(key));
                 }
-                // It waits for the log; a restart meanwhile is not to make it alive again.
+                // It waits; a restart meanwhile is not to make it alive again.
                 let seq = dead.entry.seq();
                 end = end.max(self.note_dead(key, seq));
                 break;
@@ -84,6 +88,13 @@ impl Broker {
             return;
         }
         for key in core::mem::take(&mut self.stalled) {
+            self.activate(key);
+        }
+    }
+
+    /// An input has had its share of dead letters, and others theirs: it goes on.
+    pub(super) fn go_on_with_dead_letters(&mut self, key: QueueKey) {
+        if self.stalled.remove(&key) {
             self.activate(key);
         }
     }
@@ -125,6 +136,8 @@ impl Broker {
         else {
             return self.leave(key, &dead.entry, dead.reason, LeftTo::Nowhere);
         };
+        let cost = 1 + letter.properties().len() / limits::DEAD_LETTER_STEP_BYTES;
+        self.dead_letters_left = self.dead_letters_left.saturating_sub(u32::try_from(cost).unwrap_or(u32::MAX));
         let mut to = self.route_dead_letter(key, &letter, reason);
         let keeps = self.metadata.queue_by_key(key).is_some_and(|record| record.settings.keeps_dead_letters());
         let is_taken_by_all = !keeps || self.leave_out_refusing(&to, &letter, &mut dead.taken_by);

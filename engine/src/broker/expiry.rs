@@ -57,8 +57,10 @@ impl Broker {
     /// A queue's deadline has come.
     pub(crate) fn on_queue_timer(&mut self, key: QueueKey, kind: TimerKind) {
         let Some(queue) = self.queues.get_mut(key) else { return };
-        if kind == TimerKind::DeadLetterRetry {
-            return self.retry_dead_letters(key);
+        match kind {
+            TimerKind::DeadLetterRetry => return self.retry_dead_letters(key),
+            TimerKind::DeadLetters => return self.go_on_with_dead_letters(key),
+            _ => {}
         }
         if kind == TimerKind::QueueExpiry && queue.end_at().is_some_and(|at| at <= self.now.mono) {
             return self.propose_delete_queue(key);

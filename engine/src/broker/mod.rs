@@ -34,6 +34,7 @@ use crate::collections::{IdMap, NameMap};
 use crate::config::Config;
 use crate::event::Event;
 use crate::ids::{AdminId, ChannelNumber, ConnectionId, Lsn, PublishSeqno};
+use crate::limits;
 use crate::management::{AdminAnswer, AdminReply};
 use crate::message::Message;
 use crate::metadata::{Command, Metadata, VhostKey};
@@ -114,8 +115,10 @@ pub(crate) struct Broker {
     parked: BTreeSet<QueueKey>,
     /// Messages that full queues have refused and want dead-lettered.
     refused: VecDeque<(QueueKey, Arc<Message>)>,
-    /// Queues whose dead wait until the log has caught up.
+    /// Queues whose dead wait until the log has caught up, or until others have had their turn.
     stalled: BTreeSet<QueueKey>,
+    /// Dead letters that may still be made for the present input.
+    pub(crate) dead_letters_left: u32,
     rng: ChaCha8Rng,
     /// Bytes of message bodies in memory, over all queues.
     body_bytes: usize,
@@ -298,6 +301,7 @@ impl Broker {
             parked: BTreeSet::new(),
             refused: VecDeque::new(),
             stalled: BTreeSet::new(),
+            dead_letters_left: limits::DEAD_LETTERS_EACH,
             rng,
             body_bytes: 0,
             route_scratch,

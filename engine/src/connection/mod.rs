@@ -291,6 +291,7 @@ impl Connection {
             | TimerKind::QueueExpiry
             | TimerKind::ConsumerTimeout
             | TimerKind::DeadLetterRetry
+            | TimerKind::DeadLetters
             | TimerKind::Delayed => {}
         }
     }

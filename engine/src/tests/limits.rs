@@ -1,6 +1,8 @@
 //! Limits on connections, channels and consumers.
 
+use alloc::format;
 use alloc::string::{String, ToString};
+use core::time::Duration;
 
 use super::world::{World, without_heartbeats};
 use crate::amqp::FieldTable;
@@ -44,4 +46,29 @@ fn one_consumer_more_than_a_channel_may_have_ends_the_connection() {
     world.consume(client, "q", "d", FieldTable::new());
     let text = "NOT_ALLOWED - reached maximum (2) of consumers per channel";
     assert_eq!(refusal(&mut world, client).as_deref(), Some(text));
+}
+
+/// A message that dies in one queue after the other gets on in steps, with room for others in between.
+#[test]
+fn dead_letters_do_not_keep_others_waiting() {
+    const HOPS: usize = 600;
+    let mut world = World::new(Config::default());
+    let client = world.client();
+    for hop in 0..HOPS {
+        let next = format!("q{}", hop + 1);
+        let arguments = FieldTable::new()
+            .with("x-max-length", 0_i64)
+            .with("x-dead-letter-exchange", "")
+            .with("x-dead-letter-routing-key", next.as_str());
+        world.declare(client, &format!("q{hop}"), true, arguments);
+    }
+    let last = format!("q{HOPS}");
+    world.declare(client, &last, true, FieldTable::new());
+    world.pass(Duration::from_secs(1));
+    world.publish(client, "q0", "m", true);
+    assert_eq!(world.counts(&last).0, 0, "the input is over before the message is there");
+    world.pass(Duration::from_millis(1));
+    assert_eq!(world.counts(&last).0, 0);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.counts(&last).0, 1);
 }

@@ -414,7 +414,8 @@ impl ClassicQueue {
 
     /// Gives everything to one consumer at a time.
     pub(crate) fn make_single_active(&mut self) {
-        self.consumers.make_single_active();
+        // RabbitMQ docs: Consumers / single active consumer: priorities count in quorum queues only.
+        self.consumers.make_single_active(self.kind == QueueKind::Quorum);
     }
 
     /// Delivers to a consumer that was barred from its start.

@@ -109,6 +109,8 @@ struct Single {
     active: Option<ConsumerKey>,
     /// Whether somebody else waits for the active one to settle what it has.
     is_leaving: bool,
+    /// Whether a higher priority makes a consumer the active one.
+    heeds_priority: bool,
 }
 
 /// The willing consumers of one priority.
@@ -125,9 +127,9 @@ impl Consumers {
         self.by_key.len()
     }
 
-    /// Lets a single one be active at a time.
-    pub(crate) fn make_single_active(&mut self) {
-        self.single.get_or_insert_default();
+    /// Lets a single one be active at a time: the oldest, or, where priorities count for that, the oldest of the highest.
+    pub(crate) fn make_single_active(&mut self, heeds_priority: bool) {
+        self.single = Some(Single { heeds_priority, ..Single::default() });
     }
 
     /// Whether a single one is active at a time.
@@ -284,19 +286,21 @@ impl Consumers {
     /// Finds out who is to be the single active one.
     fn elect(&mut self) {
         let Some(single) = &mut self.single else { return };
+        let heeds_priority = single.heeds_priority;
+        let rank = |consumer: &Consumer| if heeds_priority { consumer.priority } else { 0 };
         let candidates = self.by_key.iter().filter(|(_, consumer)| !consumer.barred);
-        let best = candidates.max_by_key(|(_, consumer)| (consumer.priority, Reverse(consumer.arrival)));
+        let best = candidates.max_by_key(|(_, consumer)| (rank(consumer), Reverse(consumer.arrival)));
         let active = single.active.and_then(|key| self.by_key.get(key));
         let Some((key, best)) = best else {
-            *single = Single::default();
+            *single = Single { heeds_priority, ..Single::default() };
             return;
         };
         if active.is_none() && self.arrivals > 1 && is_planted(Mutant::SacNoneActive) {
             single.active = None;
             return;
         }
-        single.is_leaving = active.is_some_and(|active| best.priority > active.priority && active.unacked > 0);
-        if active.is_none_or(|active| best.priority > active.priority && active.unacked == 0) {
+        single.is_leaving = active.is_some_and(|active| rank(best) > rank(active) && active.unacked > 0);
+        if active.is_none_or(|active| rank(best) > rank(active) && active.unacked == 0) {
             single.active = Some(key);
         }
     }
@@ -330,8 +334,9 @@ impl Consumers {
             let may = |consumer: &Consumer| !consumer.barred;
             assert_eq!(active.is_some(), self.by_key.values().any(may), "one consumer is active if any may be");
             assert!(active.is_none_or(may), "a barred consumer is not active");
-            let highest = self.by_key.values().filter(|consumer| may(consumer)).map(|consumer| consumer.priority).max();
-            let is_highest = active.is_none_or(|active| Some(active.priority) == highest);
+            let rank = |consumer: &Consumer| if single.heeds_priority { consumer.priority } else { 0 };
+            let highest = self.by_key.values().filter(|consumer| may(consumer)).map(rank).max();
+            let is_highest = active.is_none_or(|active| Some(rank(active)) == highest);
             assert_eq!(is_highest, !single.is_leaving, "the active consumer gives way to a higher priority");
             assert!(active.is_none_or(|active| is_highest || active.unacked > 0), "it gives way once all is settled");
         }

@@ -10,9 +10,18 @@ use crate::ids::ConnectionId;
 
 /// A world with a single-active-consumer queue, and a client that declared it.
 fn world() -> (World, ConnectionId) {
+    world_of(false, FieldTable::new())
+}
+
+/// The same with a quorum queue, in which the priorities of consumers count.
+fn world_of_quorum() -> (World, ConnectionId) {
+    world_of(true, FieldTable::new().with("x-queue-type", "quorum"))
+}
+
+fn world_of(durable: bool, arguments: FieldTable) -> (World, ConnectionId) {
     let mut world = World::new(Config::default());
     let client = world.client();
-    world.declare(client, "q", false, FieldTable::new().with("x-single-active-consumer", true));
+    world.declare(client, "q", durable, arguments.with("x-single-active-consumer", true));
     world.events(client);
     (world, client)
 }
@@ -71,8 +80,21 @@ fn a_consumer_at_its_prefetch_stays_the_active_one() {
 }
 
 #[test]
-fn a_higher_priority_takes_over_once_the_active_one_has_settled_all() {
+fn priorities_do_not_count_in_a_classic_queue() {
     let (mut world, publisher) = world();
+    let low = consumer(&mut world, "low", 1, FieldTable::new());
+    let high = consumer(&mut world, "high", 1, priority(10));
+    for body in ["1", "2"] {
+        world.publish(publisher, "q", body, false);
+    }
+    world.ack(low, 1);
+    assert_eq!(world.deliveries(low), ["low 1 1", "low 2 2"]);
+    assert_eq!(world.deliveries(high), [""; 0]);
+}
+
+#[test]
+fn a_higher_priority_takes_over_once_the_active_one_has_settled_all() {
+    let (mut world, publisher) = world_of_quorum();
     let low = consumer(&mut world, "low", 2, FieldTable::new());
     for body in ["1", "2", "3", "4"] {
         world.publish(publisher, "q", body, false);
@@ -93,7 +115,7 @@ fn a_higher_priority_takes_over_once_the_active_one_has_settled_all() {
 /// RabbitMQ #14149: the one that waits was never activated when the last message came back instead of being acked.
 #[test]
 fn a_higher_priority_takes_over_when_the_last_message_is_returned() {
-    let (mut world, publisher) = world();
+    let (mut world, publisher) = world_of_quorum();
     let low = consumer(&mut world, "low", 1, FieldTable::new());
     world.publish(publisher, "q", "1", false);
     let high = consumer(&mut world, "high", 1, priority(1));
@@ -108,7 +130,7 @@ fn a_higher_priority_takes_over_when_the_last_message_is_returned() {
 /// RabbitMQ #15733: two were active after the one that was giving way, or the one that waited, left.
 #[test]
 fn the_active_one_goes_on_when_the_one_it_gave_way_to_leaves() {
-    let (mut world, publisher) = world();
+    let (mut world, publisher) = world_of_quorum();
     let low = consumer(&mut world, "low", 1, FieldTable::new());
     world.publish(publisher, "q", "1", false);
     world.publish(publisher, "q", "2", false);

@@ -337,6 +337,8 @@ impl Story {
             if !held.rules.single_active || held.rules.consumer_timeout_ms.is_some() {
                 continue;
             }
+            // RabbitMQ docs: Consumers / single active consumer: elsewhere priorities do not count.
+            let heeds_priority = held.rules.is_quorum;
             let mut active = held.active;
             let mut facts = Vec::new();
             for given in given.iter().filter(|given| given.queue == number && !given.is_get) {
@@ -345,13 +347,14 @@ impl Story {
                     continue;
                 }
                 let queue = QueueIndex(number);
-                let priority = self.priority_of(its);
-                let highest = self.highest_priority(number).max(priority);
+                let rank = |its| if heeds_priority { self.priority_of(its) } else { 0 };
+                let priority = rank(its);
+                let highest = if heeds_priority { self.highest_priority(number).max(priority) } else { priority };
                 facts.push(StoryFact::ActiveGiven { queue, connection: its.0, priority, highest });
                 match active {
                     Some(before) if before != its => {
                         // Once it holds nothing more it gives way to a higher priority.
-                        let gave_way = priority > self.priority_of(before) && !self.holds_any(before);
+                        let gave_way = priority > rank(before) && !self.holds_any(before);
                         facts.push(StoryFact::Activated {
                             queue,
                             before: before.0,

@@ -95,7 +95,7 @@ impl Model {
 
     /// Messages expire at the head of their priority (RabbitMQ docs: Time-To-Live / Caveats; RabbitMQ 4.3). Whether any did. One whose
     /// time is up this moment is first `offered` to consumers.
-    fn drop_expired(&mut self, id: u64, is_offered: bool) -> bool {
+    pub(super) fn drop_expired(&mut self, id: u64, is_offered: bool) -> bool {
         let mut has_moved = false;
         let now = self.now;
         let is_over = |entry: &Entry| entry.expires_at.is_some_and(|at| at < now || is_offered && at == now);
@@ -179,14 +179,15 @@ impl Model {
         free.into_iter().filter(|consumer| Some(consumer.priority) == priority).cloned().collect()
     }
 
-    /// Finds the single active consumer, as RabbitMQ's quorum queues do: it is the one with the highest priority, and of those the
-    /// first. A later one with a higher priority takes over when all is settled that the active one has, and until then nobody gets
-    /// anything (RabbitMQ docs: Quorum Queues / Single Active Consumer).
+    /// Finds the single active consumer: the first, whatever its priority; in a quorum queue the first of those with the highest
+    /// priority. There a later one with a higher priority takes over when all is settled that the active one has, and until then nobody
+    /// gets anything (RabbitMQ docs: Consumers / Single Active Consumer; Quorum Queues / Single Active Consumer).
     fn elect(&mut self, id: u64) -> Option<u64> {
         let queue = self.queues.iter().find(|queue| queue.id == id)?;
-        let best = queue.consumers.iter().max_by_key(|consumer| (consumer.priority, Reverse(consumer.id)))?;
+        let rank = |consumer: &Consumer| if queue.is_quorum() { consumer.priority } else { 0 };
+        let best = queue.consumers.iter().max_by_key(|consumer| (rank(consumer), Reverse(consumer.id)))?;
         let active = queue.consumers.iter().find(|consumer| Some(consumer.id) == queue.active);
-        if active.is_some_and(|active| active.priority >= best.priority) {
+        if active.is_some_and(|active| rank(active) >= rank(best)) {
             return queue.active;
         }
         if active.is_some_and(|active| self.held(active) > 0) {

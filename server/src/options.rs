@@ -27,7 +27,8 @@ pub(crate) struct Options {
 
     /// Definitions to import at every start: users, vhosts, policies, queues, exchanges, bindings
     ///
-    /// A JSON file exported by this broker or by RabbitMQ. What is there already stays. Clients are let in when all of it is durable.
+    /// A JSON file exported by this broker or by RabbitMQ. Queues, exchanges and bindings that are there stay as they are; users,
+    /// permissions, policies, limits and parameters become what the file says. Clients are let in when all of it is durable.
     #[arg(long, value_name = "FILE", env = "LEVERET_DEFINITIONS")]
     pub(crate) definitions: Option<PathBuf>,
 

@@ -60,6 +60,9 @@ fn read_input(invocation: &Invocation) -> Result<Option<String>, Outcome> {
         }
     };
     read.map_err(|error| failure(exit::DATA, format!("cannot read standard input: {error}")))?;
+    if text.is_empty() && matches!(invocation.input(), NeededInput::Password) {
+        return Err(failure(exit::DATA, "Password is not provided via argument or stdin".to_owned()));
+    }
     Ok(Some(text))
 }
 

@@ -120,8 +120,11 @@ pub(super) fn set(settings: &mut FileSettings, key: &str, value: &str, memory_by
         "default_queue_type" => engine.default_queue_type = Some(queue_type(key, value)?.to_owned()),
         "default_pass" => engine.default_pass = value.to_owned(),
         "vm_memory_high_watermark.relative" => {
-            engine.resources.memory_high_bytes =
-                Some(fraction_of(value, memory_bytes).map_err(|why| format!("{key}: {why}"))?);
+            let bytes = fraction_of(value, memory_bytes).map_err(|why| format!("{key}: {why}"))?;
+            if bytes > memory_bytes {
+                return Err(format!("{key}: should be between 0.0 and 1.0, not {value}"));
+            }
+            engine.resources.memory_high_bytes = Some(bytes);
         }
         "vm_memory_high_watermark.absolute" => {
             engine.resources.memory_high_bytes = Some(parse_size(value).map_err(|why| format!("{key}: {why}"))?);

@@ -259,9 +259,9 @@ fn selected(selection: &Selection) -> Result<Selected, Outcome> {
     Ok(Selected { offset: *offset, count: *count, message_id })
 }
 
-/// A connection by its pid in a listing, `<NODE.NUMBER.0>`, by the number alone, or by its name.
+/// A connection by its pid in a listing, `<leveret.NUMBER.0>`, by the number alone, or by its name.
 fn connection_named(text: &str) -> ConnectionSelection {
-    let pid = text.strip_prefix('<').and_then(|rest| rest.strip_suffix(".0>")).and_then(|rest| rest.rsplit('.').next());
+    let pid = text.strip_prefix("<leveret.").and_then(|rest| rest.strip_suffix(".0>"));
     match pid.unwrap_or(text).parse() {
         Ok(number) => ConnectionSelection::One(ConnectionId(number)),
         Err(_) => ConnectionSelection::Named(text.to_owned()),
@@ -273,7 +273,13 @@ fn watermark_bytes(words: &[String]) -> Result<u64, Outcome> {
     match words {
         [word, size] if word == "absolute" => size_bytes(size),
         [word] if word == "absolute" => Err(usage("absolute needs a size, such as 2GB")),
-        [fraction] => fraction_of_memory(fraction),
+        [fraction] => match fraction_of_memory(fraction)? {
+            bytes if bytes <= total_memory_bytes() => Ok(bytes),
+            _ => Err(Outcome::failure(
+                exit::DATA,
+                "Error (argument validation): The threshold should be a fraction between 0.0 and 1.0\n".to_owned(),
+            )),
+        },
         _ => Err(usage("expected a fraction such as 0.6, or the word absolute and a size such as 2GB")),
     }
 }

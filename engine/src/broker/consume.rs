@@ -7,7 +7,7 @@ use crate::effect::DiskRequest;
 use crate::event::Event;
 use crate::ids::{ChannelNumber, ConnectionId, Lsn, QueueId, QueueSeq};
 use crate::mutants::{Mutant, is_planted};
-use crate::queue::{ConsumerKey, Entry, GivenBack, LeaveReason, Next, Return, Subscription, Taken};
+use crate::queue::{ClassicQueue, ConsumerKey, Entry, GivenBack, LeaveReason, Next, Return, Subscription, Taken};
 use crate::routing::QueueKey;
 use crate::storage::{Place, Ref};
 
@@ -61,7 +61,7 @@ impl Broker {
     pub(crate) fn take(&mut self, key: QueueKey, subscription: &Subscription) -> Taken {
         let queue = self.queues.get_mut(key).expect("the queue made an offer");
         let before = queue.body_bytes();
-        let taken = queue.take(subscription, self.log.written(), self.config.queue_cache_bytes);
+        let mut taken = queue.take(subscription, self.log.written(), self.config.queue_cache_bytes);
         self.body_bytes -= before - queue.body_bytes();
         let id = queue.id;
         if queue.has_droppable() && !queue.is_dropper {
@@ -70,7 +70,12 @@ impl Broker {
         }
         let no_ack = match subscription {
             Subscription::Consumer { no_ack, .. } => *no_ack,
-            Subscription::Get(get) => get.no_ack,
+            Subscription::Get(get) => {
+                // What is over behind it is not left.
+                self.expire(key, true);
+                taken.ready_left = self.queues.get(key).map_or(0, ClassicQueue::ready_len);
+                get.no_ack
+            }
         };
         if no_ack {
             self.forget(id, taken.seq, taken.place, taken.recoverable);

@@ -40,6 +40,7 @@ impl Channel {
         // RabbitMQ docs: Quorum Queues / Feature Matrix: exclusive consumers are not known there; the flag means nothing.
         let is_quorum = ctx.broker.queues.get(key).is_some_and(|queue| queue.kind == QueueKind::Quorum);
         let exclusive = consume.exclusive && !is_quorum;
+        check_no_offset(ctx, consume, is_quorum)?;
         let mut consumer = Consumer::new(ctx.connection, self.number, index, consume.no_ack, exclusive, prefetch)
             .with_priority(priority(ctx, consume)?);
         if self.is_barred(&tag) {
@@ -226,6 +227,20 @@ fn own_timeout(ctx: &ChannelCtx<'_>, consume: &basic::Consume) -> Result<Option<
             Ok(Some(Duration::from_millis(u64::try_from(number).map_err(|_| negative())?)))
         }
     }
+}
+
+/// Whoever asks for an offset believes to read a stream, where reading takes nothing away.
+///
+/// # Errors
+/// Channel error 406 PRECONDITION_FAILED, as RabbitMQ has it.
+fn check_no_offset(ctx: &ChannelCtx<'_>, consume: &basic::Consume, is_quorum: bool) -> Result<(), AmqpError> {
+    if consume.arguments.get("x-stream-offset").is_none() {
+        return Ok(());
+    }
+    let kind = if is_quorum { "rabbit_quorum_queue" } else { "rabbit_classic_queue" };
+    let (queue, vhost) = (&consume.queue, ctx.vhost_name);
+    let text = format!("invalid arg 'x-stream-offset' for queue '{queue}' in vhost '{vhost}' of queue type {kind}");
+    Err(AmqpError::channel(ReplyCode::PreconditionFailed, text))
 }
 
 fn integer(ctx: &ChannelCtx<'_>, consume: &basic::Consume, key: &str) -> Result<Option<i64>, AmqpError> {

@@ -8,6 +8,8 @@ use crate::metadata::{
     Access, Answer, Command, DestinationName, check_deletable_exchange, check_exchange_kind,
     check_not_default_exchange, check_queue_name, server_name, stripped,
 };
+use crate::queue::QueueKind;
+use crate::routing::QueueKey;
 
 impl Channel {
     pub(super) fn declare_queue(
@@ -24,7 +26,7 @@ impl Channel {
             let (key, record) = ctx.broker.metadata.expect_queue(ctx.vhost, name.as_bytes())?;
             let queue = record.name.clone();
             ctx.broker.metadata.check_exclusive(key, ctx.connection)?;
-            ctx.broker.touch(key);
+            renew_lease(ctx, key);
             self.last_queue = Some(queue.clone());
             if !declare.no_wait {
                 self.reply_declared(ctx, queue);
@@ -69,9 +71,8 @@ impl Channel {
         };
         let reply = if declare.no_wait { Reply::None } else { Reply::QueueDeclared { queue: name.clone() } };
         let flow = self.change(ctx, command, reply)?;
-        // Declaring it again renews its lease.
         if let Some((key, _)) = ctx.broker.metadata.queue(ctx.vhost, name.as_bytes()) {
-            ctx.broker.touch(key);
+            renew_lease(ctx, key);
         }
         self.last_queue = Some(name);
         Ok(flow)
@@ -272,6 +273,13 @@ impl Channel {
 
 /// The argument that names a queue's type.
 const QUEUE_TYPE: &str = "x-queue-type";
+
+/// Declaring a queue again renews its lease, but not that of a quorum queue (RabbitMQ docs: Time-To-Live / Queue TTL).
+fn renew_lease(ctx: &mut ChannelCtx<'_>, key: QueueKey) {
+    if ctx.broker.queues.get(key).is_some_and(|queue| queue.kind == QueueKind::Classic) {
+        ctx.broker.touch(key);
+    }
+}
 
 fn text_argument<'a>(arguments: &'a FieldTable, name: &str) -> Option<&'a LongStr> {
     match arguments.get(name) {

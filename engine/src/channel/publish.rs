@@ -11,7 +11,7 @@ use crate::amqp::{AmqpError, Content, RawProperties, ReplyCode};
 use crate::broker::{Durable, Published};
 use crate::ids::PublishSeqno;
 use crate::message::{Message, SelectedKeys, UnacceptableType};
-use crate::metadata::Access;
+use crate::metadata::{Access, EXPIRY_MAX_MS};
 use crate::mutants::{Mutant, is_planted};
 
 /// `delivery-mode` of a message that is to survive a restart (AMQP 0-9-1 §1.8.2).
@@ -174,7 +174,7 @@ fn unacceptable(error: &UnacceptableType) -> AmqpError {
     AmqpError::channel(ReplyCode::PreconditionFailed, text)
 }
 
-/// An expiration is a number of milliseconds in decimal digits, however high (RabbitMQ docs: Time-To-Live). The reasons are
+/// An expiration is a number of milliseconds in decimal digits, up to ten years (RabbitMQ docs: Time-To-Live). The reasons are
 /// RabbitMQ's.
 fn check_expiration(expiration: &[u8]) -> Result<(), AmqpError> {
     let invalid = |reason: &str| {
@@ -195,6 +195,9 @@ fn check_expiration(expiration: &[u8]) -> Result<(), AmqpError> {
     let significant = digits.trim_start_matches('0');
     if is_negative && !significant.is_empty() {
         return Err(invalid(&format!("{{value_negative,-{significant}}}")));
+    }
+    if !significant.is_empty() && !significant.parse().is_ok_and(|millis: i64| millis <= EXPIRY_MAX_MS) {
+        return Err(invalid(&format!("{{value_too_large,{significant}}}")));
     }
     Ok(())
 }

@@ -137,7 +137,7 @@ const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
 const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
 
 /// The longest time to live, in milliseconds: ten years.
-const EXPIRY_MAX_MS: i64 = 315_360_000_000;
+pub(crate) const EXPIRY_MAX_MS: i64 = 315_360_000_000;
 
 impl QueueArguments {
     /// Reads the arguments of the queue `what`, which is about to be created.

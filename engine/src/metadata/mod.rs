@@ -42,6 +42,7 @@ use crate::routing::{Destination, ExchangeKey, QueueKey};
 
 pub use admin_error::{AdminError, AdminErrorKind};
 pub use administration::Administration;
+pub(crate) use arguments::EXPIRY_MAX_MS;
 pub use arguments::{ExchangeArguments, Overflow, QueueArguments};
 pub use binding::BindingView;
 pub use check::{check_deletable_exchange, check_exchange_kind, check_not_default_exchange};

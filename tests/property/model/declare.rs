@@ -251,7 +251,10 @@ impl Model {
         let Some(id) = self.usable_queue(lane, name)? else { return Ok(()) };
         let now = self.now;
         let queue = self.queue_by_id(id).expect("it was found");
-        queue.used_at = now;
+        // RabbitMQ docs: Time-To-Live / Queue TTL: declaring a quorum queue again does not renew its lease.
+        if !queue.is_quorum() {
+            queue.used_at = now;
+        }
         let message_count = count(queue.ready.len());
         let consumer_count = count(queue.consumers.len());
         let ok = queue::DeclareOk { queue: ShortStr::truncated(name), message_count, consumer_count };
@@ -416,7 +419,8 @@ impl Model {
             return self.seen.take_reply(lane, basic::GetEmpty {}).map(drop);
         };
         let entry = queue.ready.remove(head);
-        let left = count(queue.ready.len());
+        self.drop_expired(id, true);
+        let left = count(self.queue_by_id(id).expect("it was found").ready.len());
         let properties = Self::properties_of(&entry);
         let delivered = self.seen.take_got(lane, &expected(&entry, &properties), left)?;
         self.note_delivery(id, lane, &delivered)?;

@@ -36,7 +36,7 @@ pub enum Mutant {
     PolicyNotReapplied,
     /// A full queue drops its newest message.
     NewestDropped,
-    /// A single active consumer that gives way gets no successor once it has answered all.
+    /// A single active consumer that has to give way to a higher priority gets no successor as long as it is there.
     TakeoverForgotten,
     /// A consistent hash exchange goes on choosing what is no longer bound.
     HashKeepsGone,

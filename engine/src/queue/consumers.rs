@@ -277,7 +277,7 @@ impl Consumers {
             assert!(consumer.unacked > 0, "a settled delivery was counted");
             consumer.unacked -= 1;
             self.enter_ring(key);
-            if self.single.as_ref().is_some_and(|single| single.is_leaving) && !is_planted(Mutant::TakeoverForgotten) {
+            if self.single.as_ref().is_some_and(|single| single.is_leaving) {
                 self.elect();
             }
         }
@@ -297,6 +297,10 @@ impl Consumers {
         };
         if active.is_none() && self.arrivals > 1 && is_planted(Mutant::SacNoneActive) {
             single.active = None;
+            return;
+        }
+        if is_planted(Mutant::TakeoverForgotten) && active.is_some_and(|active| rank(best) > rank(active)) {
+            single.is_leaving = true;
             return;
         }
         single.is_leaving = active.is_some_and(|active| rank(best) > rank(active) && active.unacked > 0);

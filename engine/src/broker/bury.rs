@@ -42,6 +42,14 @@ impl Broker {
         Lsn(0)
     }
 
+    /// The same for a message whose consumer wants to know that it is settled: if its dead letter has to wait, the log is told that it is
+    /// dead. From where on the log knows one or the other.
+    pub(crate) fn bury_now(&mut self, key: QueueKey, entry: Entry, reason: LeaveReason) -> Lsn {
+        let seq = entry.seq();
+        let end = self.bury(key, entry, reason).max(self.dead_letter(key));
+        end.max(self.note_dead(key, seq))
+    }
+
     /// Dead-letters what died in a queue and is in memory. From where on the log knows.
     ///
     /// Nothing is called back from here: what this causes in other queues waits for their turn, so that messages that go round in a

@@ -103,7 +103,7 @@ impl Broker {
         let before = queue.body_bytes();
         let Some(entry) = queue.settle(seq) else { return Lsn(0) };
         self.body_bytes -= before - queue.body_bytes();
-        let end = self.bury(key, entry, LeaveReason::Rejected).max(self.dead_letter(key));
+        let end = self.bury_now(key, entry, LeaveReason::Rejected);
         self.activate(key);
         end
     }
@@ -124,7 +124,7 @@ impl Broker {
                 }
                 self.log.end()
             }
-            GivenBack::OverLimit(entry) => self.bury(key, entry, LeaveReason::DeliveryLimit).max(self.dead_letter(key)),
+            GivenBack::OverLimit(entry) => self.bury_now(key, entry, LeaveReason::DeliveryLimit),
         };
         self.activate(key);
         end

@@ -4,8 +4,9 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use core::time::Duration;
 
-use super::world::{World, without_heartbeats};
-use crate::amqp::FieldTable;
+use super::world::{CHANNEL, World, without_heartbeats};
+use crate::amqp::method::{basic, tx};
+use crate::amqp::{FieldTable, Method};
 use crate::client::ClientEvent;
 use crate::config::Config;
 use crate::ids::ConnectionId;
@@ -71,4 +72,28 @@ fn dead_letters_do_not_keep_others_waiting() {
     assert_eq!(world.counts(&last).0, 0);
     world.pass(Duration::from_secs(1));
     assert_eq!(world.counts(&last).0, 1);
+}
+
+/// What a commit rejects is settled when it is answered, also where more than one input's share of dead letters is to be made.
+#[test]
+fn a_commit_of_many_rejects_survives_a_crash_at_once() {
+    const MESSAGES: u64 = 300;
+    let mut world = World::new(Config::default());
+    let client = world.client();
+    let arguments = FieldTable::new().with("x-dead-letter-exchange", "").with("x-dead-letter-routing-key", "dead");
+    world.declare(client, "q", true, arguments);
+    world.declare(client, "dead", true, FieldTable::new());
+    for _ in 0..MESSAGES {
+        world.publish(client, "q", "m", true);
+    }
+    world.consume(client, "q", "c", FieldTable::new());
+    world.send(client, tx::Select {});
+    world.events(client);
+    world.send(client, basic::Nack { delivery_tag: 0, multiple: true, requeue: false });
+    world.send(client, tx::Commit {});
+    let ok = ClientEvent::Method { channel: CHANNEL, method: Method::TxCommitOk(tx::CommitOk {}) };
+    assert_eq!(world.events(client), [ok]);
+    world.restart(Config::default());
+    world.pass(Duration::from_secs(1));
+    assert_eq!((world.counts("q").0, world.counts("dead").0), (0, MESSAGES));
 }

@@ -159,6 +159,16 @@ impl World {
         self.now = until;
     }
 
+    /// The node ends without a word and starts again with what is on the disk.
+    pub(super) fn restart(&mut self, config: Config) {
+        self.clients.clear();
+        self.waiting.clear();
+        self.effects = Effects::default();
+        self.engine = Engine::new(config, [8; 32]);
+        self.settle(VecDeque::new());
+        assert!(self.engine.is_ready());
+    }
+
     /// The disk answers again.
     pub(super) fn release_disk(&mut self) {
         self.is_disk_held = false;

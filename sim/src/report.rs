@@ -74,6 +74,22 @@ impl Failure {
         Self { kind: FailureKind::Crash, oracle: "no panic", text, lines: Vec::new() }
     }
 
+    /// What two failures share if they are the same one: the promise, and the sentence without its numbers.
+    pub fn signature(&self) -> String {
+        let mut out = format!("{}: ", self.oracle);
+        let mut was_digit = false;
+        for character in self.text.chars() {
+            let is_digit = character.is_ascii_digit();
+            if !is_digit {
+                out.push(character);
+            } else if !was_digit {
+                out.push('#');
+            }
+            was_digit = is_digit;
+        }
+        out
+    }
+
     /// The same with its story.
     #[must_use]
     pub(crate) fn with_lines(mut self, lines: &[(Micros, Fact)]) -> Self {
@@ -155,4 +171,18 @@ impl Report {
 /// Virtual time as seconds.
 pub fn seconds(time: Micros) -> String {
     format!("{:3}.{:06}s", time / 1_000_000, time % 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_has_no_numbers() {
+        let one = Failure::crash("engine/src/queue.rs:123:9: 17 is not 4".to_owned());
+        let other = Failure::crash("engine/src/queue.rs:99:10: 3 is not 1000".to_owned());
+        assert_eq!(one.signature(), "no panic: engine/src/queue.rs:#:#: # is not #");
+        assert_eq!(one.signature(), other.signature());
+        assert_ne!(one.signature(), Failure::liveness("time stands still").signature());
+    }
 }

@@ -148,6 +148,9 @@ impl Broker {
         self.dead_letters_left = self.dead_letters_left.saturating_sub(u32::try_from(cost).unwrap_or(u32::MAX));
         let mut to = self.route_dead_letter(key, &letter, reason);
         let keeps = self.metadata.queue_by_key(key).is_some_and(|record| record.settings.keeps_dead_letters());
+        if !keeps {
+            self.send_reply(&letter);
+        }
         let is_taken_by_all = !keeps || self.leave_out_refusing(&to, &letter, &mut dead.taken_by);
         if !self.routed.is_empty() || !self.route_scratch.aside.holds.is_empty() {
             self.enqueue_dead_letter(&letter, &mut to);
@@ -180,6 +183,7 @@ impl Broker {
         let at = self.now.wall;
         if let Some((letter, reason)) = self.dead_letter_of(key, &message, LeaveReason::MaxLength, at) {
             let mut to = self.route_dead_letter(key, &letter, reason);
+            self.send_reply(&letter);
             if matches!(to, LeftTo::Queues(_)) {
                 self.enqueue_dead_letter(&letter, &mut to);
             }

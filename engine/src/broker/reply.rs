@@ -33,10 +33,21 @@ impl Broker {
         self.reply_consumers.get(name).is_some()
     }
 
-    /// Sends a message that was published to the default exchange to the consumer of replies its key names. Whether there was one.
+    /// Sends a message that was published to the default exchange to the consumers of replies that its keys name. Whether there was one.
     pub(crate) fn send_reply(&mut self, message: &Arc<Message>) -> bool {
         // The exchange and the key are two counted strings; the default exchange's is empty.
         let [0, _, routing_key @ ..] = message.routing() else { return false };
+        let mut is_sent = self.send_reply_to(routing_key, message);
+        if message.raw_properties().has_headers() && !self.reply_consumers.is_empty() {
+            for key in message.routing_keys().iter().skip(1) {
+                is_sent |= self.send_reply_to(key, message);
+            }
+        }
+        is_sent
+    }
+
+    /// Sends a message to the consumer of replies of this name. Whether there is one.
+    fn send_reply_to(&mut self, routing_key: &[u8], message: &Arc<Message>) -> bool {
         if !is_reply_name(routing_key) {
             return false;
         }

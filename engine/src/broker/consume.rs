@@ -111,6 +111,9 @@ impl Broker {
     /// A delivered message comes back, or leaves because that happened too often. From where on the log knows; 0 if it need not.
     pub(crate) fn give_back(&mut self, key: QueueKey, seq: QueueSeq, how: Return) -> Lsn {
         let Some(queue) = self.queues.get_mut(key) else { return Lsn(0) };
+        if queue.heeds_limits_first() && !self.returned.contains(&key) {
+            self.returned.push(key);
+        }
         let before = queue.body_bytes();
         let given = queue.give_back(seq, how);
         self.body_bytes -= before - queue.body_bytes();

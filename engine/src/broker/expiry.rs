@@ -44,6 +44,18 @@ impl Broker {
         }
     }
 
+    /// Queues got messages back that they have no room for: all that one command gave back counts before anything is dropped.
+    pub(crate) fn trim_returned(&mut self) {
+        while let Some(key) = self.returned.pop() {
+            while let Some(queue) = self.queues.get_mut(key) {
+                let before = queue.body_bytes();
+                let Some(entry) = queue.pop_excess() else { break };
+                self.body_bytes -= before - queue.body_bytes();
+                self.bury(key, entry, LeaveReason::MaxLength);
+            }
+        }
+    }
+
     /// Somebody makes use of a queue, so that it does not go yet.
     pub(crate) fn touch(&mut self, key: QueueKey) {
         if let Some(queue) = self.queues.get_mut(key)

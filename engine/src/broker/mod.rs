@@ -78,6 +78,8 @@ pub(crate) struct Broker {
     scans: Scans,
     /// Queues that may have something to deliver, each once.
     active: VecDeque<QueueKey>,
+    /// Queues with limits that messages of the present command came back to.
+    returned: Vec<QueueKey>,
     /// Queues with bodies to drop once the log has them, each once.
     droppers: Vec<QueueKey>,
     /// Who waits for the log to be durable up to where, in order.
@@ -282,6 +284,7 @@ impl Broker {
             late_answers: VecDeque::new(),
             scans: Scans::default(),
             active: VecDeque::new(),
+            returned: Vec::new(),
             droppers: Vec::new(),
             waiters: VecDeque::new(),
             proposals: VecDeque::new(),

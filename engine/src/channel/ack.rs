@@ -44,6 +44,7 @@ impl Channel {
         while let Some((_, delivered)) = self.unacked.pop_up_to(u64::MAX) {
             self.apply_settlement(ctx, delivered, Settlement::Requeue);
         }
+        ctx.broker.trim_returned();
         self.settle_timed_out(ctx, 0, true);
         Ok(Flow::Done)
     }
@@ -103,12 +104,14 @@ impl Channel {
         if !multiple {
             let delivered = self.unacked.remove(tag).expect("it was looked at");
             self.settle_one(ctx, tag, delivered, settlement);
+            ctx.broker.trim_returned();
             return Ok(Flow::Done);
         }
         let up_to = if is_all { u64::MAX } else { tag };
         while let Some((tag, delivered)) = self.unacked.pop_up_to(up_to) {
             self.settle_one(ctx, tag, delivered, settlement);
         }
+        ctx.broker.trim_returned();
         Ok(Flow::Done)
     }
 

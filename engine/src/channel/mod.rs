@@ -345,6 +345,7 @@ impl Channel {
         for delivered in self.tx.take().iter().flat_map(Tx::deliveries) {
             broker.give_back(delivered.queue, delivered.seq, Return::Failed);
         }
+        broker.trim_returned();
         self.unacked_by_consumers = 0;
         if matches!(self.state, State::Waiting(Wait::Get)) {
             broker.forget_gets(connection, self.number);

@@ -168,6 +168,7 @@ impl Channel {
             self.timed_out.insert(number, tag.clone());
             self.apply_settlement(ctx, delivered, Settlement::Requeue);
         }
+        ctx.broker.trim_returned();
     }
 
     /// The words are RabbitMQ's.

@@ -99,6 +99,7 @@ impl Channel {
         for (_, delivered, settlement) in settlements {
             end = end.max(self.apply_settlement(ctx, delivered, settlement));
         }
+        ctx.broker.trim_returned();
         if is_refused {
             return Err(AmqpError::channel(ReplyCode::PreconditionFailed, "partial tx completion"));
         }

@@ -69,6 +69,13 @@ impl ClassicQueue {
         self.pop_ready()
     }
 
+    /// Whether the queue looks at its limits once it got back what comes now, before it delivers anything: RabbitMQ's classic queues do
+    /// (its quorum queues deliver first). What could be delivered already would have been by now.
+    pub(crate) fn heeds_limits_first(&self) -> bool {
+        let has_limit = self.settings.length_max.is_some() || self.settings.length_max_bytes.is_some();
+        has_limit && self.kind == QueueKind::Classic && (self.ready.len() == 0 || !self.has_takers())
+    }
+
     /// Whether something is to leave at once that just came, or for it: nobody takes anything, and the queue is over its limit or a time
     /// to live is 0. With takers that is found out when they had their turn.
     pub(crate) fn is_untidy(&self, expires_at: Option<Instant>, now: Instant) -> bool {
@@ -76,15 +83,24 @@ impl ClassicQueue {
         (is_too_long || expires_at.is_some_and(|at| at <= now)) && !self.has_takers()
     }
 
-    /// Whether the queue refuses one more message of `size` bytes. One that a consumer will take at once does not count.
+    /// Whether the queue refuses one more message of `size` bytes, whoever waits for one (RabbitMQ docs: Queue Length Limit).
     pub(crate) fn refuses(&self, size: u32) -> bool {
         // What it has to keep for others counts too, or nothing would bound that.
         let (more, more_bytes) = (1 + self.dying.len() as u64, u64::from(size) + self.dying.size_bytes());
         if self.settings.overflow == Overflow::DropHead || !self.is_too_long(more, more_bytes) {
             return false;
         }
-        // What is enqueued and not delivered yet, because deliveries come at the end of an input, takes credit too.
-        self.kind == QueueKind::Quorum || self.consumers().credit() <= self.ready.len() as u64
+        if self.kind == QueueKind::Quorum {
+            return true;
+        }
+        // Deliveries come at the end of an input; what consumers will have taken by then does not wait.
+        let mut waiting = self.ready.iter().skip(usize::try_from(self.consumers().credit()).unwrap_or(usize::MAX));
+        let (mut len, mut bytes) = (more, more_bytes);
+        waiting.any(|entry| {
+            len += 1;
+            bytes += u64::from(entry.size());
+            self.is_over(len, bytes)
+        }) || self.is_over(more, more_bytes)
     }
 
     /// How long it is until nobody has used the queue for as long as it may be unused. `None`: it is in use, or need not be.
@@ -116,7 +132,10 @@ impl ClassicQueue {
     }
 
     fn is_too_long(&self, more: u64, more_bytes: u64) -> bool {
-        let (len, bytes) = (self.ready.len() as u64 + more, self.ready.bytes() + more_bytes);
+        self.is_over(self.ready.len() as u64 + more, self.ready.bytes() + more_bytes)
+    }
+
+    fn is_over(&self, len: u64, bytes: u64) -> bool {
         self.settings.length_max.is_some_and(|max| len > max)
             || self.settings.length_max_bytes.is_some_and(|max| bytes > max)
     }

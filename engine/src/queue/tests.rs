@@ -280,7 +280,7 @@ fn limits_count_what_waits_and_drop_the_oldest() {
 }
 
 #[test]
-fn a_full_queue_refuses_what_no_consumer_takes() {
+fn a_full_queue_refuses_whoever_waits() {
     let overflow = Overflow::RejectPublish;
     let mut queue = configured(&QueueSettings { length_max: Some(1), overflow, ..QueueSettings::default() });
     assert!(!queue.refuses(1));
@@ -288,8 +288,10 @@ fn a_full_queue_refuses_what_no_consumer_takes() {
     assert!(queue.refuses(1));
     assert!(queue.pop_excess().is_none());
     subscribe(&mut queue, 2);
-    assert!(!queue.refuses(1), "one is on its way to the consumer, which takes another");
+    assert!(!queue.refuses(1), "one is on its way to the consumer");
     queue.enqueue(arrival("2", None), PLENTY);
+    assert!(!queue.refuses(1), "both are, so that one may wait");
+    queue.enqueue(arrival("3", None), PLENTY);
     assert!(queue.refuses(1));
 }
 

@@ -31,14 +31,10 @@ impl Model {
         let overflow = queue.overflow();
         let is_too_much = queue.is_too_long(queue.ready.len() + 1, queue.ready_bytes() + message.body.len());
         if is_too_much && overflow != Overflow::DropHead {
-            // Only what waits counts, and this would not wait. A quorum queue cannot know that in advance.
-            let is_wanted = !queue.is_quorum() && queue.ready.is_empty() && !self.candidates(id).is_empty();
-            if !is_wanted {
-                if overflow == Overflow::RejectPublishDlx {
-                    self.bury(id, &entry, Reason::MaxLength);
-                }
-                return Ok(false);
+            if overflow == Overflow::RejectPublishDlx {
+                self.bury(id, &entry, Reason::MaxLength);
             }
+            return Ok(false);
         }
         let queue = self.queue_by_id(id).expect("it was found");
         queue.ready.push(entry);
@@ -47,7 +43,7 @@ impl Model {
     }
 
     /// RabbitMQ docs: Queue Length Limit: messages go from the head, which with priorities is where the highest are. Whether any went.
-    fn drop_what_is_too_much(&mut self, id: u64) -> bool {
+    pub(super) fn drop_what_is_too_much(&mut self, id: u64) -> bool {
         let mut has_moved = false;
         while let Some(queue) = self.queue_by_id(id)
             && queue.overflow() == Overflow::DropHead

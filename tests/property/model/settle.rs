@@ -62,6 +62,7 @@ impl Model {
 
     /// Puts messages back to their places. `has_failed`: the attempt counts against the delivery limit.
     pub(super) fn give_back(&mut self, returned: Vec<Unacked>, has_failed: bool) {
+        let mut stirred = Vec::new();
         for Unacked { queue: id, mut entry, .. } in returned {
             let number = self.number();
             let Some(queue) = self.queue_by_id(id) else { continue };
@@ -72,7 +73,14 @@ impl Model {
                 self.bury(id, &entry, Reason::DeliveryLimit);
                 continue;
             }
+            if !queue.is_quorum() {
+                stirred.push(id);
+            }
             queue.ready.push(entry);
+        }
+        // A classic queue drops what is too much before it delivers; a quorum queue delivers first.
+        for id in stirred {
+            self.drop_what_is_too_much(id);
         }
     }
 

@@ -1,13 +1,12 @@
 //! Frames onto a write buffer, without building values first.
 //!
-//! These are the hot path of every delivery and confirm: each reserves once, and appends fields of fixed size that follow each other
-//! at once.
+//! These are the hot path of every delivery and confirm: each reserves once, and appends all that comes before the body at once.
 
 use bytes::{BufMut, BytesMut};
 
 use super::frame::{FRAME_END, FRAME_HEADER_LEN, FRAME_MIN_SIZE, FRAME_OVERHEAD, FRAME_SIZE_CEILING};
 use super::method::basic;
-use super::wire::{put_counted, put_short};
+use super::wire::put_counted;
 use super::{FrameKind, Method, ShortStr};
 
 /// Bytes of a heartbeat frame.
@@ -52,8 +51,7 @@ pub fn encode_method_frame(out: &mut BytesMut, channel: u16, method: &Method) {
 /// A body longer than `frame_max` allows is split; an empty one has no frame. A `frame_max` of 0 sets
 /// no limit. The header frame is never split: the protocol has no way to.
 pub fn encode_content(out: &mut BytesMut, channel: u16, frame_max: u32, properties: &[u8], body: Body<'_>) {
-    out.reserve(content_len(frame_max, properties, body));
-    put_content(out, Fields::new(), channel, frame_max, properties, body);
+    put_frames(out, channel, frame_max, 0, properties, body, |_| {});
 }
 
 /// Appends a `basic.publish` with its content.
@@ -67,11 +65,11 @@ pub fn encode_publish(
     body: Body<'_>,
 ) {
     let arguments_len = 2 + routing.len() + 1;
-    out.reserve(method_len(arguments_len) + content_len(frame_max, properties, body));
-    method_head(channel, basic::Publish::METHOD_ID, arguments_len).with([0, 0]).append(out);
-    out.put_slice(routing);
-    let end = Fields::new().with([u8::from(mandatory), FRAME_END]);
-    put_content(out, end, channel, frame_max, properties, body);
+    put_command(out, channel, frame_max, basic::Publish::METHOD_ID, arguments_len, properties, body, |head| {
+        head.put([0, 0]);
+        head.put_slice(routing);
+        head.put([u8::from(mandatory)]);
+    });
 }
 
 /// Appends a `basic.deliver` with its content.
@@ -87,13 +85,12 @@ pub fn encode_deliver(
     body: Body<'_>,
 ) {
     let arguments_len = 1 + consumer_tag.len() + 8 + 1 + routing.len();
-    out.reserve(method_len(arguments_len) + content_len(frame_max, properties, body));
-    let tag_len = u8::try_from(consumer_tag.len()).unwrap_or(u8::MAX);
-    method_head(channel, basic::Deliver::METHOD_ID, arguments_len).with([tag_len]).append(out);
-    out.put_slice(consumer_tag.as_bytes());
-    Fields::new().with(delivery_tag.to_be_bytes()).with([u8::from(redelivered)]).append(out);
-    out.put_slice(routing);
-    put_content(out, Fields::new().with([FRAME_END]), channel, frame_max, properties, body);
+    put_command(out, channel, frame_max, basic::Deliver::METHOD_ID, arguments_len, properties, body, |head| {
+        head.put_short(consumer_tag);
+        head.put(delivery_tag.to_be_bytes());
+        head.put([u8::from(redelivered)]);
+        head.put_slice(routing);
+    });
 }
 
 /// Appends a `basic.get-ok` with its content.
@@ -109,14 +106,12 @@ pub fn encode_get_ok(
     body: Body<'_>,
 ) {
     let arguments_len = 8 + 1 + routing.len() + 4;
-    out.reserve(method_len(arguments_len) + content_len(frame_max, properties, body));
-    method_head(channel, basic::GetOk::METHOD_ID, arguments_len)
-        .with(delivery_tag.to_be_bytes())
-        .with([u8::from(redelivered)])
-        .append(out);
-    out.put_slice(routing);
-    let end = Fields::new().with(message_count.to_be_bytes()).with([FRAME_END]);
-    put_content(out, end, channel, frame_max, properties, body);
+    put_command(out, channel, frame_max, basic::GetOk::METHOD_ID, arguments_len, properties, body, |head| {
+        head.put(delivery_tag.to_be_bytes());
+        head.put([u8::from(redelivered)]);
+        head.put_slice(routing);
+        head.put(message_count.to_be_bytes());
+    });
 }
 
 /// Appends a `basic.return` with its content.
@@ -131,27 +126,29 @@ pub fn encode_return(
     body: Body<'_>,
 ) {
     let arguments_len = 2 + 1 + reply_text.len() + routing.len();
-    out.reserve(method_len(arguments_len) + content_len(frame_max, properties, body));
-    method_head(channel, basic::Return::METHOD_ID, arguments_len).with(reply_code.to_be_bytes()).append(out);
-    put_short(out, reply_text.as_bytes());
-    out.put_slice(routing);
-    put_content(out, Fields::new().with([FRAME_END]), channel, frame_max, properties, body);
+    put_command(out, channel, frame_max, basic::Return::METHOD_ID, arguments_len, properties, body, |head| {
+        head.put(reply_code.to_be_bytes());
+        head.put_short(reply_text);
+        head.put_slice(routing);
+    });
 }
 
 /// Appends a `basic.ack`: a confirm from a broker, an acknowledgement from a client.
 pub fn encode_ack(out: &mut BytesMut, channel: u16, delivery_tag: u64, multiple: bool) {
-    method_head(channel, basic::Ack::METHOD_ID, 9)
-        .with(delivery_tag.to_be_bytes())
-        .with([u8::from(multiple), FRAME_END])
-        .append(out);
+    put_head(out, method_len(9), |head| {
+        head.put_method(channel, basic::Ack::METHOD_ID, 9);
+        head.put(delivery_tag.to_be_bytes());
+        head.put([u8::from(multiple), FRAME_END]);
+    });
 }
 
 /// Appends a `basic.nack`; `requeue` means nothing when a broker sends it.
 pub fn encode_nack(out: &mut BytesMut, channel: u16, delivery_tag: u64, multiple: bool, requeue: bool) {
-    method_head(channel, basic::Nack::METHOD_ID, 9)
-        .with(delivery_tag.to_be_bytes())
-        .with([u8::from(multiple) | u8::from(requeue) << 1, FRAME_END])
-        .append(out);
+    put_head(out, method_len(9), |head| {
+        head.put_method(channel, basic::Nack::METHOD_ID, 9);
+        head.put(delivery_tag.to_be_bytes());
+        head.put([u8::from(multiple) | u8::from(requeue) << 1, FRAME_END]);
+    });
 }
 
 /// How many bytes [`encode_content`] appends.
@@ -168,63 +165,112 @@ fn method_len(arguments_len: usize) -> usize {
     FRAME_OVERHEAD + 4 + arguments_len
 }
 
-/// The beginning of a method frame of class `basic`, up to its arguments.
-fn method_head(channel: u16, method_id: u16, arguments_len: usize) -> Fields {
-    Fields::new()
-        .with(frame_header(FrameKind::Method, channel, 4 + arguments_len))
-        .with(basic::Publish::CLASS_ID.to_be_bytes())
-        .with(method_id.to_be_bytes())
+/// Appends a method of class `basic` with its content. `arguments` writes the method's arguments, of so many bytes.
+#[inline]
+fn put_command(
+    out: &mut BytesMut,
+    channel: u16,
+    frame_max: u32,
+    method_id: u16,
+    arguments_len: usize,
+    properties: &[u8],
+    body: Body<'_>,
+    arguments: impl FnOnce(&mut Head<'_>),
+) {
+    put_frames(out, channel, frame_max, method_len(arguments_len), properties, body, |head| {
+        head.put_method(channel, method_id, arguments_len);
+        arguments(head);
+        head.put([FRAME_END]);
+    });
 }
 
-/// Appends `before`, which is what the frame before still lacks, and then the content.
-fn put_content(out: &mut BytesMut, before: Fields, channel: u16, frame_max: u32, properties: &[u8], body: Body<'_>) {
+/// Appends the frames of a content behind what `before` writes, of so many bytes. Everything before the body is written at once.
+#[inline]
+fn put_frames(
+    out: &mut BytesMut,
+    channel: u16,
+    frame_max: u32,
+    before_len: usize,
+    properties: &[u8],
+    body: Body<'_>,
+    before: impl FnOnce(&mut Head<'_>),
+) {
+    out.reserve(before_len + content_len(frame_max, properties, body));
     let body_len = u64::try_from(body.len()).unwrap_or(u64::MAX);
-    before
-        .with(frame_header(FrameKind::Header, channel, 12 + properties.len()))
-        .with(basic::Publish::CLASS_ID.to_be_bytes())
-        .with([0, 0])
-        .with(body_len.to_be_bytes())
-        .append(out);
-    out.put_slice(properties);
-    if let Body::Whole(body) = body {
-        for piece in body.chunks(body_frame_max(frame_max)) {
-            Fields::new().with([FRAME_END]).with(frame_header(FrameKind::Body, channel, piece.len())).append(out);
-            out.put_slice(piece);
+    let mut pieces = if let Body::Whole(body) = body { body } else { &[] }.chunks(body_frame_max(frame_max));
+    let first = pieces.next();
+    let body_header_len = if first.is_some() { FRAME_HEADER_LEN } else { 0 };
+    put_head(out, before_len + CONTENT_HEADER_OVERHEAD + properties.len() + body_header_len, |head| {
+        before(head);
+        head.put(frame_header(FrameKind::Header, channel, 12 + properties.len()));
+        head.put(basic::Publish::CLASS_ID.to_be_bytes());
+        head.put([0, 0]);
+        head.put(body_len.to_be_bytes());
+        head.put_slice(properties);
+        head.put([FRAME_END]);
+        if let Some(first) = first {
+            head.put(frame_header(FrameKind::Body, channel, first.len()));
         }
+    });
+    let Some(first) = first else { return };
+    out.put_slice(first);
+    for piece in pieces {
+        out.put_u8(FRAME_END);
+        start_body_frame(out, channel, piece.len());
+        out.put_slice(piece);
     }
     out.put_u8(FRAME_END);
 }
 
-/// Fields of fixed size that follow each other.
-struct Fields {
-    bytes: [u8; FIELDS_MAX],
-    len: usize,
+/// Appends `len` bytes, which `write` fills.
+#[inline]
+fn put_head(out: &mut BytesMut, len: usize, write: impl FnOnce(&mut Head<'_>)) {
+    let start = out.len();
+    out.put_bytes(0, len);
+    let mut head = Head(out.get_mut(start..).unwrap_or_default());
+    write(&mut head);
+    debug_assert!(head.0.is_empty(), "{} bytes of {len} are not written", head.0.len());
 }
 
-/// Bytes of the fields that are gathered at most.
-const FIELDS_MAX: usize = 32;
+/// The part of a buffer that is still to be written.
+struct Head<'a>(&'a mut [u8]);
 
-impl Fields {
+impl Head<'_> {
+    /// Writes a field of fixed size.
     #[inline]
-    fn new() -> Self {
-        Self { bytes: [0; FIELDS_MAX], len: 0 }
-    }
-
-    /// Adds a field.
-    #[inline]
-    fn with<const N: usize>(mut self, field: [u8; N]) -> Self {
-        let place = self.bytes.get_mut(self.len..).and_then(<[u8]>::first_chunk_mut);
-        debug_assert!(place.is_some(), "FIELDS_MAX is too small");
-        if let Some(place) = place {
+    fn put<const N: usize>(&mut self, field: [u8; N]) {
+        let here = core::mem::take(&mut self.0).split_first_chunk_mut();
+        debug_assert!(here.is_some(), "there is no room for {field:?}");
+        if let Some((place, rest)) = here {
             *place = field;
-            self.len += N;
+            self.0 = rest;
         }
-        self
     }
 
+    /// Writes bytes.
     #[inline]
-    fn append(self, out: &mut BytesMut) {
-        out.put_slice(self.bytes.get(..self.len).unwrap_or_default());
+    fn put_slice(&mut self, bytes: &[u8]) {
+        let here = core::mem::take(&mut self.0).split_at_mut_checked(bytes.len());
+        debug_assert!(here.is_some(), "there is no room for {bytes:?}");
+        if let Some((place, rest)) = here {
+            place.copy_from_slice(bytes);
+            self.0 = rest;
+        }
+    }
+
+    /// Writes a short string.
+    #[inline]
+    fn put_short(&mut self, text: &ShortStr) {
+        self.put([u8::try_from(text.len()).unwrap_or(u8::MAX)]);
+        self.put_slice(text.as_bytes());
+    }
+
+    /// Writes the beginning of a method frame of class `basic`, up to its arguments.
+    #[inline]
+    fn put_method(&mut self, channel: u16, method_id: u16, arguments_len: usize) {
+        self.put(frame_header(FrameKind::Method, channel, 4 + arguments_len));
+        self.put(basic::Publish::CLASS_ID.to_be_bytes());
+        self.put(method_id.to_be_bytes());
     }
 }
 

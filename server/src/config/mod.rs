@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn known_keys_take_effect() {
         let settings = read(
-            "listeners.tcp.default = 5673\nlisteners.tcp.other = 127.0.0.1:5674\ndefault_user = bob\ndefault_pass = 's # t'\n\
+            "listeners.tcp.default = 5673\nlisteners.tcp.other = 127.0.0.1:5674\nlisteners.tcp.six = ::1:5675\ndefault_user = bob\ndefault_pass = 's # t'\n\
              loopback_users = none\nvm_memory_high_watermark.relative = 0.4\ndisk_free_limit.absolute = 2GB\nheartbeat = 30\n\
              frame_max = 65536\nchannel_max = 100\nmax_message_size = 1000\nhandshake_timeout = 5000\ncluster_name = east\n\
              default_user_tags.monitoring = true\nconsumer_timeout = infinity\nlog.console.level = warning\nload_definitions = /tmp/d.json\n",
@@ -102,7 +102,7 @@ mod tests {
         let FileSettings { engine, listen, definitions, log, warnings, .. } = settings;
         assert_eq!(
             listen.unwrap().iter().map(ToString::to_string).collect::<Vec<_>>(),
-            ["[::]:5673", "127.0.0.1:5674"]
+            ["[::]:5673", "127.0.0.1:5674", "[::1]:5675"]
         );
         assert_eq!((engine.default_user.as_str(), engine.default_pass.as_str()), ("bob", "s # t"));
         assert_eq!(engine.resources.memory_high_bytes, Some(400));

@@ -1,0 +1,90 @@
+//! The command line of `leveret-sim`.
+
+mod find;
+mod progress;
+mod replay;
+mod run;
+mod total;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::run::{RunOptions, collect_panics};
+use crate::scenario::Scenario;
+
+/// Runs Leveret's real engine in simulated worlds of clients, a disk and their faults, and looks for broken promises.
+///
+/// A seed decides everything: the same seed gives the same run to the byte, shown by its trace hash.
+#[derive(Debug, Parser)]
+#[command(name = "leveret-sim", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 all promises kept, 1 wrong usage, 2 a promise broken (safety), \
+3 something never happened (liveness), 4 the engine panicked, 5 something was never tried (--cover).\n\n\
+Examples:\n  \
+leveret-sim run                        all built-in scenarios, 20 seeds each\n  \
+leveret-sim run --seeds 2000           more of them\n  \
+leveret-sim run power-loss --seed 7    one run again\n  \
+leveret-sim run my.toml --save out     a scenario of your own; failing plans go to out/\n  \
+leveret-sim replay out/plan.json       a saved plan again";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs seeds of one scenario, or of all built-in ones.
+    Run(run::RunArgs),
+    /// Runs a saved plan.
+    Replay(replay::ReplayArgs),
+    /// Lists the built-in scenarios.
+    List,
+    /// Runs planted bugs until each is caught. Needs a program built with `--features mutants`.
+    #[cfg(feature = "mutants")]
+    Mutants(crate::mutants::MutantArgs),
+    /// Loads a running broker over real sockets, measures it, and checks every message meanwhile.
+    Perf(Box<crate::perf::Options>),
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
+        }
+    };
+    collect_panics();
+    let result = match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Replay(args) => replay::replay(&args),
+        Command::List => {
+            for scenario in [Scenario::built_in(), Scenario::regressions()].concat() {
+                say(&format!("{:32} {}\n", scenario.name, scenario.about));
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        #[cfg(feature = "mutants")]
+        Command::Mutants(args) => crate::mutants::main(&args),
+        Command::Perf(options) => crate::perf::main(&options),
+    };
+    result.unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "leveret-sim: {error}");
+        ExitCode::from(1)
+    })
+}
+
+/// How runs are made, as far as flags say.
+fn options(check_every: Option<u64>, last_facts: Option<usize>) -> RunOptions {
+    let mut options = RunOptions { last_facts, ..RunOptions::default() };
+    options.check_every = check_every.unwrap_or(options.check_every).max(1);
+    options
+}
+
+/// Writes to standard output; whoever closed it does not want to hear more.
+pub(crate) fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

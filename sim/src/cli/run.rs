@@ -1,0 +1,134 @@
+//! `leveret-sim run`: seeds of one scenario, or of all.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::find::find;
+use super::progress::{Stopwatch, progress};
+use super::total::Total;
+use super::{options, say};
+use crate::report::Report;
+use crate::run::{Job, plan, run_jobs};
+use crate::scenario::Scenario;
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// A built-in scenario's name, a scenario file or a folder of them; all built-in scenarios in turn if left out.
+    scenario: Option<String>,
+    /// Runs just this seed.
+    #[arg(long, conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// Runs so many seeds in all, shared among the scenarios; those that are about one seed are run once, besides.
+    #[arg(long, default_value_t = 300)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Threads; each run uses one.
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
+    /// Goes on after a failure and counts them.
+    #[arg(long)]
+    keep_going: bool,
+    /// Fails if some promise could never have been broken, or some situation never came up.
+    #[arg(long)]
+    cover: bool,
+    /// Writes the plan of each failure into this folder.
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
+    /// Prints one JSON object per run.
+    #[arg(long)]
+    json: bool,
+    /// Prints nothing but the trace hash of each run.
+    #[arg(long)]
+    hash_only: bool,
+    /// Checks the engine's invariants once in this many steps.
+    #[arg(long, value_name = "STEPS")]
+    check_every: Option<u64>,
+    /// Tells so many of the last facts before a failure, instead of those that matter to it.
+    #[arg(long, value_name = "FACTS")]
+    last: Option<usize>,
+}
+
+/// Makes the runs.
+pub(super) fn run(args: &RunArgs) -> Result<ExitCode, String> {
+    let scenarios = match &args.scenario {
+        Some(name) => find(name)?,
+        None => [Scenario::built_in(), Scenario::regressions()].concat(),
+    };
+    let mut jobs = Vec::new();
+    match args.seed {
+        Some(seed) => jobs.extend(scenarios.iter().map(|scenario| Job { scenario, seed })),
+        None => {
+            let (fixed, open): (Vec<&Scenario>, _) = scenarios.iter().partition(|it| it.run.seed.is_some());
+            jobs.extend(fixed.iter().filter_map(|&scenario| Some(Job { scenario, seed: scenario.run.seed? })));
+            let turns = args.from..args.from + args.seeds.div_ceil((open.len() as u64).max(1));
+            let open_jobs = turns.flat_map(|seed| open.iter().map(move |&scenario| Job { scenario, seed }));
+            jobs.extend(open_jobs.take(usize::try_from(args.seeds).map_err(|error| error.to_string())?));
+        }
+    }
+    let options = options(args.check_every, args.last);
+    let progress = progress(jobs.len(), args.json || args.hash_only);
+    let clock = Stopwatch::start();
+    let mut total = Total::default();
+    let mut problem = None;
+    run_jobs(&jobs, args.jobs, options, |report| {
+        progress.inc(1);
+        let command = repeat_command(args, &report);
+        if args.hash_only {
+            say(&format!("{:016x}\n", report.trace));
+        } else if args.json {
+            say(&format!("{}\n", report.json(&command)));
+        } else if report.failure.is_some() {
+            progress.suspend(|| say(&format!("{}\n", report.story(&command))));
+        }
+        if let (Some(folder), Some(_)) = (&args.save, &report.failure) {
+            let scenario = scenarios.iter().find(|scenario| scenario.name == report.scenario);
+            if let Err(error) = save(folder, &report, scenario.expect("it was run")) {
+                problem.get_or_insert(error);
+            }
+        }
+        let failed = report.failure.is_some();
+        total.add(&report);
+        !failed || args.keep_going
+    });
+    progress.finish_and_clear();
+    if let Some(problem) = problem {
+        return Err(problem);
+    }
+    if !args.json && !args.hash_only {
+        if jobs.len() > 1 {
+            say(&total.judged.table("how often each promise could have been broken"));
+            say(&total.situations.table("how often it came to"));
+        }
+        say(&total.summary(&clock, (args.seed.is_some() && jobs.len() == 1).then_some(total.trace)));
+    }
+    if let Some(kind) = total.worst {
+        return Ok(ExitCode::from(kind.exit_code()));
+    }
+    let untried = if args.cover { total.untried() } else { Vec::new() };
+    for name in &untried {
+        say(&format!("never: {name}\n"));
+    }
+    Ok(if untried.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(5) })
+}
+
+fn repeat_command(args: &RunArgs, report: &Report) -> String {
+    let scenario = match args.scenario.as_deref() {
+        // Of a folder, the file has the scenario's name, as a rule.
+        Some(folder) if Path::new(folder).is_dir() => format!("{folder}/{}.toml", report.scenario),
+        Some(scenario) => scenario.to_owned(),
+        None => report.scenario.clone(),
+    };
+    let check = args.check_every.map(|every| format!(" --check-every {every}")).unwrap_or_default();
+    format!("leveret-sim run {scenario} --seed {}{check}", report.seed)
+}
+
+fn save(folder: &Path, report: &Report, scenario: &Scenario) -> Result<(), String> {
+    let path = folder.join(format!("{}-{}.json", report.scenario, report.seed));
+    let text = serde_json::to_string(&plan(scenario, report.seed)).map_err(|error| error.to_string())?;
+    let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, text));
+    written.map_err(|error| format!("{}: {error}", path.display()))
+}

@@ -40,11 +40,27 @@ pub enum Mutant {
     TakeoverForgotten,
     /// A consistent hash exchange goes on choosing what is no longer bound.
     HashKeepsGone,
+    /// An ack of several settles one delivery more than it names.
+    MultipleAckTooFar,
+    /// `basic.recover` loses the oldest of what it was to give back.
+    RecoverLosesOldest,
+    /// The log is not told of what was purged, so that recovery brings the messages back.
+    PurgedBackAfterRestart,
+    /// What a channel had not acked when it ended stays out for ever.
+    UnackedOfTheGoneStay,
+    /// After a failed sync the next one counts for both, although the system has dropped what the first one was for.
+    FsyncRetried,
+    /// What comes back does not say that it was delivered before.
+    RedeliveredForgotten,
+    /// A `#` at the end of a topic needs one word at least.
+    HashNeedsWord,
+    /// A confirm of several covers one publish more than is durable.
+    ConfirmTooFar,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 26] = [
         Self::ConfirmBeforeFsync,
         Self::AckedBackAfterRestart,
         Self::RequeueAtTail,
@@ -63,6 +79,14 @@ impl Mutant {
         Self::NewestDropped,
         Self::TakeoverForgotten,
         Self::HashKeepsGone,
+        Self::MultipleAckTooFar,
+        Self::RecoverLosesOldest,
+        Self::PurgedBackAfterRestart,
+        Self::UnackedOfTheGoneStay,
+        Self::FsyncRetried,
+        Self::RedeliveredForgotten,
+        Self::HashNeedsWord,
+        Self::ConfirmTooFar,
     ];
 }
 

@@ -16,6 +16,7 @@ use crate::ids::{Lsn, QueueId, QueueSeq};
 use crate::limits;
 use crate::message::{Death, DeathReason, Message};
 use crate::metadata::Overflow;
+use crate::mutants::{Mutant, is_planted};
 use crate::queue::{Dead, Entry, LeaveReason, LeftTo};
 use crate::routing::QueueKey;
 use crate::time::Timestamp;
@@ -303,7 +304,20 @@ impl Broker {
         if self.config.fine_events {
             self.events.push(Event::Left { queue: id, seq: entry.seq(), reason, to });
         }
+        if reason == LeaveReason::Purged && is_planted(Mutant::PurgedBackAfterRestart) {
+            return self.forget_quietly(id, entry);
+        }
         self.forget_entry(id, entry)
+    }
+
+    /// A planted bug: says that the log knows, and has not told it.
+    fn forget_quietly(&mut self, queue: QueueId, entry: &Entry) -> Lsn {
+        if let Some(place) = entry.place() {
+            self.log.release(place);
+        }
+        let end = self.log.end();
+        self.events.push(Event::Settled { queue, seq: entry.seq(), lsn: Some(end) });
+        end
     }
 }
 

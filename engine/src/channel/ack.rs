@@ -6,6 +6,7 @@ use super::{Channel, ChannelCtx, Delivered, Flow};
 use crate::amqp::method::basic;
 use crate::amqp::{AmqpError, Method, ReplyCode};
 use crate::ids::Lsn;
+use crate::mutants::{Mutant, is_planted};
 use crate::queue::Return;
 
 /// What a consumer decides about a delivery.
@@ -40,6 +41,9 @@ impl Channel {
     pub(super) fn recover(&mut self, ctx: &mut ChannelCtx<'_>, requeue: bool) -> Result<Flow, AmqpError> {
         if !requeue {
             return Err(AmqpError::connection(ReplyCode::NotImplemented, "requeue=false"));
+        }
+        if is_planted(Mutant::RecoverLosesOldest) {
+            self.lose_oldest_unacked();
         }
         while let Some((_, delivered)) = self.unacked.pop_up_to(u64::MAX) {
             self.apply_settlement(ctx, delivered, Settlement::Requeue);
@@ -107,12 +111,22 @@ impl Channel {
             ctx.broker.trim_returned();
             return Ok(Flow::Done);
         }
-        let up_to = if is_all { u64::MAX } else { tag };
+        let is_too_far = settlement == Settlement::Ack && is_planted(Mutant::MultipleAckTooFar);
+        let up_to = if is_all { u64::MAX } else { tag + u64::from(is_too_far) };
         while let Some((tag, delivered)) = self.unacked.pop_up_to(up_to) {
             self.settle_one(ctx, tag, delivered, settlement);
         }
         ctx.broker.trim_returned();
         Ok(Flow::Done)
+    }
+
+    /// A planted bug: the queue goes on believing that a consumer has it.
+    fn lose_oldest_unacked(&mut self) {
+        if let Some((_, delivered)) = self.unacked.pop_up_to(u64::MAX)
+            && delivered.consumer.is_some()
+        {
+            self.unacked_by_consumers -= 1;
+        }
     }
 
     fn settle_one(&mut self, ctx: &mut ChannelCtx<'_>, tag: u64, delivered: Delivered, settlement: Settlement) {

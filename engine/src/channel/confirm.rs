@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use crate::amqp::method::basic;
 use crate::connection::Outbox;
 use crate::ids::{ChannelNumber, PublishSeqno};
+use crate::mutants::{Mutant, is_planted};
 
 /// The publishes of a channel in confirm mode (RabbitMQ docs: Publisher Confirms).
 ///
@@ -102,7 +103,9 @@ impl Confirms {
         if self.safe_up_to > self.told_up_to {
             // As RabbitMQ, never by a number that was confirmed before: a client may count on one answer for each.
             if self.untold_last > self.told_up_to {
-                outbox.confirm(channel, self.untold_last, self.untold_last - self.told_up_to > 1);
+                let is_multiple = self.untold_last - self.told_up_to > 1;
+                let is_too_far = is_multiple && self.last > self.untold_last && is_planted(Mutant::ConfirmTooFar);
+                outbox.confirm(channel, self.untold_last + u64::from(is_too_far), is_multiple);
             }
             if let Some(told) = told {
                 let confirmed =

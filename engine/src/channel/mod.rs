@@ -34,6 +34,7 @@ use crate::broker::{Broker, ChannelRef, Durable, Name, Witness};
 use crate::connection::Outbox;
 use crate::ids::{ChannelNumber, ConnectionId, DeliveryTag, QueueSeq};
 use crate::metadata::{VhostKey, stripped};
+use crate::mutants::{Mutant, is_planted};
 use crate::queue::{ConsumerKey, Return};
 use crate::routing::QueueKey;
 use crate::time::Instant;
@@ -339,7 +340,9 @@ impl Channel {
         self.timed_out.clear();
         self.unwatch(broker, connection);
         while let Some((_, delivered)) = self.unacked.pop_up_to(u64::MAX) {
-            broker.give_back(delivered.queue, delivered.seq, Return::Failed);
+            if !is_planted(Mutant::UnackedOfTheGoneStay) {
+                broker.give_back(delivered.queue, delivered.seq, Return::Failed);
+            }
         }
         // What was acked in a transaction that is never committed was not acked.
         for delivered in self.tx.take().iter().flat_map(Tx::deliveries) {

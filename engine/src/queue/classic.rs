@@ -536,7 +536,7 @@ impl ClassicQueue {
         let head = self.ready.head().expect("a message was offered");
         let mut entry = self.ready.pop(head).expect("a message was offered");
         let message = entry.message.clone().expect("an offered message is in memory");
-        let redelivered = entry.is_redelivered();
+        let redelivered = entry.is_redelivered() && !is_planted(Mutant::RedeliveredForgotten);
         let place = entry.place();
         let recoverable = !entry.is_transient();
         let seq = entry.seq();

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::{Destination, Targets};
 use crate::collections::{IdMap, NameMap};
+use crate::mutants::{Mutant, is_planted};
 
 /// The bindings of a topic exchange.
 #[derive(Clone, Debug)]
@@ -124,6 +125,11 @@ impl Topic {
             }
         }
         for &id in active.iter() {
+            // It took no word if what stands before it took the last one.
+            let is_bare = self.node(id).edge == Edge::Hash && is_planted(Mutant::HashNeedsWord);
+            if is_bare && active.contains(&self.node(id).parent) {
+                continue;
+            }
             self.node(id).targets.report(found);
         }
     }

@@ -17,6 +17,7 @@ use super::segment::FileState;
 use crate::effect::{DiskOp, DiskRequest};
 use crate::ids::SegmentId;
 use crate::input::{DiskError, DiskOutcome};
+use crate::mutants::{Mutant, is_planted};
 use crate::time::Instant;
 use crate::timer::TimerKind;
 
@@ -282,6 +283,12 @@ impl Log {
     }
 
     fn append_done(&mut self, now: Instant, owners: &mut dyn Owners) {
+        self.end_append(now);
+        self.announce_moves(owners);
+    }
+
+    /// What was under way is written, and durable if it was to be.
+    fn end_append(&mut self, now: Instant) {
         let append = self.commit.in_flight.take().expect("an append that ends was under way");
         assert!(append.at <= now, "time went backwards: {now} after {}", append.at);
         for block in append.blocks {
@@ -295,7 +302,6 @@ impl Log {
             let clean = self.commit.durable >= self.end().0 && !self.has_marker_to_write();
             self.commit.unsynced_since = if clean { None } else { Some(append.at) };
         }
-        self.announce_moves(owners);
     }
 
     fn create_done(&mut self, id: SegmentId, size: u64, recycled: Option<SegmentId>) {
@@ -348,6 +354,12 @@ impl Log {
                 }
                 self.commit.append_full = true;
                 self.commit.append_retry_at = retry_at;
+            }
+            (Op::Append, DiskError::Io) if is_planted(Mutant::FsyncRetried) => {
+                if let Some(append) = &mut self.commit.in_flight {
+                    append.sync = false;
+                }
+                self.end_append(now);
             }
             (Op::Append, DiskError::Io) => {
                 return LogOutcome::Fatal(format!(

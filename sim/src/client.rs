@@ -9,6 +9,7 @@ use leveret_engine::time::Instant;
 
 use crate::clock::{MILLISECOND, Micros};
 use crate::history::{Fact, Part};
+use crate::lab;
 use crate::message::{self, MessageInfo, MessageNumber, Messages};
 use crate::plan::{ClientPlan, Topology};
 use crate::rng::{Fate, scale};
@@ -150,6 +151,11 @@ impl Actor {
         self.wake = Some(now);
     }
 
+    /// Whether the run ends only once it has come to an end.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.link.is_some() || self.workload.is_awaited()
+    }
+
     /// What it still waits for, in words; `None` when it has come to an end.
     pub(crate) fn waiting_for(&self) -> Option<String> {
         self.workload.waiting_for().map(|what| format!("client {} waits for {what}", self.index))
@@ -278,6 +284,24 @@ impl Scope<'_> {
         (number, seqno)
     }
 
+    /// Publishes a message with a content of its own; returns its seqno. Nothing is done if the channel is not open.
+    pub(crate) fn publish_own(
+        &mut self,
+        exchange: &str,
+        key: &str,
+        mandatory: bool,
+        message: &lab::Message,
+    ) -> Option<u64> {
+        if !self.machine.is_open() || !self.machine.is_channel_open(CHANNEL) {
+            return None;
+        }
+        let number = self.messages.add_own(message.info(self.client), |number| message.content(number));
+        let own = self.messages.own(number)?;
+        let properties = RawProperties::parse(own.properties.clone()).expect("they were just encoded");
+        let routing = Routing::new(&short(exchange), &short(key));
+        self.machine.publish(CHANNEL, &routing, mandatory, &properties, &own.body).ok().flatten()
+    }
+
     /// Compares what arrived with what was published.
     pub(crate) fn verify(&mut self, properties: &RawProperties, body: &[u8]) {
         let number = message::number_of(properties.as_bytes());
@@ -285,16 +309,16 @@ impl Scope<'_> {
             self.facts.push(Fact::Read { client: self.client, message: None, wrong: None });
             return;
         };
-        let is_right = if self.topology.rewrites {
-            message::is_rewritten(properties.as_bytes(), message, &info)
-        } else {
-            properties.as_bytes() == message::properties(message, &info)
+        let found = properties.as_bytes();
+        let own = self.messages.own(message);
+        let is_right = match (self.topology.rewrites, own) {
+            (true, None) => message::is_rewritten(found, message, &info),
+            (true, Some(own)) => message::is_rewriting(found, &own.properties),
+            (false, None) => found == message::properties(message, &info),
+            (false, Some(own)) => found == own.properties,
         };
-        let wrong = if !message::is_body(body, message, &info) {
-            Some(Part::Body)
-        } else {
-            (!is_right).then_some(Part::Properties)
-        };
+        let is_body = own.map_or_else(|| message::is_body(body, message, &info), |own| own.body == body);
+        let wrong = if !is_body { Some(Part::Body) } else { (!is_right).then_some(Part::Properties) };
         self.facts.push(Fact::Read { client: self.client, message: Some(message), wrong });
     }
 }

@@ -10,6 +10,7 @@ mod disk;
 mod fault;
 mod field;
 mod history;
+pub mod lab;
 mod message;
 mod model;
 #[cfg(feature = "mutants")]

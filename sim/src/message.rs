@@ -1,6 +1,8 @@
 //! The simulated messages: content and properties are functions of a message's number, so that whoever gets one can tell from the
 //! number alone what it must look like.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use crate::field::{Value, table};
@@ -76,6 +78,17 @@ impl Extras {
 #[derive(Debug, Default)]
 pub(crate) struct Messages {
     infos: Vec<MessageInfo>,
+    /// Those whose content is not a function of their number.
+    own: BTreeMap<MessageNumber, Own>,
+}
+
+/// The content of a message that somebody's own program made.
+#[derive(Clone, Debug)]
+pub(crate) struct Own {
+    /// The properties as they are on the wire.
+    pub(crate) properties: Bytes,
+    /// The body.
+    pub(crate) body: Bytes,
 }
 
 impl Messages {
@@ -83,6 +96,18 @@ impl Messages {
     pub(crate) fn add(&mut self, info: MessageInfo) -> MessageNumber {
         self.infos.push(info);
         MessageNumber(u32::try_from(self.infos.len() - 1).expect("a run has fewer than 2^32 messages"))
+    }
+
+    /// Numbers a new message with a content of its own.
+    pub(crate) fn add_own(&mut self, info: MessageInfo, make: impl FnOnce(MessageNumber) -> Own) -> MessageNumber {
+        let number = self.add(info);
+        self.own.insert(number, make(number));
+        number
+    }
+
+    /// The content of a message that has one of its own.
+    pub(crate) fn own(&self, number: MessageNumber) -> Option<&Own> {
+        self.own.get(&number)
     }
 
     /// What is known of a message; `None` for one that was never published.
@@ -222,8 +247,12 @@ pub(crate) fn properties(number: MessageNumber, info: &MessageInfo) -> Vec<u8> {
 /// Whether `found` are the properties of that message as a broker may pass them on that rewrites some: headers that begin with `x-`
 /// are its own affair, and the expiration may be gone.
 pub(crate) fn is_rewritten(found: &[u8], number: MessageNumber, info: &MessageInfo) -> bool {
-    let published = properties(number, info);
-    let (Some(found), Some(published)) = (split(found), split(&published)) else { return false };
+    is_rewriting(found, &properties(number, info))
+}
+
+/// The same of properties that are known.
+pub(crate) fn is_rewriting(found: &[u8], published: &[u8]) -> bool {
+    let (Some(found), Some(published)) = (split(found), split(published)) else { return false };
     let missing = published.flags & !found.flags;
     if found.flags & !published.flags != 0 || missing & !EXPIRATION != 0 {
         return false;
@@ -318,7 +347,8 @@ pub(crate) fn number_of(properties: &[u8]) -> Option<MessageNumber> {
         .map(MessageNumber)
 }
 
-fn message_id(number: MessageNumber) -> [u8; MESSAGE_ID_BYTES] {
+/// The `message-id` of a message.
+pub(crate) fn message_id(number: MessageNumber) -> [u8; MESSAGE_ID_BYTES] {
     let mut id = [b'm'; MESSAGE_ID_BYTES];
     for (place, digit) in id[1..].iter_mut().rev().enumerate() {
         let nibble = number.0 >> (4 * place) & 15;

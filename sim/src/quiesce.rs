@@ -83,13 +83,15 @@ impl World {
                 if !self.in_phase_for(100 * MILLISECOND) {
                     return Some("a moment".to_owned());
                 }
-                let waiting = self.actors.iter().filter(|actor| actor.link.is_some()).find_map(Actor::waiting_for);
-                if waiting.is_some() || self.story.is_none() {
+                let waiting = self.actors.iter().filter(|actor| actor.is_awaited()).find_map(Actor::waiting_for);
+                if waiting.is_some() || (self.story.is_none() && self.left.is_none()) {
                     return waiting;
                 }
                 // Whoever still consumes acks by now, so that nothing stays where a consumer is.
                 let queues = self.queues();
-                let left = queues.into_iter().find(|queue| queue.consumers > 0 && queue.ready > 0);
+                let left = queues
+                    .into_iter()
+                    .find(|queue| queue.consumers > 0 && (queue.ready > 0 || self.left.is_some() && queue.unacked > 0));
                 left.map(|queue| {
                     let QueueStatus { name, ready, unacked, consumers, .. } = queue;
                     format!("queue {name} to be emptied by {consumers} consumers: {ready} ready, {unacked} unacked")
@@ -214,7 +216,7 @@ impl World {
             reconnect_us: (MILLISECOND, MILLISECOND),
             role: Role::Publisher(idle),
         };
-        let checker = Box::new(Checker::new(queues));
+        let checker = Box::new(Checker::new(queues, self.left.clone()));
         self.actors.push(Actor::with_workload(self.plan.seed, index, plan, checker));
         self.schedule_wake(index);
     }

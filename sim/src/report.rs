@@ -140,6 +140,11 @@ impl Report {
         out
     }
 
+    /// How often the node started.
+    pub fn boots(&self) -> u64 {
+        self.counts.boots
+    }
+
     /// The report as one JSON object.
     pub fn json(&self, command: &str) -> serde_json::Value {
         let failure = self.failure.as_ref().map(|failure| {

@@ -41,7 +41,11 @@ pub fn plan(scenario: &Scenario, seed: u64) -> Plan {
 
 /// Carries out one plan. A panic of the engine is a result like any other.
 pub fn run_plan(plan: Plan, options: RunOptions) -> Report {
-    let mut world = World::new(plan, options);
+    run_world(World::new(plan, options))
+}
+
+/// The same for a world that is made.
+pub(crate) fn run_world(mut world: World) -> Report {
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
     if let Err(payload) = outcome {
         let place = PANIC.with_borrow_mut(Option::take);

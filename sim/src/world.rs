@@ -1,5 +1,8 @@
 //! The world: everything that is not the engine, driven by one queue of events.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use leveret_engine::ids::ConnectionId;
@@ -10,6 +13,7 @@ use crate::clock::{MILLISECOND, Micros, SECOND};
 use crate::disk::{Lane, SimDisk};
 use crate::fault::Shortages;
 use crate::history::{Fact, History};
+use crate::lab;
 use crate::message::Messages;
 use crate::model::Model;
 use crate::network::Link;
@@ -25,6 +29,7 @@ use crate::situation::Situations;
 use crate::story::Story;
 use crate::tap::Tap;
 use crate::trace::TraceHash;
+use crate::workload::Workload;
 
 /// One run.
 #[derive(Debug)]
@@ -52,7 +57,12 @@ pub(crate) struct World {
     pub(crate) phase_since: Micros,
     pub(crate) counts: Counts,
     pub(crate) failure: Option<Failure>,
+    /// Where what is drained in the end goes, if somebody wants it: then queues are left by their consumers only when they are empty.
+    pub(crate) left: Option<LeftOver>,
 }
+
+/// Messages that were left in queues at the end, with the queue's name.
+pub(crate) type LeftOver = Rc<RefCell<Vec<(String, lab::Message)>>>;
 
 /// Taps on both directions of a connection.
 #[derive(Debug)]
@@ -119,13 +129,26 @@ const EVENTS_AT_ONCE_MAX: u32 = 200_000;
 impl World {
     /// The world of a plan, at its beginning.
     pub(crate) fn new(plan: Plan, options: RunOptions) -> Self {
+        Self::with_workloads(plan, options, BTreeMap::new(), None)
+    }
+
+    /// The same with clients, by their number, that do not do what the plan says. What they leave in their queues goes to `left`.
+    pub(crate) fn with_workloads(
+        plan: Plan,
+        options: RunOptions,
+        mut workloads: BTreeMap<usize, Box<dyn Workload>>,
+        left: Option<LeftOver>,
+    ) -> Self {
         let plan = Arc::new(plan);
         let topology = Arc::new(plan.topology.clone());
         let seed = plan.seed;
         let mut actors = Vec::new();
-        for (index, client) in plan.clients.iter().enumerate() {
-            let index = u32::try_from(index).expect("few clients");
-            actors.push(Actor::new(seed, index, client.clone(), &topology));
+        for (at, client) in plan.clients.iter().enumerate() {
+            let index = u32::try_from(at).expect("few clients");
+            actors.push(match workloads.remove(&at) {
+                Some(workload) => Actor::with_workload(seed, index, client.clone(), workload),
+                None => Actor::new(seed, index, client.clone(), &topology),
+            });
         }
         let mut world = Self {
             node: Node::new(Arc::clone(&plan), options),
@@ -148,6 +171,7 @@ impl World {
             phase_since: 0,
             counts: Counts::default(),
             failure: None,
+            left,
             topology,
             plan,
         };

@@ -6,6 +6,11 @@ use super::Workload;
 use super::script::{consume, qos};
 use crate::client::{CHANNEL, Scope, Wish};
 use crate::clock::Micros;
+use crate::lab::Message;
+use crate::world::LeftOver;
+
+/// What its consumer tags begin with; the queue's name follows.
+const TAG: &str = "check-";
 
 /// See the module.
 #[derive(Debug)]
@@ -14,12 +19,14 @@ pub(crate) struct Checker {
     /// How many of them it has asked for on this channel.
     asked: usize,
     deliveries: u64,
+    /// Where what it gets goes, if anywhere.
+    left: Option<LeftOver>,
 }
 
 impl Checker {
     /// Drains these queues.
-    pub(crate) fn new(queues: Vec<String>) -> Self {
-        Self { queues, asked: 0, deliveries: 0 }
+    pub(crate) fn new(queues: Vec<String>, left: Option<LeftOver>) -> Self {
+        Self { queues, asked: 0, deliveries: 0, left }
     }
 }
 
@@ -39,7 +46,7 @@ impl Workload for Checker {
             ClientEvent::Method { .. } => {
                 if let Some(queue) = self.queues.get(self.asked) {
                     self.asked += 1;
-                    let _ = scope.machine.send(CHANNEL, consume(queue, &format!("check-{queue}"), false, false, 0));
+                    let _ = scope.machine.send(CHANNEL, consume(queue, &format!("{TAG}{queue}"), false, false, 0));
                 }
             }
             ClientEvent::ChannelClosed { .. } => {
@@ -51,8 +58,13 @@ impl Workload for Checker {
                     scope.wish(Wish::Crash);
                 }
             }
-            ClientEvent::Delivery { delivery_tag, properties, body, .. } => {
+            ClientEvent::Delivery { consumer_tag, delivery_tag, properties, body, .. } => {
                 scope.verify(&properties, &body);
+                if let Some(left) = &self.left {
+                    let tag = consumer_tag.to_string_lossy();
+                    let queue = tag.strip_prefix(TAG).unwrap_or_default().to_owned();
+                    left.borrow_mut().push((queue, Message::read(&properties, body)));
+                }
                 self.deliveries += 1;
                 let _ = scope.machine.ack(CHANNEL, delivery_tag, self.deliveries.is_multiple_of(3));
             }

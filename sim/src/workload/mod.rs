@@ -6,7 +6,7 @@ mod consumer;
 mod getter;
 mod publisher;
 mod rogue;
-mod script;
+pub(crate) mod script;
 
 use leveret_engine::client::ClientEvent;
 
@@ -32,6 +32,11 @@ pub(crate) trait Workload: std::fmt::Debug {
     /// What it still waits for; `None` if it has come to an end.
     fn waiting_for(&self) -> Option<String> {
         None
+    }
+
+    /// Whether the run ends only once it has come to an end, even if it has no connection at the moment.
+    fn is_awaited(&self) -> bool {
+        false
     }
 
     /// Whether it wants to be woken when its system takes bytes again.

@@ -10,32 +10,32 @@ use crate::plan::{BindingPlan, ExchangePlan, QueuePlan, QueueRules, Topology};
 
 /// What is still to be asked for.
 #[derive(Debug, Default)]
-pub(super) struct Script {
+pub(crate) struct Script {
     rest: VecDeque<Method>,
     is_waiting: bool,
 }
 
 impl Script {
     /// Begins anew.
-    pub(super) fn start(&mut self, scope: &mut Scope<'_>, requests: impl IntoIterator<Item = Method>) {
+    pub(crate) fn start(&mut self, scope: &mut Scope<'_>, requests: impl IntoIterator<Item = Method>) {
         self.rest = requests.into_iter().collect();
         self.is_waiting = false;
         self.next(scope);
     }
 
     /// The connection or channel is gone.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.rest.clear();
         self.is_waiting = false;
     }
 
     /// Whether all was asked and answered.
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         !self.is_waiting && self.rest.is_empty()
     }
 
     /// An answer came: asks for the next. True when there is nothing more.
-    pub(super) fn next(&mut self, scope: &mut Scope<'_>) -> bool {
+    pub(crate) fn next(&mut self, scope: &mut Scope<'_>) -> bool {
         self.is_waiting = match self.rest.pop_front() {
             Some(request) => scope.machine.send(CHANNEL, request).is_ok(),
             None => false,
@@ -45,14 +45,14 @@ impl Script {
 }
 
 /// All that a topology consists of, in an order that works.
-pub(super) fn declare_all(topology: &Topology) -> Vec<Method> {
+pub(crate) fn declare_all(topology: &Topology) -> Vec<Method> {
     let exchanges = topology.exchanges.iter().map(declare_exchange);
     let queues = topology.queues.iter().map(declare_queue);
     let bindings = topology.bindings.iter().map(|binding| bind(binding, &binding.destination));
     exchanges.chain(queues).chain(bindings).collect()
 }
 
-pub(super) fn declare_exchange(plan: &ExchangePlan) -> Method {
+pub(crate) fn declare_exchange(plan: &ExchangePlan) -> Method {
     exchange::Declare {
         exchange: short(&plan.name),
         exchange_type: short(&plan.kind),
@@ -67,7 +67,7 @@ pub(super) fn declare_exchange(plan: &ExchangePlan) -> Method {
     .into()
 }
 
-pub(super) fn declare_queue(plan: &QueuePlan) -> Method {
+pub(crate) fn declare_queue(plan: &QueuePlan) -> Method {
     queue::Declare {
         queue: short(&plan.name),
         durable: plan.durable,
@@ -79,7 +79,7 @@ pub(super) fn declare_queue(plan: &QueuePlan) -> Method {
     .into()
 }
 
-pub(super) fn bind(plan: &BindingPlan, destination: &str) -> Method {
+pub(crate) fn bind(plan: &BindingPlan, destination: &str) -> Method {
     let (destination, source, routing_key) = (short(destination), short(&plan.source), short(&plan.key));
     let arguments = arguments(plan);
     if plan.to_exchange {
@@ -89,7 +89,7 @@ pub(super) fn bind(plan: &BindingPlan, destination: &str) -> Method {
     }
 }
 
-pub(super) fn unbind(plan: &BindingPlan) -> Method {
+pub(crate) fn unbind(plan: &BindingPlan) -> Method {
     let (destination, source, routing_key) = (short(&plan.destination), short(&plan.source), short(&plan.key));
     let arguments = arguments(plan);
     if plan.to_exchange {
@@ -99,19 +99,19 @@ pub(super) fn unbind(plan: &BindingPlan) -> Method {
     }
 }
 
-pub(super) fn confirm_select() -> Method {
+pub(crate) fn confirm_select() -> Method {
     confirm::Select { no_wait: false }.into()
 }
 
-pub(super) fn tx_select() -> Method {
+pub(crate) fn tx_select() -> Method {
     tx::Select {}.into()
 }
 
-pub(super) fn qos(count: u16, global: bool) -> Method {
+pub(crate) fn qos(count: u16, global: bool) -> Method {
     basic::Qos { prefetch_size: 0, prefetch_count: count, global }.into()
 }
 
-pub(super) fn consume(queue: &str, tag: &str, no_ack: bool, exclusive: bool, priority: i32) -> Method {
+pub(crate) fn consume(queue: &str, tag: &str, no_ack: bool, exclusive: bool, priority: i32) -> Method {
     let arguments =
         if priority == 0 { FieldTable::new() } else { FieldTable::new().with("x-priority", i64::from(priority)) };
     let (queue, consumer_tag) = (short(queue), short(tag));

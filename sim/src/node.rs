@@ -477,6 +477,7 @@ fn config(knobs: &Knobs, options: RunOptions) -> Config {
     let RunOptions {
         check_every: _,
         last_facts: _,
+        wrinkle: _,
         #[cfg(feature = "mutants")]
         mutant,
     } = options;

@@ -108,7 +108,8 @@ impl FailureKind {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Safety => "safety",
             Self::Liveness => "liveness",

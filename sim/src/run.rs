@@ -18,6 +18,9 @@ pub struct RunOptions {
     pub check_every: u64,
     /// Facts told with a failure: those that matter to it, or, if set, so many of whatever happened last.
     pub last_facts: Option<usize>,
+    /// From this event of the world on the engine is once woken without having asked, so that the run is not the one of its seed:
+    /// for testing that this is noticed.
+    pub wrinkle: Option<u64>,
     /// A bug planted in the engine.
     #[cfg(feature = "mutants")]
     pub mutant: Option<leveret_engine::mutants::Mutant>,
@@ -28,6 +31,7 @@ impl Default for RunOptions {
         Self {
             check_every: if cfg!(debug_assertions) { 16 } else { 256 },
             last_facts: None,
+            wrinkle: None,
             #[cfg(feature = "mutants")]
             mutant: None,
         }

@@ -59,6 +59,8 @@ pub(crate) struct World {
     pub(crate) failure: Option<Failure>,
     /// Where what is drained in the end goes, if somebody wants it: then queues are left by their consumers only when they are empty.
     pub(crate) left: Option<LeftOver>,
+    /// What happened, line by line, if that is asked for.
+    pub(crate) steps: Option<Vec<String>>,
 }
 
 /// Messages that were left in queues at the end, with the queue's name.
@@ -172,6 +174,7 @@ impl World {
             counts: Counts::default(),
             failure: None,
             left,
+            steps: None,
             topology,
             plan,
         };
@@ -210,8 +213,15 @@ impl World {
                 break;
             }
             self.counts.events += 1;
+            let facts = self.history.total();
             self.happen(event);
+            if self.node.options.wrinkle.is_some() {
+                self.disturb();
+            }
             self.judge();
+            if self.steps.is_some() {
+                self.note_step(time, event, facts);
+            }
         }
     }
 

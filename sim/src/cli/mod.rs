@@ -1,9 +1,11 @@
 //! The command line of `leveret-sim`.
 
-mod find;
-mod progress;
+pub(crate) mod find;
+mod hashes;
+pub(crate) mod progress;
 mod replay;
 mod run;
+mod suite;
 mod total;
 
 use std::io::Write;
@@ -25,20 +27,26 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 all promises kept, 1 wrong usage, 2 a promise broken (safety), \
-3 something never happened (liveness), 4 the engine panicked, 5 something was never tried (--cover).\n\n\
+3 something never happened (liveness), 4 the engine panicked, 5 something was never tried (--cover), 6 a seed did not give the same run twice (--check-determinism).\n\n\
 Examples:\n  \
 leveret-sim run                        all built-in scenarios, 20 seeds each\n  \
 leveret-sim run --seeds 2000           more of them\n  \
 leveret-sim run power-loss --seed 7    one run again\n  \
 leveret-sim run my.toml --save out     a scenario of your own; failing plans go to out/\n  \
+leveret-sim suite --seeds 200 --html out --cover    all of them, with a page about it\n  \
 leveret-sim replay out/plan.json       a saved plan again";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs seeds of one scenario, or of all built-in ones.
     Run(run::RunArgs),
+    /// Runs many seeds of many scenarios, as a gate for a merge: with JUnit, an HTML page and checks of coverage and determinism.
+    Suite(suite::SuiteArgs),
     /// Runs a saved plan.
     Replay(replay::ReplayArgs),
+    /// Makes the runs that standard input names and prints their trace hashes, for `suite --check-determinism`.
+    #[command(hide = true)]
+    Hashes(hashes::HashesArgs),
     /// Lists the built-in scenarios.
     List,
     /// Runs planted bugs until each is caught. Needs a program built with `--features mutants`.
@@ -60,6 +68,8 @@ pub fn main() -> ExitCode {
     collect_panics();
     let result = match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Suite(args) => suite::suite(&args),
+        Command::Hashes(args) => hashes::hashes(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::List => {
             for scenario in [Scenario::built_in(), Scenario::regressions()].concat() {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::find::find;
+use super::find::{built_in, find};
 use super::progress::{Stopwatch, progress};
 use super::total::Total;
 use super::{options, say};
@@ -54,15 +54,13 @@ pub(super) struct RunArgs {
 
 /// Makes the runs.
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode, String> {
-    let scenarios = match &args.scenario {
-        Some(name) => find(name)?,
-        None => [Scenario::built_in(), Scenario::regressions()].concat(),
-    };
+    let found = args.scenario.as_deref().map_or_else(|| Ok(built_in()), find)?;
     let mut jobs = Vec::new();
     match args.seed {
-        Some(seed) => jobs.extend(scenarios.iter().map(|scenario| Job { scenario, seed })),
+        Some(seed) => jobs.extend(found.iter().map(|found| Job { scenario: &found.scenario, seed })),
         None => {
-            let (fixed, open): (Vec<&Scenario>, _) = scenarios.iter().partition(|it| it.run.seed.is_some());
+            let scenarios = found.iter().map(|found| &found.scenario);
+            let (fixed, open): (Vec<&Scenario>, Vec<&Scenario>) = scenarios.partition(|it| it.run.seed.is_some());
             jobs.extend(fixed.iter().filter_map(|&scenario| Some(Job { scenario, seed: scenario.run.seed? })));
             let turns = args.from..args.from + args.seeds.div_ceil((open.len() as u64).max(1));
             let open_jobs = turns.flat_map(|seed| open.iter().map(move |&scenario| Job { scenario, seed }));
@@ -76,7 +74,8 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, String> {
     let mut problem = None;
     run_jobs(&jobs, args.jobs, options, |report| {
         progress.inc(1);
-        let command = repeat_command(args, &report);
+        let this = found.iter().find(|found| found.scenario.name == report.scenario).expect("it was run");
+        let command = repeat_command(args, &this.place, report.seed);
         if args.hash_only {
             say(&format!("{:016x}\n", report.trace));
         } else if args.json {
@@ -84,11 +83,10 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, String> {
         } else if report.failure.is_some() {
             progress.suspend(|| say(&format!("{}\n", report.story(&command))));
         }
-        if let (Some(folder), Some(_)) = (&args.save, &report.failure) {
-            let scenario = scenarios.iter().find(|scenario| scenario.name == report.scenario);
-            if let Err(error) = save(folder, &report, scenario.expect("it was run")) {
-                problem.get_or_insert(error);
-            }
+        if let (Some(folder), Some(_)) = (&args.save, &report.failure)
+            && let Err(error) = save(folder, &report, &this.scenario)
+        {
+            problem.get_or_insert(error);
         }
         let failed = report.failure.is_some();
         total.add(&report);
@@ -115,15 +113,9 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, String> {
     Ok(if untried.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(5) })
 }
 
-fn repeat_command(args: &RunArgs, report: &Report) -> String {
-    let scenario = match args.scenario.as_deref() {
-        // Of a folder, the file has the scenario's name, as a rule.
-        Some(folder) if Path::new(folder).is_dir() => format!("{folder}/{}.toml", report.scenario),
-        Some(scenario) => scenario.to_owned(),
-        None => report.scenario.clone(),
-    };
+fn repeat_command(args: &RunArgs, place: &str, seed: u64) -> String {
     let check = args.check_every.map(|every| format!(" --check-every {every}")).unwrap_or_default();
-    format!("leveret-sim run {scenario} --seed {}{check}", report.seed)
+    format!("leveret-sim run {place} --seed {seed}{check}")
 }
 
 fn save(folder: &Path, report: &Report, scenario: &Scenario) -> Result<(), String> {

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use super::determinism;
 use super::entry::Entry;
 use super::escape::Escaped;
-use super::table::{duration, first};
+use super::table::{duration, first, times};
 use super::tally::{Cell, Ending, Mark, ScenarioTally, Tally};
 use super::verdict::Verdict;
 
@@ -84,10 +84,10 @@ impl Page<'_> {
             let example = group.example();
             let _ = writeln!(
                 out,
-                "<section class=\"card failure\" id=\"f{place}\"><h3>{} <span class=\"tag\">{} · {} times</span></h3>\n<p>{}</p>",
+                "<section class=\"card failure\" id=\"f{place}\"><h3>{} <span class=\"tag\">{} · {}</span></h3>\n<p>{}</p>",
                 Escaped(group.oracle),
                 group.kind.name(),
-                group.count,
+                times(group.count),
                 Escaped(&example.text),
             );
             for (&entry, example) in &group.soonest {
@@ -118,10 +118,11 @@ impl Page<'_> {
             for (scenario, text) in unmet {
                 let _ = writeln!(out, "<p><code>{}</code> {}</p>", Escaped(scenario), Escaped(text));
             }
+            out.push_str("<ul class=\"never\">\n");
             for name in untried {
-                let _ = writeln!(out, "<p>{}</p>", Escaped(name));
+                let _ = writeln!(out, "<li>{}</li>", Escaped(name));
             }
-            out.push_str("</section>\n");
+            out.push_str("</ul></section>\n");
         }
         let Some(outcome) = self.check else { return };
         let class = if outcome.divergence.is_some() { "card failure" } else { "card" };
@@ -138,15 +139,12 @@ impl Page<'_> {
 
     fn heat_map(&self, out: &mut String) {
         out.push_str("<h2>Scenarios and seeds</h2>\n<p class=\"legend\">");
-        for (class, text) in [
-            ("a", "quick"),
-            ("b", ""),
-            ("c", ""),
-            ("d", "long"),
-            ("s", "slow for its scenario"),
-            ("e", "failed as it should"),
-            ("f", "failed"),
-        ] {
+        out.push_str("<span>quick");
+        for class in ["a", "b", "c", "d"] {
+            let _ = write!(out, "<i class=\"{class}\"></i>");
+        }
+        out.push_str("long</span>");
+        for (class, text) in [("s", "slow for its scenario"), ("e", "failed as it should"), ("f", "failed")] {
             let _ = write!(out, "<span><i class=\"{class}\"></i>{text}</span>");
         }
         out.push_str("</p>\n<div class=\"card map\">\n");

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::determinism;
 use super::entry::Entry;
-use super::table::{duration, first};
+use super::table::{duration, first, times};
 use super::tally::Tally;
 use super::verdict::Verdict;
 
@@ -32,7 +32,7 @@ pub(crate) fn page(
     );
     for group in tally.ranked().into_iter().take(GROUPS_TOLD) {
         let example = group.example();
-        let _ = writeln!(out, "### {} ({}), {} times\n", group.oracle, group.kind.name(), group.count);
+        let _ = writeln!(out, "### {} ({}), {}\n", group.oracle, group.kind.name(), times(group.count));
         // Four spaces make a block that no character ends.
         example.story.lines().for_each(|line| out.push_str(&format!("    {line}\n")));
         out.push('\n');
@@ -99,7 +99,7 @@ mod tests {
         let bad = Verdict::of(&sample.entries, &sample.tally, Gate::Own, None);
         let text = page(&sample.entries, &sample.tally, &bad, None, "here", 1);
         assert!(text.starts_with("## ❌ Simulation: a promise was broken\n"), "{text}");
-        assert!(text.contains("### lost (safety), 1 times\n\n    FAIL lost (safety)  tx  seed=0"), "{text}");
+        assert!(text.contains("### lost (safety), once\n\n    FAIL lost (safety)  tx  seed=0"), "{text}");
         assert!(text.contains("    repeat: leveret-sim run tx --seed 0\n"), "{text}");
     }
 }

@@ -63,6 +63,11 @@ pub(crate) fn failures(entries: &[Entry], tally: &Tally) -> String {
     out
 }
 
+/// How often.
+pub(crate) fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
 /// Real time in the unit that fits.
 pub(crate) fn duration(micros: u64) -> String {
     match micros {

@@ -6,6 +6,7 @@ use leveret_engine::input::Input;
 use crate::clock::MILLISECOND;
 use crate::plan::{Ending, FaultKind};
 use crate::quiesce::Phase;
+use crate::record::Direction;
 use crate::rng::Ratio;
 use crate::story::Short;
 use crate::world::{Event, World};
@@ -41,6 +42,7 @@ impl World {
                     self.scheduler.after(BUSY_LOOK, Event::Begin(index));
                     return;
                 }
+                self.record_fault(index);
                 if how == Ending::Shutdown {
                     if self.node.is_accepting() {
                         self.node.is_stopping = true;
@@ -78,12 +80,22 @@ impl World {
                 self.disk.rot(random);
             }
         }
+        self.record_fault(index);
         self.scheduler.after(fault.for_us, Event::Finish(index));
+    }
+
+    fn record_fault(&mut self, index: u32) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.fault_begins(self.scheduler.time(), index, &self.plan.faults[index as usize]);
+        }
     }
 
     pub(crate) fn finish_fault(&mut self, index: u32) {
         if self.phase != Phase::Chaos {
             return;
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.fault_ends(self.scheduler.time(), index);
         }
         match self.plan.faults[index as usize].kind {
             FaultKind::DiskFull { .. } => {
@@ -143,6 +155,9 @@ impl World {
 
     /// Everything that is broken is mended.
     pub(crate) fn heal(&mut self) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.mended(self.scheduler.time());
+        }
         if self.shortages.memory + self.shortages.disk > 0 {
             self.shortages = Shortages::default();
             self.measure();
@@ -165,6 +180,9 @@ impl World {
             let link = &mut self.links[number as usize];
             link.is_cut = true;
             link.is_open_at_client = false;
+            if let Some(recorder) = &mut self.recorder {
+                recorder.closed(self.scheduler.time(), number, Direction::Down);
+            }
             self.actors[client as usize].lost(self.scheduler.time());
             self.schedule_wake(client);
         }

@@ -305,7 +305,7 @@ pub(crate) enum Fact {
 
 impl Fact {
     /// The queue it is about.
-    fn queue(&self) -> Option<QueueIndex> {
+    pub(crate) fn queue(&self) -> Option<QueueIndex> {
         match *self {
             Self::Delivered { queue, .. } => queue,
             Self::Story(fact) => fact.queue(),
@@ -324,7 +324,7 @@ impl Fact {
     }
 
     /// The message it is about.
-    fn message(&self) -> Option<MessageNumber> {
+    pub(crate) fn message(&self) -> Option<MessageNumber> {
         match *self {
             Self::Delivered { message, .. } | Self::Answered { message, .. } | Self::Read { message, .. } => message,
             Self::Story(fact) => fact.message(),
@@ -340,7 +340,7 @@ impl Fact {
     }
 
     /// The channel it is about.
-    fn session(&self) -> Option<Session> {
+    pub(crate) fn session(&self) -> Option<Session> {
         match *self {
             Self::Published { session, .. }
             | Self::Returned { session, .. }

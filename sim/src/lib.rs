@@ -3,13 +3,16 @@
 //! A [`scenario::Scenario`] and a seed make a [`plan::Plan`]; the world carries it out; the model keeps beside the engine what the
 //! promise says; the oracles object. The same plan gives the same run to the byte, which the trace hash shows.
 
+pub mod capsule;
 pub mod cli;
 mod client;
 pub mod clock;
 mod disk;
+pub mod explain;
 mod fault;
 mod field;
 mod history;
+pub mod html;
 pub mod lab;
 mod message;
 mod model;
@@ -22,6 +25,7 @@ mod oracle;
 pub mod perf;
 pub mod plan;
 mod quiesce;
+pub mod record;
 pub mod report;
 pub mod rng;
 pub mod run;

@@ -17,6 +17,7 @@ use crate::clock::{Micros, NodeClock};
 use crate::disk::Lane;
 use crate::fault::RESOURCE_LIMIT;
 use crate::plan::{Ending, Knobs, Plan};
+use crate::record::{Direction, NodeState};
 use crate::report::Failure;
 use crate::rng::{key, scale};
 use crate::run::RunOptions;
@@ -90,6 +91,9 @@ impl World {
         self.node.failed_syncs = self.disk.counts().failed_syncs;
         self.counts.boots += 1;
         self.trace.word(boot);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.node_is(time, NodeState::Recovering);
+        }
         let config = config(&self.plan.knobs, self.node.options);
         let engine = Engine::new(config, key(self.plan.seed, "engine", boot));
         self.node.engine = Some(Box::new(engine));
@@ -108,6 +112,9 @@ impl World {
         let Some(engine) = &mut self.node.engine else { return };
         self.counts.inputs += 1;
         self.model.input();
+        if let (Some(recorder), Input::Shutdown) = (&mut self.recorder, &input) {
+            recorder.node_is(time, NodeState::Stopping);
+        }
         self.trace.word(time);
         match &input {
             Input::ClientOpened { connection, .. } => {
@@ -180,6 +187,9 @@ impl World {
             self.node.is_ready = true;
             self.node.again.0 = 0;
             self.model.ready();
+            if let Some(recorder) = &mut self.recorder {
+                recorder.node_is(time, NodeState::Ready);
+            }
             is_newly_ready = true;
         }
         let mut effects = std::mem::take(&mut self.node.effects);
@@ -207,6 +217,9 @@ impl World {
         for request in disk.drain(..) {
             self.trace.word(9 << 56 | request.id.0);
             trace_op(&mut self.trace, &request.op);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.disk_begins(time, &request);
+            }
             let (due, lane) = self.disk.submit(time, request);
             self.scheduler.at(due, Event::Disk(self.node.boot, lane));
         }
@@ -215,6 +228,7 @@ impl World {
         }
         self.model.end_step(durable, reach);
         self.end_story_step();
+        self.record_look(false);
         let stop = stop.take();
         self.node.effects = effects;
         match stop {
@@ -241,6 +255,17 @@ impl World {
         if self.node.is_ready && self.node.steps.is_multiple_of(STEPS_PER_LOOK) {
             let queues = engine.queues();
             story.look(queues.iter().map(|queue| (&*queue.name, queue.ready, queue.consumers)));
+        }
+    }
+
+    /// Shows the recorder what the node holds, if it is time or `is_due`.
+    pub(crate) fn record_look(&mut self, is_due: bool) {
+        let (time, engine) = (self.scheduler.time(), self.node.engine.as_deref());
+        if let Some(recorder) = self.recorder.as_mut().filter(|recorder| is_due || recorder.wants_look(time)) {
+            match engine.filter(|_| self.node.is_ready) {
+                Some(engine) => recorder.look(time, &engine.queues(), engine.usage()),
+                None => recorder.look_at_nothing(time),
+            }
         }
     }
 
@@ -281,6 +306,9 @@ impl World {
     }
 
     fn heed(&mut self, event: &EngineEvent) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.engine_says(self.scheduler.time(), event);
+        }
         if let Some(story) = &mut self.story {
             match event {
                 EngineEvent::Enqueued {
@@ -334,6 +362,9 @@ impl World {
             }
             None => model.node_says(number, channel, said, durable),
         });
+        if let Some(recorder) = &mut self.recorder {
+            recorder.sent(time, number, Direction::Down, &bytes);
+        }
         link.send_down(bytes);
         if !link.down.is_due && !link.down.is_stopped && link.is_open_at_client {
             link.down.is_due = true;
@@ -412,7 +443,13 @@ impl World {
         }
         match self.disk.complete(self.scheduler.time(), lane) {
             Err(until) => self.scheduler.at(until, Event::Disk(boot, lane)),
-            Ok(Some(input)) => self.input(input),
+            Ok(Some(input)) => {
+                if let Some(recorder) = &mut self.recorder {
+                    let (written, durable) = (self.disk.written(), self.disk.durable());
+                    recorder.disk_ends(self.scheduler.time(), &input, written, durable);
+                }
+                self.input(input);
+            }
             Ok(None) => {}
         }
         if let Some(complaint) = self.disk.take_complaint() {
@@ -438,11 +475,19 @@ impl World {
         }
         let kept = if how == Ending::PowerLoss { self.disk.durable() } else { self.disk.written() };
         self.model.ended(how, by_itself, kept, self.disk.durable());
+        if let Some(recorder) = &mut self.recorder {
+            recorder.node_ended(self.scheduler.time(), how, by_itself, kept);
+        }
+        self.record_look(true);
         if let Some(story) = &mut self.story {
             story.ended(how, by_itself);
         }
         for number in 0..self.links.len() {
             let link = &mut self.links[number];
+            if let Some(recorder) = self.recorder.as_mut().filter(|_| link.is_open_at_node) {
+                let connection = u32::try_from(number).expect("few connections");
+                recorder.closed(self.scheduler.time(), connection, Direction::Up);
+            }
             link.is_open_at_node = false;
             if link.is_open_at_client {
                 let latency = link.latency();

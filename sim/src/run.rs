@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::options::generate;
 use crate::plan::Plan;
-use crate::report::{Failure, Report};
+use crate::record::{Recorder, Recording};
+use crate::report::{Failure, FailureKind, Report};
 use crate::scenario::Scenario;
 use crate::world::World;
 
@@ -38,6 +39,33 @@ impl Default for RunOptions {
     }
 }
 
+impl RunOptions {
+    /// The name of the bug that is planted.
+    pub fn mutant_name(&self) -> Option<String> {
+        #[cfg(feature = "mutants")]
+        return self.mutant.map(|mutant| format!("{mutant:?}"));
+        #[cfg(not(feature = "mutants"))]
+        None
+    }
+
+    /// The same with the bug of this name planted.
+    ///
+    /// # Errors
+    /// If there is none of that name, or this program cannot plant any.
+    pub fn with_mutant(self, name: &str) -> Result<Self, String> {
+        #[cfg(feature = "mutants")]
+        {
+            use leveret_engine::mutants::Mutant;
+            let found = Mutant::ALL.into_iter().find(|mutant| format!("{mutant:?}") == name);
+            let known = || Mutant::ALL.map(|mutant| format!("{mutant:?}")).join(", ");
+            let mutant = found.ok_or_else(|| format!("no planted bug is called {name}; there are {}", known()))?;
+            Ok(Self { mutant: Some(mutant), ..self })
+        }
+        #[cfg(not(feature = "mutants"))]
+        Err(format!("this program cannot plant the bug {name}: build it with --features mutants"))
+    }
+}
+
 /// Makes the plan of a scenario and a seed.
 pub fn plan(scenario: &Scenario, seed: u64) -> Plan {
     generate(scenario, seed)
@@ -50,6 +78,28 @@ pub fn run_plan(plan: Plan, options: RunOptions) -> Report {
 
 /// The same for a world that is made.
 pub(crate) fn run_world(mut world: World) -> Report {
+    carry_out(&mut world);
+    world.report()
+}
+
+/// Carries out one plan and records what happens. The run is the same as without.
+///
+/// # Panics
+/// Never for what a plan says: the recorder that is put in is there at the end.
+pub fn record(plan: Plan, options: RunOptions) -> (Report, Recording) {
+    let mut world = World::new(plan, options);
+    world.recorder = Some(Box::new(Recorder::new(&world.plan)));
+    carry_out(&mut world);
+    if world.failure.as_ref().is_none_or(|failure| failure.kind != FailureKind::Crash) {
+        world.record_look(true);
+    }
+    let recorder = world.recorder.take().expect("it was put there");
+    let report = world.report();
+    let recording = recorder.finish(report.time);
+    (report, recording)
+}
+
+fn carry_out(world: &mut World) {
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
     if let Err(payload) = outcome {
         let place = PANIC.with_borrow_mut(Option::take);
@@ -59,7 +109,6 @@ pub(crate) fn run_world(mut world: World) -> Report {
         });
         world.fail(Failure::crash(text));
     }
-    world.report()
 }
 
 thread_local! {

@@ -21,6 +21,7 @@ use crate::node::Node;
 use crate::oracle::Bench;
 use crate::plan::{Plan, Topology};
 use crate::quiesce::Phase;
+use crate::record::{Direction, Recorder};
 use crate::report::{Failure, Report};
 use crate::rng::Fate;
 use crate::run::RunOptions;
@@ -61,6 +62,8 @@ pub(crate) struct World {
     pub(crate) left: Option<LeftOver>,
     /// What happened, line by line, if that is asked for.
     pub(crate) steps: Option<Vec<String>>,
+    /// Listens, if the run is recorded.
+    pub(crate) recorder: Option<Box<Recorder>>,
 }
 
 /// Messages that were left in queues at the end, with the queue's name.
@@ -175,6 +178,7 @@ impl World {
             failure: None,
             left,
             steps: None,
+            recorder: None,
             topology,
             plan,
         };
@@ -277,9 +281,17 @@ impl World {
         for fact in facts.drain(..) {
             self.history.push(time, fact);
             self.situations.note(&fact);
+            let (model, story) = (&self.model, &self.story);
+            let name = |queue| story.as_ref().map_or_else(|| model.queue_name(queue), |story| story.queue_name(queue));
+            if let Some(recorder) = &mut self.recorder {
+                recorder.fact(time, &fact, name);
+            }
             if self.failure.is_none()
                 && let Some((oracle, text)) = self.bench.judge(&fact)
             {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.objection(time, &fact, oracle, &text, name);
+                }
                 let lines = match self.node.options.last_facts {
                     Some(count) => self.history.last(count),
                     None => self.history.relevant(&fact, 20),
@@ -295,6 +307,9 @@ impl World {
 
     pub(crate) fn fail(&mut self, failure: Failure) {
         if self.failure.is_none() {
+            if let Some(recorder) = &mut self.recorder {
+                recorder.failed(self.scheduler.time(), &failure);
+            }
             let lines = self.history.last(self.node.options.last_facts.unwrap_or(20));
             self.failure = Some(failure.with_lines(&lines));
         }
@@ -319,6 +334,9 @@ impl World {
             self.scheduler.after(1, Event::PeerGone(number));
         }
         if !bytes.is_empty() {
+            if let Some(recorder) = &mut self.recorder {
+                recorder.arrived(self.scheduler.time(), number, Direction::Up, &bytes);
+            }
             let (model, messages) = (&mut self.model, &self.messages);
             let (story, time) = (&mut self.story, self.scheduler.time());
             self.taps[number as usize].up.hear(&bytes, |channel, said| match story {
@@ -357,6 +375,9 @@ impl World {
             return;
         }
         let now = self.scheduler.time();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.arrived(now, number, Direction::Down, &bytes);
+        }
         let surroundings =
             Surroundings { messages: &mut self.messages, facts: &mut self.facts, topology: &self.topology, has_room };
         let wish = self.actors[client as usize].receive(now, bytes, surroundings);
@@ -394,6 +415,9 @@ impl World {
             let latency = link.latency();
             self.scheduler.after(latency, Event::ClientGone(number));
         }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.closed(self.scheduler.time(), number, Direction::Up);
+        }
         self.model.disconnected(number);
         if let Some(story) = &mut self.story {
             story.disconnected(number);
@@ -412,6 +436,9 @@ impl World {
     }
 
     fn lose_client(&mut self, client: u32, number: u32) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.closed(self.scheduler.time(), number, Direction::Down);
+        }
         let actor = &mut self.actors[client as usize];
         if actor.link == Some(number) {
             actor.lost(self.scheduler.time());
@@ -480,6 +507,9 @@ impl World {
         self.taps.push(Taps { up: Tap::of_client(), down: Tap::of_node() });
         self.actors[client as usize].connected(number);
         self.model.connected(client, number);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.opened(now, client, number);
+        }
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 40_000));
         let local = std::net::SocketAddr::from(([127, 0, 0, 1], 5672));
         self.input(Input::ClientOpened { connection: connection(number), peer, local });
@@ -493,6 +523,9 @@ impl World {
             let bytes = actor.take_output();
             let link = &mut self.links[number as usize];
             if !bytes.is_empty() {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.sent(self.scheduler.time(), number, Direction::Up, &bytes);
+                }
                 link.up.push(bytes);
                 if !link.up.is_due && !link.up.is_stopped {
                     link.up.is_due = true;

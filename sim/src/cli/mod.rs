@@ -1,5 +1,6 @@
 //! The command line of `leveret-sim`.
 
+mod explain;
 pub(crate) mod find;
 mod hashes;
 pub(crate) mod progress;
@@ -32,9 +33,10 @@ Examples:\n  \
 leveret-sim run                        all built-in scenarios, 20 seeds each\n  \
 leveret-sim run --seeds 2000           more of them\n  \
 leveret-sim run power-loss --seed 7    one run again\n  \
-leveret-sim run my.toml --save out     a scenario of your own; failing plans go to out/\n  \
+leveret-sim run my.toml --save out     a scenario of your own; failures go to out/\n  \
 leveret-sim suite --seeds 200 --html out --cover    all of them, with a page about it\n  \
-leveret-sim replay out/plan.json       a saved plan again";
+leveret-sim explain out/FAILURE        why, in ten lines; out/FAILURE/report.html is the picture\n  \
+leveret-sim replay out/FAILURE         the same run again";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -42,8 +44,10 @@ enum Command {
     Run(run::RunArgs),
     /// Runs many seeds of many scenarios, as a gate for a merge: with JUnit, an HTML page and checks of coverage and determinism.
     Suite(suite::SuiteArgs),
-    /// Runs a saved plan.
+    /// Runs the plan of a failure capsule, or any plan, again.
     Replay(replay::ReplayArgs),
+    /// Tells in ten lines why a run fails: what was promised, what happened, what should have been.
+    Explain(explain::ExplainArgs),
     /// Makes the runs that standard input names and prints their trace hashes, for `suite --check-determinism`.
     #[command(hide = true)]
     Hashes(hashes::HashesArgs),
@@ -71,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Suite(args) => suite::suite(&args),
         Command::Hashes(args) => hashes::hashes(&args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Explain(args) => explain::explain(&args),
         Command::List => {
             for scenario in [Scenario::built_in(), Scenario::regressions()].concat() {
                 say(&format!("{:32} {}\n", scenario.name, scenario.about));
@@ -87,11 +92,16 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// How runs are made, as far as flags say.
-fn options(check_every: Option<u64>, last_facts: Option<usize>) -> RunOptions {
+/// How runs are made, as far as flags say. With a planted bug the engine's own checks are off, unless they are asked for: the oracles
+/// are to see it from outside.
+fn options(check_every: Option<u64>, last_facts: Option<usize>, mutant: Option<&str>) -> Result<RunOptions, String> {
     let mut options = RunOptions { last_facts, ..RunOptions::default() };
+    if let Some(name) = mutant {
+        options = options.with_mutant(name)?;
+        options.check_every = u64::MAX;
+    }
     options.check_every = check_every.unwrap_or(options.check_every).max(1);
-    options
+    Ok(options)
 }
 
 /// Writes to standard output; whoever closed it does not want to hear more.

@@ -1,42 +1,60 @@
-//! `leveret-sim replay`: a saved plan again.
+//! `leveret-sim replay`: the plan of a capsule, or any plan, again.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::find::read;
 use super::progress::Stopwatch;
 use super::total::Total;
 use super::{options, say};
-use crate::plan::{FORMAT, Plan};
-use crate::run::run_plan;
+use crate::capsule::{Capsule, Environment, PlanSize, Recorded, html, open};
+use crate::run::{RunOptions, run_plan};
 
+/// Options of `leveret-sim replay`.
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
-    /// A plan as `--save` wrote it.
-    plan: PathBuf,
+    /// A capsule's folder as `--save` wrote it, or a plan. Of a capsule, the shrunk plan is run if there is one.
+    capsule: PathBuf,
+    /// Runs the plan as it was found, although there is a shrunk one.
+    #[arg(long)]
+    full: bool,
+    /// Runs it although it comes from another build.
+    #[arg(long)]
+    anyway: bool,
+    /// Writes the failure as a page that opens from disk.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
-    /// Checks the engine's invariants once in this many steps.
+    /// Checks the engine's invariants once in this many steps; as the capsule did if left out.
     #[arg(long, value_name = "STEPS")]
     check_every: Option<u64>,
     /// Tells so many of the last facts before a failure, instead of those that matter to it.
     #[arg(long, value_name = "FACTS")]
     last: Option<usize>,
+    /// Plants this bug in the engine; the capsule's, if left out.
+    #[cfg(feature = "mutants")]
+    #[arg(long, value_name = "NAME")]
+    mutant: Option<String>,
 }
 
-/// Carries out the plan.
+/// Runs the plan of a capsule again.
 pub(super) fn replay(args: &ReplayArgs) -> Result<ExitCode, String> {
-    let text = read(&args.plan)?;
-    let plan: Plan = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", args.plan.display()))?;
-    if plan.format != FORMAT {
-        return Err(format!("{} has format {}, this program reads {FORMAT}", args.plan.display(), plan.format));
-    }
+    let capsule = open(&args.capsule, args.anyway)?;
+    #[cfg(feature = "mutants")]
+    let mutant = args.mutant.as_deref();
+    #[cfg(not(feature = "mutants"))]
+    let mutant = None;
+    let options = capsule.options(args.check_every, args.last, mutant)?;
+    let is_small = capsule.shrunk.is_some() && !args.full;
+    let plan = capsule.shrunk.as_ref().filter(|_| is_small).unwrap_or(&capsule.plan);
+    let full = if is_small { "" } else { " --full" };
+    let full = if capsule.shrunk.is_some() { full } else { "" };
+    let command = format!("leveret-sim replay {}{full}", args.capsule.display());
     let clock = Stopwatch::start();
-    let report = run_plan(plan, options(args.check_every, args.last));
-    let command = format!("leveret-sim replay {}", args.plan.display());
+    let report = run_plan(plan.clone(), options);
     let mut total = Total::default();
     total.add(&report);
     if args.json {
@@ -45,5 +63,29 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<ExitCode, String> {
         say(&report.story(&command));
         say(&total.summary(&clock, Some(report.trace)));
     }
-    Ok(total.worst.map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.exit_code())))
+    if let Some(path) = args.html.as_ref().filter(|_| report.failure.is_some()) {
+        let full = Recorded::of(&capsule.plan, options, &command);
+        let small = capsule.shrunk.as_ref().map(|plan| Recorded::of(plan, options, &command));
+        let shrinking = capsule.shrunk.as_ref().map(|shrunk| (PlanSize::of(&capsule.plan), PlanSize::of(shrunk)));
+        let text = html(&full, small.as_ref(), &Environment::of(&options), shrinking)?;
+        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(total.exit_code())
+}
+
+impl Capsule {
+    /// How to run its plans: as they were, as far as the caller does not say otherwise.
+    ///
+    /// # Errors
+    /// If a bug is to be planted that is not known, or that this program cannot plant.
+    pub(crate) fn options(
+        &self,
+        check_every: Option<u64>,
+        last: Option<usize>,
+        mutant: Option<&str>,
+    ) -> Result<RunOptions, String> {
+        let its = self.environment.as_ref();
+        let mutant = mutant.or_else(|| its?.mutant.as_deref());
+        options(check_every.or_else(|| Some(its?.check_every)), last, mutant)
+    }
 }

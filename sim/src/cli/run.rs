@@ -1,6 +1,6 @@
 //! `leveret-sim run`: seeds of one scenario, or of all.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -9,7 +9,7 @@ use super::find::{built_in, find};
 use super::progress::{Stopwatch, progress};
 use super::total::Total;
 use super::{options, say};
-use crate::report::Report;
+use crate::capsule::Collection;
 use crate::run::{Job, plan, run_jobs};
 use crate::scenario::Scenario;
 
@@ -35,7 +35,7 @@ pub(super) struct RunArgs {
     /// Fails if some promise could never have been broken, or some situation never came up.
     #[arg(long)]
     cover: bool,
-    /// Writes the plan of each failure into this folder.
+    /// Keeps each kind of failure in a folder of its own in this one: plan, trace, story, and a page that shows it.
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
     /// Prints one JSON object per run.
@@ -50,6 +50,10 @@ pub(super) struct RunArgs {
     /// Tells so many of the last facts before a failure, instead of those that matter to it.
     #[arg(long, value_name = "FACTS")]
     last: Option<usize>,
+    /// Plants this bug in the engine, whose own checks are then off, so that the oracles see it from outside.
+    #[cfg(feature = "mutants")]
+    #[arg(long, value_name = "NAME")]
+    mutant: Option<String>,
 }
 
 /// Makes the runs.
@@ -67,7 +71,12 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, String> {
             jobs.extend(open_jobs.take(usize::try_from(args.seeds).map_err(|error| error.to_string())?));
         }
     }
-    let options = options(args.check_every, args.last);
+    #[cfg(feature = "mutants")]
+    let mutant = args.mutant.as_deref();
+    #[cfg(not(feature = "mutants"))]
+    let mutant = None;
+    let options = options(args.check_every, args.last, mutant)?;
+    let mut saved = Collection::default();
     let progress = progress(jobs.len(), args.json || args.hash_only);
     let clock = Stopwatch::start();
     let mut total = Total::default();
@@ -83,10 +92,11 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, String> {
         } else if report.failure.is_some() {
             progress.suspend(|| say(&format!("{}\n", report.story(&command))));
         }
-        if let (Some(folder), Some(_)) = (&args.save, &report.failure)
-            && let Err(error) = save(folder, &report, &this.scenario)
-        {
-            problem.get_or_insert(error);
+        if let (Some(folder), Some(_)) = (&args.save, &report.failure) {
+            let plan = plan(&this.scenario, report.seed);
+            if let Err(error) = saved.add(folder, &report, &plan, options) {
+                problem.get_or_insert(error);
+            }
         }
         let failed = report.failure.is_some();
         total.add(&report);
@@ -103,8 +113,11 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, String> {
         }
         say(&total.summary(&clock, (args.seed.is_some() && jobs.len() == 1).then_some(total.trace)));
     }
-    if let Some(kind) = total.worst {
-        return Ok(ExitCode::from(kind.exit_code()));
+    if !args.json && !args.hash_only {
+        say(&saved.text());
+    }
+    if total.worst.is_some() {
+        return Ok(total.exit_code());
     }
     let untried = if args.cover { total.untried() } else { Vec::new() };
     for name in &untried {
@@ -115,12 +128,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, String> {
 
 fn repeat_command(args: &RunArgs, place: &str, seed: u64) -> String {
     let check = args.check_every.map(|every| format!(" --check-every {every}")).unwrap_or_default();
+    #[cfg(feature = "mutants")]
+    let check = format!("{check}{}", args.mutant.as_ref().map(|name| format!(" --mutant {name}")).unwrap_or_default());
     format!("leveret-sim run {place} --seed {seed}{check}")
-}
-
-fn save(folder: &Path, report: &Report, scenario: &Scenario) -> Result<(), String> {
-    let path = folder.join(format!("{}-{}.json", report.scenario, report.seed));
-    let text = serde_json::to_string(&plan(scenario, report.seed)).map_err(|error| error.to_string())?;
-    let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, text));
-    written.map_err(|error| format!("{}: {error}", path.display()))
 }

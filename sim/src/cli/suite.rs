@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 use super::find::{find_all, read};
 use super::progress::{Stopwatch, progress, progress_without_end};
 use super::say;
+use crate::capsule;
 use crate::run::{RunOptions, plan};
 use crate::suite::agenda::Agenda;
 use crate::suite::determinism::{self, Twin};
@@ -144,7 +145,7 @@ pub(super) fn suite(args: &SuiteArgs) -> Result<ExitCode, String> {
     };
     let verdict = Verdict::of(&entries, &tally, gate, check.as_ref());
     let wall_ms = clock.millis();
-    save(args, &entries, &mut tally)?;
+    save(args, &entries, &mut tally, RunOptions::default())?;
     let suite = Outcome { entries, tally, verdict, gate, check, stale, wall_ms, build: build() };
     suite.write(args)?;
     say(&if args.json { suite.json() } else { suite.text() });
@@ -271,18 +272,15 @@ fn checked(outcome: &determinism::Outcome) -> String {
     outcome.divergence.as_ref().map(determinism::Divergence::story).unwrap_or_default() + &sum
 }
 
-/// Saves the plans of the failures that stand for the others.
-fn save(args: &SuiteArgs, entries: &[Entry], tally: &mut Tally) -> Result<(), String> {
+/// Keeps the failures that stand for the others, each in a capsule.
+fn save(args: &SuiteArgs, entries: &[Entry], tally: &mut Tally, options: RunOptions) -> Result<(), String> {
     let folder = args.save.clone().or_else(|| args.html.as_ref().map(|html| html.join("failures")));
     let Some(folder) = folder else { return Ok(()) };
     for group in &mut tally.groups {
         for (&entry, example) in &mut group.soonest {
             let entry = &entries[entry];
             let plan = plan(&entry.scenario, example.item.seed);
-            let text = serde_json::to_string(&plan).map_err(|error| error.to_string())?;
-            let path = folder.join(format!("{}-{}.json", entry.name(), example.item.seed));
-            write(&path, &text)?;
-            example.saved = Some(path);
+            example.saved = Some(capsule::write(&folder, &plan, None, options)?);
         }
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! What many runs come to.
 
+use std::process::ExitCode;
+
 use super::progress::Stopwatch;
 use crate::report::{FailureKind, Report};
 
@@ -60,6 +62,11 @@ impl Total {
                 self.worst = Some(failure.kind);
             }
         }
+    }
+
+    /// The exit code of a program with these runs.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        self.worst.map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.exit_code()))
     }
 
     /// What should have been tried and was not.

@@ -137,6 +137,12 @@ impl Model {
         names.collect::<Vec<_>>().join(" ")
     }
 
+    /// The name of one queue.
+    pub(crate) fn queue_name(&self, queue: u32) -> String {
+        let queue = self.contents.queues.get(queue as usize);
+        queue.map_or_else(String::new, |queue| String::from_utf8_lossy(&queue.name).into_owned())
+    }
+
     /// Takes the facts derived since the last call.
     pub(crate) fn take_facts(&mut self, into: &mut Vec<Fact>) {
         into.append(&mut self.facts);

@@ -201,6 +201,11 @@ impl Story {
         names.map(|(index, queue)| format!("q{index}={}", queue.name)).collect::<Vec<_>>().join(" ")
     }
 
+    /// The name of one queue.
+    pub(crate) fn queue_name(&self, queue: u32) -> String {
+        self.queues.get(queue as usize).map_or_else(String::new, |queue| queue.name.clone())
+    }
+
     /// Takes the facts derived since the last call.
     pub(crate) fn take_facts(&mut self, into: &mut Vec<Fact>) {
         into.append(&mut self.facts);

@@ -39,6 +39,9 @@ pub(crate) struct Page<'a> {
     pub(crate) folder: &'a Path,
 }
 
+/// The page of a capsule.
+const PICTURE: &str = "report.html";
+
 impl Page<'_> {
     /// The page's text.
     pub(crate) fn html(&self) -> String {
@@ -94,7 +97,11 @@ impl Page<'_> {
                 let command = self.entries[entry].repeat_command(example.item.seed);
                 let _ = write!(out, "<p><code>{}</code>", Escaped(&command));
                 if let Some(saved) = &example.saved {
-                    let _ = write!(out, " <a href=\"{}\">what was saved of it</a>", Escaped(&link(self.folder, saved)));
+                    let _ = write!(
+                        out,
+                        " <a href=\"{}\">what was saved of it</a>",
+                        Escaped(&link(self.folder, &saved.join(PICTURE)))
+                    );
                 }
                 out.push_str("</p>\n");
             }
@@ -200,7 +207,7 @@ impl Page<'_> {
         let failures = &self.tally.groups[group];
         let example = failures.soonest.get(&cell.item.entry).filter(|example| example.item == cell.item);
         let saved = example.and_then(|example| example.saved.as_ref());
-        (saved.map_or_else(|| format!("#f{group}"), |path| link(self.folder, path)), failures.oracle)
+        (saved.map_or_else(|| format!("#f{group}"), |saved| link(self.folder, &saved.join(PICTURE))), failures.oracle)
     }
 
     fn slowest(&self, out: &mut String) {
@@ -301,7 +308,10 @@ mod tests {
         let html = page.html();
         assert!(!html.contains("http") && !html.contains("<script"), "{html}");
         assert!(html.contains("<a class=\"f\" href=\"#f0\" title=\"seed 2: lost\">"), "{html}");
-        assert!(html.contains("<a class=\"f\" href=\"failures/lost%20tx\" title=\"seed 3: lost\">"), "{html}");
+        assert!(
+            html.contains("<a class=\"f\" href=\"failures/lost%20tx/report.html\" title=\"seed 3: lost\">"),
+            "{html}"
+        );
         assert!(html.contains("message 9 &lt;was&gt; &amp; is &quot;gone&quot;"), "{html}");
         assert_eq!(html.matches(" title=\"seed ").count(), 8);
         assert!(html.contains("<tr class=\"never\"><td class=\"n\">0</td><td>power failures</td>"), "{html}");

@@ -79,7 +79,8 @@ pub enum DiskOp {
     List,
     /// Makes a segment of `size` bytes and syncs it and its folder. All of its space is allocated, so that appends within it do
     /// not run out of space. Its bytes are zero, or, if `recycle` names a segment, that segment's old bytes: the file is renamed
-    /// and nothing is zeroed. Answer: `DiskOutcome::Done`.
+    /// and nothing is zeroed. A file of that name is replaced: there is one if it could not be removed before. Answer:
+    /// `DiskOutcome::Done`.
     Create {
         /// The segment to make.
         segment: SegmentId,

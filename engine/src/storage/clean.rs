@@ -123,6 +123,11 @@ impl Log {
         }
     }
 
+    /// Whether a segment of the log, or the one after it, has this name.
+    pub(super) fn is_in_use(&self, id: SegmentId) -> bool {
+        self.segments.iter().any(|segment| segment.id == id) || self.ahead.is_some_and(|ahead| ahead.id == id)
+    }
+
     /// Goes on with cleaning, or begins it.
     pub(super) fn clean(&mut self, out: &mut Vec<DiskRequest>) {
         self.credit = self.credit.min(2 * self.segments.size_bytes);

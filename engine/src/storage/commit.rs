@@ -183,6 +183,10 @@ impl Log {
             self.ahead = Some(Ahead { id: segment, size, state: FileState::Creating });
         }
         let recycle = if size == self.config.segment_bytes { self.free.take() } else { None };
+        // 1. Recovery finds a file that an earlier boot made ahead and never began, and asks for its removal.
+        // 2. The removal fails for lack of space and is to be tried again.
+        // 3. The log makes a segment of that name, which replaces the file: a removal would hit that.
+        self.dropped.retain(|dropped| dropped.id != segment);
         let op = Op::Create { segment, size, recycled: recycle };
         self.request(op, DiskOp::Create { segment, size, recycle }, out);
     }
@@ -370,6 +374,8 @@ impl Log {
             (Op::Create { segment, .. }, DiskError::Io) => {
                 return LogOutcome::Fatal(format!("segment {segment} of the log cannot be made"));
             }
+            // A file that was made ahead by an earlier boot has the name that the log needs next, and is replaced then.
+            (Op::Delete(dropped), DiskError::NoSpace) if self.is_in_use(dropped.id) => {}
             (Op::Delete(dropped), DiskError::NoSpace) => {
                 self.commit.delete_retry_at = retry_at;
                 self.dropped.push_front(dropped);

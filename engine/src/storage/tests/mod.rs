@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
 
+use super::clean::Dropped;
 use super::commit::Op;
 use super::log::Ahead;
 use super::segment::FileState;
@@ -139,6 +140,28 @@ fn a_file_that_was_to_be_used_again_is_not_forgotten_when_the_disk_is_full() {
     world.log.operation_failed(Instant::ZERO, create, DiskError::NoSpace);
     assert_eq!(world.log.free, Some(kept));
     assert!(world.log.dropped.iter().any(|dropped| dropped.id == lost), "nobody will delete {lost}");
+}
+
+/// Found by the simulator with a disk that had no space for removing: the removal of a file that an earlier boot had made ahead was
+/// tried again when a segment of the log had its name.
+#[test]
+fn a_removal_that_is_late_does_not_hit_a_segment_of_that_name() {
+    let mut bare = Bare::new(small_config());
+    let next = SegmentId(2);
+    let leftover = || Op::Delete(Dropped::leftover(next));
+    bare.log.operation_failed(bare.now, leftover(), DiskError::NoSpace);
+    assert_eq!(bare.log.dropped.len(), 1, "it is to be tried again");
+    bare.append(1, 100);
+    bare.log.request_sync();
+    bare.flush();
+    let append = bare.append_issued().unwrap();
+    bare.answer(append.0, DiskOutcome::Done);
+    bare.flush();
+    let makes_next = |request: &DiskRequest| matches!(request.op, DiskOp::Create { segment, .. } if segment == next);
+    assert!(bare.out.iter().any(makes_next), "{:?}", bare.out);
+    assert!(bare.log.dropped.is_empty(), "its removal would hit the segment");
+    bare.log.operation_failed(bare.now, leftover(), DiskError::NoSpace);
+    assert!(bare.log.dropped.is_empty(), "not even if its failure comes late");
 }
 
 /// A log of several segments that was shut down in order, with live and settled messages.

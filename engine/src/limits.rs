@@ -43,6 +43,8 @@ pub const REPLY_OUTBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const RELEASE_BATCH: u32 = 1000;
 /// How long further delayed messages that are due wait after these, and when the log is behind.
 pub const RELEASE_PAUSE: Duration = Duration::from_millis(5);
+/// How long a delayed exchange goes at most without comparing its next message with the wall clock, which may have been set since.
+pub const HOLD_LOOK: Duration = Duration::from_secs(10);
 /// Bytes of messages that one recent history exchange keeps, whatever their number may be.
 pub const HISTORY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of one log segment: the unit in which space is taken and given back.

@@ -155,11 +155,12 @@ impl Broker {
         published
     }
 
-    /// Sees to it that the hold is looked at when its first message is due.
+    /// Sees to it that the hold is looked at when its first message is due, or earlier: a message waits for a time on the wall clock,
+    /// which may be set meanwhile (a machine that starts without knowing the time would else hold it back for decades).
     pub(super) fn arm_hold(&mut self, key: ExchangeKey) {
         let Some(due_ms) = self.holds.get(key).and_then(Hold::next_due_ms) else { return };
         let ahead = due_ms.saturating_sub(self.now.wall.as_millis());
-        self.arm_hold_at(key, self.now.mono + Duration::from_millis(ahead));
+        self.arm_hold_at(key, self.now.mono + Duration::from_millis(ahead).min(limits::HOLD_LOOK));
     }
 
     fn arm_hold_at(&mut self, key: ExchangeKey, at: Instant) {

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+mod delayed;
 mod limits;
 mod single_active;
 mod timeout;

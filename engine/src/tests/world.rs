@@ -25,6 +25,8 @@ pub(super) struct World {
     pub(super) engine: Engine,
     effects: Effects,
     now: Instant,
+    /// Milliseconds by which the wall clock is ahead of what it should show.
+    pub(super) wall_ahead_ms: u64,
     clients: BTreeMap<ConnectionId, (Client, Vec<ClientEvent>)>,
     next_id: u64,
     disk: BTreeMap<SegmentId, Vec<u8>>,
@@ -39,6 +41,7 @@ impl World {
             engine: Engine::new(config, [7; 32]),
             effects: Effects::default(),
             now: Instant::from_micros(1_000_000),
+            wall_ahead_ms: 0,
             clients: BTreeMap::new(),
             next_id: 1,
             disk: BTreeMap::new(),
@@ -199,7 +202,8 @@ impl World {
     }
 
     fn settle(&mut self, mut inputs: VecDeque<Input>) {
-        let now = Now { mono: self.now, wall: Timestamp::from_millis(1_700_000_000_000 + self.now.as_micros() / 1000) };
+        let wall_ms = 1_700_000_000_000 + self.wall_ahead_ms + self.now.as_micros() / 1000;
+        let now = Now { mono: self.now, wall: Timestamp::from_millis(wall_ms) };
         loop {
             while let Some(input) = inputs.pop_front() {
                 self.engine.handle(now, input, &mut self.effects);

@@ -1,14 +1,17 @@
 //! Planted bugs: how many seeds it takes to find each. The evidence that the oracles see.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use leveret_engine::mutants::Mutant;
 
 use crate::cli::say;
+use crate::cli::shrink::{Watch, write_plan};
 use crate::report::Report;
 use crate::run::{RunOptions, plan, run_plan};
 use crate::scenario::Scenario;
+use crate::shrink::{Progress, Shrunk, Size, shrink};
 
 /// Options of `leveret-sim mutants`.
 #[derive(Debug, Args)]
@@ -22,6 +25,15 @@ pub struct MutantArgs {
     /// Hunts only in the scenario of this name.
     #[arg(long)]
     scenario: Option<String>,
+    /// Shrinks the run that found each.
+    #[arg(long)]
+    shrink: bool,
+    /// Shrinks each for so many seconds at most.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    budget: u64,
+    /// Writes the small plans into this folder.
+    #[arg(long, value_name = "DIR", requires = "shrink")]
+    save: Option<PathBuf>,
 }
 
 /// What became of one planted bug.
@@ -35,19 +47,17 @@ pub struct Hunt {
     pub caught: Option<Report>,
 }
 
-/// Runs the built-in scenarios in turn until the bug is found. The engine's own checks of its invariants are off: the oracles are to
-/// see it from outside.
+/// Runs the built-in scenarios in turn until the bug is found.
 pub fn hunt(mutant: Mutant, seeds: u64, only: Option<&str>) -> Hunt {
     let scenarios: Vec<Scenario> = Scenario::built_in()
         .into_iter()
         .filter(|scenario| !scenario.run.beyond_claim && scenario.name != "steady")
         .filter(|scenario| only.is_none_or(|only| only == scenario.name))
         .collect();
-    let options = RunOptions { mutant: Some(mutant), check_every: u64::MAX, ..RunOptions::default() };
     let mut runs = 0;
     for (at, scenario) in (0..seeds).zip(scenarios.iter().cycle()) {
         runs += 1;
-        let report = run_plan(plan(scenario, at / scenarios.len() as u64), options);
+        let report = run_plan(plan(scenario, at / scenarios.len() as u64), options(mutant));
         if report.failure.is_some() {
             return Hunt { mutant, runs, caught: Some(report) };
         }
@@ -55,29 +65,96 @@ pub fn hunt(mutant: Mutant, seeds: u64, only: Option<&str>) -> Hunt {
     Hunt { mutant, runs, caught: None }
 }
 
+impl Hunt {
+    /// Shrinks the run that found the bug; `None` if none did.
+    ///
+    /// # Panics
+    /// Never: what was found was found in a built-in scenario.
+    pub fn shrink(&self, watch: &mut dyn FnMut(&Progress) -> bool) -> Option<Shrunk> {
+        let report = self.caught.as_ref()?;
+        let failure = report.failure.as_ref()?;
+        let scenario = Scenario::built_in().into_iter().find(|scenario| scenario.name == report.scenario);
+        let plan = plan(&scenario.expect("only built-in scenarios are hunted in"), report.seed);
+        Some(shrink(&plan, failure, options(self.mutant), watch))
+    }
+}
+
+/// How runs with a planted bug are made: the engine's own checks of its invariants are off, since the oracles are to see the bug from
+/// outside.
+pub fn options(mutant: Mutant) -> RunOptions {
+    RunOptions { mutant: Some(mutant), check_every: u64::MAX, ..RunOptions::default() }
+}
+
 /// Hunts all of them and prints a table.
 pub(crate) fn main(args: &MutantArgs) -> Result<ExitCode, String> {
     let mut all_caught = true;
-    say(&format!("{:24} {:>6}  {:24} {}\n", "planted bug", "seeds", "found by", "in"));
+    let mut shrunk_all = Vec::new();
+    let columns = if args.shrink { "faults  operations  seconds  " } else { "" };
+    say(&format!("{:24} {:>6}  {:24} {columns}{}\n", "planted bug", "seeds", "found by", "in"));
     for mutant in Mutant::ALL {
         let name = format!("{mutant:?}");
         if args.only.as_ref().is_some_and(|only| *only != name) {
             continue;
         }
-        let Hunt { runs, caught, .. } = hunt(mutant, args.seeds, args.scenario.as_deref());
-        match caught {
-            Some(Report { scenario, seed, failure: Some(failure), .. }) => {
-                say(&format!("{name:24} {runs:>6}  {:24} {scenario} --seed {seed}\n", failure.oracle));
-                if args.only.is_some() {
-                    say(&format!("  {}\n", failure.text));
-                    failure.lines.iter().for_each(|line| say(&format!("  {line}\n")));
-                }
+        let hunt = hunt(mutant, args.seeds, args.scenario.as_deref());
+        let runs = hunt.runs;
+        let Some(Report { scenario, seed, failure: Some(failure), .. }) = &hunt.caught else {
+            all_caught = false;
+            say(&format!("{name:24} {runs:>6}  not found\n"));
+            continue;
+        };
+        let mut columns = String::new();
+        let mut story = format!("  {}\n", failure.text);
+        story.extend(failure.lines.iter().map(|line| format!("  {line}\n")));
+        if args.shrink {
+            let watch = Watch::start(args.budget, false);
+            let shrunk = hunt.shrink(&mut |progress| watch.goes_on(progress)).expect("it was caught");
+            let millis = watch.stop();
+            let [before, after] = [shrunk.before, shrunk.after];
+            let faults = format!("{} -> {}", before.faults, after.faults);
+            let operations = format!("{} -> {}", before.operations, after.operations);
+            let seconds = format!("{}.{}", millis / 1000, millis % 1000 / 100);
+            columns = format!("{faults:>7} {operations:>11} {seconds:>8}  ");
+            let mut command = String::from("run it with --save DIR to keep the plan");
+            if let Some(folder) = &args.save {
+                let path = folder.join(format!("{name}.json"));
+                write_plan(&path, &shrunk.plan)?;
+                command = format!("leveret-sim replay {} --mutant {name}", path.display());
             }
-            _ => {
-                all_caught = false;
-                say(&format!("{name:24} {runs:>6}  not found\n"));
-            }
+            story = shrunk.report.story(&command);
+            shrunk_all.push((after, millis));
+        }
+        say(&format!("{name:24} {runs:>6}  {:24} {columns}{scenario} --seed {seed}\n", failure.oracle));
+        if args.only.is_some() {
+            say(&story);
         }
     }
+    if let Some(medians) = medians(&shrunk_all) {
+        say(&medians);
+    }
     Ok(if all_caught { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+/// The last line of a table with shrunk runs.
+fn medians(shrunk: &[(Size, u64)]) -> Option<String> {
+    let median_and_most = |number: &dyn Fn(&(Size, u64)) -> u64| {
+        let mut numbers: Vec<u64> = shrunk.iter().map(number).collect();
+        numbers.sort_unstable();
+        Some((*numbers.get(numbers.len() / 2)?, *numbers.last()?))
+    };
+    let faults = median_and_most(&|(size, _)| size.faults)?;
+    let operations = median_and_most(&|(size, _)| size.operations)?;
+    let millis = median_and_most(&|(_, millis)| *millis)?;
+    Some(format!(
+        "median of {}: {} faults, {} operations, {}.{} s; most: {} faults, {} operations, {}.{} s\n",
+        shrunk.len(),
+        faults.0,
+        operations.0,
+        millis.0 / 1000,
+        millis.0 % 1000 / 100,
+        faults.1,
+        operations.1,
+        millis.1 / 1000,
+        millis.1 % 1000 / 100,
+    ))
 }

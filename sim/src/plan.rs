@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{MILLISECOND, Micros};
+use crate::readable::readable;
 use crate::rng::Ratio;
 
 /// Version of the plan file format.
@@ -21,34 +22,40 @@ pub struct Plan {
     /// The scenario it was made for.
     pub scenario: String,
     /// The node's settings.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub knobs: Knobs,
     /// The disk's temper.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub disk: DiskPlan,
     /// What is declared before any fault begins.
     pub topology: Topology,
     /// The clients.
     pub clients: Vec<ClientPlan>,
     /// The faults.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
     /// Length of the phase with faults.
     pub chaos_us: Micros,
     /// Time within which everything must come to rest afterwards.
     pub settle_us: Micros,
     /// How the node is restarted once all queues are drained; what was settled must stay away.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub last_restart: Option<Ending>,
     /// Policies that an operator sets and clears, in order.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<PolicyPlan>,
     /// The run is judged message by message (`story`), not against the exact model: its queues have rules that make messages leave
     /// at times that the model cannot know.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub is_story: bool,
     /// Faults are allowed that no single node survives. Stopping is then a right answer, a wrong delivery is not.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub beyond_claim: bool,
 }
 
 /// Settings of the node, small so that what is rare in production is frequent here.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Knobs {
     /// See the engine's `LogConfig`.
     pub segment_bytes: u64,
@@ -105,7 +112,8 @@ impl Default for Knobs {
 }
 
 /// How long the disk takes; pairs are the shortest and the longest.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DiskPlan {
     /// A write without a sync.
     pub write_us: (Micros, Micros),
@@ -135,13 +143,16 @@ impl Default for DiskPlan {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Topology {
     /// Exchanges beside the predeclared ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exchanges: Vec<ExchangePlan>,
     /// Queues.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queues: Vec<QueuePlan>,
     /// Bindings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bindings: Vec<BindingPlan>,
     /// Messages change on their way: dead letters get headers and lose their expiration.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub rewrites: bool,
 }
 
@@ -151,6 +162,7 @@ pub struct PolicyPlan {
     /// When.
     pub at_us: Micros,
     /// Its `max-length`; `None` clears the policy.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub length_max: Option<u32>,
 }
 
@@ -171,13 +183,16 @@ pub struct QueuePlan {
     /// Its name; empty asks the server for one.
     pub name: String,
     /// Whether it survives a restart.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub durable: bool,
     /// Whether it goes with its last consumer.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub auto_delete: bool,
     /// Whether it belongs to one connection.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub exclusive: bool,
     /// Its arguments.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub rules: QueueRules,
 }
 
@@ -186,28 +201,40 @@ pub struct QueuePlan {
 #[serde(default)]
 pub struct QueueRules {
     /// `x-message-ttl`.
+    #[serde(skip_serializing_if = "is_default")]
     pub message_ttl_ms: Option<u32>,
     /// `x-expires`.
+    #[serde(skip_serializing_if = "is_default")]
     pub expires_ms: Option<u32>,
     /// `x-max-length`.
+    #[serde(skip_serializing_if = "is_default")]
     pub length_max: Option<u32>,
     /// `x-overflow` is "reject-publish".
+    #[serde(skip_serializing_if = "is_default")]
     pub rejects_publish: bool,
     /// `x-dead-letter-exchange`.
+    #[serde(skip_serializing_if = "is_default")]
     pub dead_letter_exchange: Option<String>,
     /// `x-dead-letter-routing-key`.
+    #[serde(skip_serializing_if = "is_default")]
     pub dead_letter_key: Option<String>,
     /// `x-dead-letter-strategy` is "at-least-once".
+    #[serde(skip_serializing_if = "is_default")]
     pub at_least_once: bool,
     /// `x-max-priority`.
+    #[serde(skip_serializing_if = "is_default")]
     pub priority_max: Option<u8>,
     /// `x-single-active-consumer`.
+    #[serde(skip_serializing_if = "is_default")]
     pub single_active: bool,
     /// `x-delivery-limit`.
+    #[serde(skip_serializing_if = "is_default")]
     pub delivery_limit: Option<u32>,
     /// `x-consumer-timeout`.
+    #[serde(skip_serializing_if = "is_default")]
     pub consumer_timeout_ms: Option<u32>,
     /// `x-queue-type` is "quorum".
+    #[serde(skip_serializing_if = "is_default")]
     pub is_quorum: bool,
 }
 
@@ -219,10 +246,13 @@ pub struct BindingPlan {
     /// Where they go.
     pub destination: String,
     /// Whether the destination is an exchange.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub to_exchange: bool,
     /// The binding key.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub key: String,
     /// For headers exchanges.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub headers: Option<HeaderMatch>,
 }
 
@@ -241,21 +271,27 @@ pub struct HeaderMatch {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClientPlan {
     /// When it first connects.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub start_us: Micros,
     /// The heartbeat it asks for, in seconds; 0 is none.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub heartbeat_s: u16,
     /// The largest frame it asks for.
+    #[serde(default = "usual_frame_max", skip_serializing_if = "is_usual_frame_max")]
     pub frame_max: u32,
     /// How its connection behaves.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub link: LinkPlan,
     /// How long it waits before it connects again.
+    #[serde(default = "usual_reconnect", skip_serializing_if = "is_usual_reconnect")]
     pub reconnect_us: (Micros, Micros),
     /// What it does.
     pub role: Role,
 }
 
 /// One client's connection.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LinkPlan {
     /// Time in each direction, shortest and longest.
     pub latency_us: (Micros, Micros),
@@ -265,6 +301,13 @@ pub struct LinkPlan {
     pub cut: Ratio,
     /// Bytes that the systems between client and node hold in each direction.
     pub window_bytes: u32,
+}
+
+/// A link of no habits: each byte arrives a tenth of a millisecond after it was sent.
+impl Default for LinkPlan {
+    fn default() -> Self {
+        Self { latency_us: (100, 100), segment_bytes: 0, cut: Ratio::NEVER, window_bytes: 256 * 1024 }
+    }
 }
 
 /// What a client does.
@@ -288,8 +331,10 @@ pub struct PublisherPlan {
     /// How it learns what became of its messages.
     pub mode: PublishMode,
     /// Whether messages of unknown outcome are published again, under the same message id.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub republish: bool,
     /// What it publishes, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bursts: Vec<Burst>,
 }
 
@@ -316,23 +361,29 @@ pub enum PublishMode {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Burst {
     /// Pause before it.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub wait_us: Micros,
     /// Pause between two messages.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub gap_us: Micros,
     /// Messages.
     pub count: u32,
     /// The exchange.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub exchange: String,
     /// The routing key.
     pub key: String,
     /// Delivery mode 2.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub persistent: bool,
     /// Whether unroutable messages are to be returned.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub mandatory: bool,
     /// Bytes of the body, smallest and largest.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub size: (u32, u32),
     /// What else its messages say.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub extras: BurstExtras,
 }
 
@@ -341,12 +392,16 @@ pub struct Burst {
 #[serde(default)]
 pub struct BurstExtras {
     /// `expiration`, shortest and longest, in milliseconds.
+    #[serde(skip_serializing_if = "is_default")]
     pub expiration_ms: Option<(u32, u32)>,
     /// `priority`, lowest and highest.
+    #[serde(skip_serializing_if = "is_default")]
     pub priority: Option<(u8, u8)>,
     /// Header `x-delay`, shortest and longest, in milliseconds.
+    #[serde(skip_serializing_if = "is_default")]
     pub delay_ms: Option<(u32, u32)>,
     /// Their bodies look like what a log may hold between its records.
+    #[serde(skip_serializing_if = "is_default")]
     pub hostile_bodies: bool,
 }
 
@@ -356,27 +411,36 @@ pub struct ConsumerPlan {
     /// The queue, declared anew on every connection.
     pub queue: QueuePlan,
     /// Bindings of that queue, made anew on every connection; an empty destination is the queue.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bindings: Vec<BindingPlan>,
     /// Consumers on the one channel.
     pub consumers: u16,
     /// `basic.qos` count; 0 is no limit and not sent.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub prefetch: u16,
     /// Whether the count is shared by the channel.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub global: bool,
     /// Whether deliveries count as acked.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub no_ack: bool,
     /// Whether it wants the queue for itself.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub exclusive: bool,
     /// `x-priority`; 0 is not sent.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub priority: i32,
     /// How it answers deliveries.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub answer: AnswerPlan,
     /// What else it does, by number of deliveries since it connected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub acts: Vec<ConsumerAct>,
 }
 
 /// How a consumer answers deliveries. Shares are tried in the order of the fields; what remains is acked.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct AnswerPlan {
     /// Time it thinks about each.
     pub think_us: (Micros, Micros),
@@ -390,6 +454,20 @@ pub struct AnswerPlan {
     pub nack: bool,
     /// Acks are sent for so many deliveries at once, with `multiple`.
     pub multiple: u32,
+}
+
+/// At once, one by one, and always with an ack.
+impl Default for AnswerPlan {
+    fn default() -> Self {
+        Self {
+            think_us: (0, 0),
+            forget: Ratio::NEVER,
+            requeue: Ratio::NEVER,
+            drop: Ratio::NEVER,
+            nack: false,
+            multiple: 1,
+        }
+    }
 }
 
 /// Something a consumer does besides.
@@ -426,8 +504,10 @@ pub struct GetterPlan {
     /// Polls in all.
     pub count: u32,
     /// Whether what it gets counts as acked.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub no_ack: bool,
     /// How it answers.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub answer: AnswerPlan,
 }
 
@@ -442,6 +522,7 @@ pub struct ChurnPlan {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ChurnStep {
     /// Pause before it.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub wait_us: Micros,
     /// What to do.
     pub op: TopologyOp,
@@ -459,8 +540,10 @@ pub enum TopologyOp {
         /// Which.
         queue: String,
         /// Only without consumers.
+        #[serde(default, skip_serializing_if = "is_default")]
         if_unused: bool,
         /// Only without messages.
+        #[serde(default, skip_serializing_if = "is_default")]
         if_empty: bool,
     },
     /// Empties a queue.
@@ -488,6 +571,7 @@ pub struct RoguePlan {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct RogueStep {
     /// Pause before it.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub wait_us: Micros,
     /// What to do.
     pub what: RogueDeed,
@@ -524,6 +608,7 @@ pub struct Fault {
     /// When it begins.
     pub at_us: Micros,
     /// How long it lasts; for an ending of the node, how long it stays away.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub for_us: Micros,
     /// What it is.
     pub kind: FaultKind,
@@ -548,13 +633,16 @@ pub enum FaultKind {
         /// How.
         how: Ending,
         /// Whether to wait for a moment when the disk is at work.
+        #[serde(default, skip_serializing_if = "is_default")]
         busy: bool,
         /// How often it ends again while it recovers.
+        #[serde(default, skip_serializing_if = "is_default")]
         again: u32,
     },
     /// No space on the disk.
     DiskFull {
         /// For appends too, not only for new segments.
+        #[serde(default, skip_serializing_if = "is_default")]
         append: bool,
     },
     /// One sync fails.
@@ -601,4 +689,62 @@ pub enum FaultKind {
     ReadErrors,
     /// One durable bit turns; beyond the claim.
     Rot,
+}
+
+impl Plan {
+    /// The plan as its file has it: JSON, laid out for people.
+    ///
+    /// # Panics
+    /// Never: nothing in a plan cannot be written.
+    pub fn to_text(&self) -> String {
+        readable(&serde_json::to_string(self).expect("a plan can always be written"))
+    }
+}
+
+impl FaultKind {
+    /// The client that it happens to; `None` where it is the node's or the disk's.
+    pub(crate) fn client_mut(&mut self) -> Option<&mut usize> {
+        match self {
+            Self::Reset { client }
+            | Self::Fin { client }
+            | Self::HalfOpen { client }
+            | Self::StopReading { client }
+            | Self::SlowLink { client, .. } => Some(client),
+            Self::End { .. }
+            | Self::DiskFull { .. }
+            | Self::FsyncError
+            | Self::DiskStall
+            | Self::DiskSlow { .. }
+            | Self::MemoryHigh
+            | Self::DiskLow
+            | Self::ReadErrors
+            | Self::Rot => None,
+        }
+    }
+}
+
+/// Whether a field says no more than its absence would, so that a small plan is a short file.
+fn is_default<T: Default + PartialEq>(field: &T) -> bool {
+    *field == T::default()
+}
+
+/// The largest frame that most clients ask for.
+pub(crate) const USUAL_FRAME_MAX: u32 = 131_072;
+/// How long a client waits before it connects again, if there is nothing special about it.
+pub(crate) const USUAL_RECONNECT: (Micros, Micros) = (10 * MILLISECOND, 10 * MILLISECOND);
+
+fn usual_frame_max() -> u32 {
+    USUAL_FRAME_MAX
+}
+
+fn is_usual_frame_max(bytes: &u32) -> bool {
+    *bytes == USUAL_FRAME_MAX
+}
+
+fn usual_reconnect() -> (Micros, Micros) {
+    USUAL_RECONNECT
+}
+
+fn is_usual_reconnect(pause: &(Micros, Micros)) -> bool {
+    *pause == USUAL_RECONNECT
 }

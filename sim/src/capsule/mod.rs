@@ -81,9 +81,8 @@ pub fn write(folder: &Path, plan: &Plan, shrunk: Option<&Plan>, options: RunOpti
     let environment = Environment::of(&options);
     let shrinking = shrunk.map(|shrunk| (PlanSize::of(plan), PlanSize::of(shrunk)));
     let files = files(&full, small.as_ref(), &environment, shrinking)?;
-    let json = |plan: &Plan| serde_json::to_string_pretty(plan).map_err(|error| error.to_string());
     std::fs::create_dir_all(&into).map_err(|error| format!("{}: {error}", into.display()))?;
-    let plans = [("plan.json", Some(json(plan)?)), ("shrunk.json", shrunk.map(json).transpose()?)];
+    let plans = [("plan.json", Some(plan.to_text())), ("shrunk.json", shrunk.map(Plan::to_text))];
     let plans = plans.into_iter().filter_map(|(name, text)| Some((name, text?)));
     for (name, text) in plans.chain(files) {
         let path = into.join(name);

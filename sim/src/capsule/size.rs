@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::plan::{Plan, Role};
+use crate::plan::Plan;
+use crate::shrink::Size;
 
 /// The size of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -11,7 +12,7 @@ pub struct PlanSize {
     pub faults: u64,
     /// Clients.
     pub clients: u64,
-    /// What the clients are to do: messages to publish, polls, steps; a consumer counts as one.
+    /// What the clients are to do, as [`Size::operations`] counts it.
     pub operations: u64,
     /// Queues declared at the start.
     pub queues: u64,
@@ -20,18 +21,8 @@ pub struct PlanSize {
 impl PlanSize {
     /// The size of this plan.
     pub fn of(plan: &Plan) -> Self {
-        let operations = |role: &Role| match role {
-            Role::Publisher(publisher) => publisher.bursts.iter().map(|burst| u64::from(burst.count)).sum(),
-            Role::Getter(getter) => u64::from(getter.count),
-            Role::Churner(churner) => churner.steps.len() as u64,
-            Role::Consumer(_) | Role::Rogue(_) => 1,
-        };
-        Self {
-            faults: plan.faults.len() as u64,
-            clients: plan.clients.len() as u64,
-            operations: plan.clients.iter().map(|client| operations(&client.role)).sum(),
-            queues: plan.topology.queues.len() as u64,
-        }
+        let Size { faults, operations, clients, queues, .. } = Size::of(plan);
+        Self { faults, clients, operations, queues }
     }
 
     /// From this size to that, in words.

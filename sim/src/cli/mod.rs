@@ -6,6 +6,7 @@ mod hashes;
 pub(crate) mod progress;
 mod replay;
 mod run;
+pub(crate) mod shrink;
 mod suite;
 mod total;
 
@@ -36,7 +37,8 @@ leveret-sim run power-loss --seed 7    one run again\n  \
 leveret-sim run my.toml --save out     a scenario of your own; failures go to out/\n  \
 leveret-sim suite --seeds 200 --html out --cover    all of them, with a page about it\n  \
 leveret-sim explain out/FAILURE        why, in ten lines; out/FAILURE/report.html is the picture\n  \
-leveret-sim replay out/FAILURE         the same run again";
+leveret-sim replay out/FAILURE         the same run again\n  \
+leveret-sim shrink out/FAILURE         the smallest run that fails like it";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -46,6 +48,8 @@ enum Command {
     Suite(suite::SuiteArgs),
     /// Runs the plan of a failure capsule, or any plan, again.
     Replay(replay::ReplayArgs),
+    /// Cuts a failing run down to the few faults and operations that it takes.
+    Shrink(shrink::ShrinkArgs),
     /// Tells in ten lines why a run fails: what was promised, what happened, what should have been.
     Explain(explain::ExplainArgs),
     /// Makes the runs that standard input names and prints their trace hashes, for `suite --check-determinism`.
@@ -75,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Suite(args) => suite::suite(&args),
         Command::Hashes(args) => hashes::hashes(&args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Shrink(args) => shrink::shrink(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::List => {
             for scenario in [Scenario::built_in(), Scenario::regressions()].concat() {

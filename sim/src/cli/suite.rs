@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use indicatif::ProgressBar;
 
 use super::find::{find_all, read};
-use super::progress::{Stopwatch, progress, progress_without_end};
+use super::progress::{Progress, Stopwatch};
 use super::say;
 use crate::capsule;
 use crate::run::{RunOptions, plan};
@@ -99,7 +98,7 @@ pub(super) struct SuiteArgs {
 /// Makes the runs and writes all that was asked for.
 pub(super) fn suite(args: &SuiteArgs) -> Result<ExitCode, String> {
     let mut entries = entries(find_all(&args.what)?)?;
-    let lines = match &args.only_corpus {
+    let mut lines = match &args.only_corpus {
         Some(path) => corpus::parse(&read(path)?).map_err(|error| format!("{}: {error}", path.display()))?,
         None => Vec::new(),
     };
@@ -107,7 +106,7 @@ pub(super) fn suite(args: &SuiteArgs) -> Result<ExitCode, String> {
         entries.push(canary::entry());
     }
     let agenda = match args.only_corpus {
-        Some(_) => corpus::agenda(&lines, &entries)?,
+        Some(_) => corpus::agenda(&mut lines, &entries)?,
         None => {
             let seeds = args.seeds.or_else(|| args.time_budget.is_none().then_some(SEEDS));
             Agenda::turns(&entries, args.from, seeds)
@@ -122,7 +121,7 @@ pub(super) fn suite(args: &SuiteArgs) -> Result<ExitCode, String> {
         Some(every) => millis / (every + 1) * every,
         None => millis,
     });
-    let bar = agenda.len().map_or_else(|| progress_without_end(args.json), |len| progress(len, args.json));
+    let mut bar = Progress::new(agenda.len(), args.json);
     let mut tally = Tally::new(entries.len());
     let mut stale = Vec::new();
     agenda.run(&entries, jobs, RunOptions::default(), |done| {
@@ -131,10 +130,10 @@ pub(super) fn suite(args: &SuiteArgs) -> Result<ExitCode, String> {
             stale.extend(missing.into_iter().map(|mark| (line.scenario.clone(), line.seed, mark)));
         }
         tally.add(&entries, done);
-        step(&bar, tally.failures());
+        bar.step(tally.failures());
         budget.is_none_or(|budget| clock.millis() < budget)
     });
-    bar.finish_and_clear();
+    bar.finish();
     tally.finish();
 
     let check = check(args, &entries, &tally, jobs, clock)?;
@@ -227,13 +226,6 @@ impl Outcome {
     }
 }
 
-fn step(bar: &ProgressBar, failures: u64) {
-    bar.inc(1);
-    if failures > 0 {
-        bar.set_message(format!(", {failures} failed"));
-    }
-}
-
 /// Has runs made again by another process, if that is asked for.
 fn check(
     args: &SuiteArgs,
@@ -253,12 +245,13 @@ fn check(
     let what = args.what.iter().cloned().chain(built_in.into_iter().map(|found| found.place)).chain(canary).collect();
     let twin = Twin { program, what, jobs: jobs + 1, wrinkle: args.wrinkle };
     let every = usize::try_from(every).unwrap_or(usize::MAX);
-    let bar = progress(usize::try_from(tally.runs).unwrap_or(usize::MAX).div_ceil(every), args.json);
+    let again = usize::try_from(tally.runs).unwrap_or(usize::MAX).div_ceil(every);
+    let mut bar = Progress::new(Some(again), args.json);
     let outcome = determinism::check(&twin, entries, tally, every, || {
-        bar.inc(1);
+        bar.step(0);
         args.time_budget.is_none_or(|budget| clock.millis() < budget)
     })?;
-    bar.finish_and_clear();
+    bar.finish();
     Ok(Some(outcome))
 }
 

@@ -52,8 +52,13 @@ pub(crate) enum Agenda {
 impl Agenda {
     /// Seeds of all scenarios, in turn.
     pub(crate) fn turns(entries: &[Entry], from: u64, seeds: Option<u64>) -> Self {
-        let fixed = entries.iter().enumerate().filter_map(|(at, entry)| Some((at, entry.scenario.run.seed?))).collect();
-        let open = (0..entries.len()).filter(|&at| entries[at].scenario.run.seed.is_none()).collect();
+        let (mut fixed, mut open) = (Vec::new(), Vec::new());
+        for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.unavailable.is_none()) {
+            match entry.scenario.run.seed {
+                Some(seed) => fixed.push((at, seed)),
+                None => open.push(at),
+            }
+        }
         Self::Turns { fixed, open, from, seeds }
     }
 
@@ -149,6 +154,15 @@ mod tests {
         let items: Vec<(usize, u64)> =
             (0..).map_while(|order| agenda.get(order)).map(|item| (item.entry, item.seed)).collect();
         assert_eq!(items, [(1, fixed), (0, 5), (2, 5), (0, 6), (2, 6)]);
+    }
+
+    #[test]
+    fn what_this_program_cannot_run_is_left_out() {
+        let mut entries = suite(&["steady", "slow-then-fast", "tx"]);
+        entries[0].unavailable = Some("it cannot".to_owned());
+        entries[1].unavailable = Some("it cannot".to_owned());
+        let agenda = Agenda::turns(&entries, 0, Some(3));
+        assert_eq!((agenda.len(), agenda.get(0).map(|item| item.entry)), (Some(3), Some(2)));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(crate) fn scenario() -> Scenario {
 
 /// It as part of a suite, where nothing excuses it.
 pub(crate) fn entry() -> Entry {
-    Entry { scenario: scenario(), place: NAME.to_owned(), expected: Expected::default() }
+    Entry { scenario: scenario(), place: NAME.to_owned(), expected: Expected::default(), unavailable: None }
 }
 
 #[cfg(test)]

@@ -94,11 +94,15 @@ fn complaint(number: usize, line: &str) -> String {
     format!("line {number} is not `scenario seed: mark; mark`: {line}")
 }
 
-/// The runs of a corpus.
+/// The runs of a corpus, without those of `lines` that this program cannot make.
 ///
 /// # Errors
 /// If a scenario is not in the suite.
-pub(crate) fn agenda(lines: &[Line], entries: &[Entry]) -> Result<Agenda, String> {
+pub(crate) fn agenda(lines: &mut Vec<Line>, entries: &[Entry]) -> Result<Agenda, String> {
+    lines.retain(|line| {
+        let entry = entries.iter().find(|entry| entry.name() == line.scenario);
+        entry.is_none_or(|entry| entry.unavailable.is_none())
+    });
     let find = |line: &Line| {
         let entry = entries.iter().position(|entry| entry.name() == line.scenario);
         let entry = entry.ok_or_else(|| {
@@ -146,8 +150,8 @@ mod tests {
     #[test]
     fn only_those_runs_are_made() {
         let sample = Sample::new();
-        let lines = parse("# two\n\ntx 7: a; b\nsteady 3: c\n").unwrap();
-        let agenda = agenda(&lines, &sample.entries).unwrap();
+        let mut lines = parse("# two\n\ntx 7: a; b\nsteady 3: c\n").unwrap();
+        let agenda = agenda(&mut lines, &sample.entries).unwrap();
         let runs: Vec<_> = (0..).map_while(|order| agenda.get(order)).map(|item| (item.entry, item.seed)).collect();
         let place = |name: &str| sample.entries.iter().position(|entry| entry.name() == name).unwrap();
         assert_eq!(runs, [(place("tx"), 7), (place("steady"), 3)]);
@@ -156,7 +160,7 @@ mod tests {
     #[test]
     fn what_is_no_corpus_is_refused_with_its_line() {
         assert!(parse("# ok\nsteady x: a\n").unwrap_err().starts_with("line 2 "));
-        let lines = parse("rain 1: a").unwrap();
-        assert!(agenda(&lines, &Sample::new().entries).unwrap_err().contains("rain"));
+        let mut lines = parse("rain 1: a").unwrap();
+        assert!(agenda(&mut lines, &Sample::new().entries).unwrap_err().contains("rain"));
     }
 }

@@ -12,6 +12,8 @@ pub(crate) struct Entry {
     pub(crate) place: String,
     /// What it has to show.
     pub(crate) expected: Expected,
+    /// Why this program cannot run it, if it cannot. The suite then goes without it, and says so.
+    pub(crate) unavailable: Option<String>,
 }
 
 /// What a scenario has to show in a suite, beside that no promise is broken.
@@ -27,7 +29,7 @@ impl Entry {
     /// What the suite makes of a scenario.
     pub(crate) fn new(found: Found) -> Self {
         let expected = Expected::of(&found.scenario);
-        Self { scenario: found.scenario, place: found.place, expected }
+        Self { scenario: found.scenario, place: found.place, expected, unavailable: None }
     }
 
     /// The scenario's name.

@@ -21,6 +21,7 @@ pub(crate) fn suite(
             "name": entry.name(),
             "place": entry.place,
             "expects": entry.expected.fails,
+            "skipped": entry.unavailable,
             "runs": scenario.cells.len(),
             "failures": scenario.failures(),
             "messages": scenario.messages,

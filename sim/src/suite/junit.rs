@@ -27,6 +27,14 @@ struct Case {
     wall_us: u64,
     /// Kind, headline and body of its failure.
     failure: Option<(&'static str, String, String)>,
+    /// Why it was not made.
+    skipped: Option<String>,
+}
+
+impl Case {
+    fn new(name: String, wall_us: u64, failure: Option<(&'static str, String, String)>) -> Self {
+        Self { name, wall_us, failure, skipped: None }
+    }
 }
 
 /// The whole document.
@@ -59,7 +67,7 @@ pub(crate) fn document(
             ("determinism", headline, divergence.story())
         });
         let name = format!("{} runs again in another process", outcome.compared);
-        let case = Case { name, wall_us: 0, failure };
+        let case = Case::new(name, 0, failure);
         let properties = vec![("build", build.to_owned())];
         suites.push(Suite { name: "determinism".to_owned(), properties, cases: vec![case] });
     }
@@ -95,12 +103,15 @@ fn batch_case(cells: &[Cell], tally: &Tally) -> Case {
         (group.kind.name(), headline, body)
     });
     let (first, last) = (cells[0].item.seed, cells[cells.len() - 1].item.seed);
-    Case { name: seeds_text(first, last), wall_us: cells.iter().map(|cell| cell.wall_us).sum(), failure }
+    Case::new(seeds_text(first, last), cells.iter().map(|cell| cell.wall_us).sum(), failure)
 }
 
 /// What one scenario has to show.
 fn own_cases(entry: &Entry, scenario: &ScenarioTally, verdict: &Verdict, gate: Gate) -> Vec<Case> {
     let expected = &entry.expected;
+    if let Some(reason) = &entry.unavailable {
+        return vec![Case { skipped: Some(reason.clone()), ..Case::new("not run".to_owned(), 0, None) }];
+    }
     if gate == Gate::Off || (expected.fails.is_none() && expected.sometimes.is_empty()) {
         return Vec::new();
     }
@@ -112,7 +123,7 @@ fn own_cases(entry: &Entry, scenario: &ScenarioTally, verdict: &Verdict, gate: G
         (None, _) => "comes to what it is for".to_owned(),
     };
     let failure = unmet.first().map(|text| ("coverage", (*text).to_owned(), unmet.join("\n")));
-    vec![Case { name, wall_us: 0, failure }]
+    vec![Case::new(name, 0, failure)]
 }
 
 /// All that has to be tried.
@@ -124,7 +135,7 @@ fn coverage_cases(entries: &[Entry], tally: &Tally, verdict: &Verdict) -> Vec<Ca
                 let headline = format!("never in {} runs", tally.runs);
                 ("coverage", headline.clone(), headline)
             });
-            Case { name: format!("{kind}: {}", mark.name), wall_us: 0, failure }
+            Case::new(format!("{kind}: {}", mark.name), 0, failure)
         })
     });
     cases.collect()
@@ -144,9 +155,12 @@ fn write(suites: &[Suite]) -> String {
         for case in cases {
             let (title, time) = (Escaped(&case.name), time(case.wall_us));
             let _ = write!(out, "    <testcase classname=\"leveret-sim.{name}\" name=\"{title}\" time=\"{time}\"");
-            match &case.failure {
-                None => out.push_str("/>\n"),
-                Some((kind, headline, body)) => {
+            match (&case.failure, &case.skipped) {
+                (None, None) => out.push_str("/>\n"),
+                (None, Some(reason)) => {
+                    let _ = writeln!(out, ">\n      <skipped message=\"{}\"/>\n    </testcase>", Escaped(reason));
+                }
+                (Some((kind, headline, body)), _) => {
                     let (headline, body) = (Escaped(headline), Escaped(body));
                     let _ = writeln!(
                         out,
@@ -162,13 +176,14 @@ fn write(suites: &[Suite]) -> String {
 }
 
 fn sums<'a>(cases: impl Iterator<Item = &'a Case>) -> String {
-    let (mut tests, mut failures, mut wall_us) = (0, 0, 0);
+    let (mut tests, mut failures, mut skipped, mut wall_us) = (0, 0, 0, 0);
     for case in cases {
         tests += 1;
         failures += u32::from(case.failure.is_some());
+        skipped += u32::from(case.skipped.is_some());
         wall_us += case.wall_us;
     }
-    format!("tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" skipped=\"0\" time=\"{}\"", time(wall_us))
+    format!("tests=\"{tests}\" failures=\"{failures}\" errors=\"0\" skipped=\"{skipped}\" time=\"{}\"", time(wall_us))
 }
 
 /// Seconds.
@@ -214,6 +229,19 @@ mod tests {
         assert_eq!(never as usize, verdict.untried.len());
         let root = document.root_element();
         assert_eq!(root.attribute("failures"), Some((never + 1).to_string().as_str()));
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_skipped() {
+        let mut sample = Sample::new();
+        sample.entries[1].unavailable = Some("it plants <a> bug".to_owned());
+        sample.add(0, 0, 0, None);
+        let verdict = Verdict::of(&sample.entries, &sample.tally, Gate::Own, None);
+        let text = document(&sample.entries, &sample.tally, &verdict, Gate::Own, None, "", 50);
+        let document = roxmltree::Document::parse(&text).unwrap();
+        assert_eq!(document.root_element().attribute("skipped"), Some("1"));
+        let skipped = document.descendants().find(|node| node.has_tag_name("skipped")).unwrap();
+        assert_eq!(skipped.attribute("message"), Some("it plants <a> bug"));
     }
 
     #[test]

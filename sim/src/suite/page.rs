@@ -168,7 +168,12 @@ impl Page<'_> {
                 Escaped(entry.name()),
                 scenario.cells.len()
             );
-            self.squares(out, scenario, median);
+            match &entry.unavailable {
+                Some(reason) => {
+                    let _ = write!(out, "<span class=\"skipped\">skipped: {}</span>", Escaped(reason));
+                }
+                None => self.squares(out, scenario, median),
+            }
             out.push_str("</div>\n");
         }
         out.push_str("</div>\n");

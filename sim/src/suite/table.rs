@@ -13,6 +13,10 @@ pub(crate) fn scenarios(entries: &[Entry], tally: &Tally) -> String {
         "scenario", "runs", "messages", "simulated", "failures", "wall time"
     );
     for (entry, scenario) in entries.iter().zip(&tally.scenarios) {
+        if let Some(reason) = &entry.unavailable {
+            let _ = writeln!(out, "{:width$} skipped: {reason}", entry.name());
+            continue;
+        }
         let failures = match (scenario.failures(), &entry.expected.fails) {
             (0, Some(_)) if scenario.first_as_expected().is_some() => "as due".to_owned(),
             (0, _) => "-".to_owned(),

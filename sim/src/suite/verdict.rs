@@ -40,7 +40,8 @@ impl Verdict {
         if gate == Gate::Off {
             return verdict;
         }
-        for (entry, scenario) in entries.iter().zip(&tally.scenarios) {
+        let available = entries.iter().zip(&tally.scenarios).filter(|(entry, _)| entry.unavailable.is_none());
+        for (entry, scenario) in available {
             let mut miss = |text: String| verdict.unmet.push((entry.name().to_owned(), text));
             if let Some(oracle) = &entry.expected.fails
                 && scenario.first_as_expected().is_none()
@@ -138,6 +139,15 @@ mod tests {
         assert!(judge(&sample, Gate::Own).is_good());
         sample.add(2, 1, 2, Some(Failure::liveness("never")));
         assert_eq!(judge(&sample, Gate::Own).exit_code(), 3);
+    }
+
+    #[test]
+    fn nothing_is_asked_of_a_scenario_that_cannot_be_run() {
+        let mut sample = Sample::new();
+        sample.entries[1].expected.fails = Some("lost".to_owned());
+        sample.entries[1].unavailable = Some("it cannot".to_owned());
+        sample.add(0, 0, 0, None);
+        assert!(judge(&sample, Gate::Own).is_good());
     }
 
     #[test]

@@ -99,7 +99,8 @@ pub fn record(plan: Plan, options: RunOptions) -> (Report, Recording) {
     (report, recording)
 }
 
-fn carry_out(world: &mut World) {
+/// Carries out what is planned in a world.
+pub(crate) fn carry_out(world: &mut World) {
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
     if let Err(payload) = outcome {
         let place = PANIC.with_borrow_mut(Option::take);

@@ -7,7 +7,7 @@ use leveret_engine::input::Input;
 use crate::clock::Micros;
 use crate::plan::Plan;
 use crate::report::seconds;
-use crate::run::RunOptions;
+use crate::run::{RunOptions, carry_out};
 use crate::world::{Event, World};
 
 /// Carries out a plan and writes down each event of the world: its time, what it was, the trace hash after it, and the facts that
@@ -15,8 +15,7 @@ use crate::world::{Event, World};
 pub(crate) fn run_steps(plan: Plan, options: RunOptions) -> Vec<String> {
     let mut world = World::new(plan, options);
     world.steps = Some(Vec::new());
-    // A panic ends the run, and is not what is looked for here.
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run()));
+    carry_out(&mut world);
     world.steps.take().unwrap_or_default()
 }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use super::find::{find_all, read};
 use super::progress::{Progress, Stopwatch};
 use super::say;
-use crate::capsule;
+use crate::capsule::{self, Environment};
 use crate::run::{RunOptions, plan};
 use crate::suite::agenda::Agenda;
 use crate::suite::determinism::{self, Twin};
@@ -75,7 +75,7 @@ pub(super) struct SuiteArgs {
     /// Adds a summary in Markdown to the end of this file, such as "$GITHUB_STEP_SUMMARY".
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
-    /// Saves the plan of the failure that comes soonest, of each kind in each scenario, into this folder.
+    /// Keeps the failure that comes soonest, of each kind in each scenario, in a folder of its own in this one.
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
     /// Writes the runs that came first to each promise and situation.
@@ -281,8 +281,9 @@ fn save(args: &SuiteArgs, entries: &[Entry], tally: &mut Tally, options: RunOpti
 
 /// What program this is.
 fn build() -> String {
-    let profile = if cfg!(debug_assertions) { "with debug assertions" } else { "without debug assertions" };
-    format!("leveret-sim {} {profile}", env!("CARGO_PKG_VERSION"))
+    let assertions = if cfg!(debug_assertions) { "with" } else { "without" };
+    let environment = Environment::of(&RunOptions::default());
+    format!("leveret-sim {}, {assertions} debug assertions", environment.build())
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {

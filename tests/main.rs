@@ -17,4 +17,5 @@ mod features;
 mod management;
 mod process;
 mod property;
+mod simulator;
 mod turmoil;

@@ -5,7 +5,7 @@ use leveret_engine::event::Event as EngineEvent;
 use super::recorder::Recorder;
 use super::{Cause, Event, Kind, words};
 use crate::clock::Micros;
-use crate::history::{Departure, Fact, QueueIndex};
+use crate::history::{Change, Departure, Fact, QueueIndex};
 use crate::report::{Failure, FailureKind};
 use crate::story::StoryFact;
 
@@ -82,7 +82,8 @@ impl Recorder {
                 let text = format!("{message} of {named} {}", words::departure(how));
                 self.push_about(at, Kind::Left, message.0, queue, text);
             }
-            Fact::Changed { what, .. } => {
+            // What is merely asked for was seen on its way.
+            Fact::Changed { what: what @ (Change::Declared | Change::Refused | Change::Gone), .. } => {
                 let (lane, text) = (self.node, format!("queue {named} {}", words::change(what)));
                 self.push(Event { at, kind: Kind::Queue, lane, queue, text, ..Event::default() });
             }

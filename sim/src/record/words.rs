@@ -311,10 +311,8 @@ pub(super) fn left_to(to: LeftTo) -> String {
 /// What happened to a queue.
 pub(super) fn change(what: Change) -> &'static str {
     match what {
-        Change::DeclareAsked => "is asked to be there",
+        Change::DeclareAsked | Change::DeleteAsked | Change::PurgeAsked => "is to change",
         Change::Declared => "is there",
-        Change::DeleteAsked => "is asked to go",
-        Change::PurgeAsked => "is asked to be emptied",
         Change::Refused => "stays as it is: refused",
         Change::Gone => "is gone",
     }

@@ -155,7 +155,7 @@ fn lines(recording: &Recording, cause: &Cause) -> (Vec<Line>, u64) {
     chosen.truncate(LINES_MAX - 1);
     chosen.sort_by_key(|step| (line(step.event).at, step.place));
     let told: u64 = chosen.iter().map(|step| step.alike + 1).sum();
-    let mut lines: Vec<Line> = chosen.iter().map(Step::line).collect();
+    let mut lines: Vec<Line> = chosen.iter().map(|step| step.line(cause.at)).collect();
     lines.push(Line { at: cause.at, text: cause.text.clone(), is_break: true });
     (lines, count - told)
 }
@@ -180,8 +180,12 @@ impl Step<'_> {
             || is_traffic && (self.event.kind, self.event.lane, self.event.to) == (event.kind, event.lane, event.to)
     }
 
-    fn line(&self) -> Line {
+    /// The step in words; `end` is when the run ended.
+    fn line(&self, end: Micros) -> Line {
         let mut line = line(self.event);
+        if self.event.fate == Fate::Underway && line.at < end {
+            line.text += " (still on its way)";
+        }
         if self.alike > 0 {
             line.text += &format!(", and so on {} times, to {}", self.alike, seconds(self.end.at).trim_start());
         }
@@ -233,15 +237,12 @@ fn weight(event: &Event, cause: &Cause, first: Micros, consumers: &[usize]) -> O
 
 fn line(event: &Event) -> Line {
     let mut text = event.text.clone();
-    match (event.fate, event.from) {
-        (Fate::Lost, Some(from)) if event.to.is_some() => {
-            let _ = write!(text, " (sent at {}, lost on its way)", seconds(from).trim_start());
-        }
-        (Fate::Underway, _) => text += " (still on its way)",
-        _ => {}
+    if let (Fate::Lost, Some(from), Some(_)) = (event.fate, event.from, event.to) {
+        let _ = write!(text, " (sent at {}, lost on its way)", seconds(from).trim_start());
     }
     // Something on its way is told when it set out: that is when somebody decided it.
-    let at = if event.fate == Fate::Done && event.kind != Kind::Publish { start(event) } else { event.at };
+    let is_told_late = event.fate == Fate::Lost || (event.kind == Kind::Publish && event.fate == Fate::Done);
+    let at = if is_told_late { event.at } else { start(event) };
     Line { at, text, is_break: false }
 }
 

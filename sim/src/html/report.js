@@ -92,8 +92,35 @@
     const row = clamp(560 / lanes.length, 30, 58);
     return { width, gutter, row, top: 22, height: 22 + row * lanes.length + 26, right: 14 };
   };
-  const xOf = (at, place) => place.gutter + ((at - view.from) / (view.to - view.from)) * (place.width - place.gutter - place.right);
-  const timeAt = (x, place) => view.from + ((x - place.gutter) / (place.width - place.gutter - place.right)) * (view.to - view.from);
+  // With even steps, time runs evenly only between the steps of the story: each pause between two has a width that grows with its
+  // logarithm. `spread` gives a moment's place on that scale, `moments` goes back.
+  let scale = null;
+  const makeScale = () => {
+    scale = null;
+    if (!$("even").checked) return;
+    const steps = events.filter((event) => message === null || isAbout(event, message) || WHOLE.includes(event.kind) || event.kind === "broken");
+    const times = [...new Set([0, end, ...steps.flatMap((event) => [begin(event), event.at])])].sort((a, b) => a - b);
+    const places = [0];
+    for (let at = 1; at < times.length; at++) places.push(places[at - 1] + Math.log2(1 + (times[at] - times[at - 1]) / 300));
+    scale = { times, places };
+  };
+  const along = (value, from, to) => {
+    const last = from.length - 1;
+    if (value <= from[0]) return to[0] + (value - from[0]) * ((to[last] - to[0]) / (from[last] - from[0]));
+    if (value >= from[last]) return to[last] + (value - from[last]) * ((to[last] - to[0]) / (from[last] - from[0]));
+    let [low, high] = [0, last];
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (from[middle] <= value) low = middle;
+      else high = middle;
+    }
+    return to[low] + ((value - from[low]) / (from[high] - from[low])) * (to[high] - to[low]);
+  };
+  const spread = (at) => scale ? along(at, scale.times, scale.places) : at;
+  const moments = (place) => scale ? along(place, scale.places, scale.times) : place;
+  const share = (at) => (spread(at) - spread(view.from)) / (spread(view.to) - spread(view.from));
+  const xOf = (at, place) => place.gutter + share(at) * (place.width - place.gutter - place.right);
+  const timeAt = (x, place) => moments(spread(view.from) + ((x - place.gutter) / (place.width - place.gutter - place.right)) * (spread(view.to) - spread(view.from)));
   const yOf = (lane, place) => place.top + place.row * (lane + 0.5);
 
   const hatch = (pen, x, y, width, height, colour, step) => {
@@ -185,6 +212,10 @@
     });
     // Time.
     const { step, out } = ticks(view.from, view.to, (width - place.gutter) / 110);
+    if (scale) {
+      out.length = 0;
+      for (let x = place.gutter + 50; x < width - 40; x += 110) out.push(timeAt(x, place));
+    }
     pen.textAlign = "center";
     for (const at of out) {
       const x = xOf(at, place);
@@ -195,7 +226,7 @@
       pen.lineTo(x, floor);
       pen.stroke();
       pen.fillStyle = colours.soft;
-      pen.fillText(tickName(at, step), clamp(x, place.gutter + 24, width - 34), floor + 13);
+      pen.fillText(scale ? (at / 1e6).toFixed(4) + " s" : tickName(at, step), clamp(x, place.gutter + 24, width - 34), floor + 13);
     }
     pen.save();
     pen.beginPath();
@@ -442,6 +473,7 @@
   };
   const pickMessage = (number) => {
     message = number;
+    makeScale();
     showLife();
     drawDiagram();
   };
@@ -570,8 +602,14 @@
     drawOverview();
   };
   const zoom = (factor, around) => {
-    const at = around ?? (selected >= 0 && events[selected].at >= view.from && events[selected].at <= view.to ? events[selected].at : (view.from + view.to) / 2);
-    setView(at - (at - view.from) * factor, at + (view.to - at) * factor);
+    const [from, to] = [spread(view.from), spread(view.to)];
+    const isSeen = selected >= 0 && events[selected].at >= view.from && events[selected].at <= view.to;
+    const at = around !== undefined ? spread(around) : isSeen ? spread(events[selected].at) : (from + to) / 2;
+    setView(moments(at - (at - from) * factor), moments(at + (to - at) * factor));
+  };
+  const pan = (by, base) => {
+    const [from, to] = [spread(base.from), spread(base.to)];
+    setView(moments(from + by * (to - from)), moments(to + by * (to - from)));
   };
   const setMoment = (at) => {
     moment = clamp(Math.round(at), 0, end);
@@ -586,6 +624,7 @@
     if (event) {
       if (event.messages && event.messages.length && !isAbout(event, message)) {
         message = event.messages[0];
+        makeScale();
         showLife();
       }
       if (moves && (event.at < view.from || event.at > view.to)) {
@@ -603,8 +642,8 @@
     if (events[index]) select(index, true);
   };
   const around = (first, last) => {
-    const margin = Math.max((last - first) * 0.06, 400);
-    setView(first - margin, last + margin);
+    const margin = scale ? (spread(last) - spread(first)) * 0.04 : Math.max((last - first) * 0.06, 400);
+    setView(moments(spread(first) - margin), moments(spread(last) + margin));
   };
   const jump = () => {
     const broken = events.findIndex((event) => event.kind === "broken");
@@ -657,6 +696,8 @@
       if (tried.length < run[name].length) $(name).append(make("li", { className: "none" }, make("span", {}, (run[name].length - tried.length) + " others"), make("span", {}, "0")));
     }
     showLife();
+    $("even").checked = story.messages.length > 0;
+    makeScale();
     jump();
     if (story.messages.length) fitMessage();
     else $("fit").onclick();
@@ -699,6 +740,7 @@
   $("previous").onclick = () => step(-1);
   $("next").onclick = () => step(1);
   $("only").onchange = drawDiagram;
+  $("even").onchange = () => { makeScale(); drawDiagram(); };
   $("message").onchange = () => {
     const number = Number.parseInt($("message").value.replace("#", ""), 10);
     if (Number.isInteger(number)) pickMessage(number);
@@ -731,9 +773,9 @@
     const box = canvas.getBoundingClientRect();
     if (drag) {
       const place = layout();
-      const by = ((event.clientX - drag.x) / (place.width - place.gutter - place.right)) * (drag.to - drag.from);
+      const by = (event.clientX - drag.x) / (place.width - place.gutter - place.right);
       drag.moved ||= Math.abs(event.clientX - drag.x) > 4;
-      if (drag.moved) setView(drag.from - by, drag.to - by);
+      if (drag.moved) pan(-by, drag);
       return;
     }
     const found = nearest(event.clientX - box.left, event.clientY - box.top);
@@ -760,15 +802,14 @@
     event.preventDefault();
     const box = canvas.getBoundingClientRect();
     if (isZoom) zoom(event.deltaY > 0 ? 1.2 : 1 / 1.2, timeAt(event.clientX - box.left, layout()));
-    else setView(view.from + (event.deltaX / box.width) * (view.to - view.from), view.to + (event.deltaX / box.width) * (view.to - view.from));
+    else pan(event.deltaX / box.width, view);
   }, { passive: false });
   document.addEventListener("keydown", (event) => {
     if (event.target.tagName === "INPUT" || event.ctrlKey || event.metaKey || event.altKey) return;
-    const wide = view.to - view.from;
     const keys = {
       "+": () => zoom(0.6), "=": () => zoom(0.6), "-": () => zoom(1 / 0.6), "0": () => $("fit").onclick(), f: jump, m: fitMessage, n: () => step(1), p: () => step(-1),
     };
-    const arrows = { ArrowLeft: () => setView(view.from - wide / 8, view.to - wide / 8), ArrowRight: () => setView(view.from + wide / 8, view.to + wide / 8) };
+    const arrows = { ArrowLeft: () => pan(-1 / 8, view), ArrowRight: () => pan(1 / 8, view) };
     const act = keys[event.key.toLowerCase()] || (document.activeElement === canvas ? arrows[event.key] : undefined);
     if (act) {
       event.preventDefault();

@@ -1,6 +1,6 @@
 //! Exchanges and bindings, listed.
 
-use crate::amqp::{FieldTable, ShortStr};
+use crate::amqp::{FieldTable, LongStr, ShortStr};
 use crate::time::Timestamp;
 
 /// What is asked about exchanges and bindings.
@@ -84,6 +84,8 @@ pub struct ExchangeInfo {
     pub bytes_delayed: u64,
     /// The name of the policy that applies to it.
     pub policy: Option<ShortStr>,
+    /// Who gets messages that no binding matches, as the arguments or else the policy name it; `None`: nobody.
+    pub alternate_exchange: Option<LongStr>,
 }
 
 /// One binding.

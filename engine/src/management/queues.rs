@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::amqp::{FieldTable, ShortStr};
 use crate::ids::{ChannelNumber, ConnectionId, QueueId, QueueSeq};
-use crate::metadata::AppliedPolicies;
+use crate::metadata::{AppliedPolicies, QueueSettings};
 
 /// What is asked about queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +123,8 @@ pub struct QueueInfo {
     pub leader: Option<String>,
     /// The policies that apply to it; `None` if none does.
     pub policies: Option<Box<AppliedPolicies>>,
+    /// What its arguments and its policies come to: what the queue really does.
+    pub settings: Box<QueueSettings>,
 }
 
 /// The consumer of a queue that serves one.

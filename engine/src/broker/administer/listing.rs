@@ -1,5 +1,6 @@
 //! Queues, exchanges and bindings as operators see them.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::Broker;
@@ -43,6 +44,7 @@ impl Broker {
             }),
             leader: (queue.kind == QueueKind::Quorum).then(|| self.config.node_name.clone()),
             policies: record.policies.clone(),
+            settings: Box::new(record.settings.clone()),
         })
     }
 
@@ -65,6 +67,7 @@ impl Broker {
                 internal: exchange.internal,
                 arguments: exchange.raw_arguments.clone(),
                 policy: exchange.policies.as_ref().and_then(|policies| policies.policy.clone()),
+                alternate_exchange: exchange.settings.alternate_exchange.clone(),
             })
             .collect())
     }

@@ -38,6 +38,7 @@ mod steps;
 mod story;
 mod suite;
 mod tap;
+mod topology;
 mod trace;
 mod workload;
 mod world;

@@ -62,6 +62,8 @@ enum Command {
     Mutants(crate::mutants::MutantArgs),
     /// Loads a running broker over real sockets, measures it, and checks every message meanwhile.
     Perf(Box<crate::perf::Options>),
+    /// Says whether a topology exported from RabbitMQ can lose messages, and how.
+    Topology(Box<crate::topology::TopologyArgs>),
 }
 
 /// The whole program.
@@ -90,6 +92,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "mutants")]
         Command::Mutants(args) => crate::mutants::main(&args),
         Command::Perf(options) => crate::perf::main(&options),
+        Command::Topology(args) => crate::topology::main(&args),
     };
     result.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "leveret-sim: {error}");

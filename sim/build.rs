@@ -1,11 +1,18 @@
 //! Notes which sources, which dependencies and which compiler a build is made of, so that a failure capsule can say whether it comes
 //! from the same build. The notes depend on nothing but those, so builds stay reproducible.
+//!
+//! And it makes the list of the scenarios that are part of the program, so that a file needs only to be put into its folder.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+const FOLDERS: [&str; 6] = ["fast", "slow", "rare", "negative", "regressions", "upgrade"];
+
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in a workspace").to_owned();
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo says where to write"));
+    std::fs::write(out.join("scenarios.rs"), list_scenarios(&root)).expect("the folder is there to be written to");
     let mut sources = Hash::new();
     for folder in ["engine/src", "sim/src"] {
         let mut files = Vec::new();
@@ -28,6 +35,27 @@ fn main() {
     for name in ["LEVERET_COMMIT", "GITHUB_SHA"] {
         println!("cargo:rerun-if-env-changed={name}");
     }
+}
+
+/// The text of a list of folder, name and content of all scenarios.
+fn list_scenarios(root: &Path) -> String {
+    let mut list = String::from("&[\n");
+    for folder in FOLDERS {
+        let path = root.join("scenarios").join(folder);
+        println!("cargo:rerun-if-changed={}", path.display());
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
+        files.sort();
+        for file in files {
+            println!("cargo:rerun-if-changed={}", file.display());
+            let name = file.file_stem().expect("a file has a name").to_string_lossy();
+            let path = file.display().to_string();
+            writeln!(list, "    ({folder:?}, {name:?}, include_str!({path:?})),").expect("memory takes all");
+        }
+    }
+    list.push_str("]\n");
+    list
 }
 
 /// All Rust files in a folder and below.

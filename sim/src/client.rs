@@ -161,6 +161,12 @@ impl Actor {
         self.workload.waiting_for().map(|what| format!("client {} waits for {what}", self.index))
     }
 
+    /// If it is to be answered: how many answers it had so far, and whether it waits for one or has something to say that takes one.
+    pub(crate) fn answers(&self, now: Micros) -> Option<(u64, bool)> {
+        let (answers, wants) = self.workload.answers(now)?;
+        Some((answers, wants && now >= self.plan.start_us))
+    }
+
     /// Takes bytes from its connection.
     pub(crate) fn receive(&mut self, now: Micros, bytes: Bytes, world: Surroundings<'_>) -> Wish {
         let Some(machine) = &mut self.machine else { return Wish::Stay };

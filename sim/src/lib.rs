@@ -3,6 +3,7 @@
 //! A [`scenario::Scenario`] and a seed make a [`plan::Plan`]; the world carries it out; the model keeps beside the engine what the
 //! promise says; the oracles object. The same plan gives the same run to the byte, which the trace hash shows.
 
+mod availability;
 pub mod capsule;
 pub mod cli;
 mod client;
@@ -40,5 +41,6 @@ mod suite;
 mod tap;
 mod topology;
 mod trace;
+mod trigger;
 mod workload;
 mod world;

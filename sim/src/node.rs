@@ -16,7 +16,7 @@ use leveret_engine::metadata::PolicyKind;
 use crate::clock::{Micros, NodeClock};
 use crate::disk::Lane;
 use crate::fault::RESOURCE_LIMIT;
-use crate::plan::{Ending, Knobs, Plan};
+use crate::plan::{Ending, Moment, Plan};
 use crate::record::{Direction, NodeState};
 use crate::report::Failure;
 use crate::rng::{key, scale};
@@ -90,11 +90,12 @@ impl World {
         self.node.clock = NodeClock::new(time, origin);
         self.node.failed_syncs = self.disk.counts().failed_syncs;
         self.counts.boots += 1;
+        self.trigger(Moment::Boot, None, 0);
         self.trace.word(boot);
         if let Some(recorder) = &mut self.recorder {
             recorder.node_is(time, NodeState::Recovering);
         }
-        let config = config(&self.plan.knobs, self.node.options);
+        let config = config(&self.plan, self.node.options);
         let engine = Engine::new(config, key(self.plan.seed, "engine", boot));
         self.node.engine = Some(Box::new(engine));
         self.node.effects = Effects::default();
@@ -191,6 +192,11 @@ impl World {
                 recorder.node_is(time, NodeState::Ready);
             }
             is_newly_ready = true;
+            if self.triggers.is_armed() {
+                let queues = engine.queues();
+                self.triggers.know(queues.iter().map(|queue| (queue.id.0, &*queue.name)));
+                self.triggers.note(&mut self.scheduler, Moment::Ready, None, 0);
+            }
         }
         let mut effects = std::mem::take(&mut self.node.effects);
         let Effects { sends, controls, disk, events, admin, stop } = &mut effects;
@@ -204,6 +210,9 @@ impl World {
                 settled = settled.max(*lsn);
             }
             self.heed(&event);
+            if self.triggers.is_armed() {
+                self.trigger_by_event(&event);
+            }
         }
         if let Some(lsn) = settled {
             self.model.settled(lsn.0);
@@ -220,7 +229,14 @@ impl World {
             if let Some(recorder) = &mut self.recorder {
                 recorder.disk_begins(time, &request);
             }
+            let is_synced = if let DiskOp::Append { sync, .. } = request.op { Some(sync) } else { None };
             let (due, lane) = self.disk.submit(time, request);
+            if let Some(is_synced) = is_synced {
+                self.trigger(Moment::Write, None, 0);
+                if is_synced {
+                    self.trigger(Moment::Unsynced, None, (due - time) / 2);
+                }
+            }
             self.scheduler.at(due, Event::Disk(self.node.boot, lane));
         }
         for answer in answers {
@@ -441,7 +457,12 @@ impl World {
         if boot != self.node.boot || self.node.engine.is_none() {
             return;
         }
-        match self.disk.complete(self.scheduler.time(), lane) {
+        let syncs = self.disk.counts().syncs;
+        let completed = self.disk.complete(self.scheduler.time(), lane);
+        if self.disk.counts().syncs > syncs {
+            self.trigger(Moment::Fsync, None, 0);
+        }
+        match completed {
             Err(until) => self.scheduler.at(until, Event::Disk(boot, lane)),
             Ok(Some(input)) => {
                 if let Some(recorder) = &mut self.recorder {
@@ -518,7 +539,7 @@ fn number(connection: ConnectionId) -> u32 {
     u32::try_from(connection.0 - 1).expect("numbered by the world")
 }
 
-fn config(knobs: &Knobs, options: RunOptions) -> Config {
+fn config(plan: &Plan, options: RunOptions) -> Config {
     let RunOptions {
         check_every: _,
         last_facts: _,
@@ -526,6 +547,7 @@ fn config(knobs: &Knobs, options: RunOptions) -> Config {
         #[cfg(feature = "mutants")]
         mutant,
     } = options;
+    let knobs = &plan.knobs;
     let size = |bytes: u64| usize::try_from(bytes).expect("knobs are small");
     Config {
         frame_max: knobs.frame_max,
@@ -545,7 +567,7 @@ fn config(knobs: &Knobs, options: RunOptions) -> Config {
         fine_events: true,
         resources: ResourceLimits { memory_high_bytes: Some(RESOURCE_LIMIT), disk_free_bytes: RESOURCE_LIMIT },
         #[cfg(feature = "mutants")]
-        mutant,
+        mutant: mutant.or_else(|| crate::run::planted(plan)),
         ..Config::default()
     }
 }

@@ -11,7 +11,7 @@ use crate::plan::{
     TopologyOp,
 };
 use crate::rng::{Ratio, Stream};
-use crate::scenario::Scenario;
+use crate::scenario::{ClientSpec, Scenario, make};
 use crate::story;
 
 /// Makes the plan of one run.
@@ -20,18 +20,31 @@ pub(crate) fn generate(scenario: &Scenario, seed: u64) -> Plan {
     let chaos_us = scenario.run.chaos_ms.draw(&mut config) * MILLISECOND;
     let knobs = knobs(scenario, &mut config);
     let disk = disk(&mut config);
-    let is_story = !scenario.story.features.is_empty();
+    let chaos_us =
+        scenario.phases.chaos.map_or(chaos_us, |chaos| chaos.draw(&mut Stream::new(seed, "phases by hand", 0)));
+    let is_story = scenario.is_story();
+    let is_by_hand = !scenario.queue.is_empty();
     let mut stream = Stream::new(seed, "story", 0);
-    let topology =
-        if is_story { story::make::topology(scenario, &mut stream) } else { topology(scenario, &mut config) };
+    let topology = if is_by_hand {
+        make::topology(scenario)
+    } else if is_story {
+        story::make::topology(scenario, &mut stream)
+    } else {
+        topology(scenario, &mut config)
+    };
     let mut maker = Maker { scenario, topology: &topology, knobs: &knobs, chaos_us, clients: Vec::new() };
-    if is_story {
+    if is_by_hand && scenario.clients == ClientSpec::default() {
+        // All are written by hand.
+    } else if is_story {
         maker.make_story_clients(seed);
     } else {
         maker.make_clients(seed);
     }
+    maker.make_clients_by_hand(seed);
     let clients = maker.clients;
-    let faults = faults(scenario, chaos_us, clients.len(), &mut Stream::new(seed, "nemesis", 0));
+    let mut faults = faults(scenario, chaos_us, clients.len(), &mut Stream::new(seed, "nemesis", 0));
+    faults.extend(make::faults(scenario, chaos_us, &clients, seed));
+    faults.sort_by_key(|fault| fault.at_us);
     let last_restart = match config.range(0, 5) {
         0 => Some(Ending::Kill),
         1 => Some(Ending::PowerLoss),
@@ -48,11 +61,14 @@ pub(crate) fn generate(scenario: &Scenario, seed: u64) -> Plan {
         clients,
         faults,
         chaos_us,
-        settle_us: scenario.run.settle_ms * MILLISECOND,
+        settle_us: scenario.phases.settle_max.map_or(scenario.run.settle_ms * MILLISECOND, |settle| settle.0),
         last_restart,
         policies: if is_story { story::make::policies(scenario, chaos_us, &mut stream) } else { Vec::new() },
         is_story,
         beyond_claim: scenario.run.beyond_claim,
+        plant: scenario.node.plant.as_ref().map(|plant| plant.as_ref().clone()),
+        fails: scenario.expected_failure().map(str::to_owned),
+        longest_unavailability_us: scenario.expect.longest_unavailability.map(|longest| longest.0),
     }
 }
 
@@ -515,7 +531,7 @@ fn faults(scenario: &Scenario, chaos_us: Micros, clients: usize, stream: &mut St
         for _ in 0..count {
             let at_us = stream.range(chaos_us / 20, chaos_us);
             let for_us = stream.range(MILLISECOND, longest);
-            faults.push(Fault { at_us, for_us, kind: kind(stream) });
+            faults.push(Fault { at_us, for_us, kind: kind(stream), on: None });
         }
     };
     for (span, how) in

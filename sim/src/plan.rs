@@ -51,6 +51,15 @@ pub struct Plan {
     /// Faults are allowed that no single node survives. Stopping is then a right answer, a wrong delivery is not.
     #[serde(default, skip_serializing_if = "is_default")]
     pub beyond_claim: bool,
+    /// The bug to plant in the engine, by its name. It takes a program with the feature `mutants`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plant: Option<String>,
+    /// The promise that is expected to be broken, by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fails: Option<String>,
+    /// The longest that a publisher with confirms may be without an answer while it has something to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest_unavailability_us: Option<Micros>,
 }
 
 /// Settings of the node, small so that what is rare in production is frequent here.
@@ -612,6 +621,60 @@ pub struct Fault {
     pub for_us: Micros,
     /// What it is.
     pub kind: FaultKind,
+    /// What it waits for instead of a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<Trigger>,
+}
+
+/// What a fault waits for: the n-th time that something happens, and then a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trigger {
+    /// What has to happen.
+    pub moment: Moment,
+    /// The queues that it has to happen to, by name; none means any.
+    #[serde(default)]
+    pub queues: Vec<String>,
+    /// How often it has to happen, counted over the whole run.
+    pub nth: u32,
+    /// Whether it counts anew after that.
+    #[serde(default)]
+    pub repeats: bool,
+    /// How long after that the fault begins.
+    #[serde(default)]
+    pub after_us: Micros,
+}
+
+/// Something that a fault can wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Moment {
+    /// A publish was confirmed.
+    Confirm,
+    /// A publish was refused.
+    Refusal,
+    /// A publish went into a queue.
+    Publish,
+    /// A message went out to a consumer, or as the answer to a get.
+    Delivery,
+    /// A message left a queue for good.
+    Settlement,
+    /// A message left a queue without an ack: it expired, was dropped or was rejected.
+    Death,
+    /// A client's connection was accepted.
+    Connection,
+    /// Publishers are stopped, since memory or disk is short.
+    Alarm,
+    /// A consumer was cancelled for its slowness.
+    ConsumerTimeout,
+    /// The node starts; what follows is its recovery.
+    Boot,
+    /// The node has recovered.
+    Ready,
+    /// The node hands the disk something to write.
+    Write,
+    /// A write with a sync is under way: half of its time is over.
+    Unsynced,
+    /// A write with a sync is done, and the node is about to learn of it.
+    Fsync,
 }
 
 /// How a node ends.

@@ -16,6 +16,8 @@ pub struct Report {
     pub seed: u64,
     /// What went wrong.
     pub failure: Option<Failure>,
+    /// The promise that was expected to be broken, by its name.
+    pub expected: Option<String>,
     /// Virtual time at the end.
     pub time: Micros,
     /// The trace hash.
@@ -69,6 +71,11 @@ impl Failure {
         Self { kind: FailureKind::Liveness, oracle: "comes to rest", text: text.to_owned(), lines: Vec::new() }
     }
 
+    /// A publisher got no answer for too long.
+    pub(crate) fn unavailable(text: String) -> Self {
+        Self { kind: FailureKind::Liveness, oracle: "available", text, lines: Vec::new() }
+    }
+
     /// The engine panicked.
     pub(crate) fn crash(text: String) -> Self {
         Self { kind: FailureKind::Crash, oracle: "no panic", text, lines: Vec::new() }
@@ -119,6 +126,11 @@ impl FailureKind {
 }
 
 impl Report {
+    /// What went wrong and was not expected to.
+    pub fn unexpected(&self) -> Option<&Failure> {
+        self.failure.as_ref().filter(|failure| self.expected.as_deref() != Some(failure.oracle))
+    }
+
     /// The failure as a page of text, with the command that repeats it. Empty if all is well.
     pub fn story(&self, command: &str) -> String {
         let Some(failure) = &self.failure else { return String::new() };

@@ -101,6 +101,8 @@ pub fn record(plan: Plan, options: RunOptions) -> (Report, Recording) {
 
 /// Carries out what is planned in a world.
 pub(crate) fn carry_out(world: &mut World) {
+    #[cfg(feature = "mutants")]
+    let _alone = planting::enter(world.node.options.mutant.or_else(|| planted(&world.plan)).is_some());
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
     if let Err(payload) = outcome {
         let place = PANIC.with_borrow_mut(Option::take);
@@ -109,6 +111,36 @@ pub(crate) fn carry_out(world: &mut World) {
             text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
         });
         world.fail(Failure::crash(text));
+    }
+}
+
+/// The bug that a plan plants.
+#[cfg(feature = "mutants")]
+pub(crate) fn planted(plan: &Plan) -> Option<leveret_engine::mutants::Mutant> {
+    let name = plan.plant.as_ref()?;
+    leveret_engine::mutants::Mutant::ALL.into_iter().find(|mutant| format!("{mutant:?}") == *name)
+}
+
+/// A planted bug is planted in all engines of the process: whoever plants one runs alone.
+#[cfg(feature = "mutants")]
+mod planting {
+    use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+    static ENGINES: RwLock<()> = RwLock::new(());
+
+    /// Held as long as a run lasts.
+    pub(super) enum Turn {
+        Shared { _guard: RwLockReadGuard<'static, ()> },
+        Alone { _guard: RwLockWriteGuard<'static, ()> },
+    }
+
+    /// Waits for this run's turn.
+    pub(super) fn enter(alone: bool) -> Turn {
+        if alone {
+            Turn::Alone { _guard: ENGINES.write().unwrap_or_else(PoisonError::into_inner) }
+        } else {
+            Turn::Shared { _guard: ENGINES.read().unwrap_or_else(PoisonError::into_inner) }
+        }
     }
 }
 

@@ -14,7 +14,7 @@ macro_rules! situations {
         }
 
         /// What people read of each.
-        const NAMES: &[&str] = &[$($name,)+];
+        pub(crate) const NAMES: &[&str] = &[$($name,)+];
     };
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use leveret_engine::ids::ConnectionId;
 use leveret_engine::input::Input;
 
+use crate::availability::Unanswered;
 use crate::client::{Actor, Surroundings, Wish};
 use crate::clock::{MILLISECOND, Micros, SECOND};
 use crate::disk::{Lane, SimDisk};
@@ -30,6 +31,7 @@ use crate::situation::Situations;
 use crate::story::Story;
 use crate::tap::Tap;
 use crate::trace::TraceHash;
+use crate::trigger::Triggers;
 use crate::workload::Workload;
 
 /// One run.
@@ -41,6 +43,10 @@ pub(crate) struct World {
     pub(crate) node: Node,
     pub(crate) disk: SimDisk,
     pub(crate) shortages: Shortages,
+    /// Faults that wait for something to happen.
+    pub(crate) triggers: Triggers,
+    /// How long each client has been without an answer, where that matters.
+    pub(crate) unanswered: Vec<Unanswered>,
     pub(crate) links: Vec<Link>,
     pub(crate) taps: Vec<Taps>,
     pub(crate) actors: Vec<Actor>,
@@ -126,6 +132,8 @@ pub(crate) enum Event {
     Finish(u32),
     /// The end of the run is looked at.
     Poll,
+    /// It is looked at whether publishers get answers.
+    Watch,
 }
 
 /// Events of the world without progress of time that mean it stands still.
@@ -159,6 +167,8 @@ impl World {
             node: Node::new(Arc::clone(&plan), options),
             disk: SimDisk::new(seed, plan.disk.clone()),
             shortages: Shortages::default(),
+            triggers: Triggers::new(&plan),
+            unanswered: Vec::new(),
             scheduler: Scheduler::new(seed),
             links: Vec::new(),
             taps: Vec::new(),
@@ -187,12 +197,17 @@ impl World {
             world.schedule_wake(u32::try_from(client).expect("few clients"));
         }
         for (index, fault) in world.plan.faults.iter().enumerate() {
-            world.scheduler.at(fault.at_us, Event::Begin(u32::try_from(index).expect("few faults")));
+            if fault.on.is_none() {
+                world.scheduler.at(fault.at_us, Event::Begin(u32::try_from(index).expect("few faults")));
+            }
         }
         for (index, policy) in world.plan.policies.iter().enumerate() {
             world.scheduler.at(policy.at_us, Event::Policy(u32::try_from(index).expect("few policies")));
         }
         world.scheduler.at(world.plan.chaos_us, Event::Poll);
+        if world.plan.longest_unavailability_us.is_some() {
+            world.scheduler.at(0, Event::Watch);
+        }
         world
     }
 
@@ -235,6 +250,7 @@ impl World {
             scenario: self.plan.scenario.clone(),
             seed: self.plan.seed,
             failure: self.failure.take(),
+            expected: self.plan.fails.clone(),
             time: self.scheduler.time(),
             trace: self.trace.value(),
             counts: self.counts,
@@ -264,6 +280,7 @@ impl World {
             Event::Begin(fault) => self.begin_fault(fault),
             Event::Finish(fault) => self.finish_fault(fault),
             Event::Poll => self.poll(),
+            Event::Watch => self.watch(),
         }
     }
 
@@ -285,6 +302,9 @@ impl World {
             let name = |queue| story.as_ref().map_or_else(|| model.queue_name(queue), |story| story.queue_name(queue));
             if let Some(recorder) = &mut self.recorder {
                 recorder.fact(time, &fact, name);
+            }
+            if self.triggers.is_armed() {
+                self.trigger_by_fact(&fact);
             }
             if self.failure.is_none()
                 && let Some((oracle, text)) = self.bench.judge(&fact)

@@ -137,6 +137,12 @@ impl Bench {
     }
 }
 
+/// The names of all promises, those that no oracle judges among them.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    let others = ["keeps running", "comes to rest", "available", "no panic", "the disk's contract"];
+    Bench::new(false).oracles.into_iter().map(|seat| seat.oracle.name()).chain(others)
+}
+
 impl std::fmt::Debug for Bench {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.judged()).finish()

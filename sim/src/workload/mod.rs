@@ -39,6 +39,12 @@ pub(crate) trait Workload: std::fmt::Debug {
         false
     }
 
+    /// If it is to be answered: how many answers it had so far, and whether it waits for one or could by now have said something that
+    /// takes one.
+    fn answers(&self, _now: Micros) -> Option<(u64, bool)> {
+        None
+    }
+
     /// Whether it wants to be woken when its system takes bytes again.
     fn wants_room(&self) -> bool {
         false

@@ -34,6 +34,7 @@ pub(super) struct Publisher {
     transactions: u64,
     is_blocked_by_room: bool,
     is_stopped: bool,
+    answers: u64,
 }
 
 /// One message to publish.
@@ -62,6 +63,7 @@ impl Publisher {
             transactions: 0,
             is_blocked_by_room: false,
             is_stopped: false,
+            answers: 0,
         }
     }
 
@@ -215,6 +217,7 @@ impl Workload for Publisher {
             }
             ClientEvent::Method { .. } if !self.is_set_up => self.is_set_up = self.script.next(scope),
             ClientEvent::Acked { seqno, multiple, .. } | ClientEvent::Nacked { seqno, multiple, .. } => {
+                self.answers += 1;
                 self.confirmed(seqno, multiple);
             }
             ClientEvent::Returned { properties, body, .. } => scope.verify(&properties, &body),
@@ -242,6 +245,16 @@ impl Workload for Publisher {
             return Some(format!("the confirm of publish {seqno}"));
         }
         self.is_committing.then(|| "the answer to its commit or rollback".to_owned())
+    }
+
+    fn answers(&self, now: Micros) -> Option<(u64, bool)> {
+        let PublishMode::Confirm { .. } = self.plan.mode else { return None };
+        let has_next = self.plan.bursts.get(self.burst).is_some_and(|burst| match self.not_before {
+            0 => burst.wait_us == 0,
+            time => time <= now,
+        });
+        let has_more = !self.is_stopped && (!self.again.is_empty() || has_next);
+        Some((self.answers, !self.outstanding.is_empty() || has_more))
     }
 
     fn wants_room(&self) -> bool {

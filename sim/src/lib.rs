@@ -9,6 +9,7 @@ pub mod cli;
 mod client;
 pub mod clock;
 mod disk;
+pub mod expect;
 pub mod explain;
 mod fault;
 mod field;

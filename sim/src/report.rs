@@ -149,6 +149,9 @@ impl Report {
         for line in &failure.lines {
             let _ = writeln!(out, "  {line}");
         }
+        if self.unexpected().is_none() {
+            let _ = writeln!(out, "this is what the scenario expects");
+        }
         let _ = writeln!(out, "repeat: {command}");
         out
     }
@@ -167,6 +170,7 @@ impl Report {
                 "text": failure.text,
                 "lines": failure.lines,
                 "repeat": command,
+                "expected": self.unexpected().is_none(),
             })
         });
         serde_json::json!({

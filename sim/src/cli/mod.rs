@@ -29,7 +29,8 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 all promises kept, 1 wrong usage, 2 a promise broken (safety), \
-3 something never happened (liveness), 4 the engine panicked, 5 something was never tried (--cover), 6 a seed did not give the same run twice (--check-determinism).\n\n\
+3 something never happened (liveness), 4 the engine panicked, 5 something that was expected, or with --cover anything, never happened, \
+6 a seed did not give the same run twice (--check-determinism).\n\n\
 Examples:\n  \
 leveret-sim run                        all built-in scenarios, 20 seeds each\n  \
 leveret-sim run --seeds 2000           more of them\n  \
@@ -84,8 +85,8 @@ pub fn main() -> ExitCode {
         Command::Shrink(args) => shrink::shrink(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::List => {
-            for scenario in [Scenario::built_in(), Scenario::regressions()].concat() {
-                say(&format!("{:32} {}\n", scenario.name, scenario.about));
+            for (folder, scenario) in Scenario::all() {
+                say(&format!("{folder:12} {:32} {}\n", scenario.name, scenario.about));
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -110,6 +111,11 @@ fn options(check_every: Option<u64>, last_facts: Option<usize>, mutant: Option<&
     }
     options.check_every = check_every.unwrap_or(options.check_every).max(1);
     Ok(options)
+}
+
+/// Writes to standard error, beside what the program is asked for.
+pub(crate) fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr(), "leveret-sim: {text}");
 }
 
 /// Writes to standard output; whoever closed it does not want to hear more.

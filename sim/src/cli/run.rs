@@ -8,8 +8,9 @@ use clap::Args;
 use super::find::{built_in, find};
 use super::progress::{Stopwatch, progress};
 use super::total::Total;
-use super::{options, say};
+use super::{options, say, warn};
 use crate::capsule::Collection;
+use crate::expect::Expectations;
 use crate::run::{Job, plan, run_jobs};
 use crate::scenario::Scenario;
 
@@ -58,7 +59,20 @@ pub(super) struct RunArgs {
 
 /// Makes the runs.
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode, String> {
-    let found = args.scenario.as_deref().map_or_else(|| Ok(built_in()), find)?;
+    let mut found = args.scenario.as_deref().map_or_else(|| Ok(built_in()), find)?;
+    if let [only] = &found[..]
+        && let Some(reason) = only.scenario.unavailable()
+    {
+        return Err(format!("{}: {reason}", only.place));
+    }
+    found.retain(|found| {
+        let reason = found.scenario.unavailable();
+        if let Some(reason) = &reason {
+            warn(&format!("skipped {}: {reason}", found.place));
+        }
+        reason.is_none()
+    });
+    let mut expectations = Expectations::of(found.iter().map(|found| &found.scenario));
     let mut jobs = Vec::new();
     match args.seed {
         Some(seed) => jobs.extend(found.iter().map(|found| Job { scenario: &found.scenario, seed })),
@@ -89,17 +103,18 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, String> {
             say(&format!("{:016x}\n", report.trace));
         } else if args.json {
             say(&format!("{}\n", report.json(&command)));
-        } else if report.failure.is_some() {
+        } else if report.unexpected().is_some() || (report.failure.is_some() && jobs.len() == 1) {
             progress.suspend(|| say(&format!("{}\n", report.story(&command))));
         }
-        if let (Some(folder), Some(_)) = (&args.save, &report.failure) {
+        if let (Some(folder), Some(_)) = (&args.save, report.unexpected()) {
             let plan = plan(&this.scenario, report.seed);
             if let Err(error) = saved.add(folder, &report, &plan, options) {
                 problem.get_or_insert(error);
             }
         }
-        let failed = report.failure.is_some();
+        let failed = report.unexpected().is_some();
         total.add(&report);
+        expectations.add(&report);
         !failed || args.keep_going
     });
     progress.finish_and_clear();
@@ -119,11 +134,15 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, String> {
     if total.worst.is_some() {
         return Ok(total.exit_code());
     }
+    let unmet = expectations.unmet();
+    for sentence in &unmet {
+        say(&format!("{sentence}\n"));
+    }
     let untried = if args.cover { total.untried() } else { Vec::new() };
     for name in &untried {
         say(&format!("never: {name}\n"));
     }
-    Ok(if untried.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(5) })
+    Ok(if unmet.is_empty() && untried.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(5) })
 }
 
 fn repeat_command(args: &RunArgs, place: &str, seed: u64) -> String {

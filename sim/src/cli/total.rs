@@ -55,7 +55,7 @@ impl Total {
         self.trace = report.trace;
         self.judged.add(&report.judged);
         self.situations.add(&report.situations);
-        if let Some(failure) = &report.failure {
+        if let Some(failure) = report.unexpected() {
             self.failures += 1;
             let code = self.worst.map_or(u8::MAX, FailureKind::exit_code);
             if failure.kind.exit_code() < code {

@@ -34,10 +34,10 @@ impl Oracle for Deaths {
                     "{message} contradicts itself: last death right {last_agrees}, first {first_agrees}, rest {is_tidy}"
                 ))
             }
-            Fact::Story(StoryFact::Marked { message, front, behind, is_behind, .. })
-                if front != behind + u32::from(is_behind) =>
-            {
-                Verdict::Broken(format!("{message} says that it died {front} times in front and {behind} times behind"))
+            Fact::Story(StoryFact::Marked { message, front, behind, is_on_its_way: false, .. }) => {
+                Verdict::Broken(format!(
+                    "{message} says that it died {front} times in front and {behind} times behind, which is not its way"
+                ))
             }
             Fact::Story(StoryFact::Died { .. } | StoryFact::Marked { .. }) => Verdict::Kept,
             _ => Verdict::NotMine,
@@ -64,20 +64,20 @@ mod tests {
 
     #[test]
     fn headers_that_contradict_each_other_are_objected_to() {
-        let marked = |last_agrees, front| {
+        let marked = |last_agrees, is_on_its_way| {
             let fact = StoryFact::Marked {
                 message: MESSAGE,
                 last_agrees,
                 first_agrees: true,
                 is_tidy: true,
-                front,
+                front: 2,
                 behind: 1,
-                is_behind: true,
+                is_on_its_way,
             };
             Deaths.judge(&Fact::Story(fact)).is_kept()
         };
-        assert!(marked(true, 2));
-        assert!(!marked(false, 2));
-        assert!(!marked(true, 1));
+        assert!(marked(true, true));
+        assert!(!marked(false, true));
+        assert!(!marked(true, false));
     }
 }

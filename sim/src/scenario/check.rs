@@ -83,6 +83,20 @@ fn check_queue(scenario: &Scenario, queue: &QueueSpec) -> Checked {
     }
     if let Some(exchange) = queue.dead_letter_exchange.as_ref().filter(|it| !it.as_ref().is_empty()) {
         known("exchange", exchange, exchanges(scenario))?;
+        let declared = scenario.exchange.iter().find(|it| it.name.as_ref() == exchange.as_ref());
+        if declared.is_none_or(|it| it.kind != ExchangeType::Direct) {
+            return Err(Complaint::new(
+                exchange.span(),
+                "dead letters can be judged through \"\" or an [[exchange]] of type direct",
+            ));
+        }
+    }
+    // The end of a run waits for whatever may still expire: see `Story::patience`.
+    let settle = scenario.phases.settle_max.map_or(scenario.run.settle_ms * MILLISECOND, |settle| settle.0);
+    if queue.message_ttl.is_some_and(|ttl| 5 * u64::from(ttl) * MILLISECOND > settle) {
+        return refuse(
+            "x-message-ttl is at most a fifth of `settle_max` (240 s if left out), since all has to end within it",
+        );
     }
     Ok(())
 }

@@ -71,7 +71,7 @@ mod tests {
             assert_eq!(scenario.expect.fails.is_some(), *folder == "negative", "{folder}/{name}");
             assert!(text.starts_with("#:schema ../schema.json\n"), "{folder}/{name} does not name its schema");
         }
-        assert!(names.len() >= 45, "{} scenarios", names.len());
+        assert!(names.len() >= 60, "{} scenarios", names.len());
     }
 
     /// Misspelt and misplaced things are shown where they are, with what may have been meant.

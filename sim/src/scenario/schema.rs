@@ -42,7 +42,7 @@ fn every_scenario_in_the_tree_is_valid_by_the_schema() {
             count += 1;
         }
     }
-    assert!(count >= 45, "{count}");
+    assert!(count >= 60, "{count}");
     for (text, reason) in [
         ("name = \"x\"\nabout = \"X.\"\nkidn = 1", "kidn"),
         ("name = \"x\"", "about"),

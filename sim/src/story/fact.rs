@@ -187,8 +187,8 @@ pub(crate) enum StoryFact {
         front: u32,
         /// See `front`.
         behind: u32,
-        /// Whether it was seen in the queue behind.
-        is_behind: bool,
+        /// Whether that is the way from where it was published to to where it was seen.
+        is_on_its_way: bool,
     },
     /// A message was delivered while others waited, for the first time, in the same queue.
     Chosen {

@@ -143,7 +143,9 @@ impl Story {
                     return index(key);
                 }
                 let mut bound = topology.bindings.iter().filter(|it| it.source == exchange && it.key == key);
-                index(&bound.next()?.destination)
+                let target = index(&bound.next()?.destination);
+                // Where there are several ways, none is known.
+                target.filter(|_| bound.next().is_none())
             });
             let name = queue.name.clone();
             Held {
@@ -501,7 +503,7 @@ impl Story {
             is_tidy,
             front: sums.0,
             behind: sums.1,
-            is_behind: queue != front,
+            is_on_its_way: self.is_on_way(front, queue, deaths),
         });
         if let ([only], Some(due)) = (&deaths.entries[..], due)
             && only.reason == Reason::Expired
@@ -512,6 +514,31 @@ impl Story {
             self.tell(StoryFact::Timed { message, queue, is_alive: false, due, seen, crashed_since });
         }
         self.tale_mut(message).first_death = first;
+    }
+
+    /// Whether a message's deaths are those of the way from the queue it was published to to the one it is in: each queue's dead
+    /// letters have one target, so that their number tells where it is and how often it died in each.
+    fn is_on_way(&self, front: u32, queue: u32, deaths: &Deaths) -> bool {
+        // More than a run can do.
+        const DEATHS_MAX: u32 = 1_000_000;
+        if deaths.total() > DEATHS_MAX {
+            return false;
+        }
+        let mut counts: BTreeMap<u32, u32> = BTreeMap::new();
+        let mut at = front;
+        for _ in 0..deaths.total() {
+            *counts.entry(at).or_default() += 1;
+            let held = &self.queues[at as usize];
+            let Some(target) = held.dead_target else { return held.rules.dead_letter_exchange.is_some() };
+            at = target;
+        }
+        for death in &deaths.entries {
+            let Some(index) = self.by_name.get(&*death.queue) else { return false };
+            let left = counts.get_mut(index).filter(|left| **left >= death.count);
+            let Some(left) = left else { return false };
+            *left -= death.count;
+        }
+        at == queue
     }
 
     /// Whether what a limit drove out of a queue comes in the order it was there. What a consumer had before may have come back later.

@@ -122,7 +122,9 @@ impl Maker<'_> {
             None => spec.keys.iter().map(|key| key.as_ref().clone()).collect(),
         };
         let total = spec.messages.unwrap_or(MESSAGES);
-        let several = if keys.len() > 1 { (total / (8 * keys.len() as u32)).max(1) } else { total.max(1) };
+        // All keys come up several times, if there are messages enough.
+        let turns = u32::try_from(8 * keys.len()).expect("few keys");
+        let several = if keys.len() > 1 { (total / turns).max(1) } else { total.max(1) };
         let at_once = spec.burst.unwrap_or(several).max(1);
         let fill = |count: u32| self.chaos_us / u64::from(count.max(1));
         let gap = spec.gap.map(|gap| gap.0).or_else(|| spec.rate.map(super::value::Rate::gap_us));

@@ -298,13 +298,13 @@ impl World {
         for fact in facts.drain(..) {
             self.history.push(time, fact);
             self.situations.note(&fact);
+            if self.triggers.is_armed() {
+                self.trigger_by_fact(&fact);
+            }
             let (model, story) = (&self.model, &self.story);
             let name = |queue| story.as_ref().map_or_else(|| model.queue_name(queue), |story| story.queue_name(queue));
             if let Some(recorder) = &mut self.recorder {
                 recorder.fact(time, &fact, name);
-            }
-            if self.triggers.is_armed() {
-                self.trigger_by_fact(&fact);
             }
             if self.failure.is_none()
                 && let Some((oracle, text)) = self.bench.judge(&fact)

@@ -10,7 +10,6 @@
 //! | `environment.json` | the build it comes from |
 
 mod environment;
-mod size;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -19,13 +18,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use self::environment::Environment;
-pub use self::size::PlanSize;
 use crate::explain::{Explanation, explain};
 use crate::html::{Page, Run, page};
 use crate::plan::{FORMAT, Plan};
 use crate::record::Recording;
 use crate::report::Report;
 use crate::run::{RunOptions, record};
+use crate::shrink::Size;
 
 /// A capsule, read from its folder, or a plan from its file.
 #[derive(Clone, Debug)]
@@ -79,7 +78,7 @@ pub fn write(folder: &Path, plan: &Plan, shrunk: Option<&Plan>, options: RunOpti
         return Err(format!("the shrunk plan of {} with seed {} does not fail", plan.scenario, plan.seed));
     }
     let environment = Environment::of(&options);
-    let shrinking = shrunk.map(|shrunk| (PlanSize::of(plan), PlanSize::of(shrunk)));
+    let shrinking = shrunk.map(|shrunk| (Size::of(plan), Size::of(shrunk)));
     let files = files(&full, small.as_ref(), &environment, shrinking)?;
     std::fs::create_dir_all(&into).map_err(|error| format!("{}: {error}", into.display()))?;
     let plans = [("plan.json", Some(plan.to_text())), ("shrunk.json", shrunk.map(Plan::to_text))];
@@ -96,7 +95,7 @@ fn files(
     full: &Recorded,
     small: Option<&Recorded>,
     environment: &Environment,
-    shrinking: Option<(PlanSize, PlanSize)>,
+    shrinking: Option<(Size, Size)>,
 ) -> Result<Vec<(&'static str, String)>, String> {
     let best = small.unwrap_or(full);
     let environment_text = serde_json::to_string_pretty(environment).map_err(|error| error.to_string())?;
@@ -116,7 +115,7 @@ pub fn html(
     full: &Recorded,
     small: Option<&Recorded>,
     environment: &Environment,
-    shrinking: Option<(PlanSize, PlanSize)>,
+    shrinking: Option<(Size, Size)>,
 ) -> Result<String, String> {
     let runs = [small.map(|small| ("shrunk", small)), Some((if small.is_some() { "as found" } else { "run" }, full))];
     let mut shown = Vec::new();

@@ -2,15 +2,12 @@
 
 use std::fmt::Write;
 
-use super::{Environment, PlanSize, Recorded};
+use super::{Environment, Recorded};
 use crate::report::seconds;
+use crate::shrink::Size;
 
 /// A page for a step summary or a bug report.
-pub(super) fn summary(
-    recorded: &Recorded,
-    environment: &Environment,
-    shrinking: Option<(PlanSize, PlanSize)>,
-) -> String {
+pub(super) fn summary(recorded: &Recorded, environment: &Environment, shrinking: Option<(Size, Size)>) -> String {
     let Some(explanation) = &recorded.explanation else { return String::new() };
     let mut out = String::new();
     let _ = writeln!(out, "### {}: {}\n", explanation.oracle, escape(&explanation.happened));
@@ -30,7 +27,7 @@ pub(super) fn summary(
         environment.build()
     );
     if let Some((before, after)) = shrinking {
-        let _ = writeln!(out, "- shrunk: {}", before.to(after));
+        let _ = writeln!(out, "- shrunk: {}", before.until(&after));
     }
     if let Some(mutant) = &environment.mutant {
         let _ = writeln!(out, "- planted bug: `{mutant}`");

@@ -8,8 +8,9 @@ use clap::Args;
 use super::progress::Stopwatch;
 use super::total::Total;
 use super::{options, say};
-use crate::capsule::{Capsule, Environment, PlanSize, Recorded, html, open};
+use crate::capsule::{Capsule, Environment, Recorded, html, open};
 use crate::run::{RunOptions, run_plan};
+use crate::shrink::Size;
 
 /// Options of `leveret-sim replay`.
 #[derive(Debug, Args)]
@@ -66,7 +67,7 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<ExitCode, String> {
     if let Some(path) = args.html.as_ref().filter(|_| report.failure.is_some()) {
         let full = Recorded::of(&capsule.plan, options, &command);
         let small = capsule.shrunk.as_ref().map(|plan| Recorded::of(plan, options, &command));
-        let shrinking = capsule.shrunk.as_ref().map(|shrunk| (PlanSize::of(&capsule.plan), PlanSize::of(shrunk)));
+        let shrinking = capsule.shrunk.as_ref().map(|shrunk| (Size::of(&capsule.plan), Size::of(shrunk)));
         let text = html(&full, small.as_ref(), &Environment::of(&options), shrinking)?;
         std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
     }

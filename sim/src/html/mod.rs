@@ -15,10 +15,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::Serialize;
 
-use crate::capsule::PlanSize;
 use crate::explain::Explanation;
 use crate::record::Recording;
 use crate::report::{Report, seconds};
+use crate::shrink::Size;
 
 /// Lines of the text that is shown where scripts are off.
 const TEXT_LINES: usize = 200;
@@ -33,7 +33,7 @@ pub struct Page<'a> {
     /// The compiler.
     pub rustc: &'a str,
     /// What shrinking did.
-    pub shrinking: Option<(PlanSize, PlanSize)>,
+    pub shrinking: Option<(Size, Size)>,
 }
 
 /// One run of a page.
@@ -86,7 +86,7 @@ pub fn page(page: &Page<'_>) -> String {
         })
         .collect();
     let shrinking = page.shrinking.map_or_else(String::new, |(before, after)| {
-        format!("<p class=\"shrunk\">shrunk: {}</p>", escape(&before.to(after).replace("->", "→")))
+        format!("<p class=\"shrunk\">shrunk: {}</p>", escape(&before.until(&after).replace("->", "→")))
     });
     let fields = [
         ("{{title}}", escape(&format!("{}: {} seed {}", explanation.oracle, explanation.scenario, explanation.seed))),

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::clock::Micros;
 use crate::plan::{FaultKind, Plan, Role, TopologyOp};
 
 /// What a reader of a plan has to understand, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Size {
     /// Faults. An ending of the node that repeats during its recovery counts as often as it happens, and the restart at the end of the
     /// run is one, too.

@@ -74,6 +74,22 @@ mod tests {
         assert!(names.len() >= 60, "{} scenarios", names.len());
     }
 
+    /// Whoever copies it from the page has something that runs.
+    #[test]
+    fn the_examples_of_the_readme_are_scenarios() {
+        let text = include_str!("../../../scenarios/README.md");
+        let is_code = |line: &&str| line.starts_with("    ") || line.is_empty();
+        let example = text.split("\n\n    #:schema ../schema.json").nth(1).expect("the example is there");
+        let example = example.lines().take_while(is_code).collect::<Vec<_>>().join("\n");
+        let example = Scenario::parse(&example).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((example.client.len(), example.fault.len(), example.nemesis.len()), (2, 1, 1));
+        let drawn = text.split("\n\n    [run]").nth(1).expect("the drawn parts are there");
+        let drawn = drawn.lines().take_while(is_code).collect::<Vec<_>>().join("\n");
+        let drawn = format!("name = \"x\"\nabout = \"X.\"\n[run]{drawn}");
+        let drawn = Scenario::parse(&drawn).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(drawn.story.features.len(), 17);
+    }
+
     /// Misspelt and misplaced things are shown where they are, with what may have been meant.
     #[test]
     fn a_mistake_is_shown_where_it_is() {

@@ -50,8 +50,11 @@ impl Entry {
 
 impl Expected {
     /// What a scenario file asks for.
-    fn of(_scenario: &Scenario) -> Self {
-        Self::default()
+    fn of(scenario: &Scenario) -> Self {
+        Self {
+            fails: scenario.expected_failure().map(str::to_owned),
+            sometimes: scenario.required_marks().map(str::to_owned).collect(),
+        }
     }
 }
 
@@ -81,11 +84,11 @@ pub(crate) fn entries(found: Vec<Found>) -> Result<Vec<Entry>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::find::built_in;
+    use crate::cli::find::find;
 
     #[test]
     fn a_scenario_named_twice_is_run_once_and_two_of_one_name_are_refused() {
-        let steady = built_in().remove(0);
+        let steady = find("steady").unwrap().remove(0);
         let twice = entries(vec![steady.clone(), steady.clone()]).unwrap();
         assert_eq!(twice.len(), 1);
         let other = Found { place: "mine.toml".to_owned(), ..steady.clone() };
@@ -95,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_place_with_spaces_can_be_pasted_into_a_shell() {
-        let mut entry = Entry::new(built_in().remove(0));
+        let mut entry = Entry::new(find("steady").unwrap().remove(0));
         assert_eq!(entry.repeat_command(7), "leveret-sim run steady --seed 7");
         entry.place = "it's mine.toml".to_owned();
         assert_eq!(entry.repeat_command(7), r"leveret-sim run 'it'\''s mine.toml' --seed 7");

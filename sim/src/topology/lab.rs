@@ -442,14 +442,58 @@ pub(super) fn shown(time: Micros) -> String {
     const MINUTE: Micros = 60 * SECOND;
     match time {
         0..SECOND => format!("{} ms", time / MILLISECOND),
+        SECOND..MINUTE if time % SECOND < 100 * MILLISECOND => format!("{} s", time / SECOND),
         SECOND..MINUTE => format!("{}.{} s", time / SECOND, time % SECOND / (100 * MILLISECOND)),
         _ => {
             let (days, hours, minutes) = (time / (1440 * MINUTE), time / (60 * MINUTE) % 24, time / MINUTE % 60);
-            match (days, hours) {
-                (0, 0) => format!("{minutes} min {} s", time / SECOND % 60),
-                (0, _) => format!("{hours} h {minutes} min"),
-                _ => format!("{days} d {hours} h"),
+            let parts = [(days, "d"), (hours, "h"), (minutes, "min"), (time / SECOND % 60, "s")];
+            let first = parts.iter().position(|(count, _)| *count > 0).unwrap_or_default();
+            // Two units say enough; the smaller is left out where it is none.
+            let shown = parts[first..].iter().take(2).filter(|(count, _)| *count > 0);
+            shown.map(|(count, unit)| format!("{count} {unit}")).collect::<Vec<_>>().join(" ")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_shown_as_people_say_them() {
+        for (time, text) in [
+            (0, "0 ms"),
+            (1_499, "1 ms"),
+            (31 * SECOND, "31 s"),
+            (31 * SECOND + 250 * MILLISECOND, "31.2 s"),
+            (300 * SECOND, "5 min"),
+            (1801 * SECOND, "30 min 1 s"),
+            (86_400 * SECOND, "1 d"),
+            (90_061 * SECOND, "1 d 1 h"),
+        ] {
+            assert_eq!(shown(time), text);
+        }
+    }
+
+    #[test]
+    fn what_is_confirmed_survives_the_power_and_what_is_not_may_not() {
+        use leveret_engine::amqp::method::{confirm, queue};
+        for (confirmed, survivors) in [(true, 1), (false, 0)] {
+            let mut lab = Lab::new();
+            let client = lab.connect("/").unwrap();
+            lab.send(client, confirm::Select { no_wait: false });
+            let queue = short("q");
+            lab.send(client, queue::Declare { queue, durable: true, ..queue::Declare::default() });
+            let properties = Properties { delivery_mode: Some(2), ..Properties::default() };
+            lab.publish(client, ("", "q"), false, &properties, b"x");
+            if confirmed {
+                lab.run();
+                assert!(lab.take_said(client).iter().any(|said| matches!(said, ClientEvent::Acked { .. })));
             }
+            lab.end(Ending::PowerLoss);
+            assert!(!lab.is_open(client) && lab.queues().is_empty());
+            lab.boot();
+            assert_eq!(lab.queues()[0].ready, survivors);
         }
     }
 }

@@ -18,6 +18,7 @@ mod trials;
 mod weakness;
 
 use std::io::IsTerminal;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -34,6 +35,8 @@ use self::trials::Trials;
 
 /// Exit code when messages can be lost.
 const MESSAGES_CAN_BE_LOST: u8 = 2;
+/// Exit code when the engine panics, which is a bug.
+const ENGINE_PANICKED: u8 = 4;
 
 /// What the user asks.
 #[derive(Debug, Args)]
@@ -66,7 +69,7 @@ pub(crate) struct TopologyArgs {
     html: Option<PathBuf>,
 }
 
-const EXAMPLES: &str = "Exit codes: 0 nothing was lost, 1 wrong usage or no definitions, 2 messages can be lost.\n\n\
+const EXAMPLES: &str = "Exit codes: 0 nothing was lost, 1 wrong usage or no definitions, 2 messages can be lost, 4 the engine panicked.\n\n\
 Examples:\n  \
 rabbitmqctl export_definitions defs.json\n  \
 leveret-sim topology defs.json\n  \
@@ -112,7 +115,12 @@ pub(crate) fn main(args: &TopologyArgs) -> Result<ExitCode, String> {
         consume: args.consume.iter().map(|rule| ConsumeRule::parse(rule)).collect::<Result<_, _>>()?,
         ignore: args.ignore.iter().map(|rule| IgnoreRule::parse(rule)).collect::<Result<_, _>>()?,
     };
-    let verdict = judge(&text, &rules).map_err(|error| format!("{}: {error}", path.display()))?;
+    // Other verbs keep panics to report them; here they are for the terminal.
+    drop(std::panic::take_hook());
+    let Ok(verdict) = catch_unwind(AssertUnwindSafe(|| judge(&text, &rules))) else {
+        return Ok(ExitCode::from(ENGINE_PANICKED));
+    };
+    let verdict = verdict.map_err(|error| format!("{}: {error}", path.display()))?;
     if let Some(file) = &args.html {
         std::fs::write(file, picture::page(path, &verdict)).map_err(|error| format!("{}: {error}", file.display()))?;
     }

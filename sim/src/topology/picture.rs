@@ -13,14 +13,14 @@ use super::lab::shown;
 use super::subject::{Subject, is_own, text};
 
 /// Pixels.
-const NODE_WIDTH: usize = 200;
+const NODE_WIDTH: usize = 190;
 const NODE_HEIGHT: usize = 46;
-const COLUMN: usize = 330;
+const COLUMN: usize = 302;
 const ROW: usize = 66;
 const MARGIN: usize = 24;
 /// Letters of a name that a node has room for, and those of a key beside an arrow.
-const NAME_LETTERS: usize = 26;
-const KEY_LETTERS: usize = 18;
+const NAME_LETTERS: usize = 25;
+const KEY_LETTERS: usize = 16;
 
 /// A queue or an exchange.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -243,7 +243,12 @@ impl Drawing {
         } else {
             ("exchange", of_exchange(subject, &node.name), NODE_HEIGHT / 2)
         };
-        let weak = if numbers.is_empty() { "" } else { " weak" };
+        let is_missing = !node.is_queue && !subject.exchanges.contains_key(&node.name);
+        let weak = match (numbers.is_empty(), is_missing) {
+            (_, true) => " missing",
+            (true, _) => "",
+            (false, _) => " weak",
+        };
         let _ = writeln!(
             out,
             "<g class=\"node {kind}{weak}\"><title>{}</title><rect x=\"{x}\" y=\"{y}\" width=\"{NODE_WIDTH}\" \
@@ -257,7 +262,7 @@ impl Drawing {
             y + 36,
             escaped(&about),
         );
-        for (at, number) in numbers.iter().enumerate() {
+        for (at, number) in numbers.iter().rev().enumerate() {
             let x = x + NODE_WIDTH - 8 - at * 20;
             let _ = writeln!(
                 out,
@@ -269,7 +274,7 @@ impl Drawing {
     }
 }
 
-/// Whatever takes part: exchanges that were declared or are bound, and all queues.
+/// Whatever takes part: exchanges that were declared, are bound or named by others, and all queues.
 fn nodes(subject: &Subject) -> Vec<Node> {
     let is_bound = |name: &str| {
         subject.bindings.iter().any(|binding| {
@@ -282,7 +287,10 @@ fn nodes(subject: &Subject) -> Vec<Node> {
         .exchanges
         .iter()
         .filter(|(name, exchange)| !name.is_empty() && (is_own(exchange) || is_bound(name) || inner.contains(*name)));
-    let exchanges = exchanges.map(|(name, _)| Node { is_queue: false, name: name.clone() });
+    // Those that something sends to although they are not there are drawn too.
+    let missing = inner.iter().filter(|name| !subject.exchanges.contains_key(*name));
+    let exchanges = exchanges.map(|(name, _)| name).chain(missing);
+    let exchanges = exchanges.map(|name| Node { is_queue: false, name: name.clone() });
     exchanges.chain(subject.queues.keys().map(|name| Node { is_queue: true, name: name.clone() })).collect()
 }
 
@@ -365,7 +373,7 @@ fn of_queue(subject: &Subject, name: &str) -> String {
 }
 
 fn of_exchange(subject: &Subject, name: &str) -> String {
-    let Some(exchange) = subject.exchanges.get(name) else { return String::new() };
+    let Some(exchange) = subject.exchanges.get(name) else { return "does not exist".to_owned() };
     let transient = if exchange.durable { "" } else { " · transient" };
     format!("{} exchange{transient}", exchange.kind)
 }
@@ -407,7 +415,8 @@ h3{margin:0 0 .3em;font-size:1.02rem}small,.small,time{color:var(--soft);font-si
 .verdict{font-size:1.1rem;font-weight:600;margin:.2em 0}.sound{color:var(--green)}p.weak{color:var(--red)}\
 .figure{overflow:auto;border:1px solid var(--line);border-radius:8px;margin:12px 0}svg{display:block}\
 .node rect{stroke:var(--line);stroke-width:1.2}.queue rect{fill:var(--queue)}.exchange rect{fill:var(--exchange)}\
-.node.weak rect{fill:var(--weak);stroke:var(--red);stroke-width:2}svg text{fill:var(--text);text-anchor:middle;font-size:12.5px}\
+.node.weak rect{fill:var(--weak);stroke:var(--red);stroke-width:2}.node.missing rect{fill:none;stroke:var(--red);stroke-dasharray:4 4}.node.missing text{fill:var(--red)}\
+svg text{fill:var(--text);text-anchor:middle;font-size:12.5px}\
 svg text.about{fill:var(--soft);font-size:11px}svg text.key{fill:var(--soft);font-size:10.5px;text-anchor:end;\
 paint-order:stroke;stroke:var(--back);stroke-width:3px}circle.badge{fill:var(--red)}svg text.badge{fill:#fff;font-size:11px;\
 font-weight:700}.edge{fill:none;stroke-width:1.3}.edge.binding{stroke:var(--binding)}.edge.dead{stroke:var(--dead);\

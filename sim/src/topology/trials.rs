@@ -288,13 +288,27 @@ impl<'a> Trials<'a> {
         self.conclude(experiment, &path.entry, Happening::AfterRestart);
     }
 
-    /// A message in every queue, and the node ends: this must cost nothing that the topology does not ask for.
+    /// A message in every queue, and the node ends: this must cost nothing that the topology does not ask for. Where it does, the story
+    /// is told of that queue alone.
     fn everything_ends(&mut self, ending: Ending) {
+        let mut experiment = Experiment::new(self.subject);
+        let mut paths: Vec<(&String, &Path)> = Vec::new();
         for (name, queue) in &self.subject.queues {
             let Some(path) = self.routes.to(name).first() else { continue };
-            if !queue.durable || !path.entry.persistent || !path.entry.confirm {
-                continue;
+            if queue.durable && path.entry.persistent && path.entry.confirm {
+                let (message, _) = experiment.publish(&path.entry, BODY_BYTES);
+                for death in &path.deaths {
+                    experiment.reject(death, &message);
+                }
+                paths.push((name, path));
             }
+        }
+        experiment.restart(ending);
+        let is_lost =
+            |name: &str| experiment.losses().iter().any(|loss| loss.place == name && loss.how == How::Restart(ending));
+        let lost: Vec<(&String, &Path)> = paths.into_iter().filter(|(name, _)| is_lost(name)).collect();
+        self.tally.add(experiment.finish().2);
+        for (name, path) in lost {
             let mut experiment = Experiment::new(self.subject);
             self.feed(&mut experiment, name, path, 1, BODY_BYTES);
             experiment.tell(format!("{}; it starts again", ending_in_words(ending)));

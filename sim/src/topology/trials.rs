@@ -359,9 +359,6 @@ impl<'a> Trials<'a> {
                     "a consumer of '{name}' with automatic acknowledgement is sent {} messages and crashes while it handles the first",
                     deliveries.len()
                 ));
-                for delivery in &deliveries {
-                    experiment.lose(&delivery.message, name, How::InClient);
-                }
             }
             Manner::Reject => {
                 experiment.tell(format!("a consumer of '{name}' rejects what it gets (requeue=false)"));
@@ -378,10 +375,16 @@ impl<'a> Trials<'a> {
             }
         }
         experiment.harvest();
-        if !self.subject.queues[name].auto_delete {
+        if is_auto || !self.subject.queues[name].auto_delete {
             experiment.lab.crash(consumer);
         }
         experiment.harvest();
+        // What the broker does not have any more, and the consumer did not finish, nobody has.
+        for delivery in deliveries.iter().filter(|_| is_auto) {
+            if experiment.holders(&delivery.message).is_empty() {
+                experiment.lose(&delivery.message, name, How::InClient);
+            }
+        }
         self.conclude(experiment, &path.entry, Happening::Ordinary);
     }
 

@@ -281,11 +281,13 @@ impl Scope<'_> {
         info: MessageInfo,
     ) -> (MessageNumber, Option<u64>) {
         let number = self.messages.add(info);
-        let properties = RawProperties::parse(message::properties(number, &info).into()).expect("they are well formed");
-        let body = message::body(number, &info);
+        let (properties, body) = &mut self.messages.room;
+        message::write_properties(properties, number, &info);
+        message::write_body(body, number, &info);
+        let properties = RawProperties::parse(Bytes::copy_from_slice(properties)).expect("they are well formed");
         let seqno = self
             .machine
-            .publish(CHANNEL, &Routing::new(&short(exchange), &short(key)), mandatory, &properties, &body)
+            .publish(CHANNEL, &Routing::new(&short(exchange), &short(key)), mandatory, &properties, body)
             .expect("workloads publish only on an open channel");
         (number, seqno)
     }
@@ -316,14 +318,18 @@ impl Scope<'_> {
             return;
         };
         let found = properties.as_bytes();
+        let mut published = std::mem::take(&mut self.messages.room.0);
         let own = self.messages.own(message);
-        let is_right = match (self.topology.rewrites, own) {
-            (true, None) => message::is_rewritten(found, message, &info),
-            (true, Some(own)) => message::is_rewriting(found, &own.properties),
-            (false, None) => found == message::properties(message, &info),
-            (false, Some(own)) => found == own.properties,
+        let right = match own {
+            Some(own) => &own.properties[..],
+            None => {
+                message::write_properties(&mut published, message, &info);
+                &published
+            }
         };
+        let is_right = found == right || (self.topology.rewrites && message::is_rewritten(found, right));
         let is_body = own.map_or_else(|| message::is_body(body, message, &info), |own| own.body == body);
+        self.messages.room.0 = published;
         let wrong = if !is_body { Some(Part::Body) } else { (!is_right).then_some(Part::Properties) };
         self.facts.push(Fact::Read { client: self.client, message: Some(message), wrong });
     }

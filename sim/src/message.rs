@@ -80,6 +80,8 @@ pub(crate) struct Messages {
     infos: Vec<MessageInfo>,
     /// Those whose content is not a function of their number.
     own: BTreeMap<MessageNumber, Own>,
+    /// Room for a message's properties and body, used again for each.
+    pub(crate) room: (Vec<u8>, Vec<u8>),
 }
 
 /// The content of a message that somebody's own program made.
@@ -131,17 +133,17 @@ pub(crate) fn colour(number: MessageNumber) -> u8 {
     u8::try_from(number.0 % 3).expect("below three")
 }
 
-/// The body.
-pub(crate) fn body(number: MessageNumber, info: &MessageInfo) -> Bytes {
+/// Writes the body over what `out` held.
+pub(crate) fn write_body(out: &mut Vec<u8>, number: MessageNumber, info: &MessageInfo) {
     let size = usize::try_from(info.size).expect("32 bits fit");
-    let mut out = Vec::with_capacity(size + 8);
+    out.clear();
+    out.reserve(size + 8);
     let mut word = mix(u64::from(number.0) + 1);
     while out.len() < size {
         out.extend_from_slice(&shown(word, info.extras.is_hostile));
         word = next_word(word);
     }
     out.truncate(size);
-    out.into()
 }
 
 /// Whether `found` is the body of that message.
@@ -179,7 +181,15 @@ fn next_word(word: u64) -> u64 {
 /// The properties as they are on the wire (AMQP 0-9-1 §4.2.6.1): flags, then the fields that are there.
 ///
 /// They are written here by hand rather than with the engine's codec, which is under test.
+#[cfg(test)]
 pub(crate) fn properties(number: MessageNumber, info: &MessageInfo) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_properties(&mut out, number, info);
+    out
+}
+
+/// The same, written over what `out` held.
+pub(crate) fn write_properties(out: &mut Vec<u8>, number: MessageNumber, info: &MessageInfo) {
     let variety = mix(u64::from(number.0) ^ 0x70_726f_7073);
     let mut flags: u16 = HEADERS | DELIVERY_MODE | MESSAGE_ID;
     for (bit, flag) in
@@ -195,63 +205,59 @@ pub(crate) fn properties(number: MessageNumber, info: &MessageInfo) -> Vec<u8> {
     if info.extras.expiration_ms.is_some() {
         flags |= EXPIRATION;
     }
-    let mut out = Vec::with_capacity(96);
+    out.clear();
+    out.reserve(96);
     out.extend_from_slice(&flags.to_be_bytes());
     if flags & CONTENT_TYPE != 0 {
-        short(&mut out, b"text/plain");
+        short(out, b"text/plain");
     }
     if flags & CONTENT_ENCODING != 0 {
-        short(&mut out, b"identity");
+        short(out, b"identity");
     }
-    let mut table = Vec::with_capacity(48);
+    let table = out.len();
+    out.extend_from_slice(&[0; 4]);
     for (name, value) in
         [("shape", u32::from(shape(number))), ("colour", u32::from(colour(number))), ("attempt", info.attempt)]
     {
-        short(&mut table, name.as_bytes());
-        table.push(b'I');
-        table.extend_from_slice(&value.to_be_bytes());
+        short(out, name.as_bytes());
+        out.push(b'I');
+        out.extend_from_slice(&value.to_be_bytes());
     }
     if let Some(delay) = info.extras.delay_ms {
-        short(&mut table, b"x-delay");
-        table.push(b'I');
-        table.extend_from_slice(&delay.to_be_bytes());
+        short(out, b"x-delay");
+        out.push(b'I');
+        out.extend_from_slice(&delay.to_be_bytes());
     }
-    out.extend_from_slice(&u32::try_from(table.len()).expect("a small table").to_be_bytes());
-    out.extend_from_slice(&table);
+    let len = u32::try_from(out.len() - table - 4).expect("a small table");
+    out[table..table + 4].copy_from_slice(&len.to_be_bytes());
     out.push(if info.persistent { 2 } else { 1 });
     if let Some(priority) = info.extras.priority {
         out.push(priority);
     }
     if flags & CORRELATION_ID != 0 {
-        short(&mut out, &variety.to_be_bytes());
+        short(out, &variety.to_be_bytes());
     }
     if flags & REPLY_TO != 0 {
-        short(&mut out, b"");
+        short(out, b"");
     }
     if let Some(expiration) = info.extras.expiration_ms {
-        short(&mut out, expiration.to_string().as_bytes());
+        short(out, expiration.to_string().as_bytes());
     }
-    short(&mut out, &message_id(number));
+    short(out, &message_id(number));
     if flags & TIMESTAMP != 0 {
         out.extend_from_slice(&(variety >> 30).to_be_bytes());
     }
     if flags & TYPE != 0 {
-        short(&mut out, b"simulated");
+        short(out, b"simulated");
     }
     if flags & APP_ID != 0 {
-        short(&mut out, info.publisher.to_string().as_bytes());
+        short(out, info.publisher.to_string().as_bytes());
     }
-    out
 }
 
-/// Whether `found` are the properties of that message as a broker may pass them on that rewrites some: headers that begin with `x-`
+/// Whether `found` are properties that were published, as a broker may pass them on that rewrites some: headers that begin with `x-`
 /// are its own affair, and the expiration may be gone.
-pub(crate) fn is_rewritten(found: &[u8], number: MessageNumber, info: &MessageInfo) -> bool {
-    is_rewriting(found, &properties(number, info))
-}
-
-/// The same of properties that are known.
-pub(crate) fn is_rewriting(found: &[u8], published: &[u8]) -> bool {
+pub(crate) fn is_rewritten(found: &[u8], published: &[u8]) -> bool {
     let (Some(found), Some(published)) = (split(found), split(published)) else { return false };
     let missing = published.flags & !found.flags;
     if found.flags & !published.flags != 0 || missing & !EXPIRATION != 0 {
@@ -414,11 +420,12 @@ mod tests {
         let plain = MessageInfo { publisher: 3, sequence: 1, attempt: 2, size: 0, persistent: true, extras };
         let number = MessageNumber(9);
         let without = MessageInfo { extras: Extras { expiration_ms: None, delay_ms: None, ..extras }, ..plain };
-        assert!(is_rewritten(&properties(number, &plain), number, &plain));
-        assert!(is_rewritten(&properties(number, &without), number, &plain));
-        assert!(!is_rewritten(&properties(number, &plain), number, &without));
+        let of = |info: &MessageInfo| properties(number, info);
+        assert!(is_rewritten(&of(&plain), &of(&plain)));
+        assert!(is_rewritten(&of(&without), &of(&plain)));
+        assert!(!is_rewritten(&of(&plain), &of(&without)));
         let other = MessageInfo { attempt: 3, ..plain };
-        assert!(!is_rewritten(&properties(number, &other), number, &plain));
+        assert!(!is_rewritten(&of(&other), &of(&plain)));
     }
 
     #[test]
@@ -426,11 +433,12 @@ mod tests {
         for is_hostile in [false, true] {
             let extras = Extras { is_hostile, ..Extras::default() };
             let info = MessageInfo { publisher: 3, sequence: 1, attempt: 2, size: 100, persistent: true, extras };
-            let right = body(MessageNumber(7), &info);
+            let mut right = Vec::new();
+            write_body(&mut right, MessageNumber(7), &info);
             assert!(is_body(&right, MessageNumber(7), &info));
             assert!(!is_body(&right, MessageNumber(8), &info));
             assert!(!is_body(&right[..99], MessageNumber(7), &info));
-            let mut wrong = right.to_vec();
+            let mut wrong = right.clone();
             wrong[99] ^= 1;
             assert!(!is_body(&wrong, MessageNumber(7), &info));
             assert!(is_body(b"", MessageNumber(1), &MessageInfo { size: 0, ..info }));

@@ -4,8 +4,6 @@
 //! engine's codec nor on what clients believe they said. It knows just what the model needs and skips the rest; bytes that are no
 //! frames make it deaf, since what a broker makes of those is not its business.
 
-use std::collections::BTreeMap;
-
 use crate::field::{Value, find, table};
 use crate::message::{MessageNumber, number_of};
 
@@ -93,13 +91,16 @@ pub(crate) struct Tap {
     skip: usize,
     /// Channel of the body frame that is being skipped, and its bytes of body.
     skipping: Option<(u16, u64)>,
-    contents: BTreeMap<u16, Content>,
+    /// Contents under way, and places of former ones, whose memory is used again.
+    contents: Vec<Content>,
     deaf: bool,
 }
 
 /// A method that waits for its content.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Content {
+    /// `None` for a place that is free.
+    channel: Option<u16>,
     method: Vec<u8>,
     message: Option<MessageNumber>,
     properties: Vec<u8>,
@@ -115,7 +116,7 @@ impl Tap {
 
     /// A tap on what the node says.
     pub(crate) fn of_node() -> Self {
-        Self { partial: Vec::new(), skip: 0, skipping: None, contents: BTreeMap::new(), deaf: false }
+        Self { partial: Vec::new(), skip: 0, skipping: None, contents: Vec::new(), deaf: false }
     }
 
     /// Takes the next bytes and reports what is complete, with its channel.
@@ -180,33 +181,32 @@ impl Tap {
 
     fn method(&mut self, channel: u16, payload: &[u8], report: &mut impl FnMut(u16, Said<'_>)) {
         if let [0, 60, 0, 40 | 50 | 60 | 71, ..] = payload {
-            let content = Content {
-                method: payload.to_vec(),
-                message: None,
-                properties: Vec::new(),
-                has_header: false,
-                missing: 0,
-            };
-            self.contents.insert(channel, content);
+            let is_free = |content: &Content| content.channel.is_none() || content.channel == Some(channel);
+            let at = self.contents.iter().position(is_free).unwrap_or_else(|| {
+                self.contents.push(Content::default());
+                self.contents.len() - 1
+            });
+            self.contents[at].begin(channel, payload);
         } else if let Some(said) = said(payload, None, &[]) {
             report(channel, said);
         }
     }
 
     fn header(&mut self, channel: u16, payload: &[u8], report: &mut impl FnMut(u16, Said<'_>)) {
-        let Some(content) = self.contents.get_mut(&channel) else { return };
+        let Some(content) = self.content_mut(channel) else { return };
         let Some(size) = payload.get(4..12) else { return };
         content.missing = u64::from_be_bytes(size.try_into().expect("eight bytes"));
         content.has_header = true;
         content.message = number_of(&payload[12..]);
-        content.properties = payload[12..].to_vec();
+        content.properties.clear();
+        content.properties.extend_from_slice(&payload[12..]);
         if content.missing == 0 {
             self.complete(channel, report);
         }
     }
 
     fn body(&mut self, channel: u16, len: u64, report: &mut impl FnMut(u16, Said<'_>)) {
-        let Some(content) = self.contents.get_mut(&channel) else { return };
+        let Some(content) = self.content_mut(channel) else { return };
         content.missing = content.missing.saturating_sub(len);
         if content.has_header && content.missing == 0 {
             self.complete(channel, report);
@@ -214,11 +214,27 @@ impl Tap {
     }
 
     fn complete(&mut self, channel: u16, report: &mut impl FnMut(u16, Said<'_>)) {
-        if let Some(content) = self.contents.remove(&channel)
-            && let Some(said) = said(&content.method, content.message, &content.properties)
-        {
+        let Some(content) = self.content_mut(channel) else { return };
+        content.channel = None;
+        if let Some(said) = said(&content.method, content.message, &content.properties) {
             report(channel, said);
         }
+    }
+
+    fn content_mut(&mut self, channel: u16) -> Option<&mut Content> {
+        self.contents.iter_mut().find(|content| content.channel == Some(channel))
+    }
+}
+
+impl Content {
+    fn begin(&mut self, channel: u16, method: &[u8]) {
+        self.channel = Some(channel);
+        self.method.clear();
+        self.method.extend_from_slice(method);
+        self.message = None;
+        self.properties.clear();
+        self.has_header = false;
+        self.missing = 0;
     }
 }
 

@@ -68,7 +68,10 @@ impl Verdict {
 
 /// All oracles together.
 pub(crate) struct Bench {
+    /// Those who judge what the model derives.
     oracles: Vec<Seat>,
+    /// Those who judge stories. No fact is for both.
+    of_stories: Vec<Seat>,
 }
 
 /// An oracle, and how often it had something to judge.
@@ -82,7 +85,7 @@ impl Bench {
     pub(crate) fn new(beyond_claim: bool) -> Self {
         let altered: Box<dyn Oracle> = Box::new(altered::Altered);
         if beyond_claim {
-            return Self::of(vec![altered]);
+            return Self { oracles: seats(vec![altered]), of_stories: Vec::new() };
         }
         let oracles: Vec<Box<dyn Oracle>> = vec![
             altered,
@@ -98,6 +101,8 @@ impl Bench {
             Box::new(counts::Counts),
             Box::new(exclusive::Exclusive),
             Box::new(rest::Rest),
+        ];
+        let of_stories: Vec<Box<dyn Oracle>> = vec![
             Box::new(blocked::Blocked),
             Box::new(expiry::Expiry),
             Box::new(delayed::Delayed),
@@ -112,16 +117,13 @@ impl Bench {
             Box::new(priority::Priority),
             Box::new(vanished::Vanished),
         ];
-        Self::of(oracles)
-    }
-
-    fn of(oracles: Vec<Box<dyn Oracle>>) -> Self {
-        Self { oracles: oracles.into_iter().map(|oracle| Seat { oracle, judged: 0 }).collect() }
+        Self { oracles: seats(oracles), of_stories: seats(of_stories) }
     }
 
     /// Shows a fact to all; the first objection, with the name of the promise.
     pub(crate) fn judge(&mut self, fact: &Fact) -> Option<(&'static str, String)> {
-        for seat in &mut self.oracles {
+        let seats = if matches!(fact, Fact::Story(_)) { &mut self.of_stories } else { &mut self.oracles };
+        for seat in seats {
             match seat.oracle.judge(fact) {
                 Verdict::NotMine => {}
                 Verdict::Kept => seat.judged += 1,
@@ -133,14 +135,19 @@ impl Bench {
 
     /// How often each promise could have been broken.
     pub(crate) fn judged(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.oracles.iter().map(|seat| (seat.oracle.name(), seat.judged))
+        self.oracles.iter().chain(&self.of_stories).map(|seat| (seat.oracle.name(), seat.judged))
     }
 }
 
 /// The names of all promises, those that no oracle judges among them.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     let others = ["keeps running", "comes to rest", "available", "no panic", "the disk's contract"];
-    Bench::new(false).oracles.into_iter().map(|seat| seat.oracle.name()).chain(others)
+    let Bench { oracles, of_stories } = Bench::new(false);
+    oracles.into_iter().chain(of_stories).map(|seat| seat.oracle.name()).chain(others)
+}
+
+fn seats(oracles: Vec<Box<dyn Oracle>>) -> Vec<Seat> {
+    oracles.into_iter().map(|oracle| Seat { oracle, judged: 0 }).collect()
 }
 
 impl std::fmt::Debug for Bench {

@@ -36,6 +36,7 @@ pub mod scenario;
 mod scheduler;
 pub mod shrink;
 mod situation;
+mod speed;
 mod steps;
 mod story;
 mod suite;

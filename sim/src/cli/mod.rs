@@ -30,7 +30,7 @@ struct Cli {
 
 const EXIT_CODES: &str = "Exit codes: 0 all promises kept, 1 wrong usage, 2 a promise broken (safety), \
 3 something never happened (liveness), 4 the engine panicked, 5 something that was expected, or with --cover anything, never happened, \
-6 a seed did not give the same run twice (--check-determinism).\n\n\
+6 a seed did not give the same run twice (--check-determinism), 7 too slow (speed).\n\n\
 Examples:\n  \
 leveret-sim run                        all built-in scenarios, 20 seeds each\n  \
 leveret-sim run --seeds 2000           more of them\n  \
@@ -61,6 +61,7 @@ enum Command {
     /// Runs planted bugs until each is caught. Needs a program built with `--features mutants`.
     #[cfg(feature = "mutants")]
     Mutants(crate::mutants::MutantArgs),
+    Speed(crate::speed::SpeedArgs),
     /// Loads a running broker over real sockets, measures it, and checks every message meanwhile.
     Perf(Box<crate::perf::Options>),
     /// Says whether a topology exported from RabbitMQ can lose messages, and how.
@@ -92,6 +93,7 @@ pub fn main() -> ExitCode {
         }
         #[cfg(feature = "mutants")]
         Command::Mutants(args) => crate::mutants::main(&args),
+        Command::Speed(args) => crate::speed::main(&args),
         Command::Perf(options) => crate::perf::main(&options),
         Command::Topology(args) => crate::topology::main(&args),
     };

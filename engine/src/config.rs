@@ -63,6 +63,9 @@ pub struct Config {
     /// A planted bug, for showing that the simulator finds it.
     #[cfg(feature = "mutants")]
     pub mutant: Option<crate::mutants::Mutant>,
+    /// Decides where rarer ways are gone that lead to the same; `None` goes none of them.
+    #[cfg(feature = "buggify")]
+    pub buggify: Option<u64>,
 }
 
 /// Settings of the node's log. Tests make them small so that what is rare becomes frequent.
@@ -121,6 +124,8 @@ impl Default for Config {
             fine_events: false,
             #[cfg(feature = "mutants")]
             mutant: None,
+            #[cfg(feature = "buggify")]
+            buggify: None,
         }
     }
 }

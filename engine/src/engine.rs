@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use crate::alarm::Resource;
 use crate::broker::{Broker, Notice};
+use crate::buggify::Point;
 use crate::channel::Outcome;
 use crate::collections::IdMap;
 use crate::config::Config;
@@ -98,7 +99,8 @@ impl Engine {
             return;
         }
         self.broker.now = now;
-        self.broker.dead_letters_left = limits::DEAD_LETTERS_EACH;
+        let is_slow = self.broker.buggify.fires(Point::OneDeadLetter);
+        self.broker.dead_letters_left = if is_slow { 1 } else { limits::DEAD_LETTERS_EACH };
         match input {
             Input::ClientOpened { connection, peer, local } => {
                 if self.phase != Phase::Running {
@@ -135,6 +137,9 @@ impl Engine {
             Input::Admin { id, request } => self.administer(now, effects, id, request),
             Input::Timeout => self.on_timeout(now, effects),
             Input::Shutdown => self.shut_down(now, effects),
+        }
+        if self.phase == Phase::Running && self.broker.buggify.fires(Point::SpuriousTimeout) {
+            self.on_timeout(now, effects);
         }
         self.settle(now, effects);
     }

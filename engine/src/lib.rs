@@ -30,6 +30,7 @@ extern crate std;
 
 mod administer;
 pub mod alarm;
+mod buggify;
 pub mod collections;
 pub mod config;
 pub mod effect;

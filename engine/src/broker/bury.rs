@@ -84,9 +84,10 @@ impl Broker {
         if self.stalled.contains(&key) {
             return;
         }
+        let read_ahead_bytes = self.read_ahead_bytes();
         let Some(queue) = self.queues.get_mut(key) else { return };
         let token = queue.id.0;
-        if let Some((first, len)) = queue.read_dying(self.config.read_ahead_bytes) {
+        if let Some((first, len)) = queue.read_dying(read_ahead_bytes) {
             self.log.read(first.lsn, len, token, out);
         }
     }

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{Broker, Notice};
+use crate::buggify::Point;
 use crate::effect::DiskRequest;
 use crate::event::Event;
 use crate::ids::{ChannelNumber, ConnectionId, Lsn, QueueId, QueueSeq};
@@ -40,9 +41,10 @@ impl Broker {
             self.dead_letter(key);
             self.read_dead(key, out);
         }
+        let read_ahead_bytes = self.read_ahead_bytes();
         let queue = self.queues.get_mut(key)?;
         loop {
-            match queue.next(self.config.read_ahead_bytes) {
+            match queue.next(read_ahead_bytes) {
                 Next::Idle => return None,
                 Next::GetEmpty(get) => {
                     self.notices.push_back(Notice::GetGone { connection: get.connection, channel: get.channel });
@@ -57,11 +59,22 @@ impl Broker {
         }
     }
 
+    /// Bytes of bodies that a queue keeps although the log has them.
+    pub(super) fn cache_bytes(&mut self) -> usize {
+        if self.buggify.fires(Point::CacheMiss) { 0 } else { self.config.queue_cache_bytes }
+    }
+
+    /// Bytes to read at once.
+    pub(super) fn read_ahead_bytes(&mut self) -> u32 {
+        if self.buggify.fires(Point::ShortRead) { 0 } else { self.config.read_ahead_bytes }
+    }
+
     /// Takes the next message out of a queue for the subscription it offered.
     pub(crate) fn take(&mut self, key: QueueKey, subscription: &Subscription) -> Taken {
+        let cache_bytes = self.cache_bytes();
         let queue = self.queues.get_mut(key).expect("the queue made an offer");
         let before = queue.body_bytes();
-        let mut taken = queue.take(subscription, self.log.written(), self.config.queue_cache_bytes);
+        let mut taken = queue.take(subscription, self.log.written(), cache_bytes);
         self.body_bytes -= before - queue.body_bytes();
         let id = queue.id;
         if queue.has_droppable() && !queue.is_dropper {

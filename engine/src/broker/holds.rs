@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use super::{Broker, Published};
 use crate::amqp::ShortStr;
+use crate::buggify::Point;
 use crate::collections::IdMap;
 use crate::effect::DiskRequest;
 use crate::exchange::{DueMessage, Hold, Next};
@@ -189,7 +190,8 @@ impl Broker {
     /// Releases what is due from one hold. Whether there was one to look at.
     pub(crate) fn release_next_hold(&mut self, out: &mut Vec<DiskRequest>) -> bool {
         let Some(key) = self.holds.due.pop() else { return false };
-        for _ in 0..limits::RELEASE_BATCH {
+        let batch = if self.buggify.fires(Point::OneRelease) { 1 } else { limits::RELEASE_BATCH };
+        for _ in 0..batch {
             // The disk is behind or full: what waits is safe where it is.
             if self.log.is_full() || self.log.pending_bytes() >= limits::LOG_PENDING_HIGH_BYTES {
                 let pause = if self.log.is_full() { limits::DISK_RETRY } else { limits::RELEASE_PAUSE };

@@ -30,6 +30,7 @@ use slotmap::SecondaryMap;
 
 use crate::alarm::Alarms;
 use crate::amqp::{AmqpError, ShortStr};
+use crate::buggify::Buggify;
 use crate::collections::{IdMap, NameMap};
 use crate::config::Config;
 use crate::event::Event;
@@ -121,6 +122,7 @@ pub(crate) struct Broker {
     stalled: BTreeSet<QueueKey>,
     /// Dead letters that may still be made for the present input.
     pub(crate) dead_letters_left: u32,
+    pub(crate) buggify: Buggify,
     rng: ChaCha8Rng,
     /// Bytes of message bodies in memory, over all queues.
     body_bytes: usize,
@@ -272,7 +274,8 @@ impl Broker {
         let route_scratch = RouteScratch::new(rng.next_u64());
         Self {
             metadata: Metadata::new(rng.next_u64()),
-            log: Log::new(config.log.clone(), rng.next_u64()),
+            log: Log::new(config.log.clone(), rng.next_u64()).buggified(Buggify::of(&config, 1)),
+            buggify: Buggify::of(&config, 0),
             alarms: Alarms::new(config.resources),
             config,
             now: Now { mono: Instant::ZERO, wall: Timestamp::default() },

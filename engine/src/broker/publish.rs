@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::{Broker, ChannelRef, Durable, Notice, Published, Waiter};
 use crate::amqp::{RawProperties, ShortStr};
+use crate::buggify::Point;
 use crate::event::Event;
 use crate::ids::{Lsn, PublishSeqno};
 use crate::limits;
@@ -86,7 +87,8 @@ impl Broker {
         seqno: Option<PublishSeqno>,
     ) -> Published {
         self.refs.clear();
-        let pages_out = self.body_bytes > self.config.memory_high_bytes && !self.log.is_full();
+        let is_rare = self.buggify.fires(Point::PageOut);
+        let pages_out = (is_rare || self.body_bytes > self.config.memory_high_bytes) && !self.log.is_full();
         let mut is_kept_by_log = false;
         let size = u32::try_from(message.body().len()).unwrap_or(u32::MAX);
         let is_plain = self.routed.iter().all(|key| self.queues.get(*key).is_some_and(|queue| !queue.refuses(size)));
@@ -99,7 +101,7 @@ impl Broker {
             let Some(queue) = self.queues.get(*key) else { continue };
             let is_logged = queue.durable && (persistent || queue.kind == QueueKind::Quorum);
             is_kept_by_log |= is_logged;
-            if is_logged || (pages_out && queue.body_bytes() > self.config.queue_cache_bytes) {
+            if is_logged || (pages_out && (is_rare || queue.body_bytes() > self.config.queue_cache_bytes)) {
                 let flags = if is_logged { RefFlags::NONE } else { RefFlags::TRANSIENT };
                 let expires_at = queue.expiry_of(expiration_ms, self.now.mono);
                 let expires_at = expires_at.map_or(0, |at| self.now.wall_of(at).as_millis());
@@ -115,6 +117,7 @@ impl Broker {
                 places.push(self.log.append_message(refs, head, body));
             }
         }
+        let cache_bytes = self.cache_bytes();
         let mut refs_given = 0;
         let mut is_untidy = false;
         for index in 0..self.routed.len() {
@@ -133,7 +136,7 @@ impl Broker {
                 expires_at: queue.expiry_of(expiration_ms, self.now.mono),
             };
             let expires_at = arrival.expires_at;
-            queue.enqueue(arrival, self.config.queue_cache_bytes);
+            queue.enqueue(arrival, cache_bytes);
             is_untidy |= queue.is_untidy(expires_at, self.now.mono);
             self.body_bytes += queue.body_bytes() - before;
             if queue.has_droppable() && !queue.is_dropper {

@@ -15,6 +15,7 @@ use super::log::Log;
 use super::place::{LogOutcome, Owners, Place};
 use super::record::{self, Kind, RECORD_HEADER_BYTES};
 use super::segment::SEGMENT_HEADER_BYTES;
+use crate::buggify::Point;
 use crate::effect::{DiskOp, DiskRequest};
 use crate::ids::{Lsn, SegmentId};
 
@@ -72,7 +73,8 @@ pub(super) struct Move {
 impl Log {
     /// Drops old segments in which nothing lives.
     pub(super) fn drop_dead(&mut self, owners: &dyn Owners) {
-        if self.base.tail_bytes > 2 * self.base.snapshot_bytes + self.config.segment_bytes / 8 {
+        let is_long = self.base.tail_bytes > 2 * self.base.snapshot_bytes + self.config.segment_bytes / 8;
+        if is_long || (self.base.tail_bytes > 0 && self.buggify.fires(Point::EarlySnapshot)) {
             self.append_snapshot(owners);
         }
         loop {
@@ -137,6 +139,7 @@ impl Log {
             self.cleaner = Some(Cleaner { segment: oldest.id, walk, need: 0, is_reading: false });
         }
         let pending = self.pending_bytes();
+        let piece = if self.buggify.is_active(Point::ShortCleaning) { 512 } else { CLEAN_READ_BYTES };
         let Some(cleaner) = &mut self.cleaner else { return };
         let Some(segment) = self.segments.by_id_mut(cleaner.segment) else { return };
         let start = cleaner.walk.position;
@@ -147,7 +150,7 @@ impl Log {
         {
             return;
         }
-        let len = CLEAN_READ_BYTES.max(cleaner.need as u64).min(segment.used_end - start);
+        let len = piece.max(cleaner.need as u64).min(segment.used_end - start);
         let len = len32(index(len));
         cleaner.is_reading = true;
         segment.reads += 1;

@@ -14,6 +14,7 @@ use super::log::{Ahead, Log, Phase};
 use super::place::{LogOutcome, Owners};
 use super::recovery::Wanted;
 use super::segment::FileState;
+use crate::buggify::Point;
 use crate::effect::{DiskOp, DiskRequest};
 use crate::ids::SegmentId;
 use crate::input::{DiskError, DiskOutcome};
@@ -195,7 +196,7 @@ impl Log {
         let overdue = self.commit.unsynced_since.is_some_and(|since| since + self.config.sync_interval <= now);
         let awaited = self.commit.sync_to > self.commit.durable;
         let pressed = self.is_full() && !self.dropped.is_empty() && self.commit.unsynced_since.is_some();
-        let mut sync = overdue || awaited || pressed || self.commit.closing;
+        let mut sync = overdue || awaited || pressed || self.commit.closing || self.buggify.fires(Point::ExtraSync);
         let has_content = !self.open.is_empty() || self.end().0 > self.commit.closed_end || self.has_marker_to_write();
         if has_content && (sync || self.pending_bytes() >= LAZY_BYTES.min(self.config.append_bytes)) {
             self.close_block();
@@ -222,9 +223,10 @@ impl Log {
         let Some(id) = next else { return };
         let mut blocks = Vec::new();
         let mut bytes = 0;
+        let takes_one = self.buggify.fires(Point::OneBlock);
         while let Some(block) = self.commit.closed.front()
             && block.segment == id
-            && (blocks.is_empty() || bytes + block.bytes() <= self.config.append_bytes)
+            && (blocks.is_empty() || (!takes_one && bytes + block.bytes() <= self.config.append_bytes))
             && let Some(block) = self.commit.closed.pop_front()
         {
             bytes += block.bytes();

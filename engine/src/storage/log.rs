@@ -14,6 +14,7 @@ use super::record::{self, Kind, Parsed, RECORD_HEADER_BYTES};
 use super::recovery::Recovery;
 use super::segment::{FileState, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, Segments, segment_salt};
 use super::summary::{Contents, MetadataAt, SummaryRef};
+use crate::buggify::{Buggify, Point};
 use crate::config::LogConfig;
 use crate::effect::{DiskOp, DiskRequest};
 use crate::ids::{DiskOpId, Lsn, SegmentId};
@@ -65,6 +66,7 @@ pub struct Log {
     pub(super) credit: u64,
     pub(super) ops: BTreeMap<DiskOpId, Op>,
     next_op: u64,
+    pub(super) buggify: Buggify,
     /// Files on the disk with their sizes.
     pub(super) files: BTreeMap<SegmentId, u64>,
 }
@@ -131,8 +133,16 @@ impl Log {
             credit: 0,
             ops: BTreeMap::new(),
             next_op: 0,
+            buggify: Buggify::default(),
             files: BTreeMap::new(),
         }
+    }
+
+    /// The same, going rarer ways.
+    #[must_use]
+    pub(crate) fn buggified(mut self, buggify: Buggify) -> Self {
+        self.buggify = buggify;
+        self
     }
 
     /// Begins recovery.
@@ -423,10 +433,14 @@ impl Log {
     pub(super) fn make_room(&mut self, need: usize) {
         // What is reserved for settlements is far more than they take, so they are written before a segment is given up.
         let fits = |log: &Self| log.reserved_end() + need as u64 <= log.segments.active().limit();
-        if fits(self) {
+        let is_early = fits(self);
+        if is_early && !self.buggify.fires(Point::EarlySegment) {
             return;
         }
         self.write_ranges();
+        if is_early {
+            self.rotate(need);
+        }
         while !fits(self) {
             self.rotate(need);
         }
@@ -471,7 +485,7 @@ impl Log {
     }
 
     fn close_if_large(&mut self) {
-        if self.open.len >= self.config.append_bytes {
+        if self.open.len >= self.config.append_bytes || self.buggify.fires(Point::ShortBlock) {
             self.close_block();
         }
     }

@@ -28,6 +28,7 @@ use super::ranges::SeqSet;
 use super::record::{self, Kind, Parsed, RECORD_HEADER_BYTES};
 use super::segment::{FORMAT_VERSION, FileState, HeaderFound, SEGMENT_HEADER_BYTES, Segment, SegmentHeader};
 use super::summary::{Contents, MetadataAt};
+use crate::buggify::Point;
 use crate::effect::{DiskOp, DiskRequest};
 use crate::ids::SegmentId;
 use crate::input::DiskOutcome;
@@ -257,7 +258,7 @@ impl Log {
 
     fn ask_headers(&mut self, recovery: &mut Recovery, out: &mut Vec<DiskRequest>) {
         while recovery.headers_asked < recovery.files.len()
-            && ((recovery.headers_asked - recovery.headers_known) as u64) < READS_MAX
+            && ((recovery.headers_asked - recovery.headers_known) as u64) < self.reads_max()
         {
             let (id, size) = recovery.files[recovery.headers_asked];
             recovery.headers_asked += 1;
@@ -270,11 +271,13 @@ impl Log {
             recovery.absorb(SegmentId(recovery.next_taken), &contents);
             recovery.next_taken -= 1;
         }
-        while recovery.next_asked >= recovery.oldest.0 && recovery.next_taken - recovery.next_asked < READS_MAX {
+        while recovery.next_asked >= recovery.oldest.0 && recovery.next_taken - recovery.next_asked < self.reads_max() {
             let id = SegmentId(recovery.next_asked);
             recovery.next_asked -= 1;
             let holder = &recovery.headers[&SegmentId(id.0 + 1)];
-            let len = SUMMARY_READ_BYTES.min(holder.size - SEGMENT_HEADER_BYTES as u64);
+            let is_short = self.buggify.is_active(Point::ShortSummary);
+            let most = if is_short { (BLOCK_HEADER_BYTES + RECORD_HEADER_BYTES) as u64 } else { SUMMARY_READ_BYTES };
+            let len = most.min(holder.size - SEGMENT_HEADER_BYTES as u64);
             self.recovery_read(Wanted::Summary(id), SEGMENT_HEADER_BYTES as u64, len, out);
         }
         if recovery.next_taken < recovery.oldest.0 {
@@ -285,7 +288,7 @@ impl Log {
 
     fn ask_metadata(&mut self, recovery: &mut Recovery, out: &mut Vec<DiskRequest>) {
         while recovery.reads_asked < recovery.reads.len()
-            && ((recovery.reads_asked - recovery.reads_known) as u64) < READS_MAX
+            && ((recovery.reads_asked - recovery.reads_known) as u64) < self.reads_max()
         {
             let at = recovery.reads_asked;
             recovery.reads_asked += 1;
@@ -300,6 +303,10 @@ impl Log {
             let op = Op::Recover(Wanted::Sync(segment));
             self.request(op, DiskOp::Append { segment, offset, data: Vec::new(), sync: true }, out);
         }
+    }
+
+    fn reads_max(&self) -> u64 {
+        if self.buggify.is_active(Point::OneRead) { 1 } else { READS_MAX }
     }
 
     /// There was no log.

@@ -5,7 +5,7 @@
 //! 512-byte sector by itself whether it was written, so writes are lost, torn and reordered. Files made or removed may revert until
 //! the folder was synced. The disk tells no other lies, unless a plan asks for faults beyond the claim.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use leveret_engine::effect::{DiskOp, DiskRequest};
@@ -14,7 +14,8 @@ use leveret_engine::input::{DiskError, DiskOutcome, Input};
 
 use crate::clock::Micros;
 use crate::plan::DiskPlan;
-use crate::rng::{Fate, Ratio, hits, index, scale};
+use crate::rng::{Fate, hits, index, scale};
+use crate::trouble::Trouble;
 
 /// Bytes that a drive writes entirely or not at all.
 const SECTOR: usize = 512;
@@ -33,28 +34,15 @@ pub(crate) struct SimDisk {
     ordinal: u64,
     fates: Fate,
     trouble: Trouble,
+    /// Segments that could not be removed. Making one of them anew replaces it.
+    undeleted: BTreeSet<SegmentId>,
+    /// Sectors that cannot be read until they are written.
+    bad_sectors: BTreeSet<(SegmentId, usize)>,
     /// Log positions up to which the operating system has the log, and up to which it is durable.
     written: u64,
     durable: u64,
     counts: DiskCounts,
     complaint: Option<String>,
-}
-
-/// What is wrong with the disk at the moment.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Trouble {
-    /// Creating a segment finds no space.
-    pub(crate) full_create: bool,
-    /// Appending finds no space.
-    pub(crate) full_append: bool,
-    /// The next synced append fails, and what was unsynced is anything.
-    pub(crate) fail_sync: bool,
-    /// Nothing completes before this time.
-    pub(crate) stalled_until: Micros,
-    /// Everything takes this many times as long; 0 and 1 mean nothing.
-    pub(crate) slow: u32,
-    /// Share of reads that fail; beyond the claim.
-    pub(crate) fail_reads: Ratio,
 }
 
 /// How much the disk was used.
@@ -70,6 +58,10 @@ pub(crate) struct DiskCounts {
     pub(crate) failed_syncs: u64,
     /// Sectors that a power loss took away.
     pub(crate) lost_sectors: u64,
+    /// Failures that are a reason for a node to stop, beside those of syncs.
+    pub(crate) failed_others: u64,
+    /// Creations refused because of a quota.
+    pub(crate) over_quota: u64,
 }
 
 /// Where a completion will come from.
@@ -110,6 +102,8 @@ impl SimDisk {
             ordinal: 0,
             fates: Fate::new(seed, "disk"),
             trouble: Trouble::default(),
+            undeleted: BTreeSet::new(),
+            bad_sectors: BTreeSet::new(),
             written: 0,
             durable: 0,
             counts: DiskCounts::default(),
@@ -125,6 +119,11 @@ impl SimDisk {
     /// How much it was used.
     pub(crate) fn counts(&self) -> DiskCounts {
         self.counts
+    }
+
+    /// Failures that are a reason for a node to stop.
+    pub(crate) fn failures(&self) -> u64 {
+        self.counts.failed_syncs + self.counts.failed_others
     }
 
     /// Whether an operation that changes something is under way.
@@ -165,8 +164,8 @@ impl SimDisk {
 
     /// Ends the operation that is due in `lane`, or says until when it is held up.
     pub(crate) fn complete(&mut self, time: Micros, lane: Lane) -> Result<Option<Input>, Micros> {
-        if time < self.trouble.stalled_until {
-            return Err(self.trouble.stalled_until);
+        if let Some(until) = self.trouble.halted_until(time) {
+            return Err(until);
         }
         let pending = match lane {
             Lane::Log => self.lane.pop_front(),
@@ -240,16 +239,9 @@ impl SimDisk {
 
     /// Beyond the claim: turns one bit of what was durable.
     pub(crate) fn rot(&mut self, random: u64) {
-        let used: Vec<SegmentId> =
-            self.files.iter().filter(|(_, file)| !file.cache.is_empty()).map(|(&id, _)| id).collect();
-        if used.is_empty() {
-            return;
-        }
-        let fates = Fate::new(random, "rot");
-        let file = self.files.get_mut(&used[index(fates.of(0, 0), used.len())]).expect("just listed");
-        let live = file.cache.iter().rposition(|&byte| byte != 0).map_or(1, |last| last + 1);
-        let at = index(fates.of(0, 1), live);
-        let bit = 1_u8 << index(fates.of(0, 2), 8);
+        let Some((segment, at)) = self.somewhere(random, "rot") else { return };
+        let file = self.files.get_mut(&segment).expect("just found");
+        let bit = 1_u8 << index(Fate::new(random, "rot").of(0, 2), 8);
         file.cache[at] ^= bit;
         file.stable[at] ^= bit;
     }
@@ -297,10 +289,26 @@ impl SimDisk {
     }
 
     fn perform(&mut self, op: &DiskOp, ordinal: u64) -> Result<DiskOutcome, DiskError> {
+        if let Some(error) = self.trouble.meets(op) {
+            self.counts.failed_others += u64::from(error == DiskError::Io);
+            if let DiskOp::Append { segment, offset, data, .. } = op
+                && !self.trouble.read_only
+            {
+                self.append(*segment, *offset, data, Some(self.fates.of(8, ordinal)));
+            }
+            if let DiskOp::Delete { segment } = op {
+                self.undeleted.insert(*segment);
+            }
+            return Err(error);
+        }
         match op {
             DiskOp::List => Ok(DiskOutcome::Segments(self.list())),
             DiskOp::Create { segment, size, recycle } => {
                 if self.trouble.full_create {
+                    return Err(DiskError::NoSpace);
+                }
+                if recycle.is_none() && self.trouble.quota.is_some_and(|quota| self.used() + *size > quota) {
+                    self.counts.over_quota += 1;
                     return Err(DiskError::NoSpace);
                 }
                 self.create(*segment, *size, *recycle, None);
@@ -315,7 +323,11 @@ impl SimDisk {
                     self.append(*segment, *offset, data, Some(self.fates.of(8, ordinal)));
                     return Err(DiskError::NoSpace);
                 }
-                let end = self.append(*segment, *offset, data, None);
+                let random = self.trouble.misdirected_write.take_if(|_| data.iter().any(|bytes| !bytes.is_empty()));
+                let end = match random {
+                    Some(random) => self.append_elsewhere(*segment, *offset, data, random),
+                    None => self.append(*segment, *offset, data, None),
+                };
                 if *sync && std::mem::take(&mut self.trouble.fail_sync) {
                     let fates = self.fates;
                     if let Some(file) = self.files.get_mut(segment) {
@@ -327,7 +339,7 @@ impl SimDisk {
                 }
                 let position = self.position(*segment, end);
                 self.written = self.written.max(position);
-                if *sync {
+                if *sync && !self.trouble.lies {
                     self.counts.syncs += 1;
                     if let Some(file) = self.files.get_mut(segment) {
                         file.sync();
@@ -340,7 +352,14 @@ impl SimDisk {
                 if hits(self.fates.of(9, ordinal), self.trouble.fail_reads) {
                     return Err(DiskError::Io);
                 }
-                self.read(*segment, *offset, *len).ok_or(DiskError::Io)
+                if self.has_bad_sector(*segment, *offset, *len) {
+                    return Err(DiskError::Io);
+                }
+                let offset = match self.trouble.misdirected_read.take() {
+                    Some(random) => self.elsewhere(*segment, u64::from(*len), random),
+                    None => *offset,
+                };
+                self.read(*segment, offset, *len).ok_or(DiskError::Io)
             }
             DiskOp::Delete { segment } => {
                 self.delete(*segment);
@@ -375,7 +394,7 @@ impl SimDisk {
     }
 
     fn create(&mut self, segment: SegmentId, size: u64, recycle: Option<SegmentId>, part: Option<u64>) {
-        if self.files.contains_key(&segment) {
+        if self.files.contains_key(&segment) && !self.undeleted.contains(&segment) {
             self.complain(format!("segment {segment} is created although it exists"));
             return;
         }
@@ -392,6 +411,7 @@ impl SimDisk {
                 if file.cache.len() != size {
                     self.complain(format!("segment {old} has {} bytes and is recycled for {size}", file.cache.len()));
                 }
+                self.move_bad_sectors(old, segment);
                 file
             }
             None => {
@@ -403,6 +423,7 @@ impl SimDisk {
                 File { stable: vec![0; size], cache: vec![0; size], dirty: Vec::new() }
             }
         };
+        self.undeleted.remove(&segment);
         self.files.insert(segment, file);
     }
 
@@ -431,7 +452,61 @@ impl SimDisk {
             left -= len;
         }
         file.touch(start, at);
+        if start < at {
+            let written = start / SECTOR..at.div_ceil(SECTOR);
+            self.bad_sectors.retain(|(its, sector)| *its != segment || !written.contains(sector));
+        }
         end
+    }
+
+    /// Bytes of all files.
+    pub(crate) fn used(&self) -> u64 {
+        self.files.values().map(|file| file.cache.len() as u64).sum()
+    }
+
+    /// Beyond the claim: writes to a place that nobody asked for. Returns the offset where the end should have been.
+    fn append_elsewhere(&mut self, segment: SegmentId, offset: u64, data: &[Bytes], random: u64) -> u64 {
+        let length: u64 = data.iter().map(|bytes| bytes.len() as u64).sum();
+        let place = self.elsewhere(segment, length, random);
+        self.append(segment, place, data, None);
+        offset + length
+    }
+
+    /// Some sector of a segment from which `length` bytes fit.
+    fn elsewhere(&self, segment: SegmentId, length: u64, random: u64) -> u64 {
+        let size = self.files.get(&segment).map_or(0, |file| file.cache.len() as u64);
+        scale(random, 0, size.saturating_sub(length) / SECTOR as u64) * SECTOR as u64
+    }
+
+    /// Beyond the claim: a sector that was durable cannot be read any more.
+    pub(crate) fn spoil(&mut self, random: u64) {
+        let Some((segment, at)) = self.somewhere(random, "spoil") else { return };
+        self.bad_sectors.insert((segment, at / SECTOR));
+    }
+
+    fn has_bad_sector(&self, segment: SegmentId, offset: u64, len: u32) -> bool {
+        let sector = |at: u64| usize::try_from(at / SECTOR as u64).expect("simulated segments are small");
+        let (first, last) = (sector(offset), sector(offset + u64::from(len.max(1)) - 1));
+        self.bad_sectors.range((segment, first)..=(segment, last)).next().is_some()
+    }
+
+    /// A file has another name, and the same sectors.
+    fn move_bad_sectors(&mut self, from: SegmentId, to: SegmentId) {
+        let sectors = std::mem::take(&mut self.bad_sectors);
+        self.bad_sectors = sectors.into_iter().map(|(its, at)| (if its == from { to } else { its }, at)).collect();
+    }
+
+    /// A byte that the log uses, in any file that has some.
+    fn somewhere(&self, random: u64, purpose: &str) -> Option<(SegmentId, usize)> {
+        let used: Vec<SegmentId> =
+            self.files.iter().filter(|(_, file)| !file.cache.is_empty()).map(|(&id, _)| id).collect();
+        if used.is_empty() {
+            return None;
+        }
+        let fates = Fate::new(random, purpose);
+        let segment = used[index(fates.of(0, 0), used.len())];
+        let live = self.files[&segment].cache.iter().rposition(|&byte| byte != 0).map_or(1, |last| last + 1);
+        Some((segment, index(fates.of(0, 1), live)))
     }
 
     fn read(&self, segment: SegmentId, offset: u64, len: u32) -> Option<DiskOutcome> {
@@ -443,6 +518,8 @@ impl SimDisk {
     }
 
     fn delete(&mut self, segment: SegmentId) {
+        self.bad_sectors.retain(|(its, _)| *its != segment);
+        self.undeleted.remove(&segment);
         match self.files.remove(&segment) {
             Some(file) => self.removed.push((segment, file)),
             None => self.complain(format!("segment {segment} is deleted although it does not exist")),
@@ -530,6 +607,7 @@ const HEADER_BYTES: usize = 40;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::DiskWork;
 
     fn disk() -> SimDisk {
         let mut disk = SimDisk::new(1, DiskPlan::default());
@@ -611,6 +689,99 @@ mod tests {
         assert!(matches!(run(&mut disk, write(1, 0, true)), Input::DiskFailed { error: DiskError::NoSpace, .. }));
         disk.trouble_mut().full_append = false;
         assert!(matches!(run(&mut disk, write(1, 0, true)), Input::DiskDone { .. }));
+    }
+
+    #[test]
+    fn a_quota_refuses_the_segment_that_passes_it_and_no_other() {
+        let mut disk = disk();
+        disk.trouble_mut().quota = Some(2 * 4096);
+        let create = |id| DiskOp::Create { segment: SegmentId(id), size: 4096, recycle: None };
+        assert!(matches!(run(&mut disk, create(2)), Input::DiskDone { .. }));
+        assert!(matches!(run(&mut disk, create(3)), Input::DiskFailed { error: DiskError::NoSpace, .. }));
+        let recycled = DiskOp::Create { segment: SegmentId(3), size: 4096, recycle: Some(SegmentId(1)) };
+        assert!(matches!(run(&mut disk, recycled), Input::DiskDone { .. }));
+        run(&mut disk, DiskOp::Delete { segment: SegmentId(2) });
+        assert!(matches!(run(&mut disk, create(4)), Input::DiskDone { .. }));
+        assert_eq!(disk.counts().over_quota, 1);
+    }
+
+    #[test]
+    fn each_kind_of_work_fails_by_itself_and_once() {
+        let read = DiskOp::Read { segment: SegmentId(1), offset: 0, len: 1 };
+        let create = DiskOp::Create { segment: SegmentId(2), size: 4096, recycle: None };
+        let delete = DiskOp::Delete { segment: SegmentId(1) };
+        for (work, op) in [
+            (DiskWork::Read, read),
+            (DiskWork::Append, write(1, 0, true)),
+            (DiskWork::Create, create),
+            (DiskWork::Delete, delete),
+        ] {
+            let mut disk = disk();
+            disk.trouble_mut().fail_next(work);
+            for other in [DiskWork::Read, DiskWork::Append, DiskWork::Create, DiskWork::Delete] {
+                assert_eq!(disk.trouble_mut().fails(other), work == other);
+            }
+            let answer = run(&mut disk, op.clone());
+            assert!(matches!(answer, Input::DiskFailed { error: DiskError::Io, .. }), "{work:?} {answer:?}");
+            assert!(matches!(run(&mut disk, op), Input::DiskDone { .. }), "{work:?}");
+            assert_eq!(disk.counts().failed_others, 1);
+        }
+    }
+
+    #[test]
+    fn a_read_only_disk_is_read_and_nothing_else() {
+        let mut disk = disk();
+        run(&mut disk, write(1, 0, true));
+        disk.trouble_mut().read_only = true;
+        assert!(matches!(run(&mut disk, write(2, 0, true)), Input::DiskFailed { error: DiskError::Io, .. }));
+        let delete = DiskOp::Delete { segment: SegmentId(1) };
+        assert!(matches!(run(&mut disk, delete), Input::DiskFailed { error: DiskError::Io, .. }));
+        assert_eq!(content(&disk)[0], 1);
+        let read = DiskOp::Read { segment: SegmentId(1), offset: 0, len: 1 };
+        assert!(matches!(run(&mut disk, read), Input::DiskDone { .. }));
+    }
+
+    #[test]
+    fn a_sync_that_lies_loses_what_it_promised() {
+        let mut lost_any = false;
+        for round in 0..20 {
+            let mut disk = disk();
+            disk.ordinal += round;
+            disk.trouble_mut().lies = true;
+            assert!(matches!(run(&mut disk, write(1, 0, true)), Input::DiskDone { .. }));
+            disk.power_loss();
+            lost_any |= content(&disk)[0] == 0 || content(&disk)[SECTOR] == 0;
+        }
+        assert!(lost_any);
+    }
+
+    #[test]
+    fn what_is_misdirected_lands_in_the_same_file() {
+        let mut disk = disk();
+        disk.trouble_mut().misdirected_write = Some(u64::MAX / 2);
+        run(&mut disk, write(1, 0, true));
+        assert!(content(&disk)[..SECTOR].iter().all(|&byte| byte == 0));
+        assert_eq!(content(&disk).iter().filter(|&&byte| byte == 1).count(), 1024);
+        disk.trouble_mut().misdirected_read = Some(u64::MAX / 2);
+        let read = DiskOp::Read { segment: SegmentId(1), offset: 0, len: 1024 };
+        let byte = |answer: Input| match answer {
+            Input::DiskDone { outcome: DiskOutcome::Data(bytes), .. } => bytes[0],
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(byte(run(&mut disk, read.clone())), 1, "from elsewhere");
+        assert_eq!(byte(run(&mut disk, read)), 0, "from its place");
+    }
+
+    #[test]
+    fn a_bad_sector_cannot_be_read_until_it_is_written() {
+        let mut disk = disk();
+        run(&mut disk, write(1, 0, true));
+        disk.spoil(7);
+        let read = DiskOp::Read { segment: SegmentId(1), offset: 0, len: 1024 };
+        assert!(matches!(run(&mut disk, read.clone()), Input::DiskFailed { error: DiskError::Io, .. }));
+        assert!(matches!(run(&mut disk, read.clone()), Input::DiskFailed { error: DiskError::Io, .. }), "again");
+        run(&mut disk, write(2, 0, true));
+        assert!(matches!(run(&mut disk, read), Input::DiskDone { .. }));
     }
 
     #[test]

@@ -3,12 +3,14 @@
 use leveret_engine::alarm::ResourceLevel;
 use leveret_engine::input::Input;
 
-use crate::clock::MILLISECOND;
+use crate::clock::{ClockError, MILLISECOND};
 use crate::plan::{Ending, FaultKind};
 use crate::quiesce::Phase;
 use crate::record::Direction;
 use crate::rng::Ratio;
+use crate::situation::Situation;
 use crate::story::Short;
+use crate::trouble::{Stutter, Trouble};
 use crate::world::{Event, World};
 
 /// Why a node's resources are short at the moment, counted.
@@ -79,6 +81,57 @@ impl World {
                 let random = self.fates.of(6, u64::from(index));
                 self.disk.rot(random);
             }
+            FaultKind::Pause => self.pause(),
+            FaultKind::WallJump { millis } => {
+                self.node.clock.jump(millis);
+                self.clock_changed();
+            }
+            FaultKind::ClockDrift { ppm } => {
+                self.node.clock.drift(now, ppm);
+                self.clock_changed();
+            }
+            FaultKind::ClockReset { corrected_after_us } => {
+                if self.node.engine.is_none() {
+                    return;
+                }
+                self.end_node(Ending::PowerLoss, false);
+                self.node.clock.forget(now);
+                self.clock_changed();
+                self.scheduler.after(fault.for_us, Event::Boot);
+                self.scheduler.after(fault.for_us + corrected_after_us, Event::Finish(index));
+                return;
+            }
+            FaultKind::NoSpace { work } => self.disk.trouble_mut().set_full(work, true),
+            FaultKind::IoError { work } => self.disk.trouble_mut().fail_next(work),
+            FaultKind::DiskQuota { bytes } => self.disk.trouble_mut().quota = Some(bytes),
+            FaultKind::DiskStutter { every_us, stall_us } => {
+                self.disk.trouble_mut().stutter = Some(Stutter { since: now, every: every_us, length: stall_us });
+            }
+            FaultKind::ReadOnly => self.disk.trouble_mut().read_only = true,
+            FaultKind::MisdirectedWrite => {
+                self.disk.trouble_mut().misdirected_write = Some(self.fates.of(6, u64::from(index)));
+            }
+            FaultKind::MisdirectedRead => {
+                self.disk.trouble_mut().misdirected_read = Some(self.fates.of(6, u64::from(index)));
+            }
+            FaultKind::LyingSync => self.disk.trouble_mut().lies = true,
+            FaultKind::BadSector => {
+                let random = self.fates.of(6, u64::from(index));
+                self.disk.spoil(random);
+            }
+            FaultKind::NetworkCut { .. }
+            | FaultKind::ResetAll
+            | FaultKind::NoAccept { .. }
+            | FaultKind::LatencySpike { .. }
+            | FaultKind::IdleKill { .. } => self.begin_outage(index, &fault.kind),
+            FaultKind::Reconfigure { knobs } => {
+                if self.node.is_accepting() {
+                    self.node.next_knobs = Some(knobs);
+                    self.node.is_stopping = true;
+                    self.input(Input::Shutdown);
+                }
+                return;
+            }
         }
         self.record_fault(index);
         self.scheduler.after(fault.for_us, Event::Finish(index));
@@ -112,7 +165,35 @@ impl World {
             FaultKind::MemoryHigh => self.tell_levels(true, -1),
             FaultKind::DiskLow => self.tell_levels(false, -1),
             FaultKind::ReadErrors => self.disk.trouble_mut().fail_reads = Ratio::NEVER,
-            FaultKind::FsyncError
+            FaultKind::Pause => self.resume(),
+            FaultKind::ClockDrift { .. } => {
+                self.node.clock.drift(self.scheduler.time(), 0);
+                self.clock_changed();
+            }
+            FaultKind::ClockReset { .. } => self.correct_clock(),
+            FaultKind::NoSpace { work } => self.disk.trouble_mut().set_full(work, false),
+            FaultKind::DiskQuota { .. } => {
+                self.disk.trouble_mut().quota = None;
+                if self.disk.counts().over_quota > 0 {
+                    self.situations.saw(Situation::OverQuota);
+                }
+            }
+            FaultKind::DiskStutter { .. } => self.disk.trouble_mut().stutter = None,
+            FaultKind::ReadOnly => self.disk.trouble_mut().read_only = false,
+            FaultKind::LyingSync => self.disk.trouble_mut().lies = false,
+            FaultKind::NetworkCut { .. } | FaultKind::NoAccept { .. } | FaultKind::LatencySpike { .. } => {
+                let kind = self.plan.faults[index as usize].kind.clone();
+                self.finish_outage(&kind);
+            }
+            FaultKind::WallJump { .. }
+            | FaultKind::IoError { .. }
+            | FaultKind::MisdirectedWrite
+            | FaultKind::MisdirectedRead
+            | FaultKind::BadSector
+            | FaultKind::ResetAll
+            | FaultKind::IdleKill { .. }
+            | FaultKind::Reconfigure { .. }
+            | FaultKind::FsyncError
             | FaultKind::DiskStall
             | FaultKind::End { .. }
             | FaultKind::Reset { .. }
@@ -153,16 +234,42 @@ impl World {
         self.input(Input::ResourceLevel(level));
     }
 
+    /// The machine is told what time it is, if it had forgotten.
+    fn correct_clock(&mut self) {
+        if self.node.clock.correct() {
+            self.clock_changed();
+        }
+    }
+
+    /// The node's clocks are set, or run differently: whoever judges by them has to know, and timers are due at other times.
+    fn clock_changed(&mut self) {
+        let error = self.node.clock.error();
+        if error != ClockError::default() {
+            self.situations.saw(Situation::WallOff);
+        }
+        if let Some(story) = &mut self.story {
+            story.clock_is_off_by(error);
+        }
+        self.schedule_timer();
+    }
+
     /// Everything that is broken is mended.
     pub(crate) fn heal(&mut self) {
         if let Some(recorder) = &mut self.recorder {
             recorder.mended(self.scheduler.time());
         }
+        self.resume();
+        self.mend_network();
+        if self.node.clock.is_drifting() {
+            self.node.clock.drift(self.scheduler.time(), 0);
+            self.clock_changed();
+        }
+        self.correct_clock();
         if self.shortages.memory + self.shortages.disk > 0 {
             self.shortages = Shortages::default();
             self.measure();
         }
-        *self.disk.trouble_mut() = crate::disk::Trouble::default();
+        *self.disk.trouble_mut() = Trouble::default();
         self.node.again.0 = 0;
         for number in 0..self.links.len() {
             self.links[number].rate = 0;

@@ -3,6 +3,7 @@
 //! A [`scenario::Scenario`] and a seed make a [`plan::Plan`]; the world carries it out; the model keeps beside the engine what the
 //! promise says; the oracles object. The same plan gives the same run to the byte, which the trace hash shows.
 
+pub mod atlas;
 mod availability;
 pub mod capsule;
 pub mod cli;
@@ -20,10 +21,13 @@ mod message;
 mod model;
 #[cfg(feature = "mutants")]
 pub mod mutants;
+mod nemesis;
 mod network;
 mod node;
 mod options;
 mod oracle;
+mod outage;
+mod pause;
 pub mod perf;
 pub mod plan;
 mod quiesce;
@@ -40,9 +44,11 @@ mod speed;
 mod steps;
 mod story;
 mod suite;
+mod swarm;
 mod tap;
 mod topology;
 mod trace;
 mod trigger;
+mod trouble;
 mod workload;
 mod world;

@@ -40,6 +40,10 @@ pub(crate) struct Link {
     pub(crate) is_cut: bool,
     /// A limit on the rate in bytes per millisecond; 0 is none.
     pub(crate) rate: u32,
+    /// Everything takes so much longer.
+    pub(crate) extra: Micros,
+    /// When something arrived last at either end.
+    pub(crate) active_at: Micros,
     /// An event that says how much was written is under way.
     pub(crate) written_is_due: bool,
 }
@@ -75,6 +79,8 @@ impl Link {
             is_open_at_client: true,
             is_cut: false,
             rate: 0,
+            extra: 0,
+            active_at: 0,
             written_is_due: false,
         }
     }
@@ -82,7 +88,7 @@ impl Link {
     /// How long the next thing takes from one end to the other.
     pub(crate) fn latency(&mut self) -> Micros {
         self.ordinal += 1;
-        scale(self.fates.of(self.number, self.ordinal), self.plan.latency_us.0, self.plan.latency_us.1)
+        self.extra + scale(self.fates.of(self.number, self.ordinal), self.plan.latency_us.0, self.plan.latency_us.1)
     }
 
     /// Takes what arrives next at the node.

@@ -1,6 +1,5 @@
 //! The node: the real engine, its clock, and the driver that carries inputs in and effects out.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use leveret_engine::alarm::ResourceLimits;
@@ -16,11 +15,12 @@ use leveret_engine::metadata::PolicyKind;
 use crate::clock::{Micros, NodeClock};
 use crate::disk::Lane;
 use crate::fault::RESOURCE_LIMIT;
-use crate::plan::{Ending, Moment, Plan};
+use crate::plan::{Ending, Knobs, Moment};
 use crate::record::{Direction, NodeState};
 use crate::report::Failure;
 use crate::rng::{key, scale};
 use crate::run::RunOptions;
+use crate::situation::Situation;
 use crate::world::{CLOSE_PATIENCE, Event, World};
 
 /// The lengths of a story's queues are looked at once in so many steps.
@@ -29,10 +29,14 @@ const STEPS_PER_LOOK: u64 = 8;
 /// One node over all its boots.
 #[derive(Debug)]
 pub(crate) struct Node {
-    plan: Arc<Plan>,
     pub(crate) engine: Option<Box<Engine>>,
     pub(crate) boot: u64,
-    clock: NodeClock,
+    pub(crate) clock: NodeClock,
+    /// Its settings at the moment, and those of its next boot if they are others.
+    knobs: Knobs,
+    pub(crate) next_knobs: Option<Box<Knobs>>,
+    /// What came while the process got no time; `None` while it gets some.
+    pub(crate) held: Option<Vec<Event>>,
     effects: Effects,
     /// Inputs since the last flush.
     batch: u32,
@@ -42,15 +46,18 @@ pub(crate) struct Node {
     pub(crate) is_stopping: bool,
     /// How often, and how, it is to end again while it recovers.
     pub(crate) again: (u32, Ending),
-    failed_syncs: u64,
+    /// Failures of the disk until its boot.
+    failures: u64,
     pub(crate) options: RunOptions,
     steps: u64,
 }
 
 impl Node {
-    pub(crate) fn new(plan: Arc<Plan>, options: RunOptions) -> Self {
+    pub(crate) fn new(knobs: Knobs, options: RunOptions) -> Self {
         Self {
-            plan,
+            knobs,
+            next_knobs: None,
+            held: None,
             engine: None,
             boot: 0,
             clock: NodeClock::new(0, 0),
@@ -61,7 +68,7 @@ impl Node {
             is_ready: false,
             is_stopping: false,
             again: (0, Ending::Kill),
-            failed_syncs: 0,
+            failures: 0,
             options,
             steps: 0,
         }
@@ -87,15 +94,24 @@ impl World {
         let time = self.scheduler.time();
         let boot = self.node.boot;
         let origin = self.fates.of(1, boot) >> 20;
-        self.node.clock = NodeClock::new(time, origin);
-        self.node.failed_syncs = self.disk.counts().failed_syncs;
+        self.node.clock.boot(time, origin);
+        if let Some(knobs) = self.node.next_knobs.take() {
+            self.node.knobs = *knobs;
+            self.situations.saw(Situation::Reconfigured);
+        }
+        self.node.failures = self.disk.failures();
         self.counts.boots += 1;
         self.trigger(Moment::Boot, None, 0);
         self.trace.word(boot);
         if let Some(recorder) = &mut self.recorder {
             recorder.node_is(time, NodeState::Recovering);
         }
-        let config = config(&self.plan, self.node.options);
+        let config = Config {
+            buggify: self.node.knobs.buggify.then(|| self.fates.of(8, boot)),
+            ..config(&self.node.knobs, self.node.options)
+        };
+        #[cfg(feature = "mutants")]
+        let config = Config { mutant: config.mutant.or_else(|| crate::run::planted(&self.plan)), ..config };
         let engine = Engine::new(config, key(self.plan.seed, "engine", boot));
         self.node.engine = Some(Box::new(engine));
         self.node.effects = Effects::default();
@@ -154,7 +170,7 @@ impl World {
         let now = self.node.clock.now(time);
         engine.handle(now, input, &mut self.node.effects);
         self.node.batch += 1;
-        let knobs = &self.node.plan.knobs;
+        let knobs = &self.node.knobs;
         if self.node.batch >= knobs.batch_inputs {
             self.flush();
         } else if !self.node.flush_is_due {
@@ -266,7 +282,7 @@ impl World {
     /// Tells the story that a step is over; now and then it looks at how long the queues are.
     fn end_story_step(&mut self) {
         let (Some(story), Some(engine)) = (&mut self.story, &self.node.engine) else { return };
-        story.at(self.scheduler.time());
+        story.at(self.node.clock.node_time(self.scheduler.time()));
         story.end_step();
         if self.node.is_ready && self.node.steps.is_multiple_of(STEPS_PER_LOOK) {
             let queues = engine.queues();
@@ -370,7 +386,8 @@ impl World {
         if !link.is_open_at_node {
             return;
         }
-        let (model, story, time) = (&mut self.model, &mut self.story, self.scheduler.time());
+        let time = self.node.clock.node_time(self.scheduler.time());
+        let (model, story) = (&mut self.model, &mut self.story);
         self.taps[number as usize].down.hear(&bytes, |channel, said| match story {
             Some(story) => {
                 story.at(time);
@@ -421,11 +438,11 @@ impl World {
         }
     }
 
-    fn schedule_timer(&mut self) {
+    pub(crate) fn schedule_timer(&mut self) {
         let Some(engine) = &self.node.engine else { return };
         let Some((instant, _)) = engine.next_timeout() else { return };
         let time = self.scheduler.time();
-        let late = self.node.plan.knobs.timer_late_us;
+        let late = self.node.knobs.timer_late_us;
         let due = self.node.clock.world_time(instant).max(time);
         if self.node.timer.is_none_or(|timer| due < timer) {
             self.node.timer = Some(due);
@@ -483,6 +500,7 @@ impl World {
         if self.node.engine.take().is_none() {
             return;
         }
+        self.resume();
         self.trace.word(14 << 56);
         self.node.boot += 1;
         self.node.batch = 0;
@@ -518,7 +536,7 @@ impl World {
     }
 
     fn stopped_by_itself(&mut self, text: &str) {
-        let has_reason = self.disk.counts().failed_syncs > self.node.failed_syncs;
+        let has_reason = self.disk.failures() > self.node.failures;
         self.end_node(Ending::Kill, true);
         if self.plan.beyond_claim {
             // To stop is a right answer there, and the end of the story.
@@ -539,7 +557,7 @@ fn number(connection: ConnectionId) -> u32 {
     u32::try_from(connection.0 - 1).expect("numbered by the world")
 }
 
-fn config(plan: &Plan, options: RunOptions) -> Config {
+fn config(knobs: &Knobs, options: RunOptions) -> Config {
     let RunOptions {
         check_every: _,
         last_facts: _,
@@ -547,7 +565,6 @@ fn config(plan: &Plan, options: RunOptions) -> Config {
         #[cfg(feature = "mutants")]
         mutant,
     } = options;
-    let knobs = &plan.knobs;
     let size = |bytes: u64| usize::try_from(bytes).expect("knobs are small");
     Config {
         frame_max: knobs.frame_max,
@@ -567,7 +584,7 @@ fn config(plan: &Plan, options: RunOptions) -> Config {
         fine_events: true,
         resources: ResourceLimits { memory_high_bytes: Some(RESOURCE_LIMIT), disk_free_bytes: RESOURCE_LIMIT },
         #[cfg(feature = "mutants")]
-        mutant: mutant.or_else(|| crate::run::planted(plan)),
+        mutant,
         ..Config::default()
     }
 }

@@ -4,6 +4,7 @@
 //! queue and never starves a consumer.
 
 use crate::clock::{MILLISECOND, Micros, SECOND};
+use crate::nemesis;
 use crate::plan::{
     AnswerPlan, BindingPlan, Burst, BurstExtras, ChurnPlan, ChurnStep, ClientPlan, ConsumerAct, ConsumerDeed,
     ConsumerPlan, DiskPlan, Ending, ExchangePlan, FORMAT, Fault, FaultKind, GetterPlan, HeaderMatch, Knobs, LinkPlan,
@@ -13,9 +14,19 @@ use crate::plan::{
 use crate::rng::{Ratio, Stream};
 use crate::scenario::{ClientSpec, Scenario, make};
 use crate::story;
+use crate::swarm;
 
 /// Makes the plan of one run.
 pub(crate) fn generate(scenario: &Scenario, seed: u64) -> Plan {
+    if !scenario.run.swarm {
+        return generate_all(scenario, seed);
+    }
+    let mut plan = generate_all(&swarm::narrow(scenario, seed), seed);
+    swarm::narrow_clients(&mut plan.clients, seed);
+    plan
+}
+
+fn generate_all(scenario: &Scenario, seed: u64) -> Plan {
     let mut config = Stream::new(seed, "config", 0);
     let chaos_us = scenario.run.chaos_ms.draw(&mut config) * MILLISECOND;
     let knobs = knobs(scenario, &mut config);
@@ -44,6 +55,7 @@ pub(crate) fn generate(scenario: &Scenario, seed: u64) -> Plan {
     let clients = maker.clients;
     let mut faults = faults(scenario, chaos_us, clients.len(), &mut Stream::new(seed, "nemesis", 0));
     faults.extend(make::faults(scenario, chaos_us, &clients, seed));
+    faults.extend(nemesis::faults(scenario, seed, chaos_us));
     faults.sort_by_key(|fault| fault.at_us);
     let last_restart = match config.range(0, 5) {
         0 => Some(Ending::Kill),
@@ -72,7 +84,7 @@ pub(crate) fn generate(scenario: &Scenario, seed: u64) -> Plan {
     }
 }
 
-fn knobs(scenario: &Scenario, stream: &mut Stream) -> Knobs {
+pub(crate) fn knobs(scenario: &Scenario, stream: &mut Stream) -> Knobs {
     let fixed = &scenario.knobs;
     let segment_bytes = 1024 * stream.pick(&[8, 16, 32, 64]);
     let sync_interval_us = MILLISECOND * stream.pick(&[2, 10, 50, 200]);
@@ -94,6 +106,7 @@ fn knobs(scenario: &Scenario, stream: &mut Stream) -> Knobs {
         batch_inputs: if batches { u32::try_from(stream.range(2, 20)).expect("small") } else { 1 },
         batch_us: if batches { stream.range(1, 2000) } else { 0 },
         timer_late_us: *stream.pick(&[0, 0, 1000, 20_000]),
+        buggify: fixed.buggify,
     };
     if let Some(bytes) = fixed.segment_bytes {
         knobs.segment_bytes = bytes;
@@ -574,7 +587,6 @@ fn faults(scenario: &Scenario, chaos_us: Micros, clients: usize, stream: &mut St
     add(stream, count, SECOND, &mut |_| FaultKind::ReadErrors);
     let count = spec.rot.draw(stream);
     add(stream, count, MILLISECOND, &mut |_| FaultKind::Rot);
-    faults.sort_by_key(|fault| fault.at_us);
     faults
 }
 

@@ -96,6 +96,9 @@ pub struct Knobs {
     pub batch_us: Micros,
     /// How late timers may fire.
     pub timer_late_us: Micros,
+    /// Whether the engine goes rarer ways here and there that lead to the same.
+    #[serde(default)]
+    pub buggify: bool,
 }
 
 impl Default for Knobs {
@@ -116,6 +119,7 @@ impl Default for Knobs {
             batch_inputs: 1,
             batch_us: 0,
             timer_late_us: 0,
+            buggify: false,
         }
     }
 }
@@ -752,6 +756,97 @@ pub enum FaultKind {
     ReadErrors,
     /// One durable bit turns; beyond the claim.
     Rot,
+    /// The process gets no time: its sockets stay open, its timers pass, and then everything comes at once.
+    Pause,
+    /// The node's wall clock jumps, for good.
+    WallJump {
+        /// Milliseconds; negative is back.
+        millis: i64,
+    },
+    /// Both of the node's clocks run fast or slow.
+    ClockDrift {
+        /// Millionths by which they are too fast; negative is too slow.
+        ppm: i32,
+    },
+    /// The machine loses power, and its wall clock starts in the year 2000. The network tells it the right time later.
+    ClockReset {
+        /// How long after the start.
+        corrected_after_us: Micros,
+    },
+    /// The disk has no space for one kind of work.
+    NoSpace {
+        /// Which.
+        work: DiskWork,
+    },
+    /// The next piece of work of one kind fails for no reason that the node learns (EIO).
+    IoError {
+        /// Which.
+        work: DiskWork,
+    },
+    /// All files together may not be larger than this.
+    DiskQuota {
+        /// Bytes.
+        bytes: u64,
+    },
+    /// The disk does nothing for a while, again and again.
+    DiskStutter {
+        /// From one halt to the next.
+        every_us: Micros,
+        /// Length of each.
+        stall_us: Micros,
+    },
+    /// The file system takes no change: whoever tries gets an error.
+    ReadOnly,
+    /// The next write goes to another place of its file; beyond the claim.
+    MisdirectedWrite,
+    /// The next read comes from another place of its file; beyond the claim.
+    MisdirectedRead,
+    /// Syncs succeed and do nothing, so that a power loss takes what was promised; beyond the claim.
+    LyingSync,
+    /// A sector cannot be read until it is written again; beyond the claim.
+    BadSector,
+    /// What clients send, or what they are sent, or both, stays on its way. Nobody is told.
+    NetworkCut {
+        /// Bytes towards the node.
+        up: bool,
+        /// Bytes towards the clients.
+        down: bool,
+    },
+    /// All connections are reset at once.
+    ResetAll,
+    /// The node's machine accepts no connections.
+    NoAccept {
+        /// Attempts are not even refused.
+        silent: bool,
+    },
+    /// Everything takes longer on its way.
+    LatencySpike {
+        /// By so much.
+        extra_us: Micros,
+    },
+    /// Something between clients and node ends connections that are silent for too long.
+    IdleKill {
+        /// Too long.
+        after_us: Micros,
+    },
+    /// The node is stopped in order and starts with other settings, as a new version would.
+    Reconfigure {
+        /// The settings.
+        knobs: Box<Knobs>,
+    },
+}
+
+/// Kinds of work for a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DiskWork {
+    /// Making a segment.
+    Create,
+    /// Writing.
+    Append,
+    /// Reading.
+    Read,
+    /// Removing a segment.
+    Delete,
 }
 
 impl Plan {
@@ -781,7 +876,26 @@ impl FaultKind {
             | Self::MemoryHigh
             | Self::DiskLow
             | Self::ReadErrors
-            | Self::Rot => None,
+            | Self::Rot
+            | Self::Pause
+            | Self::WallJump { .. }
+            | Self::ClockDrift { .. }
+            | Self::ClockReset { .. }
+            | Self::NoSpace { .. }
+            | Self::IoError { .. }
+            | Self::DiskQuota { .. }
+            | Self::DiskStutter { .. }
+            | Self::ReadOnly
+            | Self::MisdirectedWrite
+            | Self::MisdirectedRead
+            | Self::LyingSync
+            | Self::BadSector
+            | Self::NetworkCut { .. }
+            | Self::ResetAll
+            | Self::NoAccept { .. }
+            | Self::LatencySpike { .. }
+            | Self::IdleKill { .. }
+            | Self::Reconfigure { .. } => None,
         }
     }
 }

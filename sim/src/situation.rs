@@ -73,6 +73,20 @@ situations! {
     ShutDown => "nodes stopped in order",
     /// The node stopped because it could not go on.
     StoppedByItself => "nodes that stopped by themselves",
+    /// The process got no time for a while, and clients went on.
+    Paused => "pauses with clients waiting",
+    /// The network was cut while something was under way.
+    CutHealed => "network cuts with bytes under way",
+    /// All of several connections were reset at once.
+    AllReset => "reset storms",
+    /// A silent connection was ended by something between the ends.
+    IdleKilled => "connections killed for their silence",
+    /// The node had to go on with other settings.
+    Reconfigured => "restarts with other settings",
+    /// The disk had no space for a further segment because of its quota.
+    OverQuota => "segments refused by a quota",
+    /// The node's wall clock was not what it should be.
+    WallOff => "nodes whose wall clock is off",
 }
 
 impl Situation {
@@ -141,6 +155,11 @@ impl Situations {
         if let Some(situation) = Situation::of(fact) {
             self.counts[situation as usize] += 1;
         }
+    }
+
+    /// The world was in this situation.
+    pub(crate) fn saw(&mut self, situation: Situation) {
+        self.counts[situation as usize] += 1;
     }
 
     /// All of them with their names.

@@ -20,6 +20,7 @@ use crate::model::Model;
 use crate::network::Link;
 use crate::node::Node;
 use crate::oracle::Bench;
+use crate::outage::Outage;
 use crate::plan::{Plan, Topology};
 use crate::quiesce::Phase;
 use crate::record::{Direction, Recorder};
@@ -47,6 +48,7 @@ pub(crate) struct World {
     pub(crate) triggers: Triggers,
     /// How long each client has been without an answer, where that matters.
     pub(crate) unanswered: Vec<Unanswered>,
+    pub(crate) outage: Outage,
     pub(crate) links: Vec<Link>,
     pub(crate) taps: Vec<Taps>,
     pub(crate) actors: Vec<Actor>,
@@ -130,6 +132,8 @@ pub(crate) enum Event {
     Begin(u32),
     /// A fault ends.
     Finish(u32),
+    /// Connections that are silent are looked for.
+    IdleLook(u32),
     /// The end of the run is looked at.
     Poll,
     /// It is looked at whether publishers get answers.
@@ -164,11 +168,12 @@ impl World {
             });
         }
         let mut world = Self {
-            node: Node::new(Arc::clone(&plan), options),
+            node: Node::new(plan.knobs.clone(), options),
             disk: SimDisk::new(seed, plan.disk.clone()),
             shortages: Shortages::default(),
             triggers: Triggers::new(&plan),
             unanswered: Vec::new(),
+            outage: Outage::default(),
             scheduler: Scheduler::new(seed),
             links: Vec::new(),
             taps: Vec::new(),
@@ -263,6 +268,9 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
+        if self.is_held(event) || self.is_on_its_way(event) {
+            return;
+        }
         match event {
             Event::Up(link) => self.arrive_up(link),
             Event::Down(link) => self.arrive_down(link),
@@ -279,6 +287,7 @@ impl World {
             Event::Policy(index) => self.change_policy(index),
             Event::Begin(fault) => self.begin_fault(fault),
             Event::Finish(fault) => self.finish_fault(fault),
+            Event::IdleLook(fault) => self.look_for_idle(fault),
             Event::Poll => self.poll(),
             Event::Watch => self.watch(),
         }
@@ -343,6 +352,7 @@ impl World {
         if !link.is_open_at_node || link.up.is_stopped || link.is_cut {
             return;
         }
+        link.active_at = self.scheduler.time();
         let bytes = link.arrive_up();
         let client = link.client;
         let has_room = link.has_room_up();
@@ -358,7 +368,7 @@ impl World {
                 recorder.arrived(self.scheduler.time(), number, Direction::Up, &bytes);
             }
             let (model, messages) = (&mut self.model, &self.messages);
-            let (story, time) = (&mut self.story, self.scheduler.time());
+            let (story, time) = (&mut self.story, self.node.clock.node_time(self.scheduler.time()));
             self.taps[number as usize].up.hear(&bytes, |channel, said| match story {
                 Some(story) => {
                     story.at(time);
@@ -380,6 +390,7 @@ impl World {
         if link.down.is_stopped || link.is_cut || !link.is_open_at_client {
             return;
         }
+        link.active_at = self.scheduler.time();
         let bytes = link.arrive_down();
         let client = link.client;
         let has_room = link.has_room_up();
@@ -516,14 +527,19 @@ impl World {
 
     fn connect(&mut self, client: u32) {
         let now = self.scheduler.time();
-        if !self.node.is_accepting() {
+        if !self.node.is_accepting() || self.outage.is_refusing() {
             self.actors[client as usize].refused(now);
             self.schedule_wake(client);
             return;
         }
+        if self.is_unanswered(client) {
+            return;
+        }
         let number = u32::try_from(self.links.len()).expect("few connections");
         let plan = self.actors[client as usize].plan.link.clone();
-        self.links.push(Link::new(self.plan.seed, client, number, plan));
+        let mut link = Link::new(self.plan.seed, client, number, plan);
+        (link.active_at, link.extra) = (now, self.outage.extra());
+        self.links.push(link);
         self.taps.push(Taps { up: Tap::of_client(), down: Tap::of_node() });
         self.actors[client as usize].connected(number);
         self.model.connected(client, number);

@@ -56,8 +56,12 @@ enum Command {
     /// Makes the runs that standard input names and prints their trace hashes, for `suite --check-determinism`.
     #[command(hide = true)]
     Hashes(hashes::HashesArgs),
-    /// Lists the built-in scenarios.
-    List,
+    /// Lists the built-in scenarios, or the kinds of faults.
+    List {
+        /// Lists the kinds of faults: which of them one node's claim covers, and what is expected of a node that meets them.
+        #[arg(long)]
+        faults: bool,
+    },
     /// Runs planted bugs until each is caught. Needs a program built with `--features mutants`.
     #[cfg(feature = "mutants")]
     Mutants(crate::mutants::MutantArgs),
@@ -85,7 +89,11 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::replay(&args),
         Command::Shrink(args) => shrink::shrink(&args),
         Command::Explain(args) => explain::explain(&args),
-        Command::List => {
+        Command::List { faults: true } => {
+            say(&crate::atlas::table());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::List { faults: false } => {
             for (folder, scenario) in Scenario::all() {
                 say(&format!("{folder:12} {:32} {}\n", scenario.name, scenario.about));
             }

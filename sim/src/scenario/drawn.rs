@@ -79,11 +79,13 @@ pub struct RunSpec {
     pub beyond_claim: bool,
     /// The one seed it is about; without it, any.
     pub seed: Option<u64>,
+    /// Whether each seed goes without half of the families of faults, kinds of clients and features of queues.
+    pub swarm: bool,
 }
 
 impl Default for RunSpec {
     fn default() -> Self {
-        Self { chaos_ms: Span(1500, 4000), settle_ms: 240_000, beyond_claim: false, seed: None }
+        Self { chaos_ms: Span(1500, 4000), settle_ms: 240_000, beyond_claim: false, seed: None, swarm: false }
     }
 }
 
@@ -161,6 +163,52 @@ pub struct FaultSpec {
     pub read_errors: Span,
     /// A durable bit turns; beyond the claim.
     pub rot: Span,
+    /// The process gets no time for 10 ms to 60 s; what waits comes at once.
+    pub pause: Span,
+    /// The process ends again and again, a moment after each start.
+    pub crash_loop: Span,
+    /// The node's wall clock jumps, forward or back.
+    pub wall_jump: Span,
+    /// The node's clocks run fast or slow for a while.
+    pub clock_drift: Span,
+    /// The power fails, and the wall clock begins in the year 2000 until it is corrected.
+    pub clock_reset: Span,
+    /// No space for making, writing or removing segments, one of these at a time.
+    pub no_space: Span,
+    /// One creation, write, read or removal of a segment fails.
+    pub io_error: Span,
+    /// All files together may only be so large for a while.
+    pub disk_quota: Span,
+    /// The disk halts and goes on, again and again.
+    pub disk_stutter: Span,
+    /// The file system is read-only for a while.
+    pub read_only: Span,
+    /// A write lands at another place of its file; beyond the claim.
+    pub misdirected_write: Span,
+    /// A read comes from another place of its file; beyond the claim.
+    pub misdirected_read: Span,
+    /// Syncs do nothing for a while and say that they did; beyond the claim.
+    pub lying_sync: Span,
+    /// A sector cannot be read until it is written again; beyond the claim.
+    pub bad_sector: Span,
+    /// Nothing passes between clients and node for up to a second.
+    pub network_cut: Span,
+    /// The same for longer than two heartbeats.
+    pub network_stall: Span,
+    /// Nothing passes in one direction for a while.
+    pub one_way_cut: Span,
+    /// All connections are reset, several times in a row.
+    pub reset_storm: Span,
+    /// New connections are refused for a while.
+    pub accept_refused: Span,
+    /// New connections get no answer for a while.
+    pub accept_silent: Span,
+    /// Everything takes longer on its way for a while.
+    pub latency_spike: Span,
+    /// Something in between ends silent connections.
+    pub idle_kill: Span,
+    /// The node is stopped in order and starts with other settings.
+    pub reconfigure: Span,
 }
 
 /// Settings that a scenario fixes.
@@ -184,4 +232,6 @@ pub struct KnobSpec {
     pub heartbeat_s: Option<u16>,
     /// Whether every client has a link of moderate habits, and inputs are not batched: for measuring speed.
     pub plain_links: bool,
+    /// Whether the engine goes rarer ways here and there that lead to the same.
+    pub buggify: bool,
 }

@@ -3,6 +3,7 @@
 use super::Scenario;
 use super::check::check;
 use super::error::of_toml;
+use crate::atlas;
 
 /// The scenarios that are part of the program: folder, file name without its end, text. Made by the build script.
 const BUILT_IN: &[(&str, &str, &str)] = include!(concat!(env!("OUT_DIR"), "/scenarios.rs"));
@@ -15,6 +16,7 @@ impl Scenario {
     pub fn parse(text: &str) -> Result<Self, String> {
         let scenario: Self = toml::from_str(text).map_err(|error| of_toml(&error).show(text))?;
         check(&scenario).map_err(|complaint| complaint.show(text))?;
+        atlas::check(&scenario.faults, scenario.run.beyond_claim)?;
         Ok(scenario)
     }
 

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::death::Deaths;
 pub(crate) use self::fact::{Reason, Short, StoryFact};
 use self::listen::{Channel, Given};
-use crate::clock::{MILLISECOND, Micros};
+use crate::clock::{ClockError, MILLISECOND, Micros, SECOND};
 use crate::history::{Fact, QueueIndex};
 use crate::message::{MessageInfo, MessageNumber, Messages};
 use crate::plan::{Ending, FaultKind, Plan, QueueRules};
@@ -47,6 +47,8 @@ pub(crate) struct Story {
     was_enough: bool,
     /// The disk was full for other reasons, or may have been.
     maybe_full: bool,
+    /// How far the node's wall clock was ever off.
+    clock_error: ClockError,
     time: Micros,
     step: u64,
     crashes: u32,
@@ -124,12 +126,17 @@ struct Stay {
 /// How late a message may be seen alive after its time. What is offered to a consumer is looked at once more, so that only batches
 /// and late timers lie between.
 const LATE: Micros = 100 * MILLISECOND;
+/// The longest that an exchange goes without comparing what it holds back with the wall clock, which may have been set.
+const HOLD_LOOK: Micros = 10 * SECOND;
 
 impl Story {
     /// The story of a run.
     pub(crate) fn new(plan: &Plan) -> Self {
         let topology = &plan.topology;
-        let maybe_full = plan.faults.iter().any(|fault| matches!(fault.kind, FaultKind::DiskFull { .. }));
+        let is_space = |kind: &FaultKind| {
+            matches!(kind, FaultKind::DiskFull { .. } | FaultKind::NoSpace { .. } | FaultKind::DiskQuota { .. })
+        };
+        let maybe_full = plan.faults.iter().any(|fault| is_space(&fault.kind));
         let index = |name: &str| {
             let at = topology.queues.iter().position(|queue| queue.name == name)?;
             u32::try_from(at).ok()
@@ -178,6 +185,7 @@ impl Story {
             was_short: false,
             was_enough: true,
             maybe_full,
+            clock_error: ClockError::default(),
             time: 0,
             step: 0,
             crashes: 0,
@@ -192,7 +200,7 @@ impl Story {
         }
     }
 
-    /// The time of what is told next.
+    /// The time of what is told next, by the node's own clock: that is what times to live are measured by.
     pub(crate) fn at(&mut self, time: Micros) {
         self.time = time;
     }
@@ -218,7 +226,15 @@ impl Story {
         let delays = self.tales.iter().filter_map(|tale| tale.info?.extras.delay_ms);
         let times = self.queues.iter().filter_map(|queue| queue.rules.message_ttl_ms);
         let longest = delays.max().max(times.max()).unwrap_or(0);
-        4 * u64::from(longest) * MILLISECOND + 200 * MILLISECOND
+        let is_off = self.clock_error != ClockError::default();
+        let delay = if is_off { self.clock_error.behind + HOLD_LOOK } else { 0 };
+        4 * u64::from(longest) * MILLISECOND + 200 * MILLISECOND + delay
+    }
+
+    /// The node's wall clock was set. What it measures by that clock, which is what has to outlive a restart and what an exchange holds
+    /// back, may be early or late by as much.
+    pub(crate) fn clock_is_off_by(&mut self, error: ClockError) {
+        self.clock_error = error;
     }
 
     /// The node is about to be told what it has left.
@@ -336,6 +352,11 @@ impl Story {
             return true;
         }
         let is_first = seen.is_empty() || seen.first() == Some(&queue);
+        let is_held_back = tale.info.is_some_and(|info| info.extras.delay_ms.is_some());
+        if is_first && is_held_back && held.may_refuse() {
+            // It was confirmed when it was held back. If its queue is full when it is due there is nobody left to tell, as in RabbitMQ.
+            return true;
+        }
         let has_expiration = is_first && tale.info.is_some_and(|info| info.extras.expiration_ms.is_some());
         let dies_by_itself = rules.message_ttl_ms.is_some()
             || has_expiration
@@ -384,6 +405,12 @@ impl Story {
         Some(accepted + u64::from(ttl) * MILLISECOND)
     }
 
+    /// When a message that is due at `due` may be dead for that at the earliest: a wall clock that was set may have shortened its time
+    /// since a restart.
+    fn earliest_end(&self, tale: &Tale, due: Micros) -> Micros {
+        if tale.ends == self.ends { due } else { due.saturating_sub(self.clock_error.forward) }
+    }
+
     /// A delivery, at the end of its step.
     fn judge_given(&mut self, given: &Given) {
         let Given { message, queue, redelivered, ref deaths, no_ack, .. } = *given;
@@ -400,7 +427,7 @@ impl Story {
         let at = QueueIndex(queue);
         let tale = &self.tales[message.index()];
         let held = &self.queues[queue as usize];
-        let (was_refused, tale_crashes) = (tale.answer == Some(false), tale.crashes);
+        let (was_refused, tale_crashes, tale_ends) = (tale.answer == Some(false), tale.crashes, tale.ends);
         let has_died_here = deaths.entries.iter().any(|death| death.queue == held.name.as_bytes());
         let has_rejected = deaths.entries.iter().any(|death| death.reason == Reason::Rejected);
         let (due, accepted) = (self.due(tale), tale.accepted);
@@ -427,12 +454,13 @@ impl Story {
                 self.judge_kept(message, queue);
             }
             let (seen, crashed_since) = (self.time, tale_crashes != crashes);
+            let has_ended = tale_ends != self.ends;
             if let Some(due) = due {
-                let due = due + LATE;
+                let due = due + LATE + if has_ended { self.clock_error.back } else { 0 };
                 self.tell(StoryFact::Timed { message, queue: at, is_alive: true, due, seen, crashed_since });
             }
             if let Some((accepted, delay)) = accepted.map(|(accepted, _)| accepted).zip(delay) {
-                let due = accepted + u64::from(delay) * MILLISECOND;
+                let due = accepted + (u64::from(delay) * MILLISECOND).saturating_sub(self.clock_error.forward);
                 self.tell(StoryFact::Delayed { message, due, seen, crashed_since });
             }
         }
@@ -511,6 +539,7 @@ impl Story {
         {
             let (queue, seen) = (QueueIndex(front), self.time);
             let crashed_since = tale.crashes != self.crashes;
+            let due = self.earliest_end(&tale, due);
             self.tell(StoryFact::Timed { message, queue, is_alive: false, due, seen, crashed_since });
         }
         self.tale_mut(message).first_death = first;
@@ -620,14 +649,15 @@ impl Story {
             let tale = &self.tales[message.index()];
             let was_answered = tale.is_acked || tale.rejects.contains_key(&queue);
             let (due, crashed_since) = (self.due(tale), tale.crashes != self.crashes);
+            let earliest = due.map_or(0, |due| self.earliest_end(tale, due));
             self.tale_mut(message).has_left |= reason.is_some();
             if reason == Some(Reason::MaxLength) {
                 self.driven_out.push((queue, place.1, message));
             }
             let queue = QueueIndex(queue);
             self.tell(StoryFact::Left { message, queue, reason, was_answered });
-            if let (Some(Reason::Expired), Some(due)) = (reason, due) {
-                let seen = self.time;
+            if reason == Some(Reason::Expired) && due.is_some() {
+                let (seen, due) = (self.time, earliest);
                 self.tell(StoryFact::Timed { message, queue, is_alive: false, due, seen, crashed_since });
             }
         }

@@ -85,6 +85,18 @@ fn the_canary_gets_through() {
     assert_eq!(leveret_sim(&repeat).status.code(), code, "{repeat:?}");
 }
 
+/// It is good just because its promise breaks, and what it comes to is no evidence for the coverage gate.
+#[test]
+fn a_negative_scenario_has_to_fail() {
+    let (code, value) = suite(&["away-for-too-long", "--seeds", "3"]);
+    let scenario = &value["scenarios"][0];
+    assert_eq!(
+        (code, scenario["failures"].as_u64(), value["promises"].as_array().map(Vec::len)),
+        (Some(0), Some(0), Some(0))
+    );
+    assert_eq!(scenario["expects"], "available");
+}
+
 #[test]
 fn a_process_in_which_something_is_different_is_noticed() {
     let runs = ["slow-then-fast", "alarms", "--seeds", "2", "--jobs", "1", "--check-determinism"];

@@ -20,10 +20,12 @@ pub(crate) fn built_in() -> Vec<Found> {
     all.into_iter().map(|scenario| Found { place: scenario.name.clone(), scenario }).collect()
 }
 
-/// All of these; all that are part of the program if none is named.
+/// All of these; if none is named, those of the program that are quick, and those that have to fail.
 pub(crate) fn find_all(names: &[String]) -> Result<Vec<Found>, String> {
     if names.is_empty() {
-        return Ok(built_in());
+        let negative = Scenario::folder("negative").into_iter();
+        let negative = negative.map(|scenario| Found { place: scenario.name.clone(), scenario });
+        return Ok(built_in().into_iter().chain(negative).collect());
     }
     let found = names.iter().map(|name| find(name)).collect::<Result<Vec<_>, _>>()?;
     Ok(found.concat())

@@ -29,7 +29,8 @@ impl Entry {
     /// What the suite makes of a scenario.
     pub(crate) fn new(found: Found) -> Self {
         let expected = Expected::of(&found.scenario);
-        Self { scenario: found.scenario, place: found.place, expected, unavailable: None }
+        let unavailable = found.scenario.unavailable();
+        Self { scenario: found.scenario, place: found.place, expected, unavailable }
     }
 
     /// The scenario's name.
@@ -94,6 +95,15 @@ mod tests {
         let other = Found { place: "mine.toml".to_owned(), ..steady.clone() };
         let error = entries(vec![steady, other]).unwrap_err();
         assert!(error.contains("steady") && error.contains("mine.toml"), "{error}");
+    }
+
+    #[test]
+    fn what_a_file_expects_is_what_it_has_to_show() {
+        let text =
+            "name = \"x\"\nabout = \"X.\"\n[clients]\n[expect]\nfails = \"order\"\nsometimes = [\"redeliveries\"]\n";
+        let entry = Entry::new(Found { scenario: Scenario::parse(text).unwrap(), place: "x.toml".to_owned() });
+        let expected = Expected { fails: Some("order".to_owned()), sometimes: vec!["redeliveries".to_owned()] };
+        assert_eq!((entry.expected, entry.unavailable), (expected, None));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::lab::{Lab, PartyId, short};
 use super::subject::Subject;
-use crate::clock::{Micros, SECOND};
+use crate::clock::{MILLISECOND, Micros, SECOND};
 use crate::plan::Ending;
 
 /// How a message comes into the topology.
@@ -156,6 +156,8 @@ pub(super) struct Experiment<'a> {
     acked: BTreeSet<String>,
     losses: Vec<Loss>,
     names: BTreeMap<QueueId, String>,
+    /// Queues that were deleted meanwhile.
+    gone: Vec<String>,
 }
 
 impl<'a> Experiment<'a> {
@@ -173,6 +175,7 @@ impl<'a> Experiment<'a> {
             acked: BTreeSet::new(),
             losses: Vec::new(),
             names: BTreeMap::new(),
+            gone: Vec::new(),
         };
         experiment.learn_names();
         // So that the first line of every story stands at zero.
@@ -287,7 +290,7 @@ impl<'a> Experiment<'a> {
         self.harvest();
     }
 
-    /// Ends the node in some way and starts it again a second later; what was in its queues and is no longer, is lost.
+    /// Ends the node in some way and starts it again at once; what was in its queues and is no longer, is lost.
     pub(super) fn restart(&mut self, how: Ending) {
         let before = self.contents();
         self.end(how);
@@ -301,9 +304,9 @@ impl<'a> Experiment<'a> {
         self.publishers = [None; 2];
     }
 
-    /// Starts the node again, a second later.
+    /// Starts the node again, so soon that next to nothing expires meanwhile.
     pub(super) fn come_back(&mut self) {
-        self.lab.wait(SECOND);
+        self.lab.wait(MILLISECOND);
         self.lab.boot();
         self.learn_names();
         self.harvest();
@@ -446,7 +449,12 @@ impl<'a> Experiment<'a> {
                 _ if is_dying || has_unacked => tally.in_queues += 1,
                 Heard::Confirmed | Heard::Nothing => {
                     tally.lost += 1;
-                    self.lose(&sent.id, &sent.exchange, How::WithQueue);
+                    // A queue that expires takes its messages with it, and the engine records no reason for each.
+                    let expires = |queue: &&String| {
+                        self.subject.queues.get(*queue).is_some_and(|queue| queue.settings.expires_ms.is_some())
+                    };
+                    let place = self.gone.iter().find(expires).unwrap_or(&sent.exchange).clone();
+                    self.lose(&sent.id, &place, How::WithQueue);
                 }
             }
         }
@@ -461,6 +469,7 @@ impl<'a> Experiment<'a> {
                 Event::QueueCreated { queue, name, .. } => {
                     self.names.insert(queue, name);
                 }
+                Event::QueueDeleted { queue } => self.gone.extend(self.names.get(&queue).cloned()),
                 Event::Left { queue, to, .. } if !matches!(to, LeftTo::Queues(_)) => {
                     queues.extend(self.names.get(&queue).cloned());
                 }

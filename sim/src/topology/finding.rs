@@ -10,6 +10,9 @@ use super::subject::{Subject, text};
 use super::weakness::{self as w, Weakness};
 use crate::plan::Ending;
 
+/// Milliseconds that a restart takes at most: what lives no longer has its time pass meanwhile, and only the log knew of it.
+const RESTART_MS: u64 = 1000;
+
 /// One way in which messages can be lost, shown by a run in which one was.
 #[derive(Clone, Debug)]
 pub(super) struct Finding {
@@ -168,11 +171,20 @@ fn classify(subject: &Subject, situation: Situation<'_>, loss: &Loss) -> (&'stat
         How::WithQueue => match event {
             Happening::Expires => (&w::QUEUE_EXPIRES, Cause::Design),
             Happening::LastConsumerLeaves => (&w::AUTO_DELETE, Cause::Design),
-            _ => (&w::UNEXPLAINED, Cause::Design),
+            _ => match subject.queues.get(&loss.place) {
+                Some(queue) if queue.settings.expires_ms.is_some() => (&w::QUEUE_EXPIRES, Cause::Design),
+                _ => (&w::UNEXPLAINED, Cause::Design),
+            },
         },
         How::Restart(ending) => {
             let queue = subject.queues.get(&loss.place);
-            if let Happening::EndsDuringPublish(ending) = event {
+            let settings = queue.map(|queue| &queue.settings);
+            let is_soon = |time: Option<u64>| time.is_some_and(|time| time <= RESTART_MS);
+            if settings.is_some_and(|settings| is_soon(settings.message_ttl_ms)) {
+                (&w::TTL, Cause::Design)
+            } else if settings.is_some_and(|settings| is_soon(settings.expires_ms)) {
+                (&w::QUEUE_EXPIRES, Cause::Design)
+            } else if let Happening::EndsDuringPublish(ending) = event {
                 (&w::UNCONFIRMED, fault(format!("{} right after a publish", ending_in_words(ending))))
             } else if queue.is_some_and(|queue| !queue.durable) {
                 (&w::TRANSIENT_QUEUE, Cause::Design)

@@ -10,6 +10,8 @@ use super::lab::shown;
 use super::weakness::{self, Weakness, find};
 use super::{Tally, Verdict};
 
+/// Of so many findings of one kind each is told; of more only the first.
+const STORIES_OF_A_KIND: usize = 3;
 /// Columns that text is broken at.
 const WIDTH: usize = 110;
 
@@ -63,8 +65,17 @@ pub(super) fn render(path: &Path, verdict: &Verdict) -> String {
     let Verdict { findings, ignored, notes, subjects, tally } = verdict;
     let is_one = subjects.len() == 1;
     let mut out = String::new();
-    for (number, finding) in findings.iter().enumerate() {
-        out.push_str(&one(number + 1, finding, is_one));
+    let mut number = 1;
+    for group in findings.chunk_by(|a, b| (a.weakness.name, &a.vhost) == (b.weakness.name, &b.vhost)) {
+        let told = if group.len() > STORIES_OF_A_KIND { 1 } else { group.len() };
+        for finding in &group[..told] {
+            out.push_str(&one(number, finding, is_one));
+            number += 1;
+        }
+        if let Some(others) = group.get(told..).filter(|others| !others.is_empty()) {
+            number += others.len();
+            out.push_str(&also(others));
+        }
     }
     for note in notes {
         out.push_str(&wrapped(&format!("Note: {note}."), ""));
@@ -110,6 +121,14 @@ fn one(number: usize, finding: &Finding, is_one_vhost: bool) -> String {
     out.push_str(&wrapped(&format!("Mend it: {}.", weakness.hint), "   "));
     out.push('\n');
     out
+}
+
+/// Where else the weakness is that was just told of.
+fn also(others: &[Finding]) -> String {
+    let places: Vec<String> = others.iter().map(Finding::place_in_words).collect();
+    let text =
+        format!("The same in {} other places: {}. --json and --html tell each story.", others.len(), places.join(", "));
+    format!("{}\n", wrapped(&text, "   "))
 }
 
 fn wrapped(text: &str, indent: &str) -> String {

@@ -204,3 +204,25 @@ fn the_page_shows_what_loses_messages_and_needs_nothing_else() {
     let sound = picture::page(Path::new("sound.json"), &judge(SOUND, &Rules::default()).unwrap());
     assert!(!sound.contains(" weak\"><title>") && sound.contains("Sound:"));
 }
+
+#[test]
+fn of_many_findings_of_one_kind_one_story_is_told() {
+    let queue = |name: &str| format!(r#"{{"name":"{name}","durable":true,"arguments":{{"x-message-ttl":1000}}}}"#);
+    let queues: Vec<String> = ["a", "b", "c", "d"].into_iter().map(queue).collect();
+    let verdict = check(
+        &format!(r#"{{"queues":[{}]}}"#, queues.join(",")),
+        &Rules::default(),
+        &["ttl-without-dlx a", "ttl-without-dlx b", "ttl-without-dlx c", "ttl-without-dlx d"],
+    );
+    let text = print::render(Path::new("test"), &verdict);
+    assert_eq!(text.matches("Mend it").count(), 1, "{text}");
+    assert!(text.contains("The same in 3 other places: queue 'b', queue 'c', queue 'd'."), "{text}");
+    assert!(text.contains("4 weaknesses"), "{text}");
+}
+
+/// The queue is gone before its messages expire; which of the two is first must not leave a loss without a reason.
+#[test]
+fn a_queue_that_expires_before_its_messages_do_is_named() {
+    let text = r#"{"queues":[{"name":"q","durable":true,"arguments":{"x-message-ttl":3600000,"x-expires":60000}}]}"#;
+    check(text, &Rules::default(), &["queue-expires q"]);
+}

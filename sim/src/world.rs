@@ -522,6 +522,9 @@ impl World {
             self.after_client(client, wish);
         } else if actor.wants_connection(now) {
             self.connect(client);
+        } else if actor.next_wake().is_some_and(|wake| wake > now) {
+            // What it was to wake for went with its connection.
+            self.schedule_wake(client);
         }
     }
 

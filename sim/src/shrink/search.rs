@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::Size;
-use super::sound::is_sound;
+use super::sound::{is_sound, is_whole};
 use crate::clock::Micros;
 use crate::plan::Plan;
 use crate::rng::Fate;
@@ -33,6 +33,8 @@ pub(super) struct Search<'a> {
     pub(super) rolls: u64,
     /// A plan has to fail while its clients are at work, not only when all is counted afterwards.
     pub(super) is_early: bool,
+    /// What may be tried: sound plans, or, if somebody wrote one that is not, whatever makes a world.
+    may_be: fn(&Plan) -> bool,
     /// Other fates are drawn from these.
     seeds: Fate,
     /// Hashes of the plans that were tried, so that going over everything once more costs little.
@@ -53,6 +55,7 @@ impl<'a> Search<'a> {
         let progress = Progress { runs: 0, size: Size::of(&plan) };
         let tried = BTreeSet::from([hash(&plan)]);
         let seeds = Fate::new(plan.seed, "shrink");
+        let may_be: fn(&Plan) -> bool = if is_sound(&plan) { is_sound } else { is_whole };
         let is_early = failed_at <= plan.chaos_us;
         Self {
             best: plan,
@@ -62,6 +65,7 @@ impl<'a> Search<'a> {
             is_over: false,
             rolls: 0,
             is_early,
+            may_be,
             seeds,
             tried,
             fails,
@@ -76,7 +80,7 @@ impl<'a> Search<'a> {
     pub(super) fn attempt(&mut self, edit: impl FnOnce(&mut Plan)) -> bool {
         let mut candidate = self.best.clone();
         edit(&mut candidate);
-        if self.is_over || hash(&candidate) == hash(&self.best) || !is_sound(&candidate) {
+        if self.is_over || hash(&candidate) == hash(&self.best) || !(self.may_be)(&candidate) {
             return false;
         }
         let others = (1..=self.rolls).map(|roll| self.seeds.of(0, roll)).collect::<Vec<_>>();

@@ -5,16 +5,20 @@
 
 use crate::plan::{Burst, Plan, QueuePlan, Role};
 
-/// Whether a failure of this plan would mean anything.
-pub(super) fn is_sound(plan: &Plan) -> bool {
+/// Whether a world can be made of this plan at all.
+pub(super) fn is_whole(plan: &Plan) -> bool {
     let clients = plan.clients.len();
     let targets_exist =
         plan.faults.iter().all(|fault| fault.kind.clone().client_mut().is_none_or(|client| *client < clients));
     // One who breaks the rules contradicts the first queue.
     let has_victim =
         !plan.topology.queues.is_empty() || !plan.clients.iter().any(|client| matches!(client.role, Role::Rogue(_)));
-    let has_order = plan.knobs.outbox_low_bytes < plan.knobs.outbox_high_bytes;
-    targets_exist && has_victim && has_order && (!plan.is_story || is_sound_story(plan))
+    targets_exist && has_victim && plan.knobs.outbox_low_bytes < plan.knobs.outbox_high_bytes
+}
+
+/// Whether a failure of this plan would mean anything.
+pub(super) fn is_sound(plan: &Plan) -> bool {
+    is_whole(plan) && (!plan.is_story || is_sound_story(plan))
 }
 
 /// A story takes the queue that a message is for from its routing key, and where dead letters go from the topology at the start.
@@ -36,7 +40,7 @@ fn is_sound_story(plan: &Plan) -> bool {
         Some(exchange) => {
             let key = it.rules.dead_letter_key.as_deref().unwrap_or(&it.name);
             let is_there = if exchange.is_empty() { queue(key).is_some() } else { is_bound(exchange, key) };
-            is_there && (!it.rules.at_least_once || it.rules.rejects_publish)
+            !it.rules.at_least_once || (is_there && it.rules.rejects_publish)
         }
     };
     let role_fits = |role: &Role| match role {

@@ -40,6 +40,24 @@ pub(super) fn faults(search: &mut Search<'_>) {
             }
         });
     }
+    triggers(search);
+}
+
+/// Lets faults that wait for the n-th time of something wait for an earlier one, and happen once.
+fn triggers(search: &mut Search<'_>) {
+    for index in 0..search.best.faults.len() {
+        search.attempt(|plan| {
+            if let Some(on) = &mut plan.faults[index].on {
+                on.repeats = false;
+            }
+        });
+        let nth = |plan: &Plan| Some(u64::from(plan.faults[index].on.as_ref()?.nth));
+        search.lower(1, nth, |plan, count| {
+            if let Some(on) = &mut plan.faults[index].on {
+                on.nth = number(count);
+            }
+        });
+    }
 }
 
 /// Takes out clients, with the faults that happen to them.

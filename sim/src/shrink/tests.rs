@@ -3,7 +3,7 @@
 use super::sound::is_sound;
 use super::{Progress, Size, minimise, shrink};
 use crate::clock::{MILLISECOND, SECOND};
-use crate::plan::{AnswerPlan, Ending, FaultKind, Knobs, LinkPlan, Plan, QueueRules, Role};
+use crate::plan::{AnswerPlan, Ending, FaultKind, Knobs, LinkPlan, Moment, Plan, QueueRules, Role, Trigger};
 use crate::rng::Ratio;
 use crate::run::{RunOptions, plan, run_plan};
 use crate::scenario::Scenario;
@@ -80,6 +80,28 @@ fn limits_come_down_with_what_it_takes_to_reach_them() {
     let small = shrunk(&plan.expect("one of them has the highest limit"), overflows);
     assert_eq!(limit(&small).map(|(_, limit)| limit), Some(1));
     assert_eq!(Size::of(&small).operations, 2);
+}
+
+#[test]
+fn a_trigger_comes_down_to_the_first_time() {
+    let mut plan = plan_of("kill-loop", 3);
+    let on = Trigger { moment: Moment::Confirm, queues: Vec::new(), nth: 40, repeats: true, after_us: 12_345 };
+    plan.faults.truncate(1);
+    plan.faults[0].on = Some(on);
+    let small = shrunk(&plan, |plan| plan.faults.first().is_some_and(|fault| fault.on.is_some()));
+    let on = small.faults[0].on.as_ref().map(|on| (on.moment, on.nth, on.repeats, on.after_us));
+    assert_eq!(on, Some((Moment::Confirm, 1, false, 0)));
+}
+
+/// Somebody may have written it so on purpose, to see what comes of it.
+#[test]
+fn a_plan_that_is_not_sound_is_shrunk_all_the_same() {
+    let mut plan = plan_of("dead-letters", 3);
+    plan.topology.queues[0].rules = QueueRules { at_least_once: true, ..QueueRules::default() };
+    assert!(!is_sound(&plan));
+    let mut fails = |plan: &Plan| (!plan.clients.is_empty()).then_some(1);
+    let found = minimise(&plan, &mut fails, &mut |_| true).expect("it fails");
+    assert_eq!(found.plan.clients.len(), 1);
 }
 
 #[test]

@@ -43,7 +43,10 @@ fn times(plan: &mut Plan) -> Vec<&mut Micros> {
             Role::Consumer(_) => {}
         }
     }
-    times.extend(plan.faults.iter_mut().flat_map(|fault| [&mut fault.at_us, &mut fault.for_us]));
+    for fault in &mut plan.faults {
+        times.extend([&mut fault.at_us, &mut fault.for_us]);
+        times.extend(fault.on.as_mut().map(|on| &mut on.after_us));
+    }
     times.extend(plan.policies.iter_mut().map(|policy| &mut policy.at_us));
     times
 }

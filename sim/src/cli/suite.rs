@@ -82,7 +82,7 @@ pub(super) struct SuiteArgs {
     #[arg(long, value_name = "FILE")]
     corpus: Option<PathBuf>,
     /// Makes just the runs of a corpus.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "from"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "from", "canary"])]
     only_corpus: Option<PathBuf>,
     /// Adds a scenario that has to fail, to see that a failure gets through.
     #[arg(long)]
@@ -102,6 +102,10 @@ pub(super) fn suite(args: &SuiteArgs) -> Result<ExitCode, String> {
         Some(path) => corpus::parse(&read(path)?).map_err(|error| format!("{}: {error}", path.display()))?,
         None => Vec::new(),
     };
+    if args.only_corpus.is_some() {
+        // Of the others nothing is asked.
+        entries.retain(|entry| lines.iter().any(|line| line.scenario == entry.name()));
+    }
     if args.canary {
         entries.push(canary::entry());
     }

@@ -215,6 +215,10 @@ impl Contents {
         let is_in_doubt = self.messages[number.index()].copies[at].presence == Presence::Maybe;
         let held = &self.queues[queue as usize];
         let is_going = held.is_forsaken || held.purges > 0;
+        if held.purges > 0 {
+            // It may come behind the purge that was asked for in this very step.
+            self.messages[number.index()].copies[at].entered = self.step;
+        }
         self.set(number, at, if is_going || is_in_doubt { Presence::Maybe } else { Presence::Ready });
         facts.push(Fact::Requeued { queue: QueueIndex(queue), message: number });
     }
@@ -243,6 +247,11 @@ impl Contents {
         let ready: Vec<MessageNumber> = self.queues[index as usize].ready.iter().map(|(_, number)| *number).collect();
         for number in ready {
             if let Some(at) = self.find(number, index) {
+                let copy = &mut self.messages[number.index()].copies[at];
+                if copy.changed == self.step {
+                    // It came back in this very step, and may have been delivered before the queue is emptied.
+                    copy.entered = self.step;
+                }
                 self.set(number, at, Presence::Maybe);
             }
         }

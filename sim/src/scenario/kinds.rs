@@ -1,7 +1,7 @@
 //! The kinds of faults by the names that scenario files use. A new kind is one line.
 
 use crate::clock::{MILLISECOND, Micros};
-use crate::plan::{Ending, FaultKind};
+use crate::plan::{DiskWork, Ending, FaultKind};
 
 /// What else a fault says, with what it is if it says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +66,20 @@ pub(super) const KINDS: &[Kind] = &[
     client("half_open", 1, |_, client| FaultKind::HalfOpen { client }),
     client("stop_reading", 500, |_, client| FaultKind::StopReading { client }),
     client("slow_link", 500, |it, client| FaultKind::SlowLink { client, bytes_per_ms: it.rate }),
+    node("pause", 2000, |_, _| FaultKind::Pause),
+    node("no_space", 500, |_, _| FaultKind::NoSpace { work: DiskWork::Append }),
+    node("io_error", 1, |_, _| FaultKind::IoError { work: DiskWork::Append }),
+    node("read_only", 500, |_, _| FaultKind::ReadOnly),
+    node("network_cut", 500, |_, _| FaultKind::NetworkCut { up: true, down: true }),
+    node("reset_all", 1, |_, _| FaultKind::ResetAll),
+    node("accept_refused", 500, |_, _| FaultKind::NoAccept { silent: false }),
+    node("accept_silent", 500, |_, _| FaultKind::NoAccept { silent: true }),
     beyond("read_errors", 500, |_, _| FaultKind::ReadErrors),
     beyond("rot", 1, |_, _| FaultKind::Rot),
+    beyond("lying_sync", 500, |_, _| FaultKind::LyingSync),
+    beyond("misdirected_write", 1, |_, _| FaultKind::MisdirectedWrite),
+    beyond("misdirected_read", 1, |_, _| FaultKind::MisdirectedRead),
+    beyond("bad_sector", 1, |_, _| FaultKind::BadSector),
 ];
 
 /// The kind of a name.

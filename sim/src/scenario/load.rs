@@ -16,7 +16,7 @@ impl Scenario {
     pub fn parse(text: &str) -> Result<Self, String> {
         let scenario: Self = toml::from_str(text).map_err(|error| of_toml(&error).show(text))?;
         check(&scenario).map_err(|complaint| complaint.show(text))?;
-        atlas::check(&scenario.faults, scenario.run.beyond_claim)?;
+        atlas::check(&scenario.faults, scenario.run.beyond_claim || scenario.expect.fails.is_some())?;
         Ok(scenario)
     }
 

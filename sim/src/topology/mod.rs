@@ -48,11 +48,11 @@ pub(crate) struct TopologyArgs {
     /// Judges only this vhost.
     #[arg(long, value_name = "NAME")]
     vhost: Option<String>,
-    /// Somebody publishes like this, and nobody otherwise: 'EXCHANGE KEY [persistent|transient] [confirm] [mandatory]'. Names with
+    /// Somebody publishes like this, and nobody otherwise: `EXCHANGE KEY [persistent|transient] [confirm] [mandatory]`. Names with
     /// spaces, and the default exchange, stand in double quotes. Left out: persistent messages with confirms to every exchange.
     #[arg(long, value_name = "RULE")]
     publish: Vec<String>,
-    /// Somebody consumes like this: 'QUEUE [auto-ack|ack|reject|never] [prefetch=N]'. Left out: consumers ack what they have handled.
+    /// Somebody consumes like this: `QUEUE [auto-ack|ack|reject|never] [prefetch=N]`. Left out: consumers ack what they have handled.
     #[arg(long, value_name = "RULE")]
     consume: Vec<String>,
     /// Does not report this, everywhere or in one queue or exchange.

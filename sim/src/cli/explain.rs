@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::find::find;
+use super::how::HowArgs;
 use super::say;
 use crate::capsule::{Capsule, Recorded, open};
 use crate::run::plan;
@@ -27,13 +28,8 @@ pub(super) struct ExplainArgs {
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
-    /// Checks the engine's invariants once in this many steps.
-    #[arg(long, value_name = "STEPS")]
-    check_every: Option<u64>,
-    /// Plants this bug in the engine; the capsule's, if left out.
-    #[cfg(feature = "mutants")]
-    #[arg(long, value_name = "NAME")]
-    mutant: Option<String>,
+    #[command(flatten)]
+    how: HowArgs,
 }
 
 /// Runs a plan once more and tells why it fails.
@@ -54,17 +50,14 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<ExitCode, String> {
         }
         None => return Err(format!("{what} is no capsule and no plan; a scenario needs a --seed")),
     };
-    #[cfg(feature = "mutants")]
-    let mutant = args.mutant.as_deref();
-    #[cfg(not(feature = "mutants"))]
-    let mutant: Option<&str> = None;
+    let mutant = args.how.mutant();
     if let Some(mutant) = mutant {
         repeat += &format!(" --mutant {mutant}");
     }
     if args.full && capsule.shrunk.is_some() {
         repeat += " --full";
     }
-    let options = capsule.options(args.check_every, None, mutant)?;
+    let options = capsule.options(args.how.check_every, None, mutant)?;
     let plan = capsule.shrunk.as_ref().filter(|_| !args.full).unwrap_or(&capsule.plan);
     let recorded = Recorded::of(plan, options, &repeat);
     let Some(explanation) = &recorded.explanation else {

@@ -3,6 +3,7 @@
 mod explain;
 pub(crate) mod find;
 mod hashes;
+mod how;
 pub(crate) mod progress;
 mod replay;
 mod run;

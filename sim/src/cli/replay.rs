@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::how::HowArgs;
 use super::progress::Stopwatch;
 use super::total::Total;
 use super::{options, say};
@@ -29,26 +30,18 @@ pub(super) struct ReplayArgs {
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
-    /// Checks the engine's invariants once in this many steps; as the capsule did if left out.
-    #[arg(long, value_name = "STEPS")]
-    check_every: Option<u64>,
+    #[command(flatten)]
+    how: HowArgs,
     /// Tells so many of the last facts before a failure, instead of those that matter to it.
     #[arg(long, value_name = "FACTS")]
     last: Option<usize>,
-    /// Plants this bug in the engine; the capsule's, if left out.
-    #[cfg(feature = "mutants")]
-    #[arg(long, value_name = "NAME")]
-    mutant: Option<String>,
 }
 
 /// Runs the plan of a capsule again.
 pub(super) fn replay(args: &ReplayArgs) -> Result<ExitCode, String> {
     let capsule = open(&args.capsule, args.anyway)?;
-    #[cfg(feature = "mutants")]
-    let mutant = args.mutant.as_deref();
-    #[cfg(not(feature = "mutants"))]
-    let mutant = None;
-    let options = capsule.options(args.check_every, args.last, mutant)?;
+    let mutant = args.how.mutant();
+    let options = capsule.options(args.how.check_every, args.last, mutant)?;
     let is_small = capsule.shrunk.is_some() && !args.full;
     let plan = capsule.shrunk.as_ref().filter(|_| is_small).unwrap_or(&capsule.plan);
     let full = if is_small { "" } else { " --full" };

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::find::{built_in, find};
+use super::how::HowArgs;
 use super::progress::{Stopwatch, progress};
 use super::total::Total;
 use super::{options, say, warn};
@@ -45,16 +46,11 @@ pub(super) struct RunArgs {
     /// Prints nothing but the trace hash of each run.
     #[arg(long)]
     hash_only: bool,
-    /// Checks the engine's invariants once in this many steps.
-    #[arg(long, value_name = "STEPS")]
-    check_every: Option<u64>,
+    #[command(flatten)]
+    how: HowArgs,
     /// Tells so many of the last facts before a failure, instead of those that matter to it.
     #[arg(long, value_name = "FACTS")]
     last: Option<usize>,
-    /// Plants this bug in the engine, whose own checks are then off, so that the oracles see it from outside.
-    #[cfg(feature = "mutants")]
-    #[arg(long, value_name = "NAME")]
-    mutant: Option<String>,
 }
 
 /// Makes the runs.
@@ -85,11 +81,8 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, String> {
             jobs.extend(open_jobs.take(usize::try_from(args.seeds).map_err(|error| error.to_string())?));
         }
     }
-    #[cfg(feature = "mutants")]
-    let mutant = args.mutant.as_deref();
-    #[cfg(not(feature = "mutants"))]
-    let mutant = None;
-    let options = options(args.check_every, args.last, mutant)?;
+    let mutant = args.how.mutant();
+    let options = options(args.how.check_every, args.last, mutant)?;
     let mut saved = Collection::default();
     let progress = progress(jobs.len(), args.json || args.hash_only);
     let clock = Stopwatch::start();
@@ -146,8 +139,5 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, String> {
 }
 
 fn repeat_command(args: &RunArgs, place: &str, seed: u64) -> String {
-    let check = args.check_every.map(|every| format!(" --check-every {every}")).unwrap_or_default();
-    #[cfg(feature = "mutants")]
-    let check = format!("{check}{}", args.mutant.as_ref().map(|name| format!(" --mutant {name}")).unwrap_or_default());
-    format!("leveret-sim run {place} --seed {seed}{check}")
+    format!("leveret-sim run {place} --seed {seed}{}", args.how.repeated())
 }

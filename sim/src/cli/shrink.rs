@@ -8,6 +8,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::find::find;
+use super::how::HowArgs;
 use super::progress::Stopwatch;
 use super::say;
 use crate::capsule::{self, Capsule, open};
@@ -42,23 +43,15 @@ pub(crate) struct ShrinkArgs {
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
-    /// Checks the engine's invariants once in this many steps; as the capsule did if left out.
-    #[arg(long, value_name = "STEPS")]
-    check_every: Option<u64>,
-    /// Plants this bug in the engine; the capsule's, if left out.
-    #[cfg(feature = "mutants")]
-    #[arg(long, value_name = "NAME")]
-    mutant: Option<String>,
+    #[command(flatten)]
+    how: HowArgs,
 }
 
 /// Shrinks, writes the plan and says what came of it.
 pub(super) fn shrink(args: &ShrinkArgs) -> Result<ExitCode, String> {
     let (capsule, name) = failing(args)?;
-    #[cfg(feature = "mutants")]
-    let mutant = args.mutant.as_deref();
-    #[cfg(not(feature = "mutants"))]
-    let mutant: Option<&str> = None;
-    let options = capsule.options(args.check_every, None, mutant)?;
+    let mutant = args.how.mutant();
+    let options = capsule.options(args.how.check_every, None, mutant)?;
     let Some(failure) = run_plan(capsule.plan.clone(), options).failure else {
         return Err("all promises are kept in this run: there is nothing to shrink".to_owned());
     };

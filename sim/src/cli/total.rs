@@ -36,10 +36,12 @@ impl Sums {
         }
     }
 
-    /// A table for people.
+    /// A table for people, without what never was, which is only counted.
     pub(super) fn table(&self, title: &str) -> String {
-        let lines = self.0.iter().map(|(name, count)| format!("{count:>12}  {name}\n"));
-        format!("{title}:\n{}", lines.collect::<String>())
+        let (never, some): (Vec<_>, Vec<_>) = self.0.iter().partition(|(_, count)| *count == 0);
+        let lines: String = some.iter().map(|(name, count)| format!("{count:>12}  {name}\n")).collect();
+        let rest = if never.is_empty() { String::new() } else { format!("{:>12}  {} others\n", "never", never.len()) };
+        format!("{title}:\n{lines}{rest}")
     }
 }
 

@@ -38,7 +38,7 @@ impl Broker {
         // The exchange and the key are two counted strings; the default exchange's is empty.
         let [0, _, routing_key @ ..] = message.routing() else { return false };
         let mut is_sent = self.send_reply_to(routing_key, message);
-        if message.raw_properties().has_headers() && !self.reply_consumers.is_empty() {
+        if !self.reply_consumers.is_empty() && message.raw_properties().has_headers() {
             for key in message.routing_keys().iter().skip(1) {
                 is_sent |= self.send_reply_to(key, message);
             }

@@ -45,18 +45,19 @@ mod choice {
 
     /// Always the common way.
     #[derive(Clone, Copy, Debug, Default)]
-    pub(crate) struct Buggify;
+    pub(crate) struct Buggify {}
 
     #[expect(clippy::unused_self, reason = "with the feature there is something to look at")]
     impl Buggify {
         pub(crate) const fn of(_config: &crate::config::Config, _whose: u64) -> Self {
-            Self
+            Self {}
         }
 
         pub(crate) const fn is_active(self, _point: Point) -> bool {
             false
         }
 
+        #[expect(clippy::needless_pass_by_ref_mut, reason = "the other build counts")]
         pub(crate) const fn fires(&mut self, _point: Point) -> bool {
             false
         }

@@ -13,9 +13,12 @@ impl Model {
     pub(crate) fn end_step(&mut self, durable: u64, reach: LogReach) {
         if !self.deliveries.is_empty() {
             let mut deliveries = std::mem::take(&mut self.deliveries);
-            // What went to a channel that is closed or recovers in this same step went there first.
+            // What went to a channel that is closed or recovers in this same step went there first. Of several such, the first had it
+            // for the first time, and one that need not ack had it last.
             deliveries.sort_by_key(|delivery| {
-                self.sessions[delivery.session.0 as usize] == SessionState::Alive && !delivery.is_recovered
+                let Delivery { redelivered, no_ack, is_recovered, .. } = *delivery;
+                let stays = self.sessions[delivery.session.0 as usize] == SessionState::Alive && !is_recovered;
+                (stays, !stays && redelivered, !stays && no_ack)
             });
             for delivery in &deliveries {
                 self.deliver(delivery);

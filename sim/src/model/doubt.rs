@@ -14,6 +14,12 @@ impl Model {
         for (.., channel) in &own {
             self.doubt_unseen(channel);
         }
+        // It may have done wrong before in this step, and what the node said of it has had no time to go out either.
+        let held = self.connections.get(&connection);
+        let channels: Vec<u16> = held.map_or_else(Vec::new, |held| held.channels.keys().copied().collect());
+        for channel in channels {
+            self.doubt_step(connection, channel);
+        }
         if let Some(ended) = self.connections.remove(&connection) {
             for mut channel in ended.channels.into_values() {
                 self.doubt_unseen(&channel);
@@ -89,6 +95,14 @@ impl Model {
         }
         if queue.consumers > 0 {
             queue.consumers -= 1;
+            let (left, is_auto_delete) = (queue.consumers, queue.is_auto_delete);
+            if is_auto_delete && left > 0 && left == self.dying_consumers(index) {
+                self.doubt_existence(index);
+                self.contents.doubt_queue(index);
+                self.unfloat(index);
+                return;
+            }
+            let queue = &mut self.contents.queues[index as usize];
             if queue.consumers == 0 && queue.is_auto_delete && queue.existence.is_some() && !queue.is_forsaken {
                 let is_durable = queue.is_durable;
                 if is_durable {
@@ -104,6 +118,17 @@ impl Model {
                 }
             }
         }
+    }
+
+    /// Consumers of a queue on connections and channels that the node has closed although they are not over: it may have let them go.
+    fn dying_consumers(&self, queue: u32) -> u32 {
+        let channels = self
+            .connections
+            .values()
+            .flat_map(|held| held.channels.values().filter(|channel| held.is_closing || channel.is_closing));
+        let consumers = channels.flat_map(|channel| &channel.consumers);
+        let dying = consumers.filter(|consumer| consumer.queue == queue && !consumer.is_cancelled);
+        u32::try_from(dying.count()).expect("few consumers")
     }
 
     /// What the channel asked for in this step may not have been heeded.

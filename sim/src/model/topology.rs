@@ -29,6 +29,13 @@ pub(crate) struct Existence {
     pub(crate) last_change: u64,
 }
 
+impl Existence {
+    /// It may go with something else. The answer to a request from before says nothing of what came after that request.
+    fn doubt(&mut self) {
+        *self = Self { is_certain: false, last_change: u64::MAX };
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Exchange {
     kind: Kind,
@@ -126,7 +133,7 @@ impl Topology {
         }
         for (key, existence) in &mut self.bindings {
             if key.touches_exchange(name) {
-                existence.is_certain = false;
+                existence.doubt();
             }
         }
     }
@@ -173,7 +180,7 @@ impl Topology {
         self.touch();
         for (key, existence) in &mut self.bindings {
             if key.destination == Destination::Queue(queue) {
-                existence.is_certain = false;
+                existence.doubt();
             }
         }
     }

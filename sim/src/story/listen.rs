@@ -120,7 +120,9 @@ impl Story {
             Said::Get { queue, no_ack } => channel.get = self.by_name.get(queue).map(|&queue| (queue, no_ack)),
             Said::Cancel { tag } => {
                 channel.waits = true;
-                channel.forget_consumer(tag);
+                if let Some(queue) = channel.forget_consumer(tag) {
+                    self.queues[queue as usize].is_stirred = true;
+                }
             }
             Said::Ack { tag, multiple } => self.answer(key, tag, multiple, Verdict::Ack),
             Said::Nack { tag, multiple, requeue } => {
@@ -280,6 +282,10 @@ impl Story {
         for out in channel.unacked.values() {
             self.queues[out.queue as usize].is_stirred = true;
         }
+        for consumer in channel.consumers.iter().filter(|consumer| !consumer.is_gone) {
+            // What was being read for it comes back without having been seen.
+            self.queues[consumer.queue as usize].is_stirred = true;
+        }
         for (out, _) in channel.answered {
             self.tale_mut(out.message).is_unsure = true;
         }
@@ -422,9 +428,10 @@ impl Channel {
         std::mem::replace(&mut self.unacked, rest).into_values().collect()
     }
 
-    fn forget_consumer(&mut self, tag: &[u8]) {
-        if let Some(consumer) = self.consumers.iter_mut().rev().find(|consumer| *consumer.tag == *tag) {
-            consumer.is_gone = true;
-        }
+    /// Marks a consumer as gone; tells its queue.
+    fn forget_consumer(&mut self, tag: &[u8]) -> Option<u32> {
+        let consumer = self.consumers.iter_mut().rev().find(|consumer| *consumer.tag == *tag)?;
+        consumer.is_gone = true;
+        Some(consumer.queue)
     }
 }

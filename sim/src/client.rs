@@ -7,6 +7,7 @@ use leveret_engine::amqp::{RawProperties, Routing, ShortStr};
 use leveret_engine::client::{Client, ClientConfig, ClientEvent, Limits};
 use leveret_engine::time::Instant;
 
+use crate::availability::Hunger;
 use crate::clock::{MILLISECOND, Micros};
 use crate::history::{Fact, Part};
 use crate::lab;
@@ -165,6 +166,11 @@ impl Actor {
     pub(crate) fn answers(&self, now: Micros) -> Option<(u64, bool)> {
         let (answers, wants) = self.workload.answers(now)?;
         Some((answers, wants && now >= self.plan.start_us))
+    }
+
+    /// If it consumes: what it has had, and whether it could take more.
+    pub(crate) fn hunger(&self, now: Micros) -> Option<Hunger<'_>> {
+        self.workload.hunger().filter(|_| now >= self.plan.start_us)
     }
 
     /// Takes bytes from its connection.

@@ -57,7 +57,8 @@ pub struct Plan {
     /// The promise that is expected to be broken, by its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fails: Option<String>,
-    /// The longest that a publisher with confirms may be without an answer while it has something to say.
+    /// The longest that a publisher with confirms may be without an answer while it has something to say, and the idle consumers of a
+    /// queue without a message while it holds some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest_unavailability_us: Option<Micros>,
 }

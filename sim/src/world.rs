@@ -8,7 +8,7 @@ use std::sync::Arc;
 use leveret_engine::ids::ConnectionId;
 use leveret_engine::input::Input;
 
-use crate::availability::Unanswered;
+use crate::availability::Waiting;
 use crate::client::{Actor, Surroundings, Wish};
 use crate::clock::{MILLISECOND, Micros, SECOND};
 use crate::disk::{Lane, SimDisk};
@@ -46,8 +46,8 @@ pub(crate) struct World {
     pub(crate) shortages: Shortages,
     /// Faults that wait for something to happen.
     pub(crate) triggers: Triggers,
-    /// How long each client has been without an answer, where that matters.
-    pub(crate) unanswered: Vec<Unanswered>,
+    /// How long clients have been without what they wait for, where that matters.
+    pub(crate) waiting: Waiting,
     pub(crate) outage: Outage,
     pub(crate) links: Vec<Link>,
     pub(crate) taps: Vec<Taps>,
@@ -136,7 +136,7 @@ pub(crate) enum Event {
     IdleLook(u32),
     /// The end of the run is looked at.
     Poll,
-    /// It is looked at whether publishers get answers.
+    /// It is looked at whether publishers get answers and consumers messages.
     Watch,
 }
 
@@ -172,7 +172,7 @@ impl World {
             disk: SimDisk::new(seed, plan.disk.clone()),
             shortages: Shortages::default(),
             triggers: Triggers::new(&plan),
-            unanswered: Vec::new(),
+            waiting: Waiting::default(),
             outage: Outage::default(),
             scheduler: Scheduler::new(seed),
             links: Vec::new(),

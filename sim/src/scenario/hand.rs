@@ -364,7 +364,8 @@ pub struct ExpectSpec {
     /// Situations that have to come up in some run, by their names in the table that `run` prints.
     #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub sometimes: Vec<Spanned<String>>,
-    /// The longest that a publisher with confirms may be without an answer while it has something to say.
+    /// The longest that a publisher with confirms may be without an answer while it has something to say, and the idle consumers of a
+    /// queue without a message while it holds some.
     pub longest_unavailability: Option<Time>,
 }
 

@@ -8,6 +8,7 @@ use leveret_engine::client::ClientEvent;
 
 use super::Workload;
 use super::script::{Script, bind, consume, declare_exchange, declare_queue, qos};
+use crate::availability::Hunger;
 use crate::client::{CHANNEL, Scope, Wish, short};
 use crate::clock::{MILLISECOND, Micros};
 use crate::plan::{AnswerPlan, ConsumerDeed, ConsumerPlan};
@@ -22,6 +23,8 @@ pub(super) struct Consumer {
     answers: Answers,
     /// It asked for all that it has not answered; what comes before the answer comes again after it.
     is_recovering: bool,
+    /// Deliveries in all.
+    received: u64,
     /// Deliveries on this connection, and which act comes next.
     deliveries: u32,
     act: usize,
@@ -152,6 +155,7 @@ impl Consumer {
             script: Script::default(),
             phase: Phase::Declaring,
             is_recovering: false,
+            received: 0,
             deliveries: 0,
             act: 0,
             acts_done: 0,
@@ -239,6 +243,7 @@ impl Workload for Consumer {
             ClientEvent::Delivery { delivery_tag, properties, body, .. } => {
                 scope.verify(&properties, &body);
                 self.deliveries += 1;
+                self.received += 1;
                 if !self.plan.no_ack && !self.is_recovering {
                     self.answers.add(scope, delivery_tag);
                 }
@@ -273,5 +278,13 @@ impl Workload for Consumer {
         self.answers.clear();
         self.is_recovering = false;
         self.phase = Phase::Declaring;
+    }
+
+    fn hunger(&self) -> Option<Hunger<'_>> {
+        let ConsumerPlan { queue, acts, .. } = &self.plan;
+        // One that forgets to answer, or goes on purpose, has itself to blame.
+        let is_steady = acts.is_empty() && !self.answers.plan.forget.is_possible();
+        let is_idle = self.answers.thinking.is_empty() && self.answers.held == 0;
+        is_steady.then_some(Hunger { queue: &queue.name, received: self.received, is_idle })
     }
 }

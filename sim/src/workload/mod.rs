@@ -11,6 +11,7 @@ pub(crate) mod script;
 use leveret_engine::client::ClientEvent;
 
 pub(crate) use self::checker::Checker;
+use crate::availability::Hunger;
 use crate::client::Scope;
 use crate::clock::Micros;
 use crate::plan::{Role, Topology};
@@ -42,6 +43,11 @@ pub(crate) trait Workload: std::fmt::Debug {
     /// If it is to be answered: how many answers it had so far, and whether it waits for one or could by now have said something that
     /// takes one.
     fn answers(&self, _now: Micros) -> Option<(u64, bool)> {
+        None
+    }
+
+    /// If it consumes from one queue as long as it lives: what it has had, and whether it could take more.
+    fn hunger(&self) -> Option<Hunger<'_>> {
         None
     }
 

@@ -67,8 +67,18 @@ fn all_files_are_written_and_the_corpus_can_be_run_alone() {
 fn the_canary_gets_through() {
     let folder = folder("canary");
     let (junit, html) = (folder.join("junit.xml"), folder.join("html"));
-    let (code, value) =
-        suite(&["slow-then-fast", "--canary", "--seeds", "12", "--junit", path(&junit), "--html", path(&html)]);
+    let (code, value) = suite(&[
+        "slow-then-fast",
+        "--canary",
+        "--seeds",
+        "12",
+        "--shrink",
+        "20",
+        "--junit",
+        path(&junit),
+        "--html",
+        path(&html),
+    ]);
     assert!(matches!(code, Some(2..=4)), "{code:?} {value}");
     let groups = value["failures"].as_array().unwrap();
     let counts = groups.iter().map(|group| group["count"].as_u64().unwrap()).sum::<u64>();
@@ -80,6 +90,8 @@ fn the_canary_gets_through() {
     assert!(index.contains("<header class=\"bad\">") && index.contains("<a class=\"f\" href=\"failures/"), "{index}");
 
     let saved = soonest["saved"].as_str().unwrap();
+    let (whole, shrunk) = (Path::new(saved).join("plan.json"), Path::new(saved).join("shrunk.json"));
+    assert!(read(&shrunk).len() < read(&whole).len(), "the failure that comes soonest is kept small");
     assert_eq!(leveret_sim(&["replay", saved]).status.code(), code);
     let repeat = soonest["repeat"].as_str().unwrap().split(' ').skip(1).collect::<Vec<_>>();
     assert_eq!(leveret_sim(&repeat).status.code(), code, "{repeat:?}");

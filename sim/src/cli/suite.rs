@@ -8,8 +8,10 @@ use clap::Args;
 use super::find::{find_all, read};
 use super::progress::{Progress, Stopwatch};
 use super::say;
+use super::shrink::Watch;
 use crate::capsule::{self, Environment};
-use crate::run::{RunOptions, plan};
+use crate::run::{RunOptions, plan, run_plan};
+use crate::shrink::shrink;
 use crate::suite::agenda::Agenda;
 use crate::suite::determinism::{self, Twin};
 use crate::suite::entry::{Entry, entries};
@@ -78,6 +80,9 @@ pub(super) struct SuiteArgs {
     /// Keeps the failure that comes soonest, of each kind in each scenario, in a folder of its own in this one.
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
+    /// Makes what is kept of each kind of failure smaller first, for so many seconds at most; 0 keeps it as it is.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    shrink: u64,
     /// Writes the runs that came first to each promise and situation.
     #[arg(long, value_name = "FILE")]
     corpus: Option<PathBuf>,
@@ -269,15 +274,23 @@ fn checked(outcome: &determinism::Outcome) -> String {
     outcome.divergence.as_ref().map(determinism::Divergence::story).unwrap_or_default() + &sum
 }
 
-/// Keeps the failures that stand for the others, each in a capsule.
+/// Keeps the failures that stand for the others, each in a capsule. Of each kind the one that comes soonest is made smaller.
 fn save(args: &SuiteArgs, entries: &[Entry], tally: &mut Tally, options: RunOptions) -> Result<(), String> {
     let folder = args.save.clone().or_else(|| args.html.as_ref().map(|html| html.join("failures")));
     let Some(folder) = folder else { return Ok(()) };
     for group in &mut tally.groups {
+        let simplest = group.example().item;
         for (&entry, example) in &mut group.soonest {
-            let entry = &entries[entry];
-            let plan = plan(&entry.scenario, example.item.seed);
-            example.saved = Some(capsule::write(&folder, &plan, None, options)?);
+            let plan = plan(&entries[entry].scenario, example.item.seed);
+            let is_simplest = example.item.order == simplest.order && args.shrink > 0;
+            let failure = if is_simplest { run_plan(plan.clone(), options).failure } else { None };
+            let shrunk = failure.map(|failure| {
+                let watch = Watch::start(args.shrink, args.json);
+                let shrunk = shrink(&plan, &failure, options, &mut |progress| watch.goes_on(progress));
+                watch.stop();
+                shrunk.plan
+            });
+            example.saved = Some(capsule::write(&folder, &plan, shrunk.as_ref(), options)?);
         }
     }
     Ok(())

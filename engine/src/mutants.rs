@@ -38,6 +38,8 @@ pub enum Mutant {
     NewestDropped,
     /// A single active consumer that has to give way to a higher priority gets no successor as long as it is there.
     TakeoverForgotten,
+    /// A paused queue goes on delivering what came back to it.
+    PauseHalfHeeded,
     /// A consistent hash exchange goes on choosing what is no longer bound.
     HashKeepsGone,
     /// An ack of several settles one delivery more than it names.
@@ -60,7 +62,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::ConfirmBeforeFsync,
         Self::AckedBackAfterRestart,
         Self::RequeueAtTail,
@@ -78,6 +80,7 @@ impl Mutant {
         Self::PolicyNotReapplied,
         Self::NewestDropped,
         Self::TakeoverForgotten,
+        Self::PauseHalfHeeded,
         Self::HashKeepsGone,
         Self::MultipleAckTooFar,
         Self::RecoverLosesOldest,

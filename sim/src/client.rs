@@ -9,7 +9,7 @@ use leveret_engine::time::Instant;
 
 use crate::availability::Hunger;
 use crate::clock::{MILLISECOND, Micros};
-use crate::history::{Fact, Part};
+use crate::history::Fact;
 use crate::lab;
 use crate::message::{self, MessageInfo, MessageNumber, Messages};
 use crate::plan::{ClientPlan, Topology};
@@ -318,26 +318,8 @@ impl Scope<'_> {
 
     /// Compares what arrived with what was published.
     pub(crate) fn verify(&mut self, properties: &RawProperties, body: &[u8]) {
-        let number = message::number_of(properties.as_bytes());
-        let Some((message, info)) = number.and_then(|number| Some((number, *self.messages.get(number)?))) else {
-            self.facts.push(Fact::Read { client: self.client, message: None, wrong: None });
-            return;
-        };
-        let found = properties.as_bytes();
-        let mut published = std::mem::take(&mut self.messages.room.0);
-        let own = self.messages.own(message);
-        let right = match own {
-            Some(own) => &own.properties[..],
-            None => {
-                message::write_properties(&mut published, message, &info);
-                &published
-            }
-        };
-        let is_right = found == right || (self.topology.rewrites && message::is_rewritten(found, right));
-        let is_body = own.map_or_else(|| message::is_body(body, message, &info), |own| own.body == body);
-        self.messages.room.0 = published;
-        let wrong = if !is_body { Some(Part::Body) } else { (!is_right).then_some(Part::Properties) };
-        self.facts.push(Fact::Read { client: self.client, message: Some(message), wrong });
+        let (message, wrong) = self.messages.compare(properties, body, self.topology.rewrites);
+        self.facts.push(Fact::Read { client: self.client, message, wrong });
     }
 }
 

@@ -87,6 +87,36 @@ impl fmt::Display for Part {
 pub(crate) enum Fact {
     /// A fact of a run whose queues have rules.
     Story(StoryFact),
+    /// An operator looked at a message.
+    Peeked {
+        /// In this queue.
+        queue: QueueIndex,
+        /// Which; `None` for one that nobody published.
+        message: Option<MessageNumber>,
+        /// What of it is not as it was published.
+        wrong: Option<Part>,
+        /// He got more than he asked for.
+        too_many: bool,
+    },
+    /// The node has said that a queue delivers nothing from now on.
+    Paused {
+        /// Which.
+        queue: QueueIndex,
+    },
+    /// An operator asks for its deliveries again.
+    Resumed {
+        /// Which.
+        queue: QueueIndex,
+    },
+    /// What became of all that operators asked, when all has come to rest.
+    Operated {
+        /// Answers that were due.
+        answers: u64,
+        /// Others.
+        undue: u64,
+        /// Requests without an answer, although the node did not end since.
+        open: u64,
+    },
     /// A client's connection came up.
     Connected {
         /// The client.
@@ -317,6 +347,9 @@ impl Fact {
             | Self::Existence { queue, .. }
             | Self::Changed { queue, .. }
             | Self::Emptied { queue }
+            | Self::Peeked { queue, .. }
+            | Self::Paused { queue }
+            | Self::Resumed { queue }
             | Self::Succeeded { queue, .. }
             | Self::NeverCame { queue, .. } => Some(queue),
             _ => None,
@@ -326,7 +359,10 @@ impl Fact {
     /// The message it is about.
     pub(crate) fn message(&self) -> Option<MessageNumber> {
         match *self {
-            Self::Delivered { message, .. } | Self::Answered { message, .. } | Self::Read { message, .. } => message,
+            Self::Delivered { message, .. }
+            | Self::Answered { message, .. }
+            | Self::Read { message, .. }
+            | Self::Peeked { message, .. } => message,
             Self::Story(fact) => fact.message(),
             Self::Published { message, .. }
             | Self::Returned { message, .. }
@@ -427,6 +463,12 @@ impl fmt::Display for Fact {
         match *self {
             Self::Story(fact) => fact.fmt(f),
             Self::Connected { client, connection } => write!(f, "client {client} connects as connection {connection}"),
+            Self::Peeked { queue, message, .. } => write!(f, "an operator sees {} in q{}", text(message), queue.0),
+            Self::Paused { queue } => write!(f, "q{} rests", queue.0),
+            Self::Resumed { queue } => write!(f, "an operator resumes q{}", queue.0),
+            Self::Operated { answers, undue, open } => {
+                write!(f, "operators have {answers} answers, {open} requests are open; {undue} answers to nothing")
+            }
             Self::Disconnected { connection } => write!(f, "connection {connection} is over"),
             Self::Closed { connection, channel: 0, code } => {
                 write!(f, "node closes connection {connection} with {code}")

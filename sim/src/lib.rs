@@ -24,6 +24,7 @@ pub mod mutants;
 mod nemesis;
 mod network;
 mod node;
+pub mod operator;
 mod options;
 mod oracle;
 mod outage;

@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use leveret_engine::amqp::RawProperties;
 
 use crate::field::{Value, table};
+use crate::history::Part;
 use crate::plan::BurstExtras;
 use crate::rng::{Fate, mix, scale};
 
@@ -115,6 +117,34 @@ impl Messages {
     /// What is known of a message; `None` for one that was never published.
     pub(crate) fn get(&self, number: MessageNumber) -> Option<&MessageInfo> {
         self.infos.get(number.index())
+    }
+
+    /// Compares what arrived with what was published: which message it is, if it is one, and what of it is wrong. Where messages are
+    /// `rewritten` on their way, as dead letters are, their properties may have changed in the ways that are allowed.
+    pub(crate) fn compare(
+        &mut self,
+        properties: &RawProperties,
+        body: &[u8],
+        rewritten: bool,
+    ) -> (Option<MessageNumber>, Option<Part>) {
+        let found = properties.as_bytes();
+        let number = number_of(found);
+        let Some((message, info)) = number.and_then(|number| Some((number, *self.get(number)?))) else {
+            return (None, None);
+        };
+        let mut published = std::mem::take(&mut self.room.0);
+        let own = self.own(message);
+        let right = match own {
+            Some(own) => &own.properties[..],
+            None => {
+                write_properties(&mut published, message, &info);
+                &published
+            }
+        };
+        let is_right = found == right || (rewritten && is_rewritten(found, right));
+        let is_body = own.map_or_else(|| is_body(body, message, &info), |own| own.body == body);
+        self.room.0 = published;
+        (Some(message), if !is_body { Some(Part::Body) } else { (!is_right).then_some(Part::Properties) })
     }
 
     /// How many there are.

@@ -327,6 +327,9 @@ impl World {
 
     /// What the operator was answered.
     fn administered(&mut self, answer: &AdminAnswer) {
+        if self.operator_told(answer) {
+            return;
+        }
         let index = usize::try_from(answer.id.0).expect("few policies");
         // Clearing what is not there is an error, and not there is what it then is.
         let is_clear = self.plan.policies.get(index).is_some_and(|policy| policy.length_max.is_none());
@@ -514,6 +517,7 @@ impl World {
         }
         let kept = if how == Ending::PowerLoss { self.disk.durable() } else { self.disk.written() };
         self.model.ended(how, by_itself, kept, self.disk.durable());
+        self.operators.ended();
         if let Some(recorder) = &mut self.recorder {
             recorder.node_ended(self.scheduler.time(), how, by_itself, kept);
         }

@@ -5,6 +5,7 @@
 
 use crate::clock::{MILLISECOND, Micros, SECOND};
 use crate::nemesis;
+use crate::operator;
 use crate::plan::{
     AnswerPlan, BindingPlan, Burst, BurstExtras, ChurnPlan, ChurnStep, ClientPlan, ConsumerAct, ConsumerDeed,
     ConsumerPlan, DiskPlan, Ending, ExchangePlan, FORMAT, Fault, FaultKind, GetterPlan, HeaderMatch, Knobs, LinkPlan,
@@ -63,6 +64,7 @@ fn generate_all(scenario: &Scenario, seed: u64) -> Plan {
         2 => Some(Ending::Shutdown),
         _ => None,
     };
+    let operations = operator::draw(scenario, seed, chaos_us, &topology, &clients);
     Plan {
         format: FORMAT,
         seed,
@@ -75,6 +77,7 @@ fn generate_all(scenario: &Scenario, seed: u64) -> Plan {
         chaos_us,
         settle_us: scenario.phases.settle_max.map_or(scenario.run.settle_ms * MILLISECOND, |settle| settle.0),
         last_restart,
+        operations,
         policies: if is_story { story::make::policies(scenario, chaos_us, &mut stream) } else { Vec::new() },
         is_story,
         beyond_claim: scenario.run.beyond_claim,

@@ -40,7 +40,8 @@ impl World {
             | Event::Disk(..)
             | Event::Timer(_)
             | Event::Flush(_)
-            | Event::Policy(_) => true,
+            | Event::Policy(_)
+            | Event::Operate(_) => true,
             Event::Begin(fault) | Event::Finish(fault) => is_told(&self.plan.faults[fault as usize].kind),
             Event::Down(_)
             | Event::ClientGone(_)

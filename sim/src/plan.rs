@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{MILLISECOND, Micros};
+use crate::operator::OperationPlan;
 use crate::readable::readable;
 use crate::rng::Ratio;
 
@@ -44,6 +45,9 @@ pub struct Plan {
     /// Policies that an operator sets and clears, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<PolicyPlan>,
+    /// What operators ask besides, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub operations: Vec<OperationPlan>,
     /// The run is judged message by message (`story`), not against the exact model: its queues have rules that make messages leave
     /// at times that the model cannot know.
     #[serde(default, skip_serializing_if = "is_default")]

@@ -40,6 +40,7 @@ impl World {
     pub(crate) fn poll(&mut self) {
         if self.phase == Phase::Chaos {
             self.heal();
+            self.resume_queues();
             let now = self.scheduler.time();
             for client in 0..self.actors.len() {
                 self.actors[client].stop(now);
@@ -162,6 +163,7 @@ impl World {
                 }
                 self.count();
                 let usage = self.node.engine.as_ref().map(|engine| engine.usage()).unwrap_or_default();
+                self.facts.extend(self.operators.outcome());
                 self.facts.push(Fact::Rest {
                     body_bytes: usage.body_bytes,
                     outbox_bytes: usage.outbox_bytes,

@@ -51,6 +51,10 @@ situations! {
     WentFirst => "messages that went before less urgent ones",
     /// A policy's limit was the one that counted.
     LimitedByPolicy => "looks at queues that a policy limits",
+    /// An operator let a queue rest.
+    QueuePaused => "queues that operators let rest",
+    /// One looked at a message.
+    Peeked => "messages that operators looked at",
     /// Publishers were told to wait.
     Blocked => "publishers blocked",
     /// They were told to go on.
@@ -97,6 +101,8 @@ impl Situation {
             Fact::Requeued { .. } => Self::PutBack,
             Fact::Delivered { redelivered: true, .. } => Self::Redelivered,
             Fact::Returned { .. } => Self::Returned,
+            Fact::Paused { .. } => Self::QueuePaused,
+            Fact::Peeked { .. } => Self::Peeked,
             Fact::Changed { what: Change::Gone, .. } => Self::QueueGone,
             Fact::Ended { by_itself: true, .. } => Self::StoppedByItself,
             Fact::Ended { how: Ending::Kill, .. } => Self::Killed,

@@ -29,6 +29,7 @@ pub(crate) fn narrow(scenario: &Scenario, seed: u64) -> Scenario {
         &mut clients.churners,
         &mut clients.rogues,
         &mut clients.consumers,
+        &mut clients.operators,
     ] {
         if stream.chance(1, 2) {
             *span = Span::default();

@@ -19,6 +19,7 @@ use crate::message::Messages;
 use crate::model::Model;
 use crate::network::Link;
 use crate::node::Node;
+use crate::operator::Operators;
 use crate::oracle::Bench;
 use crate::outage::Outage;
 use crate::plan::{Plan, Topology};
@@ -49,6 +50,7 @@ pub(crate) struct World {
     /// How long clients have been without what they wait for, where that matters.
     pub(crate) waiting: Waiting,
     pub(crate) outage: Outage,
+    pub(crate) operators: Operators,
     pub(crate) links: Vec<Link>,
     pub(crate) taps: Vec<Taps>,
     pub(crate) actors: Vec<Actor>,
@@ -128,6 +130,8 @@ pub(crate) enum Event {
     EndAgain(u64),
     /// An operator changes the policy.
     Policy(u32),
+    /// An operator asks for something.
+    Operate(u32),
     /// A fault begins.
     Begin(u32),
     /// A fault ends.
@@ -174,6 +178,7 @@ impl World {
             triggers: Triggers::new(&plan),
             waiting: Waiting::default(),
             outage: Outage::default(),
+            operators: Operators::default(),
             scheduler: Scheduler::new(seed),
             links: Vec::new(),
             taps: Vec::new(),
@@ -208,6 +213,9 @@ impl World {
         }
         for (index, policy) in world.plan.policies.iter().enumerate() {
             world.scheduler.at(policy.at_us, Event::Policy(u32::try_from(index).expect("few policies")));
+        }
+        for (index, operation) in world.plan.operations.iter().enumerate() {
+            world.scheduler.at(operation.at_us, Event::Operate(u32::try_from(index).expect("few operations")));
         }
         world.scheduler.at(world.plan.chaos_us, Event::Poll);
         if world.plan.longest_unavailability_us.is_some() {
@@ -285,6 +293,7 @@ impl World {
             Event::Boot => self.boot(),
             Event::EndAgain(boot) => self.end_again(boot),
             Event::Policy(index) => self.change_policy(index),
+            Event::Operate(index) => self.operate(index),
             Event::Begin(fault) => self.begin_fault(fault),
             Event::Finish(fault) => self.finish_fault(fault),
             Event::IdleLook(fault) => self.look_for_idle(fault),

@@ -501,8 +501,9 @@ impl ClassicQueue {
 
     /// What is to be done next.
     pub(crate) fn next(&mut self, read_ahead_bytes: u32) -> Next {
-        let head = if self.is_paused { None } else { self.ready.head() };
-        let Some(head) = head.and_then(|head| self.ready.get(head)) else {
+        let head = self.ready.head().and_then(|head| self.ready.get(head));
+        let rests = |head: &Entry| self.is_paused && !(is_planted(Mutant::PauseHalfHeeded) && head.is_redelivered());
+        let Some(head) = head.filter(|head| !rests(head)) else {
             return self.gets.pop_front().map_or(Next::Idle, Next::GetEmpty);
         };
         let has_body = head.message.is_some();

@@ -28,6 +28,9 @@ impl Model {
             self.deliveries.clear();
         }
         for (queue, asked) in std::mem::take(&mut self.empties) {
+            if self.resting.contains(&queue) {
+                continue;
+            }
             // A message that is being read for another get is no longer to be had.
             let others = self
                 .connections
@@ -78,6 +81,12 @@ impl Model {
         }
         if !self.floating.is_empty() {
             self.sink();
+        }
+        for queue in std::mem::take(&mut self.rested) {
+            self.facts.push(Fact::Paused { queue: QueueIndex(queue) });
+        }
+        for queue in std::mem::take(&mut self.woken) {
+            self.resting.remove(&queue);
         }
         self.contents.step += 1;
         self.inputs = 0;

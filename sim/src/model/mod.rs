@@ -13,7 +13,7 @@ mod node;
 mod session;
 mod topology;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use self::content::{Contents, Queue};
 use self::session::{Channel, Connection};
@@ -45,6 +45,10 @@ pub(crate) struct Model {
     leaving: Vec<(u32, u16, Channel)>,
     /// Exclusive queues that another connection declared in this step, with the one whose they were.
     successions: Vec<(u32, u32)>,
+    /// Queues that operators let rest, as far as they asked; those that rest since this step; those that go on since it.
+    resting: BTreeSet<u32>,
+    rested: Vec<u32>,
+    woken: Vec<u32>,
     /// Inputs of the current step.
     inputs: u64,
     facts: Vec<Fact>,
@@ -125,6 +129,9 @@ impl Model {
             purges: Vec::new(),
             leaving: Vec::new(),
             successions: Vec::new(),
+            resting: BTreeSet::new(),
+            rested: Vec::new(),
+            woken: Vec::new(),
             inputs: 0,
             facts: Vec::new(),
         }
@@ -184,6 +191,9 @@ impl Model {
         self.purges.clear();
         self.successions.clear();
         self.leaving.clear();
+        self.resting.clear();
+        self.rested.clear();
+        self.woken.clear();
         self.inputs = 0;
         self.connections.clear();
         for state in &mut self.sessions {
@@ -195,6 +205,32 @@ impl Model {
         let queues = &self.contents.queues;
         self.topology.restart(|queue| queues[queue as usize].existence.is_some());
         self.contents.step += 1;
+    }
+
+    /// An operator asks that a queue delivers nothing. From now on nothing may come of it.
+    pub(crate) fn may_rest(&mut self, name: &str) {
+        let queue = self.queue_index(name.as_bytes());
+        self.resting.insert(queue);
+        self.woken.retain(|woken| *woken != queue);
+    }
+
+    /// And the node has said that it is so.
+    pub(crate) fn rests(&mut self, name: &str) {
+        let queue = self.queue_index(name.as_bytes());
+        self.rested.push(queue);
+    }
+
+    /// An operator asks that it goes on.
+    pub(crate) fn rests_no_more(&mut self, name: &str) {
+        let queue = self.queue_index(name.as_bytes());
+        self.woken.push(queue);
+        self.rested.retain(|rested| *rested != queue);
+        self.facts.push(Fact::Resumed { queue: QueueIndex(queue) });
+    }
+
+    /// A queue's number in facts.
+    pub(crate) fn queue_number(&mut self, name: &str) -> QueueIndex {
+        QueueIndex(self.queue_index(name.as_bytes()))
     }
 
     /// The node recovered.

@@ -12,12 +12,18 @@ impl Oracle for Altered {
     }
 
     fn judge(&mut self, fact: &Fact) -> Verdict {
-        let Fact::Read { client, message, wrong } = *fact else { return Verdict::NotMine };
+        let (who, message, wrong) = match *fact {
+            Fact::Read { client, message, wrong } => (format!("client {client} got"), message, wrong),
+            Fact::Peeked { queue, message, wrong, .. } => {
+                (format!("who looks into queue {} sees", queue.0), message, wrong)
+            }
+            _ => return Verdict::NotMine,
+        };
         let Some(message) = message else {
-            return Verdict::Broken(format!("client {client} got a message that nobody published"));
+            return Verdict::Broken(format!("{who} a message that nobody published"));
         };
         match wrong {
-            Some(part) => Verdict::Broken(format!("client {client} got {message} with the wrong {part}")),
+            Some(part) => Verdict::Broken(format!("{who} {message} with the wrong {part}")),
             None => Verdict::Kept,
         }
     }

@@ -14,6 +14,7 @@ mod exclusive;
 mod expiry;
 mod lost;
 mod once;
+mod operated;
 mod order;
 mod overfull;
 mod phantom;
@@ -23,6 +24,7 @@ mod recorded;
 mod redelivered;
 mod refusal;
 mod rest;
+mod resting;
 mod shared;
 mod single_active;
 mod vanished;
@@ -101,6 +103,8 @@ impl Bench {
             Box::new(counts::Counts),
             Box::new(exclusive::Exclusive),
             Box::new(rest::Rest),
+            Box::new(operated::Operated),
+            Box::new(resting::Resting::default()),
         ];
         let of_stories: Vec<Box<dyn Oracle>> = vec![
             Box::new(blocked::Blocked),

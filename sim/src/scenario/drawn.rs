@@ -110,6 +110,8 @@ pub struct ClientSpec {
     pub churners: Span,
     /// Those who break the rules.
     pub rogues: Span,
+    /// Operators, who look at what there is, let queues rest and close connections.
+    pub operators: Span,
     /// Whether there is a consistent hash exchange, from which those who change the topology bind and unbind.
     pub consistent_hash: bool,
     /// Shared queues.

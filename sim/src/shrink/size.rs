@@ -14,7 +14,7 @@ pub struct Size {
     /// run is one, too.
     pub faults: u64,
     /// Operations of clients: a message published, a consumer started, an act of a consumer (a cancel, a close, a crash), a
-    /// `basic.get`, a step of one who changes the topology, a breach of the rules, and a change of the policy by an operator.
+    /// `basic.get`, a step of one who changes the topology, a breach of the rules, and a request of an operator.
     ///
     /// What the broker or the plan makes of these is not counted again: connecting, declaring what the run begins with, and the
     /// answers to deliveries, which follow from the deliveries.
@@ -37,7 +37,8 @@ impl Size {
         Self {
             faults: faults.sum::<u64>() + u64::from(plan.last_restart.is_some()),
             operations: plan.clients.iter().map(|client| operations(&client.role)).sum::<u64>()
-                + plan.policies.len() as u64,
+                + plan.policies.len() as u64
+                + plan.operations.len() as u64,
             clients: plan.clients.len() as u64,
             queues: plan.topology.queues.len() as u64,
             chaos_us: plan.chaos_us,
@@ -108,6 +109,7 @@ mod tests {
         plan.faults = vec![Fault { at_us: 1, for_us: 1, kind, on: None }];
         plan.last_restart = Some(Ending::Shutdown);
         plan.policies.clear();
+        plan.operations.clear();
         let small = Size::of(&plan);
         assert_eq!((small.faults, small.operations, small.clients), (4, 7, 1));
         assert!(whole.until(&small).contains(&format!("{} -> 7 operations", whole.operations)));

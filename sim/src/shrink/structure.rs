@@ -16,6 +16,7 @@ pub(super) fn truncate(search: &mut Search<'_>) {
     search.attempt(|plan| {
         plan.faults.retain(|fault| fault.at_us <= failed_at);
         plan.policies.retain(|policy| policy.at_us <= failed_at);
+        plan.operations.retain(|operation| operation.at_us <= failed_at);
         plan.chaos_us = plan.chaos_us.min(failed_at + 1);
     });
 }
@@ -82,6 +83,7 @@ fn take_out_clients(plan: &mut Plan, range: Range<usize>) {
 /// Takes out what each client does.
 pub(super) fn operations(search: &mut Search<'_>) {
     search.thin(|plan| plan.policies.len(), |plan, range| drop(plan.policies.drain(range)));
+    search.thin(|plan| plan.operations.len(), |plan, range| drop(plan.operations.drain(range)));
     for client in 0..search.best.clients.len() {
         match search.best.clients[client].role {
             Role::Publisher(_) => publishes(search, client),

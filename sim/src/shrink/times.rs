@@ -48,5 +48,6 @@ fn times(plan: &mut Plan) -> Vec<&mut Micros> {
         times.extend(fault.on.as_mut().map(|on| &mut on.after_us));
     }
     times.extend(plan.policies.iter_mut().map(|policy| &mut policy.at_us));
+    times.extend(plan.operations.iter_mut().map(|operation| &mut operation.at_us));
     times
 }

@@ -10,7 +10,7 @@ use leveret_engine::time::Instant;
 use crate::clock::{MILLISECOND, Micros};
 use crate::history::{Fact, Part};
 use crate::lab;
-use crate::message::{self, MessageInfo, MessageNumber, Messages};
+use crate::message::{self, MessageInfo, MessageNumber, Messages, Room};
 use crate::plan::{ClientPlan, Topology};
 use crate::rng::{Fate, scale};
 use crate::workload::{self, Workload};
@@ -281,13 +281,13 @@ impl Scope<'_> {
         info: MessageInfo,
     ) -> (MessageNumber, Option<u64>) {
         let number = self.messages.add(info);
-        let (properties, body) = &mut self.messages.room;
+        let Room { routing, properties, body } = &mut self.messages.room;
+        message::write_routing(routing, exchange, key);
         message::write_properties(properties, number, &info);
         message::write_body(body, number, &info);
-        let properties = RawProperties::parse(Bytes::copy_from_slice(properties)).expect("they are well formed");
         let seqno = self
             .machine
-            .publish(CHANNEL, &Routing::new(&short(exchange), &short(key)), mandatory, &properties, body)
+            .publish_encoded(CHANNEL, routing, mandatory, properties, body)
             .expect("workloads publish only on an open channel");
         (number, seqno)
     }
@@ -318,7 +318,7 @@ impl Scope<'_> {
             return;
         };
         let found = properties.as_bytes();
-        let mut published = std::mem::take(&mut self.messages.room.0);
+        let mut published = std::mem::take(&mut self.messages.room.properties);
         let own = self.messages.own(message);
         let right = match own {
             Some(own) => &own.properties[..],
@@ -329,7 +329,7 @@ impl Scope<'_> {
         };
         let is_right = found == right || (self.topology.rewrites && message::is_rewritten(found, right));
         let is_body = own.map_or_else(|| message::is_body(body, message, &info), |own| own.body == body);
-        self.messages.room.0 = published;
+        self.messages.room.properties = published;
         let wrong = if !is_body { Some(Part::Body) } else { (!is_right).then_some(Part::Properties) };
         self.facts.push(Fact::Read { client: self.client, message: Some(message), wrong });
     }

@@ -14,8 +14,8 @@ impl Model {
         for (.., channel) in &own {
             self.doubt_unseen(channel);
         }
-        if let Some(ended) = self.connections.remove(&connection) {
-            for mut channel in ended.channels.into_values() {
+        if let Some(ended) = self.connections.remove(connection) {
+            for (_, mut channel) in ended.channels {
                 self.doubt_unseen(&channel);
                 self.end_channel(&mut channel);
             }
@@ -26,13 +26,13 @@ impl Model {
 
     /// The node closes a connection, with or without a word.
     pub(crate) fn closing(&mut self, connection: u32) {
-        let Some(held) = self.connections.get_mut(&connection) else { return };
+        let Some(held) = self.connections.get_mut(connection) else { return };
         held.is_closing = true;
         let sessions: Vec<Session> = held.channels.values().map(|channel| channel.session).collect();
         for session in sessions {
             self.sessions[session.0 as usize] = SessionState::Dying;
         }
-        let channels: Vec<u16> = self.connections[&connection].channels.keys().copied().collect();
+        let channels: Vec<u16> = held.channels.keys().collect();
         for channel in channels {
             self.doubt_step(connection, channel);
             self.doubt_consumed(connection, channel);

@@ -11,7 +11,7 @@ use crate::availability::Hunger;
 use crate::clock::{MILLISECOND, Micros};
 use crate::history::Fact;
 use crate::lab;
-use crate::message::{self, MessageInfo, MessageNumber, Messages};
+use crate::message::{self, MessageInfo, MessageNumber, Messages, Room};
 use crate::plan::{ClientPlan, Topology};
 use crate::rng::{Fate, scale};
 use crate::workload::{self, Workload};
@@ -287,13 +287,13 @@ impl Scope<'_> {
         info: MessageInfo,
     ) -> (MessageNumber, Option<u64>) {
         let number = self.messages.add(info);
-        let (properties, body) = &mut self.messages.room;
+        let Room { routing, properties, body } = &mut self.messages.room;
+        message::write_routing(routing, exchange, key);
         message::write_properties(properties, number, &info);
         message::write_body(body, number, &info);
-        let properties = RawProperties::parse(Bytes::copy_from_slice(properties)).expect("they are well formed");
         let seqno = self
             .machine
-            .publish(CHANNEL, &Routing::new(&short(exchange), &short(key)), mandatory, &properties, body)
+            .publish_encoded(CHANNEL, routing, mandatory, properties, body)
             .expect("workloads publish only on an open channel");
         (number, seqno)
     }

@@ -139,7 +139,11 @@ impl NodeClock {
     /// The world time of an instant on the monotonic clock; the last change of the clock's rate for what lies before that.
     pub fn world_time(&self, instant: Instant) -> Micros {
         let node_time = self.booted.saturating_add(instant.as_micros().saturating_sub(self.mono_origin));
-        let ahead = u128::from(node_time.saturating_sub(self.base)) * u128::from(SECOND);
+        let ahead = node_time.saturating_sub(self.base);
+        if self.rate == SECOND {
+            return self.since.saturating_add(ahead);
+        }
+        let ahead = u128::from(ahead) * u128::from(SECOND);
         self.since.saturating_add(u64::try_from(ahead.div_ceil(u128::from(self.rate))).unwrap_or(u64::MAX))
     }
 

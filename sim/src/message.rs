@@ -82,8 +82,19 @@ pub(crate) struct Messages {
     infos: Vec<MessageInfo>,
     /// Those whose content is not a function of their number.
     own: BTreeMap<MessageNumber, Own>,
-    /// Room for a message's properties and body, used again for each.
-    pub(crate) room: (Vec<u8>, Vec<u8>),
+    /// Used again for each message.
+    pub(crate) room: Room,
+}
+
+/// Room for a message as it is written.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    /// Exchange and routing key, as they are on the wire.
+    pub(crate) routing: Vec<u8>,
+    /// The properties, as they are on the wire.
+    pub(crate) properties: Vec<u8>,
+    /// The body.
+    pub(crate) body: Vec<u8>,
 }
 
 /// The content of a message that somebody's own program made.
@@ -132,7 +143,7 @@ impl Messages {
         let Some((message, info)) = number.and_then(|number| Some((number, *self.get(number)?))) else {
             return (None, None);
         };
-        let mut published = std::mem::take(&mut self.room.0);
+        let mut published = std::mem::take(&mut self.room.properties);
         let own = self.own(message);
         let right = match own {
             Some(own) => &own.properties[..],
@@ -143,7 +154,7 @@ impl Messages {
         };
         let is_right = found == right || (rewritten && is_rewritten(found, right));
         let is_body = own.map_or_else(|| is_body(body, message, &info), |own| own.body == body);
-        self.room.0 = published;
+        self.room.properties = published;
         (Some(message), if !is_body { Some(Part::Body) } else { (!is_right).then_some(Part::Properties) })
     }
 
@@ -163,14 +174,20 @@ pub(crate) fn colour(number: MessageNumber) -> u8 {
     u8::try_from(number.0 % 3).expect("below three")
 }
 
+/// Writes exchange and routing key over what `out` held: two short strings, as they are on the wire.
+pub(crate) fn write_routing(out: &mut Vec<u8>, exchange: &str, key: &str) {
+    out.clear();
+    short(out, exchange.as_bytes());
+    short(out, key.as_bytes());
+}
+
 /// Writes the body over what `out` held.
 pub(crate) fn write_body(out: &mut Vec<u8>, number: MessageNumber, info: &MessageInfo) {
     let size = usize::try_from(info.size).expect("32 bits fit");
-    out.clear();
-    out.reserve(size + 8);
+    out.resize(size.next_multiple_of(8), 0);
     let mut word = mix(u64::from(number.0) + 1);
-    while out.len() < size {
-        out.extend_from_slice(&shown(word, info.extras.is_hostile));
+    for chunk in out.chunks_exact_mut(8) {
+        chunk.copy_from_slice(&shown(word, info.extras.is_hostile));
         word = next_word(word);
     }
     out.truncate(size);
@@ -245,14 +262,13 @@ pub(crate) fn write_properties(out: &mut Vec<u8>, number: MessageNumber, info: &
         short(out, b"identity");
     }
     let table = out.len();
-    out.extend_from_slice(&[0; 4]);
-    for (name, value) in
-        [("shape", u32::from(shape(number))), ("colour", u32::from(colour(number))), ("attempt", info.attempt)]
+    let mut headers = *OWN_HEADERS;
+    for (at, value) in
+        [(SHAPE_AT, u32::from(shape(number))), (COLOUR_AT, u32::from(colour(number))), (ATTEMPT_AT, info.attempt)]
     {
-        short(out, name.as_bytes());
-        out.push(b'I');
-        out.extend_from_slice(&value.to_be_bytes());
+        headers[at..at + 4].copy_from_slice(&value.to_be_bytes());
     }
+    out.extend_from_slice(&headers);
     if let Some(delay) = info.extras.delay_ms {
         short(out, b"x-delay");
         out.push(b'I');
@@ -271,7 +287,7 @@ pub(crate) fn write_properties(out: &mut Vec<u8>, number: MessageNumber, info: &
         short(out, b"");
     }
     if let Some(expiration) = info.extras.expiration_ms {
-        short(out, expiration.to_string().as_bytes());
+        short_number(out, expiration);
     }
     short(out, &message_id(number));
     if flags & TIMESTAMP != 0 {
@@ -281,7 +297,7 @@ pub(crate) fn write_properties(out: &mut Vec<u8>, number: MessageNumber, info: &
         short(out, b"simulated");
     }
     if flags & APP_ID != 0 {
-        short(out, info.publisher.to_string().as_bytes());
+        short_number(out, info.publisher);
     }
 }
 
@@ -377,8 +393,12 @@ pub(crate) fn number_of(properties: &[u8]) -> Option<MessageNumber> {
     id[1..]
         .iter()
         .try_fold(0_u32, |number, &digit| {
-            let digit = char::from(digit).to_digit(16)?;
-            Some(number << 4 | digit)
+            let digit = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'f' => digit - b'a' + 10,
+                _ => return None,
+            };
+            Some(number << 4 | u32::from(digit))
         })
         .map(MessageNumber)
 }
@@ -398,6 +418,13 @@ fn short(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
 }
 
+/// A number in decimal digits.
+fn short_number(out: &mut Vec<u8>, number: u32) {
+    let digits = number.checked_ilog10().map_or(1, |last| last + 1);
+    out.push(u8::try_from(digits).expect("at most ten"));
+    out.extend((0..digits).rev().map(|place| b'0' + (number / 10_u32.pow(place) % 10).to_le_bytes()[0]));
+}
+
 fn skip_short(bytes: &[u8]) -> Option<&[u8]> {
     bytes.get(1 + usize::from(*bytes.first()?)..)
 }
@@ -406,6 +433,12 @@ fn skip_table(bytes: &[u8]) -> Option<&[u8]> {
     let len = u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?);
     bytes.get(4 + usize::try_from(len).ok()?..)
 }
+
+/// The table of headers that every message has, with its length and values still to be set.
+const OWN_HEADERS: &[u8; 40] = b"\0\0\0\0\x05shapeI\0\0\0\0\x06colourI\0\0\0\0\x07attemptI\0\0\0\0";
+const SHAPE_AT: usize = 11;
+const COLOUR_AT: usize = 23;
+const ATTEMPT_AT: usize = 36;
 
 const MESSAGE_ID_BYTES: usize = 9;
 
@@ -442,6 +475,16 @@ mod tests {
         }
         assert_eq!(number_of(&[0, 0]), None);
         assert_eq!(number_of(b""), None);
+    }
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in [0, 7, 10, 99, 100, 12_345, u32::MAX] {
+            let mut out = Vec::new();
+            short_number(&mut out, number);
+            let text = number.to_string();
+            assert_eq!(out, [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat());
+        }
     }
 
     #[test]

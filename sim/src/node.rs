@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use leveret_engine::alarm::ResourceLimits;
 use leveret_engine::config::{Config, LogConfig};
-use leveret_engine::effect::{ClientControl, ClientSend, DiskOp, Effects, Stop};
+use leveret_engine::effect::{ClientControl, ClientSend, DiskOp, DiskRequest, Effects, Stop};
 use leveret_engine::engine::Engine;
 use leveret_engine::event::Event as EngineEvent;
 use leveret_engine::ids::{AdminId, ConnectionId};
@@ -214,56 +214,34 @@ impl World {
                 self.triggers.note(&mut self.scheduler, Moment::Ready, None, 0);
             }
         }
-        let mut effects = std::mem::take(&mut self.node.effects);
-        let Effects { sends, controls, disk, events, admin, stop } = &mut effects;
-        let answers = std::mem::take(admin);
+        let Effects { sends, controls, disk, events, .. } = &self.node.effects;
         self.counts.effects += (sends.len() + controls.len() + disk.len() + events.len()) as u64;
         let reach = engine.log_reach();
         let durable = self.disk.durable();
-        let mut settled = None;
-        for event in events.drain(..) {
-            if let EngineEvent::Settled { lsn, .. } = &event {
-                settled = settled.max(*lsn);
-            }
-            self.heed(&event);
-            if self.triggers.is_armed() {
-                self.trigger_by_event(&event);
-            }
+        self.heed_all();
+        if !self.node.effects.sends.is_empty() {
+            let mut sends = std::mem::take(&mut self.node.effects.sends);
+            sends.drain(..).for_each(|send| self.send(send, durable));
+            self.node.effects.sends = sends;
         }
-        if let Some(lsn) = settled {
-            self.model.settled(lsn.0);
+        if !self.node.effects.controls.is_empty() {
+            let mut controls = std::mem::take(&mut self.node.effects.controls);
+            controls.drain(..).for_each(|control| self.control(control));
+            self.node.effects.controls = controls;
         }
-        for send in sends.drain(..) {
-            self.send(send, durable);
+        if !self.node.effects.disk.is_empty() {
+            let mut disk = std::mem::take(&mut self.node.effects.disk);
+            disk.drain(..).for_each(|request| self.submit(request));
+            self.node.effects.disk = disk;
         }
-        for control in controls.drain(..) {
-            self.control(control);
-        }
-        for request in disk.drain(..) {
-            self.trace.word(9 << 56 | request.id.0);
-            trace_op(&mut self.trace, &request.op);
-            if let Some(recorder) = &mut self.recorder {
-                recorder.disk_begins(time, &request);
-            }
-            let is_synced = if let DiskOp::Append { sync, .. } = request.op { Some(sync) } else { None };
-            let (due, lane) = self.disk.submit(time, request);
-            if let Some(is_synced) = is_synced {
-                self.trigger(Moment::Write, None, 0);
-                if is_synced {
-                    self.trigger(Moment::Unsynced, None, (due - time) / 2);
-                }
-            }
-            self.scheduler.at(due, Event::Disk(self.node.boot, lane));
-        }
-        for answer in answers {
-            self.administered(&answer);
+        if !self.node.effects.admin.is_empty() {
+            let answers = std::mem::take(&mut self.node.effects.admin);
+            answers.iter().for_each(|answer| self.administered(answer));
         }
         self.model.end_step(durable, reach);
         self.end_story_step();
         self.record_look(false);
-        let stop = stop.take();
-        self.node.effects = effects;
-        match stop {
+        match self.node.effects.stop.take() {
             Some(Stop::Clean) => {
                 self.end_node(Ending::Shutdown, false);
                 self.scheduler.after(self.fates.of(3, self.node.boot) % 100_000, Event::Boot);
@@ -340,6 +318,28 @@ impl World {
         }
     }
 
+    /// Heeds what the engine says that it did.
+    fn heed_all(&mut self) {
+        if self.node.effects.events.is_empty() {
+            return;
+        }
+        let mut events = std::mem::take(&mut self.node.effects.events);
+        let mut settled = None;
+        for event in events.drain(..) {
+            if let EngineEvent::Settled { lsn, .. } = &event {
+                settled = settled.max(*lsn);
+            }
+            self.heed(&event);
+            if self.triggers.is_armed() {
+                self.trigger_by_event(&event);
+            }
+        }
+        self.node.effects.events = events;
+        if let Some(lsn) = settled {
+            self.model.settled(lsn.0);
+        }
+    }
+
     fn heed(&mut self, event: &EngineEvent) {
         if let Some(recorder) = &mut self.recorder {
             recorder.engine_says(self.scheduler.time(), event);
@@ -408,6 +408,25 @@ impl World {
             self.scheduler.after(latency, Event::Down(number));
         }
         self.schedule_written(number);
+    }
+
+    /// Gives the disk an operation.
+    fn submit(&mut self, request: DiskRequest) {
+        let time = self.scheduler.time();
+        self.trace.word(9 << 56 | request.id.0);
+        trace_op(&mut self.trace, &request.op);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.disk_begins(time, &request);
+        }
+        let is_synced = if let DiskOp::Append { sync, .. } = request.op { Some(sync) } else { None };
+        let (due, lane) = self.disk.submit(time, request);
+        if let Some(is_synced) = is_synced {
+            self.trigger(Moment::Write, None, 0);
+            if is_synced {
+                self.trigger(Moment::Unsynced, None, (due - time) / 2);
+            }
+        }
+        self.scheduler.at(due, Event::Disk(self.node.boot, lane));
     }
 
     fn control(&mut self, control: ClientControl) {

@@ -30,7 +30,7 @@ pub struct RunOptions {
 impl Default for RunOptions {
     fn default() -> Self {
         Self {
-            check_every: if cfg!(debug_assertions) { 16 } else { 256 },
+            check_every: 16,
             last_facts: None,
             wrinkle: None,
             #[cfg(feature = "mutants")]

@@ -229,7 +229,7 @@ fn put_head(out: &mut BytesMut, len: usize, write: impl FnOnce(&mut Head<'_>)) {
     out.put_bytes(0, len);
     let mut head = Head(out.get_mut(start..).unwrap_or_default());
     write(&mut head);
-    debug_assert!(head.0.is_empty(), "{} bytes of {len} are not written", head.0.len());
+    assert!(head.0.is_empty(), "{} bytes of {len} are not written", head.0.len());
 }
 
 /// The part of a buffer that is still to be written.
@@ -240,7 +240,7 @@ impl Head<'_> {
     #[inline]
     fn put<const N: usize>(&mut self, field: [u8; N]) {
         let here = core::mem::take(&mut self.0).split_first_chunk_mut();
-        debug_assert!(here.is_some(), "there is no room for {field:?}");
+        assert!(here.is_some(), "there is no room for {field:?}");
         if let Some((place, rest)) = here {
             *place = field;
             self.0 = rest;
@@ -251,7 +251,7 @@ impl Head<'_> {
     #[inline]
     fn put_slice(&mut self, bytes: &[u8]) {
         let here = core::mem::take(&mut self.0).split_at_mut_checked(bytes.len());
-        debug_assert!(here.is_some(), "there is no room for {bytes:?}");
+        assert!(here.is_some(), "there is no room for {bytes:?}");
         if let Some((place, rest)) = here {
             place.copy_from_slice(bytes);
             self.0 = rest;

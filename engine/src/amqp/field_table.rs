@@ -494,6 +494,19 @@ pub(super) fn find_value<'a>(mut entries: &'a [u8], name: &[u8]) -> Option<&'a [
     None
 }
 
+/// Whether there is an entry with one of these names.
+pub(super) fn has_any(mut entries: &[u8], names: &[&str]) -> bool {
+    while let Some((&name_len, rest)) = entries.split_first() {
+        let Some((key, value)) = rest.split_at_checked(usize::from(name_len)) else { return false };
+        if names.iter().any(|name| name.as_bytes() == key) {
+            return true;
+        }
+        let Ok(after) = skip_value(value, DEPTH_MAX) else { return false };
+        entries = after;
+    }
+    false
+}
+
 /// Splits off what stands behind a length of four octets.
 pub(super) fn split_counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = bytes.split_first_chunk::<4>()?;

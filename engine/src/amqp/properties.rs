@@ -239,6 +239,11 @@ impl RawProperties {
         self.flags() & flag(2) != 0
     }
 
+    /// Whether there is a header with one of these names.
+    pub(crate) fn has_any_header(&self, names: &[&str]) -> bool {
+        self.find(2).is_some_and(|entries| field_table::has_any(entries, names))
+    }
+
     /// See [`Properties::delivery_mode`].
     pub fn delivery_mode(&self) -> Option<u8> {
         self.octet(3)

@@ -48,7 +48,7 @@ impl ShortStr {
 
     /// Wraps bytes whose length came from a length octet.
     pub(super) fn from_counted(bytes: Bytes) -> Self {
-        debug_assert!(bytes.len() <= Self::MAX_LEN);
+        assert!(bytes.len() <= Self::MAX_LEN, "a length octet counts to 255");
         Self(bytes)
     }
 

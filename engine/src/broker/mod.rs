@@ -358,7 +358,7 @@ impl Broker {
             );
         }
         assert_eq!(bytes, self.body_bytes, "bytes in memory are counted over all queues and holds");
-        assert_eq!(self.metadata.queues().len(), self.queues.iter().count(), "a record has a machine");
+        assert_eq!(self.metadata.queue_count(), self.queues.iter().count(), "a record has a machine");
         self.log.check_invariants();
     }
 }

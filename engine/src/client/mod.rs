@@ -138,6 +138,9 @@ impl Client {
 
     /// The bytes to send, and forgets them.
     pub fn take_output(&mut self) -> Bytes {
+        if self.output.is_empty() {
+            return Bytes::new();
+        }
         self.output.split().freeze()
     }
 
@@ -230,6 +233,22 @@ impl Client {
         properties: &RawProperties,
         body: &[u8],
     ) -> Result<Option<u64>, ClientError> {
+        self.publish_encoded(number, routing.as_bytes(), mandatory, properties.as_bytes(), body)
+    }
+
+    /// The same for a routing (two short strings) and properties as they are on the wire, which are sent as they are: for those who
+    /// keep them so, and for tests of what a server does with a client that errs.
+    ///
+    /// # Errors
+    /// The channel is not open.
+    pub fn publish_encoded(
+        &mut self,
+        number: u16,
+        routing: &[u8],
+        mandatory: bool,
+        properties: &[u8],
+        body: &[u8],
+    ) -> Result<Option<u64>, ClientError> {
         let channel = self.open_channel_mut(number)?;
         if let Some(seqno) = &mut channel.last_seqno {
             *seqno += 1;
@@ -240,9 +259,9 @@ impl Client {
             &mut self.output,
             number,
             frame_max,
-            routing.as_bytes(),
+            routing,
             mandatory,
-            properties.as_bytes(),
+            properties,
             encode::Body::Whole(body),
         );
         self.heartbeat.has_sent = true;

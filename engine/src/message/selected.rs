@@ -35,14 +35,11 @@ impl SelectedKeys {
     /// # Errors
     /// [`UnacceptableType`] if one of them is no array. What is no long string in an array counts for nothing, as in RabbitMQ.
     pub(crate) fn find(properties: &RawProperties) -> Result<Option<Self>, UnacceptableType> {
-        if !properties.has_headers() {
+        if !properties.has_any_header(&[CC, BCC]) {
             return Ok(None);
         }
         let cc = array(properties, CC)?;
         let bcc = array(properties, BCC)?;
-        if cc.is_none() && bcc.is_none() {
-            return Ok(None);
-        }
         let stripped = bcc.is_some().then(|| {
             let mut properties = properties.decode();
             if let Some(headers) = &mut properties.headers {

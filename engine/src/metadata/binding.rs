@@ -106,8 +106,10 @@ impl Metadata {
     /// which nobody made. Sorts them: for listings and snapshots.
     pub fn bindings(&self) -> Vec<BindingView<'_>> {
         let mut all = Vec::new();
-        for (key, _) in self.exchanges() {
-            all.extend(self.bindings_from(key));
+        for (key, exchange) in self.exchanges() {
+            if !exchange.bindings.is_empty() {
+                all.extend(self.bindings_from(key));
+            }
         }
         all
     }

@@ -313,6 +313,11 @@ impl Metadata {
         all
     }
 
+    /// How many queues there are.
+    pub(crate) fn queue_count(&self) -> usize {
+        self.queues.len()
+    }
+
     /// Checks that the indexes agree with each other.
     ///
     /// # Panics

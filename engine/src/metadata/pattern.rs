@@ -16,8 +16,19 @@ use crate::limits;
 #[derive(Clone, Default)]
 pub struct Pattern {
     text: String,
-    /// `None` if it cannot be read: then it matches nothing.
-    regex: Option<Regex>,
+    matcher: Matcher,
+}
+
+/// What an expression came to.
+#[derive(Clone, Default)]
+enum Matcher {
+    /// It cannot be read.
+    #[default]
+    Nothing,
+    /// It is [`EVERYTHING`], which most permissions are, and needs no automaton.
+    Everything,
+    /// Any other.
+    Regex(Regex),
 }
 
 impl Pattern {
@@ -29,8 +40,8 @@ impl Pattern {
         if text.len() > limits::PATTERN_BYTES_MAX {
             return Err(format!("longer than {} bytes", limits::PATTERN_BYTES_MAX));
         }
-        let regex = compile(text).map_err(|error| error.to_string())?;
-        Ok(Self { text: text.to_owned(), regex: Some(regex) })
+        let matcher = compile(text).map_err(|error| error.to_string())?;
+        Ok(Self { text: text.to_owned(), matcher })
     }
 
     /// An expression for permissions, where nothing written means that nothing is allowed (RabbitMQ docs: Access Control).
@@ -45,8 +56,8 @@ impl Pattern {
     /// One that was read before. If this program cannot read it any more, it matches nothing: that is better than a node that does
     /// not start, and for a permission it is the safe side.
     pub(super) fn restored(text: String, of_permission: bool) -> Self {
-        let regex = compile(if of_permission && text.is_empty() { NOTHING } else { &text }).ok();
-        Self { text, regex }
+        let matcher = compile(if of_permission && text.is_empty() { NOTHING } else { &text }).unwrap_or_default();
+        Self { text, matcher }
     }
 
     /// As it was written.
@@ -56,20 +67,30 @@ impl Pattern {
 
     /// Whether it occurs in `name`. One that takes too many steps does not.
     pub fn is_match(&self, name: &[u8]) -> bool {
-        let name = String::from_utf8_lossy(name);
-        self.regex.as_ref().is_some_and(|regex| regex.is_match(&*name).unwrap_or(false))
+        match &self.matcher {
+            Matcher::Nothing => false,
+            Matcher::Everything => true,
+            Matcher::Regex(regex) => regex.is_match(&*String::from_utf8_lossy(name)).unwrap_or(false),
+        }
     }
 }
 
 /// The empty name, which is also what RabbitMQ makes of an empty permission.
 const NOTHING: &str = "^$";
 
-fn compile(text: &str) -> Result<Regex, fancy_regex::Error> {
-    RegexBuilder::new(text)
+/// What occurs in every name, be it as nothing at its beginning.
+const EVERYTHING: &str = ".*";
+
+fn compile(text: &str) -> Result<Matcher, fancy_regex::Error> {
+    if text == EVERYTHING {
+        return Ok(Matcher::Everything);
+    }
+    let regex = RegexBuilder::new(text)
         .backtrack_limit(limits::PATTERN_STEPS_MAX)
         .delegate_size_limit(limits::PATTERN_AUTOMATON_BYTES_MAX)
         .delegate_dfa_size_limit(limits::PATTERN_AUTOMATON_BYTES_MAX)
-        .build()
+        .build()?;
+    Ok(Matcher::Regex(regex))
 }
 
 impl PartialEq for Pattern {

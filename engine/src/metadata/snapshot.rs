@@ -30,7 +30,8 @@ const VERSION: u8 = 2;
 impl Metadata {
     /// What outlives a restart: durable exchanges and queues, and the bindings between them.
     pub fn snapshot(&self) -> Bytes {
-        let mut out = BytesMut::new();
+        // Room for that of a small node.
+        let mut out = BytesMut::with_capacity(1024);
         out.put_u8(VERSION);
         out.put_u64(self.next_queue_id.0);
         put_count(&mut out, self.vhosts.len());

@@ -298,9 +298,7 @@ fn save(args: &SuiteArgs, entries: &[Entry], tally: &mut Tally, options: RunOpti
 
 /// What program this is.
 fn build() -> String {
-    let assertions = if cfg!(debug_assertions) { "with" } else { "without" };
-    let environment = Environment::of(&RunOptions::default());
-    format!("leveret-sim {}, {assertions} debug assertions", environment.build())
+    format!("leveret-sim {}", Environment::of(&RunOptions::default()).build())
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {

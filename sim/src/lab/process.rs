@@ -207,7 +207,7 @@ impl Process {
             }
             ClientEvent::ChannelClosed { reason, .. } => {
                 self.forget_channel();
-                debug_assert_ne!(reason.reply_code, ReplyCode::Success.number(), "programs do not close their channel");
+                assert_ne!(reason.reply_code, ReplyCode::Success.number(), "programs do not close their channel");
                 self.tell(
                     scope,
                     Event::ChannelClosed(reason.reply_code, reason.reply_text.to_string_lossy().into_owned()),

@@ -1,5 +1,7 @@
 //! What clients say, carried out at once as far as that is certain.
 
+use std::rc::Rc;
+
 use super::session::{Channel, Consumer, Held, Mode, Pending, Transaction, Unacked, Unconfirmed, Verdict};
 use super::topology::{BindingKey, Destination, Existence, QueueSet, Route};
 use super::{Floating, Model, SessionState, exchange_binding};
@@ -10,7 +12,7 @@ use crate::tap::Said;
 impl Model {
     /// The client says something.
     pub(crate) fn client_says(&mut self, connection: u32, number: u16, said: Said<'_>, messages: &Messages) {
-        let Some(held) = self.connections.get_mut(&connection) else { return };
+        let Some(held) = self.connections.get_mut(connection) else { return };
         match said {
             Said::ConnectionClose { .. } | Said::ConnectionCloseOk => {
                 let channels = std::mem::take(&mut held.channels);
@@ -25,17 +27,17 @@ impl Model {
             _ if held.is_closing => return,
             Said::ChannelOpen => {
                 let session = Session(u32::try_from(self.sessions.len()).expect("few channels"));
-                if let std::collections::btree_map::Entry::Vacant(place) = held.channels.entry(number) {
+                if !held.channels.contains(number) {
                     self.sessions.push(SessionState::Alive);
-                    place.insert(Channel::new(session));
+                    held.channels.insert(number, Channel::new(session));
                 }
                 return;
             }
             _ => {}
         }
-        let Some(channel) = held.channels.get_mut(&number) else { return };
+        let Some(channel) = held.channels.get_mut(number) else { return };
         if matches!(said, Said::ChannelClose { .. }) || (channel.is_closing && said == Said::ChannelCloseOk) {
-            let mut channel = held.channels.remove(&number).expect("just found");
+            let mut channel = held.channels.remove(number).expect("just found");
             self.end_channel(&mut channel);
             self.leaving.push((connection, number, channel));
             return;
@@ -174,19 +176,15 @@ impl Model {
         let Some(info) = messages.get(message) else { return };
         self.contents.message_mut(message).is_persistent = info.persistent;
         let route = self.route(routing, message);
-        let lives = route.certain.iter().map(|&queue| self.contents.queues[queue as usize].lives).collect();
         let step = self.contents.step;
         let channel = self.channel_mut(connection, number);
         let session = channel.session;
         let mut seqno = None;
         match channel.mode {
             Mode::Tx => {
-                channel.transaction.publishes.push(Held {
-                    message,
-                    routing: routing.into(),
-                    route: route.clone(),
-                    lives,
-                });
+                let lives = route.certain.iter().map(|&queue| self.contents.queues[queue as usize].lives).collect();
+                let held = Held { message, routing: routing.into(), route: Rc::clone(&route), lives };
+                self.channel_mut(connection, number).transaction.publishes.push(held);
             }
             Mode::Plain | Mode::Confirm => {
                 for &queue in route.certain.iter().chain(&route.possible) {
@@ -237,7 +235,8 @@ impl Model {
         let Transaction { publishes, answers, .. } = std::mem::take(&mut channel.transaction);
         channel.transaction.committing = publishes.iter().map(|held| held.message).collect();
         let session = channel.session;
-        for Held { message, routing, route: mut before, lives } in publishes {
+        for Held { message, routing, route, lives } in publishes {
+            let mut before = Rc::unwrap_or_clone(route);
             let mut lives = lives.into_iter();
             let queues = &self.contents.queues;
             before.certain.retain(|queue| {

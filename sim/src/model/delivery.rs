@@ -27,6 +27,26 @@ impl Model {
             self.deliveries = deliveries;
             self.deliveries.clear();
         }
+        if !(self.empties.is_empty() && self.purges.is_empty() && self.successions.is_empty()) {
+            self.end_requests();
+        }
+        self.contents.forget_settled(durable);
+        if !self.untold_changes.is_empty() {
+            self.end_untold_changes(reach);
+        }
+        if !self.floating.is_empty() {
+            self.sink();
+        }
+        if !(self.rested.is_empty() && self.woken.is_empty()) {
+            self.end_pauses();
+        }
+        self.contents.step += 1;
+        self.inputs = 0;
+        self.leaving.clear();
+    }
+
+    /// Looks at what was answered in this step with "empty" or "purged", and at who succeeded whom.
+    fn end_requests(&mut self) {
         for (queue, asked) in std::mem::take(&mut self.empties) {
             if self.resting.contains(&queue) {
                 continue;
@@ -59,38 +79,38 @@ impl Model {
             self.unfloat(queue);
         }
         for (queue, owner) in std::mem::take(&mut self.successions) {
-            let is_owner_there = self.connections.get(&owner).is_some_and(|held| !held.is_closing);
+            let is_owner_there = self.connections.get(owner).is_some_and(|held| !held.is_closing);
             self.facts.push(Fact::Succeeded { queue: QueueIndex(queue), owner, is_owner_there });
         }
-        self.contents.forget_settled(durable);
-        if !self.untold_changes.is_empty() {
-            self.untold_changes.end_step(reach.end.0, reach.durable.0);
-            if self.untold_changes.is_empty() {
-                for index in 0..self.contents.queues.len() {
-                    let queue = &mut self.contents.queues[index];
-                    if queue.existence.is_some_and(|existence| existence.last_change > queue.forsaken_at) {
-                        // Somebody asked for it since; it may be there again.
-                        queue.is_forsaken = false;
-                    }
-                    if queue.is_forsaken {
-                        self.contents.remove_queue(u32::try_from(index).expect("few queues"));
-                        self.topology.touch();
-                    }
-                }
-            }
-        }
-        if !self.floating.is_empty() {
-            self.sink();
-        }
+    }
+
+    /// Queues rest, or no longer, from the next step on.
+    fn end_pauses(&mut self) {
         for queue in std::mem::take(&mut self.rested) {
             self.facts.push(Fact::Paused { queue: QueueIndex(queue) });
         }
         for queue in std::mem::take(&mut self.woken) {
             self.resting.remove(&queue);
         }
-        self.contents.step += 1;
-        self.inputs = 0;
-        self.leaving.clear();
+    }
+
+    /// Looks whether the changes have happened that nobody is told of.
+    fn end_untold_changes(&mut self, reach: LogReach) {
+        self.untold_changes.end_step(reach.end.0, reach.durable.0);
+        if !self.untold_changes.is_empty() {
+            return;
+        }
+        for index in 0..self.contents.queues.len() {
+            let queue = &mut self.contents.queues[index];
+            if queue.existence.is_some_and(|existence| existence.last_change > queue.forsaken_at) {
+                // Somebody asked for it since; it may be there again.
+                queue.is_forsaken = false;
+            }
+            if queue.is_forsaken {
+                self.contents.remove_queue(u32::try_from(index).expect("few queues"));
+                self.topology.touch();
+            }
+        }
     }
 
     pub(super) fn deliver(&mut self, delivery: &Delivery) {
@@ -98,7 +118,7 @@ impl Model {
             *delivery;
         let found =
             message.zip(queue).and_then(|(message, queue)| Some((message, queue, self.contents.find(message, queue)?)));
-        let held = self.connections.get(&connection).and_then(|held| held.channels.get(&channel));
+        let held = self.connections.get(connection).and_then(|held| held.channels.get(channel));
         let is_over = held.is_none_or(|held| held.session != session);
         let has_gone = queue.is_some_and(|queue| self.contents.queues[queue as usize].removed == self.contents.step);
         if found.is_none() && (is_over || has_gone) {
@@ -150,7 +170,7 @@ impl Model {
                 self.contents.set(message, at, Presence::Unacked(session));
             }
         }
-        let channel = self.connections.get_mut(&connection).and_then(|held| held.channels.get_mut(&channel));
+        let channel = self.connections.get_mut(connection).and_then(|held| held.channels.get_mut(channel));
         match channel.filter(|channel| channel.session == session && !delivery.is_recovered) {
             Some(channel) => {
                 if let (Some(message), Some(queue), false) = (message, queue, no_ack) {

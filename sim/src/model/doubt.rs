@@ -15,13 +15,13 @@ impl Model {
             self.doubt_unseen(channel);
         }
         // It may have done wrong before in this step, and what the node said of it has had no time to go out either.
-        let held = self.connections.get(&connection);
-        let channels: Vec<u16> = held.map_or_else(Vec::new, |held| held.channels.keys().copied().collect());
+        let held = self.connections.get(connection);
+        let channels: Vec<u16> = held.map_or_else(Vec::new, |held| held.channels.keys().collect());
         for channel in channels {
             self.doubt_step(connection, channel);
         }
-        if let Some(ended) = self.connections.remove(&connection) {
-            for mut channel in ended.channels.into_values() {
+        if let Some(ended) = self.connections.remove(connection) {
+            for (_, mut channel) in ended.channels {
                 self.doubt_unseen(&channel);
                 self.end_channel(&mut channel);
             }
@@ -32,13 +32,13 @@ impl Model {
 
     /// The node closes a connection, with or without a word.
     pub(crate) fn closing(&mut self, connection: u32) {
-        let Some(held) = self.connections.get_mut(&connection) else { return };
+        let Some(held) = self.connections.get_mut(connection) else { return };
         held.is_closing = true;
         let sessions: Vec<Session> = held.channels.values().map(|channel| channel.session).collect();
         for session in sessions {
             self.sessions[session.0 as usize] = SessionState::Dying;
         }
-        let channels: Vec<u16> = self.connections[&connection].channels.keys().copied().collect();
+        let channels: Vec<u16> = held.channels.keys().collect();
         for channel in channels {
             self.doubt_step(connection, channel);
             self.doubt_consumed(connection, channel);

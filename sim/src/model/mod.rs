@@ -11,12 +11,15 @@ mod delivery;
 mod doubt;
 mod node;
 mod session;
+mod table;
 mod topology;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use self::content::{Contents, Queue};
 use self::session::{Channel, Connection};
+use self::table::Table;
 use self::topology::{BindingKey, Destination, Route, Topology};
 use crate::history::{Fact, QueueIndex, Session};
 use crate::message::MessageNumber;
@@ -28,7 +31,7 @@ pub(crate) struct Model {
     contents: Contents,
     by_name: BTreeMap<Box<[u8]>, u32>,
     topology: Topology,
-    connections: BTreeMap<u32, Connection>,
+    connections: Table<u32, Connection>,
     /// Whether each session may still hold messages.
     sessions: Vec<SessionState>,
     changes: u64,
@@ -119,7 +122,7 @@ impl Model {
             contents: Contents::default(),
             by_name: BTreeMap::new(),
             topology: Topology::new(),
-            connections: BTreeMap::new(),
+            connections: Table::default(),
             sessions: Vec::new(),
             changes: 0,
             untold_changes: Untold::default(),
@@ -152,7 +155,11 @@ impl Model {
 
     /// Takes the facts derived since the last call.
     pub(crate) fn take_facts(&mut self, into: &mut Vec<Fact>) {
-        into.append(&mut self.facts);
+        if into.is_empty() {
+            std::mem::swap(into, &mut self.facts);
+        } else {
+            into.append(&mut self.facts);
+        }
     }
 
     /// A client's connection was accepted.
@@ -164,7 +171,7 @@ impl Model {
     /// A message went to the log at `lsn` (reported by the engine).
     pub(crate) fn logged(&mut self, connection: u32, number: u16, seqno: Option<u64>, lsn: u64) {
         let Some(seqno) = seqno else { return };
-        let channel = self.connections.get_mut(&connection).and_then(|held| held.channels.get_mut(&number));
+        let channel = self.connections.get_mut(connection).and_then(|held| held.channels.get_mut(number));
         if let Some(unconfirmed) = channel.and_then(|channel| channel.unconfirmed_mut(seqno)) {
             unconfirmed.lsn = unconfirmed.lsn.max(Some(lsn));
         }
@@ -195,7 +202,6 @@ impl Model {
         self.rested.clear();
         self.woken.clear();
         self.inputs = 0;
-        self.connections.clear();
         for state in &mut self.sessions {
             *state = SessionState::Dying;
         }
@@ -283,7 +289,7 @@ impl Model {
         }
     }
 
-    pub(super) fn route(&mut self, routing: &[u8], message: MessageNumber) -> Route {
+    pub(super) fn route(&mut self, routing: &[u8], message: MessageNumber) -> Rc<Route> {
         let (queues, by_name) = (&self.contents.queues, &self.by_name);
         let certainty = |index: u32| queues[index as usize].existence.map(|existence| existence.is_certain);
         let named = |name: &[u8]| by_name.get(name).and_then(|&index| Some((index, certainty(index)?)));
@@ -301,7 +307,7 @@ impl Model {
     }
 
     pub(super) fn channel_mut(&mut self, connection: u32, number: u16) -> &mut Channel {
-        let held = self.connections.get_mut(&connection).and_then(|held| held.channels.get_mut(&number));
+        let held = self.connections.get_mut(connection).and_then(|held| held.channels.get_mut(number));
         let left = self.leaving.iter_mut().find(|(its, channel, _)| (*its, *channel) == (connection, number));
         held.or_else(|| left.map(|(.., channel)| channel)).expect("the caller looked it up")
     }

@@ -10,7 +10,7 @@ use crate::tap::Said;
 impl Model {
     /// The node says something. `durable` is the position up to which the log is durable.
     pub(crate) fn node_says(&mut self, connection: u32, number: u16, said: Said<'_>, durable: u64) {
-        let Some(held) = self.connections.get_mut(&connection) else { return };
+        let Some(held) = self.connections.get_mut(connection) else { return };
         if let Said::ConnectionClose { code } = said {
             self.facts.push(Fact::Closed { connection, channel: 0, code });
             self.closing(connection);
@@ -18,7 +18,7 @@ impl Model {
         }
         let left = self.leaving.iter_mut().find(|(its, channel, _)| (*its, *channel) == (connection, number));
         let left = left.map(|(.., channel)| channel);
-        let Some(channel) = held.channels.get_mut(&number).or(left) else { return };
+        let Some(channel) = held.channels.get_mut(number).or(left) else { return };
         let is_answer = !matches!(
             said,
             Said::ChannelClose { .. }

@@ -1,15 +1,19 @@
 //! Connections and channels, as far as the model follows them.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use smallvec::SmallVec;
 
 use crate::history::Session;
 use crate::message::MessageNumber;
+use crate::model::table::Table;
 use crate::model::topology::{BindingKey, Route};
 
 /// One connection.
 #[derive(Debug, Default)]
 pub(crate) struct Connection {
-    pub(crate) channels: BTreeMap<u16, Channel>,
+    pub(crate) channels: Table<u16, Channel>,
     /// The node has begun to close it: what the client says is not heeded.
     pub(crate) is_closing: bool,
 }
@@ -94,7 +98,7 @@ pub(crate) struct Held {
     pub(crate) message: MessageNumber,
     pub(crate) routing: Box<[u8]>,
     /// Where it was to go when it was published, and which lives of the certain queues that meant.
-    pub(crate) route: Route,
+    pub(crate) route: Rc<Route>,
     pub(crate) lives: Vec<u32>,
 }
 
@@ -202,12 +206,18 @@ impl Channel {
     }
 
     /// Takes the deliveries that an answer is about: one, or all up to it (0: all).
-    pub(crate) fn take_unacked(&mut self, tag: u64, multiple: bool) -> Vec<(u64, Unacked)> {
+    pub(crate) fn take_unacked(&mut self, tag: u64, multiple: bool) -> SmallVec<[(u64, Unacked); 4]> {
+        let mut taken = SmallVec::new();
         if !multiple {
-            return self.unacked.remove(&tag).map(|unacked| (tag, unacked)).into_iter().collect();
+            taken.extend(self.unacked.remove(&tag).map(|unacked| (tag, unacked)));
+            return taken;
         }
-        let rest = if tag == 0 { BTreeMap::new() } else { self.unacked.split_off(&(tag + 1)) };
-        std::mem::replace(&mut self.unacked, rest).into_iter().collect()
+        while let Some(first) = self.unacked.first_entry()
+            && (tag == 0 || *first.key() <= tag)
+        {
+            taken.push(first.remove_entry());
+        }
+        taken
     }
 
     /// Gives back the credit of a delivery.

@@ -5,6 +5,7 @@
 //! plainly as possible: every binding is looked at.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use smallvec::SmallVec;
 
@@ -75,7 +76,7 @@ pub(crate) struct Topology {
     exchanges: BTreeMap<Box<[u8]>, Exchange>,
     bindings: BTreeMap<BindingKey, Existence>,
     /// Routes by exchange and routing key, where the message itself does not matter.
-    cache: BTreeMap<Box<[u8]>, Route>,
+    cache: BTreeMap<Box<[u8]>, Rc<Route>>,
 }
 
 impl Topology {
@@ -213,9 +214,9 @@ impl Topology {
         queue: impl Fn(&[u8]) -> Option<(u32, bool)>,
         is_certain_queue: impl Fn(u32) -> Option<bool>,
         name_of: impl Fn(u32) -> &'a [u8],
-    ) -> Route {
+    ) -> Rc<Route> {
         if let Some(route) = self.cache.get(routing) {
-            return route.clone();
+            return Rc::clone(route);
         }
         let (exchange, key) = crate::tap::split_routing(routing);
         let mut route = Route::default();
@@ -225,7 +226,8 @@ impl Topology {
                 Some((index, false)) => route.possible.push(index),
                 None => {}
             }
-            self.cache.insert(routing.into(), route.clone());
+            let route = Rc::new(route);
+            self.cache.insert(routing.into(), Rc::clone(&route));
             return route;
         }
         let mut depends_on_message = false;
@@ -235,9 +237,9 @@ impl Topology {
         let mut certain = std::mem::take(&mut route.certain);
         certain.retain(|index| is_certain_queue(*index) == Some(true));
         possible.retain(|index| is_certain_queue(*index).is_some() && !certain.contains(index));
-        route = Route { certain, possible };
+        let route = Rc::new(Route { certain, possible });
         if !depends_on_message {
-            self.cache.insert(routing.into(), route.clone());
+            self.cache.insert(routing.into(), Rc::clone(&route));
         }
         route
     }
@@ -252,7 +254,7 @@ impl Topology {
         name_of: &impl Fn(u32) -> &'a [u8],
     ) -> QueueSet {
         let mut queues = QueueSet::new();
-        let mut seen: Vec<&[u8]> = vec![exchange];
+        let mut seen: SmallVec<[&[u8]; 4]> = SmallVec::from_slice(&[exchange]);
         let mut next = 0;
         while next < seen.len() {
             let name = seen[next];
@@ -457,7 +459,7 @@ mod tests {
             let routing = [1, b'x', 1, key];
             topology.route(&routing, MessageNumber(0), |_| None, |_| Some(true), |queue| names[queue as usize])
         };
-        let before: Vec<Route> = (0..=u8::MAX).map(|key| route(&mut topology, key)).collect();
+        let before: Vec<Rc<Route>> = (0..=u8::MAX).map(|key| route(&mut topology, key)).collect();
         assert!(before.iter().all(|route| route.certain.len() == 1 && route.possible.is_empty()));
         assert!((0..2).all(|queue| before.iter().filter(|route| route.certain[0] == queue).count() > 64));
         topology.bind(binding(2), 3);

@@ -179,7 +179,11 @@ impl Publisher {
 
     fn confirmed(&mut self, seqno: u64, multiple: bool) {
         if multiple {
-            self.outstanding = self.outstanding.split_off(&(seqno + 1));
+            while let Some(first) = self.outstanding.first_entry()
+                && *first.key() <= seqno
+            {
+                first.remove();
+            }
         } else {
             self.outstanding.remove(&seqno);
         }

@@ -70,7 +70,8 @@ pub enum SessionOp {
     Enqueue(Enqueue),
     /// A consumer comes.
     Checkout(Checkout),
-    /// One message is asked for. It is given out to a consumer of its own.
+    /// One message is asked for. It is given out to a consumer of its own. A queue with a single active consumer gives none: the
+    /// channel refuses with 405 before it comes to that.
     Get {
         /// That consumer.
         tag: u32,

@@ -30,7 +30,7 @@ pub struct SyncAnswer {
     pub is_full: bool,
     /// Whether the queue is about to be deleted.
     pub is_gone: bool,
-    /// Of its consumers those that are known.
+    /// Of its consumers those that it asked about. There may be others by the time that the answer is given.
     pub consumers: Vec<ConsumerSync>,
 }
 
@@ -39,7 +39,7 @@ pub struct SyncAnswer {
 pub struct ConsumerSync {
     /// Which.
     pub tag: u32,
-    /// Its next delivery.
+    /// Its next delivery; 1 if the queue does not know it.
     pub next: DeliveryNumber,
     /// What it has, from the delivery on that it expects. What is missing there has gone back.
     pub deliveries: Vec<Delivery>,
@@ -94,9 +94,12 @@ pub struct Peeked {
 impl QuorumQueue {
     /// Tells a session how far it has come, with all that its consumers have and did not see.
     pub fn answer(&self, sync: &Sync) -> SyncAnswer {
-        let consumers = sync.consumers.iter().filter_map(|(tag, expected)| {
+        let consumers = sync.consumers.iter().map(|(tag, expected)| {
             let consumer = sync.session.consumer(*tag);
-            let taker = self.takers.get(&consumer)?;
+            let Some(taker) = self.takers.get(&consumer) else {
+                let (next, deliveries, timed_out) = (DeliveryNumber(1), Vec::new(), Numbers::new());
+                return ConsumerSync { tag: *tag, next, deliveries, timed_out };
+            };
             let deliveries = taker
                 .unacked
                 .iter()
@@ -105,7 +108,7 @@ impl QuorumQueue {
                 .collect();
             let mut timed_out = Numbers::new();
             taker.timed_out.range(expected.0..).for_each(|number| push_number(&mut timed_out, *number));
-            Some(ConsumerSync { tag: *tag, next: taker.next, deliveries, timed_out })
+            ConsumerSync { tag: *tag, next: taker.next, deliveries, timed_out }
         });
         SyncAnswer {
             session: sync.session,

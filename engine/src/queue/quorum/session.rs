@@ -36,6 +36,8 @@ pub struct Session {
     is_full: bool,
     state: State,
     wants_sync: bool,
+    /// Where it last began to send again because the queue missed something. All that was under way then is answered like that.
+    resent_from: SessionSeqno,
     /// A planted bug of this session alone.
     planted: Option<Mutant>,
 }
@@ -123,6 +125,7 @@ impl Session {
             is_full: false,
             state: State::Open,
             wants_sync: false,
+            resent_from: SessionSeqno(0),
             planted: None,
         }
     }
@@ -231,6 +234,7 @@ impl Session {
         assert_eq!(self.first, SessionSeqno(1), "only a session of which nothing is known can get another number");
         self.id = id;
         self.sent = 0;
+        self.resent_from = SessionSeqno(0);
     }
 
     /// Writes commands that are to be sent, up to about so many bytes. Whether there were any.
@@ -262,6 +266,7 @@ impl Session {
     pub fn on_leader(&mut self) {
         if self.state != State::Over {
             self.resend_from(0);
+            self.resent_from = SessionSeqno(0);
             self.wants_sync = true;
         }
     }
@@ -300,6 +305,10 @@ impl Session {
     pub fn on_notice(&mut self, notice: &Notice, events: &mut Vec<SessionEvent>) {
         match *notice {
             Notice::ResendFrom { session, seqno } if session == self.id => {
+                if seqno == self.resent_from {
+                    return;
+                }
+                self.resent_from = seqno;
                 if let Some(at) = seqno.0.checked_sub(self.first.0).and_then(|at| usize::try_from(at).ok()) {
                     self.resend_from(at);
                 }
@@ -355,10 +364,13 @@ impl Session {
                 self.settle(consumer.tag, &[NumberRange { first, last: range.last }]);
             }
         }
-        // Whoever asked for one message and is not known any more, or has none, got none.
-        let was_asked = |it: &Subscription| it.get.is_some_and(|seqno| seqno < next);
-        let empty: Vec<u32> = self.consumers.iter().filter(|(_, it)| was_asked(it)).map(|(tag, _)| *tag).collect();
-        empty.into_iter().for_each(|tag| self.get_empty(tag, events));
+        // Whoever had asked for one message when the queue answered, and has none, got none.
+        for consumer in &answer.consumers {
+            let asked = self.consumers.get(&consumer.tag).and_then(|it| it.get);
+            if asked.is_some_and(|seqno| seqno < next) {
+                self.get_empty(consumer.tag, events);
+            }
+        }
     }
 
     /// Switches on a bug in this session alone.

@@ -74,7 +74,7 @@ impl QuorumQueue {
         for piece in others.iter().map(|piece| &piece[..]).chain([end]) {
             hash = fold(hash, piece);
         }
-        let all: Vec<u8> = others.iter().map(|piece| &piece[..]).chain([end]).flatten().copied().collect();
+        let all = others.iter().map(|piece| &piece[..]).chain([end]).collect::<Vec<_>>().concat();
         let mut reader = Reader(&all);
         match reader.u8() {
             Some(VERSION) => {}
@@ -171,7 +171,7 @@ fn read(reader: &mut Reader<'_>) -> Option<QuorumQueue> {
     read_roster(reader, &mut queue)?;
     let (consumers, keys) = Consumers::from_image(&read_consumers(reader)?)?;
     queue.consumers = consumers;
-    let mut lives: BTreeMap<LogIndex, u32> = BTreeMap::new();
+    let mut lives = Vec::new();
     read_takers(reader, &mut queue, &keys, &mut lives)?;
     let mut slots = SlotCoder::default();
     let (returned, ready) = (reader.varint()?, reader.varint()?);
@@ -192,8 +192,9 @@ fn read(reader: &mut Reader<'_>) -> Option<QuorumQueue> {
         before = number;
     }
     queue.persistent += slots.persistent;
-    for (index, count) in lives {
-        queue.live.restore(index, count);
+    lives.sort_unstable();
+    for lives in lives.chunk_by(|left, right| left.0 == right.0) {
+        queue.live.restore(lives[0].0, lives.iter().map(|(_, count)| count).sum());
     }
     Some(queue)
 }
@@ -216,7 +217,7 @@ fn read_takers(
     reader: &mut Reader<'_>,
     queue: &mut QuorumQueue,
     keys: &[ConsumerKey],
-    lives: &mut BTreeMap<LogIndex, u32>,
+    lives: &mut Vec<(LogIndex, u32)>,
 ) -> Option<()> {
     let mut slots = SlotCoder::default();
     for _ in 0..reader.varint()? {
@@ -344,7 +345,7 @@ impl SlotCoder {
         out.cut();
     }
 
-    fn read(&mut self, reader: &mut Reader<'_>, lives: &mut BTreeMap<LogIndex, u32>) -> Option<Slot> {
+    fn read(&mut self, reader: &mut Reader<'_>, lives: &mut Vec<(LogIndex, u32)>) -> Option<Slot> {
         let [is_persistent, expires, came_back] = read_flags(reader)?;
         let priority = reader.u8().filter(|priority| *priority <= QUORUM_PRIORITY_MAX)?;
         self.index = unzigzag(self.index, reader.varint()?)?;
@@ -358,7 +359,10 @@ impl SlotCoder {
             acquired = u16::try_from(reader.varint()?).ok()?;
         }
         self.persistent += u64::from(is_persistent);
-        *lives.entry(body.index).or_default() += 1;
+        match lives.last_mut() {
+            Some((index, count)) if *index == body.index => *count += 1,
+            _ => lives.push((body.index, 1)),
+        }
         Some(Slot { body, seq: QueueSeq(self.seq), expires_at, size, failed, acquired, priority, is_persistent })
     }
 }

@@ -561,6 +561,25 @@ fn what_a_cancelled_consumer_did_not_see_comes_back() {
     assert!(get < empty);
 }
 
+/// The question may be older than who asks for one message, and the answer younger.
+#[test]
+fn an_answer_says_nothing_of_who_was_not_asked_about() {
+    let mut wire = Wire::new();
+    wire.bench.publish(1);
+    wire.session.on_leader();
+    let question = wire.session.take_sync().unwrap();
+    let tag = wire.session.get(false);
+    let commands = wire.written();
+    let said = wire.arrive(commands);
+    wire.session.on_sync(&wire.bench.queue.answer(&question), &mut wire.events);
+    assert_eq!(wire.events, []);
+    wire.hear(&said);
+    assert_eq!(wire.delivered(), [1]);
+    wire.session.settle(tag, &[NumberRange::one(1)]);
+    wire.exchange();
+    assert_eq!(wire.bench.queue.stat().unacked, 0);
+}
+
 #[test]
 fn a_full_queue_makes_its_publishers_refuse() {
     let mut wire = Wire::new();

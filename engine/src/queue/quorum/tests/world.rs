@@ -632,8 +632,7 @@ fn nothing_is_lost_doubled_or_stuck_whatever_happens_between() {
 #[test]
 fn planted_bugs_are_found() {
     for mutant in Mutant::QUORUM {
-        let found = (0..500).find_map(|seed| violations(seed, Some(mutant)).into_iter().next().map(|it| (seed, it)));
-        let (seed, violation) = found.unwrap_or_else(|| panic!("{mutant:?} was not found"));
-        std::println!("{mutant:?}: seed {seed}: {violation}");
+        let is_found = (0..100).any(|seed| !violations(seed, Some(mutant)).is_empty());
+        assert!(is_found, "{mutant:?} was not found");
     }
 }

@@ -17,6 +17,8 @@ macro_rules! id {
     };
 }
 
+pub(crate) use id;
+
 id! {
     /// A client connection, numbered by the driver and never reused within one boot.
     ConnectionId(u64)

@@ -112,3 +112,11 @@ pub const PATTERN_AUTOMATON_BYTES_MAX: usize = 1024 * 1024;
 pub const NAMES_MAX: usize = 100_000;
 /// Operators' requests that wait for the one before to be durable.
 pub const ADMIN_WAITING_MAX: usize = 10_000;
+/// Unacked deliveries of a consumer of a quorum queue that asks for any number; as RabbitMQ.
+pub const QUORUM_PREFETCH_MAX: u32 = 2000;
+/// Deliveries or dead letters that one command to a quorum queue names: what applying one command costs has a bound.
+pub const QUORUM_NUMBERS_MAX: u64 = 65_536;
+/// The highest number of a command within its session: a million a second reach it in a hundred thousand years.
+pub const QUORUM_SEQNO_MAX: u64 = 1 << 62;
+/// Bytes above which a piece of a quorum queue's snapshot ends: small enough to stand between other messages on a link.
+pub const QUORUM_SNAPSHOT_PIECE_BYTES: usize = 64 * 1024;

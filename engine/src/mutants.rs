@@ -58,10 +58,32 @@ pub enum Mutant {
     HashNeedsWord,
     /// A confirm of several covers one publish more than is durable.
     ConfirmTooFar,
+    /// What a quorum queue was not sent, or its leader lost, is never sent again.
+    QuorumLostResend,
+    /// Asked to send again what a quorum queue misses, a session begins one command too late.
+    QuorumGapStall,
+    /// A single active consumer of a quorum queue that was too slow never gets its turn again.
+    QuorumSacNoneActive,
+    /// A session takes what a quorum queue delivers twice, after its leader changed, for another message.
+    QuorumDeliveredTwice,
+    /// What a consumer of a quorum queue had not settled when it was cancelled stays out when its session ends.
+    QuorumUnackedOrphaned,
+    /// A quorum queue takes what is left over from a node's former life for what it says today.
+    QuorumBootIgnored,
 }
 
 impl Mutant {
-    /// All of them.
+    /// Those of the quorum queue's replicated machine, which no broker uses: its own tests find them.
+    pub const QUORUM: [Self; 6] = [
+        Self::QuorumLostResend,
+        Self::QuorumGapStall,
+        Self::QuorumSacNoneActive,
+        Self::QuorumDeliveredTwice,
+        Self::QuorumUnackedOrphaned,
+        Self::QuorumBootIgnored,
+    ];
+
+    /// All others: those that a simulated broker shows.
     pub const ALL: [Self; 27] = [
         Self::ConfirmBeforeFsync,
         Self::AckedBackAfterRestart,

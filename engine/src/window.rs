@@ -108,6 +108,11 @@ impl<T> Window<T> {
         Some((number, value))
     }
 
+    /// The value with the smallest number.
+    pub(crate) fn first(&self) -> Option<(u64, &T)> {
+        self.iter().next()
+    }
+
     /// All values in ascending order of number.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
         let slots = self.slots.iter().zip(self.first..).filter_map(|(slot, number)| Some((number, slot.as_ref()?)));

@@ -136,9 +136,9 @@ impl Broker {
             queue.configure(&record.settings);
             for (consumer_key, consumer) in queue.consumers().iter() {
                 self.notices.push_back(Notice::QueueSettings {
-                    connection: consumer.connection,
-                    channel: consumer.channel,
-                    index: consumer.index,
+                    connection: consumer.who.connection,
+                    channel: consumer.who.channel,
+                    index: consumer.who.index,
                     key: consumer_key,
                 });
             }
@@ -169,9 +169,9 @@ impl Broker {
         self.forget_queue_timers(key, &mut queue);
         for (consumer_key, consumer) in queue.consumers().iter() {
             self.notices.push_back(Notice::ConsumerGone {
-                connection: consumer.connection,
-                channel: consumer.channel,
-                index: consumer.index,
+                connection: consumer.who.connection,
+                channel: consumer.who.channel,
+                index: consumer.who.index,
                 key: consumer_key,
             });
         }

@@ -10,7 +10,7 @@ use crate::amqp::{AmqpError, FieldValue, ReplyCode, ShortStr};
 use crate::broker::Broker;
 use crate::metadata::{Access, server_name};
 use crate::mutants::{Mutant, is_planted};
-use crate::queue::{Consumer, ConsumerKey, Get, QueueKind};
+use crate::queue::{Consumer, ConsumerKey, Get, QueueKind, Subscriber};
 use crate::routing::QueueKey;
 
 impl Channel {
@@ -41,8 +41,9 @@ impl Channel {
         let is_quorum = ctx.broker.queues.get(key).is_some_and(|queue| queue.kind == QueueKind::Quorum);
         let exclusive = consume.exclusive && !is_quorum;
         check_no_offset(ctx, consume, is_quorum)?;
-        let mut consumer = Consumer::new(ctx.connection, self.number, index, consume.no_ack, exclusive, prefetch)
-            .with_priority(priority(ctx, consume)?);
+        let who = Subscriber { connection: ctx.connection, channel: self.number, index };
+        let mut consumer =
+            Consumer::new(who, consume.no_ack, exclusive, prefetch).with_priority(priority(ctx, consume)?);
         if self.is_barred(&tag) {
             consumer = consumer.barred();
         }

@@ -100,9 +100,9 @@ impl QueueKind {
 }
 
 /// The highest priority of a quorum queue (RabbitMQ 4.3); one beyond it counts as this.
-const QUORUM_PRIORITY_MAX: u8 = 31;
+pub(super) const QUORUM_PRIORITY_MAX: u8 = 31;
 /// The priority of messages in a quorum queue that name none.
-const QUORUM_PRIORITY_DEFAULT: u8 = 4;
+pub(super) const QUORUM_PRIORITY_DEFAULT: u8 = 4;
 
 /// A message that comes, as this queue will hold it.
 #[derive(Debug)]
@@ -512,9 +512,9 @@ impl ClassicQueue {
         } else if let Some((key, consumer)) = self.consumers.front() {
             Subscription::Consumer {
                 key,
-                connection: consumer.connection,
-                channel: consumer.channel,
-                index: consumer.index,
+                connection: consumer.who.connection,
+                channel: consumer.who.channel,
+                index: consumer.who.index,
                 no_ack: consumer.no_ack,
             }
         } else {

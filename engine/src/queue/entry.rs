@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 
+use super::ready::Waiting;
 use crate::ids::{Lsn, QueueSeq};
 use crate::message::Message;
 use crate::storage::{Place, RefFlags};
@@ -19,6 +20,28 @@ pub(crate) struct Entry {
     len: u32,
     /// Bytes of the body.
     size: u32,
+}
+
+impl Waiting for Entry {
+    fn seq(&self) -> QueueSeq {
+        self.seq()
+    }
+
+    fn priority(&self) -> u8 {
+        self.priority()
+    }
+
+    fn size(&self) -> u32 {
+        self.size()
+    }
+
+    fn is_redelivered(&self) -> bool {
+        self.is_redelivered()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.memory_bytes()
+    }
 }
 
 /// A message's place in its queue fits so many bits: at a million messages a second that lasts nine years.

@@ -8,6 +8,7 @@ mod consumers;
 mod dying;
 mod entry;
 mod expiry;
+pub mod quorum;
 mod ready;
 mod reason;
 
@@ -16,7 +17,7 @@ mod tests;
 
 pub use classic::QueueKind;
 pub(crate) use classic::{Arrival, ClassicQueue, Get, GivenBack, Next, Return, Subscription, Taken};
-pub(crate) use consumers::{Consumer, ConsumerKey};
+pub(crate) use consumers::{Consumer, ConsumerKey, Subscriber};
 pub(crate) use dying::Dead;
 pub(crate) use entry::Entry;
 pub use reason::{LeaveReason, LeftTo};

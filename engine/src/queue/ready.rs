@@ -7,17 +7,31 @@ use super::entry::Entry;
 use crate::ids::QueueSeq;
 use crate::mutants::{Mutant, is_planted};
 
+/// What a message tells of itself while it waits.
+pub(super) trait Waiting {
+    /// Its place in the queue.
+    fn seq(&self) -> QueueSeq;
+    /// Its priority in this queue.
+    fn priority(&self) -> u8;
+    /// Bytes of its body.
+    fn size(&self) -> u32;
+    /// Whether a consumer may have seen it before.
+    fn is_redelivered(&self) -> bool;
+    /// Bytes of memory that its body takes.
+    fn memory_bytes(&self) -> usize;
+}
+
 /// Messages that wait: the highest priority first, within one priority the oldest.
 ///
 /// Those never delivered stand in one list per priority, of which most queues have one. Those that came back stand apart, since they
 /// belong somewhere in front.
 #[derive(Debug)]
-pub(super) struct Ready {
+pub(super) struct Ready<E = Entry> {
     /// What was never delivered, by priority, in order of arrival.
-    levels: Vec<VecDeque<Entry>>,
+    levels: Vec<VecDeque<E>>,
     /// Which of these hold anything, a bit each.
     occupied: [u64; 4],
-    returned: BTreeMap<ReturnKey, Entry>,
+    returned: BTreeMap<ReturnKey, E>,
     place: ReturnPlace,
     /// How many came back so far.
     returns: u64,
@@ -45,7 +59,7 @@ pub(super) enum Head {
     Level(usize),
 }
 
-impl Ready {
+impl<E: Waiting> Ready<E> {
     /// Nothing, for priorities from 0 to `priority_max`.
     pub(super) fn new(priority_max: u8, place: ReturnPlace) -> Self {
         let mut levels = Vec::new();
@@ -69,7 +83,7 @@ impl Ready {
     }
 
     /// Adds one behind all others of its priority.
-    pub(super) fn push(&mut self, entry: Entry) {
+    pub(super) fn push(&mut self, entry: E) {
         let level = usize::from(entry.priority()).min(self.levels.len() - 1);
         self.len += 1;
         self.bytes += u64::from(entry.size());
@@ -78,7 +92,7 @@ impl Ready {
     }
 
     /// Puts one back.
-    pub(super) fn give_back(&mut self, entry: Entry) {
+    pub(super) fn give_back(&mut self, entry: E) {
         self.len += 1;
         self.bytes += u64::from(entry.size());
         self.returns += 1;
@@ -107,7 +121,7 @@ impl Ready {
             .then(|| self.returned.first_key_value().map(|(key, _)| Head::Returned(*key)))
             .flatten();
         let levels = (0..self.levels.len()).rev().filter_map(|level| {
-            let front = !self.levels[level].is_empty();
+            let front = self.occupied[level / 64] & 1 << (level % 64) != 0;
             let returned = match self.place {
                 ReturnPlace::Own if !self.returned.is_empty() => {
                     let (first, last) =
@@ -127,7 +141,7 @@ impl Ready {
     }
 
     /// A head's message.
-    pub(super) fn get(&self, head: Head) -> Option<&Entry> {
+    pub(super) fn get(&self, head: Head) -> Option<&E> {
         match head {
             Head::Returned(key) => self.returned.get(&key),
             Head::Level(level) => self.levels.get(level)?.front(),
@@ -135,7 +149,7 @@ impl Ready {
     }
 
     /// The messages from a head on, in order.
-    pub(super) fn from(&self, head: Head) -> impl Iterator<Item = &Entry> {
+    pub(super) fn from(&self, head: Head) -> impl Iterator<Item = &E> {
         let (returned, level) = match head {
             Head::Returned(key) => (Some(self.returned.range(key..).map(|(_, entry)| entry)), None),
             Head::Level(level) => (None, self.levels.get(level).map(VecDeque::iter)),
@@ -144,7 +158,7 @@ impl Ready {
     }
 
     /// Takes out a head.
-    pub(super) fn pop(&mut self, head: Head) -> Option<Entry> {
+    pub(super) fn pop(&mut self, head: Head) -> Option<E> {
         let entry = match head {
             Head::Returned(key) => self.returned.remove(&key)?,
             Head::Level(level) => {
@@ -162,12 +176,17 @@ impl Ready {
     }
 
     /// All that wait: first what came back, then the rest, each in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &E> {
         self.returned.values().chain(self.levels.iter().rev().flatten())
     }
 
+    /// How many of them came back and stand in front of the rest.
+    pub(super) fn returned_len(&self) -> usize {
+        self.returned.len()
+    }
+
     /// The message with this number.
-    pub(super) fn find(&self, seq: QueueSeq) -> Option<&Entry> {
+    pub(super) fn find(&self, seq: QueueSeq) -> Option<&E> {
         match self.locate(seq)? {
             Location::Level(level, at) => self.levels[level].get(at),
             Location::Returned(key) => self.returned.get(&key),
@@ -175,7 +194,7 @@ impl Ready {
     }
 
     /// The same, to change it. Its size, number and priority stay.
-    pub(super) fn find_mut(&mut self, seq: QueueSeq) -> Option<&mut Entry> {
+    pub(super) fn find_mut(&mut self, seq: QueueSeq) -> Option<&mut E> {
         match self.locate(seq)? {
             Location::Level(level, at) => self.levels[level].get_mut(at),
             Location::Returned(key) => self.returned.get_mut(&key),
@@ -183,7 +202,7 @@ impl Ready {
     }
 
     /// Takes out the message with this number, wherever it stands. Those behind it in its list move up: O(their number).
-    pub(super) fn remove(&mut self, seq: QueueSeq) -> Option<Entry> {
+    pub(super) fn remove(&mut self, seq: QueueSeq) -> Option<E> {
         let entry = match self.locate(seq)? {
             Location::Level(level, 0) => return self.pop(Head::Level(level)),
             Location::Level(level, at) => self.levels[level].remove(at)?,
@@ -235,7 +254,7 @@ impl Ready {
     /// If it is not.
     pub(super) fn check_invariants(&self) -> usize {
         let (mut count, mut bytes, mut memory_bytes) = (0, 0, 0);
-        let mut add = |entry: &Entry| {
+        let mut add = |entry: &E| {
             count += 1;
             bytes += u64::from(entry.size());
             memory_bytes += entry.memory_bytes();
@@ -279,13 +298,13 @@ fn own_key(priority: u8, seq: QueueSeq) -> ReturnKey {
 }
 
 /// Where in a list a message is. Without gaps (recovery and priorities leave some) that is a subtraction.
-fn position(list: &VecDeque<Entry>, seq: QueueSeq) -> Option<usize> {
+fn position<E: Waiting>(list: &VecDeque<E>, seq: QueueSeq) -> Option<usize> {
     let first = list.front()?.seq();
     let guess = usize::try_from(seq.0.checked_sub(first.0)?).ok()?;
     if list.get(guess).is_some_and(|entry| entry.seq() == seq) {
         return Some(guess);
     }
-    list.binary_search_by_key(&seq, Entry::seq).ok()
+    list.binary_search_by_key(&seq, E::seq).ok()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::{Arrival, ClassicQueue, Get, GivenBack, Next, QueueKind, Return, Subscription};
-use super::{Consumer, ConsumerKey};
+use super::{Consumer, ConsumerKey, Subscriber};
 use crate::amqp::{RawProperties, Routing, ShortStr};
 use crate::ids::{ChannelNumber, ConnectionId, Lsn, QueueId, QueueSeq};
 use crate::message::Message;
@@ -15,6 +15,7 @@ use crate::time::{Instant, Now, Timestamp};
 
 const CONNECTION: ConnectionId = ConnectionId(1);
 const CHANNEL: ChannelNumber = ChannelNumber(1);
+const WHO: Subscriber = Subscriber { connection: CONNECTION, channel: CHANNEL, index: 0 };
 const NOW: Now = Now { mono: Instant::from_micros(1000), wall: Timestamp::from_millis(1_700_000_000_000) };
 /// Bytes of bodies kept in memory by the tests that are not about that.
 const PLENTY: usize = 1024 * 1024;
@@ -38,11 +39,11 @@ fn queue(bodies: &[&'static str]) -> ClassicQueue {
 }
 
 fn subscribe(queue: &mut ClassicQueue, prefetch: u32) -> ConsumerKey {
-    queue.subscribe(Consumer::new(CONNECTION, CHANNEL, 0, false, false, prefetch))
+    queue.subscribe(Consumer::new(WHO, false, false, prefetch))
 }
 
 fn subscribe_with_priority(queue: &mut ClassicQueue, prefetch: u32, priority: i64) -> ConsumerKey {
-    queue.subscribe(Consumer::new(CONNECTION, CHANNEL, 0, false, false, prefetch).with_priority(priority))
+    queue.subscribe(Consumer::new(WHO, false, false, prefetch).with_priority(priority))
 }
 
 /// Delivers all it can: to whom, what, and whether as redelivered.

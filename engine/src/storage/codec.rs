@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 
 /// Bytes of the longest variable-length number.
-pub(super) const VARINT_BYTES: usize = 10;
+pub(crate) const VARINT_BYTES: usize = 10;
 
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;
@@ -14,12 +14,12 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// A signed difference as an unsigned number that is small when the difference is.
-pub(super) fn zigzag(from: u64, to: u64) -> u64 {
+pub(crate) fn zigzag(from: u64, to: u64) -> u64 {
     if to >= from { (to - from).wrapping_shl(1) } else { (from - to).wrapping_shl(1) | 1 }
 }
 
 /// The number that [`zigzag`] led to.
-pub(super) fn unzigzag(from: u64, difference: u64) -> Option<u64> {
+pub(crate) fn unzigzag(from: u64, difference: u64) -> Option<u64> {
     let distance = difference >> 1;
     if difference & 1 == 0 { from.checked_add(distance) } else { from.checked_sub(distance) }
 }
@@ -31,16 +31,16 @@ pub(super) fn fits_zigzag(from: u64, to: u64) -> bool {
 
 /// Takes numbers off the front of a byte string; `None` where it ends or makes no sense.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+    pub(crate) fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (head, tail) = self.0.split_at_checked(len)?;
         self.0 = tail;
         Some(head)
     }
 
-    pub(super) fn u8(&mut self) -> Option<u8> {
+    pub(crate) fn u8(&mut self) -> Option<u8> {
         let (&first, tail) = self.0.split_first()?;
         self.0 = tail;
         Some(first)
@@ -54,11 +54,11 @@ impl<'a> Reader<'a> {
         Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
     }
 
-    pub(super) fn u64(&mut self) -> Option<u64> {
+    pub(crate) fn u64(&mut self) -> Option<u64> {
         Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
     }
 
-    pub(super) fn varint(&mut self) -> Option<u64> {
+    pub(crate) fn varint(&mut self) -> Option<u64> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;
@@ -74,11 +74,11 @@ impl<'a> Reader<'a> {
         None
     }
 
-    pub(super) fn varint_u32(&mut self) -> Option<u32> {
+    pub(crate) fn varint_u32(&mut self) -> Option<u32> {
         u32::try_from(self.varint()?).ok()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
@@ -94,7 +94,7 @@ pub(super) fn len32(len: usize) -> u32 {
 }
 
 /// Spreads every bit of `value` over all bits of the result (the finaliser of SplitMix64).
-pub(super) fn mix(value: u64) -> u64 {
+pub(crate) fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -61,7 +61,7 @@
 
 mod place;
 
-mod codec;
+pub(crate) mod codec;
 mod ranges;
 mod record;
 

@@ -38,8 +38,8 @@ impl Broker {
             memory_bytes: queue.body_bytes() as u64,
             consumers: queue.consumers().len() as u64,
             only_consumer: queue.consumers().only().map(|consumer| OnlyConsumer {
-                connection: consumer.connection,
-                channel: consumer.channel,
+                connection: consumer.who.connection,
+                channel: consumer.who.channel,
                 exclusive: consumer.exclusive,
             }),
             leader: (queue.kind == QueueKind::Quorum).then(|| self.config.node_name.clone()),

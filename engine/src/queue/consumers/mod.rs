@@ -1,5 +1,7 @@
 //! Who consumes from a queue, and whose turn it is.
 
+mod image;
+
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -8,26 +10,37 @@ use slotmap::{SlotMap, new_key_type};
 use crate::ids::{ChannelNumber, ConnectionId};
 use crate::mutants::{Mutant, is_planted};
 
+pub(crate) use image::{ConsumerImage, Image};
+
 new_key_type! {
     /// A consumer of one queue. A key of a consumer that has gone never finds another one.
     pub(crate) struct ConsumerKey;
 }
 
-/// One consumer of a queue.
-#[derive(Debug)]
-pub(crate) struct Consumer {
-    /// Whose it is.
+/// Whose a consumer is where queue and channel are in the same engine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subscriber {
+    /// On which connection.
     pub(crate) connection: ConnectionId,
     /// On which of its channels.
     pub(crate) channel: ChannelNumber,
     /// Which of the channel's consumers it is: the channel's own index, handed back with each delivery.
     pub(crate) index: u32,
+}
+
+/// One consumer of a queue.
+#[derive(Debug)]
+pub(crate) struct Consumer<W = Subscriber> {
+    /// Whose it is.
+    pub(crate) who: W,
     /// Whether deliveries count as acked once sent.
     pub(crate) no_ack: bool,
     /// Whether nobody else may consume beside it.
     pub(crate) exclusive: bool,
     /// How many deliveries may be unacked; 0 is any number. Meaningless with `no_ack`.
     pub(crate) prefetch: u32,
+    /// How many more deliveries it has been granted, whatever is unacked; `None` if nobody grants them one by one.
+    credit: Option<u32>,
     /// Whoever has a higher one gets all messages it is willing to take (RabbitMQ docs: Consumer Priorities).
     priority: i64,
     /// How many deliveries are unacked.
@@ -38,32 +51,27 @@ pub(crate) struct Consumer {
     in_ring: bool,
     /// Whether it first has to settle what it had for too long.
     barred: bool,
+    /// Whether nobody can tell if it is still there.
+    suspected: bool,
     /// When it came, among the queue's consumers.
     arrival: u64,
 }
 
-impl Consumer {
+impl<W> Consumer<W> {
     /// A consumer with nothing delivered yet.
-    pub(crate) fn new(
-        connection: ConnectionId,
-        channel: ChannelNumber,
-        index: u32,
-        no_ack: bool,
-        exclusive: bool,
-        prefetch: u32,
-    ) -> Self {
+    pub(crate) fn new(who: W, no_ack: bool, exclusive: bool, prefetch: u32) -> Self {
         Self {
-            connection,
-            channel,
-            index,
+            who,
             no_ack,
             exclusive,
             prefetch,
+            credit: None,
             priority: 0,
             unacked: 0,
             paused: false,
             in_ring: false,
             barred: false,
+            suspected: false,
             arrival: 0,
         }
     }
@@ -73,6 +81,31 @@ impl Consumer {
         Self { priority, ..self }
     }
 
+    /// The same, but it gets only so many deliveries as it is granted.
+    pub(crate) fn with_credit(self, credit: u32) -> Self {
+        Self { credit: Some(credit), ..self }
+    }
+
+    /// How many more deliveries it has been granted; `None` if nobody grants them one by one.
+    pub(crate) fn credit(&self) -> Option<u32> {
+        self.credit
+    }
+
+    /// How many deliveries are unacked.
+    pub(crate) fn unacked(&self) -> u32 {
+        self.unacked
+    }
+
+    /// Whether nobody can tell if it is still there.
+    pub(crate) fn is_suspected(&self) -> bool {
+        self.suspected
+    }
+
+    /// Whether it first has to settle what it had for too long.
+    pub(crate) fn is_barred(&self) -> bool {
+        self.barred
+    }
+
     /// The same, but it gets nothing before [`Consumers::admit`].
     pub(crate) fn barred(self) -> Self {
         Self { barred: true, ..self }
@@ -80,7 +113,24 @@ impl Consumer {
 
     /// Whether it may get a message.
     fn is_willing(&self) -> bool {
-        !self.paused && !self.barred && (self.no_ack || self.prefetch == 0 || self.unacked < self.prefetch)
+        let has_room = match self.credit {
+            Some(credit) => credit > 0,
+            None => self.no_ack || self.prefetch == 0 || self.unacked < self.prefetch,
+        };
+        has_room && !self.paused && self.is_electable()
+    }
+
+    /// Whether it may be the single active one.
+    fn is_electable(&self) -> bool {
+        !self.barred && !self.suspected
+    }
+
+    /// Counts a delivery to it.
+    fn on_delivered(&mut self) {
+        if !self.no_ack {
+            self.unacked += 1;
+        }
+        self.credit = self.credit.map(|credit| credit.saturating_sub(1));
     }
 }
 
@@ -91,9 +141,9 @@ impl Consumer {
 /// it, that is the one with the highest priority, and among those the oldest; one with a higher priority that comes later takes over
 /// once all that the active one has is settled, and until then nobody gets anything, so that the order is kept. RabbitMQ's classic
 /// queues choose by chance and ignore priorities.
-#[derive(Debug, Default)]
-pub(crate) struct Consumers {
-    by_key: SlotMap<ConsumerKey, Consumer>,
+#[derive(Debug)]
+pub(crate) struct Consumers<W = Subscriber> {
+    by_key: SlotMap<ConsumerKey, Consumer<W>>,
     /// Highest priority first. Nearly always one.
     rings: Vec<Ring>,
     /// `None` if all may be active.
@@ -121,7 +171,13 @@ struct Ring {
     keys: VecDeque<ConsumerKey>,
 }
 
-impl Consumers {
+impl<W> Default for Consumers<W> {
+    fn default() -> Self {
+        Self { by_key: SlotMap::default(), rings: Vec::new(), single: None, arrivals: 0 }
+    }
+}
+
+impl<W> Consumers<W> {
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.by_key.len()
@@ -148,7 +204,7 @@ impl Consumers {
     }
 
     /// The only one that gets messages, if it is exclusive or the single active one.
-    pub(crate) fn only(&self) -> Option<&Consumer> {
+    pub(crate) fn only(&self) -> Option<&Consumer<W>> {
         match &self.single {
             Some(single) => single.active.and_then(|key| self.by_key.get(key)),
             None => self.by_key.values().find(|consumer| consumer.exclusive),
@@ -157,8 +213,9 @@ impl Consumers {
 
     /// How many messages they would take together at the moment.
     pub(crate) fn credit(&self) -> u64 {
-        let credit = |consumer: &Consumer| match consumer.prefetch {
+        let credit = |consumer: &Consumer<W>| match consumer.prefetch {
             _ if !consumer.is_willing() => 0,
+            _ if consumer.credit.is_some() => u64::from(consumer.credit.unwrap_or(0)),
             0 => u64::MAX,
             _ if consumer.no_ack => u64::MAX,
             prefetch => u64::from(prefetch - consumer.unacked),
@@ -171,17 +228,17 @@ impl Consumers {
     }
 
     /// One of them.
-    pub(crate) fn get(&self, key: ConsumerKey) -> Option<&Consumer> {
+    pub(crate) fn get(&self, key: ConsumerKey) -> Option<&Consumer<W>> {
         self.by_key.get(key)
     }
 
     /// All of them, oldest slot first.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (ConsumerKey, &Consumer)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ConsumerKey, &Consumer<W>)> {
         self.by_key.iter()
     }
 
     /// Adds one at the back of its ring.
-    pub(crate) fn add(&mut self, mut consumer: Consumer) -> ConsumerKey {
+    pub(crate) fn add(&mut self, mut consumer: Consumer<W>) -> ConsumerKey {
         let priority = consumer.priority;
         consumer.arrival = self.arrivals;
         self.arrivals += 1;
@@ -195,7 +252,7 @@ impl Consumers {
     }
 
     /// Removes one. What was delivered to it stays unacked.
-    pub(crate) fn remove(&mut self, key: ConsumerKey) -> Option<Consumer> {
+    pub(crate) fn remove(&mut self, key: ConsumerKey) -> Option<Consumer<W>> {
         let consumer = self.by_key.remove(key)?;
         if let Ok(at) = self.ring_at(consumer.priority) {
             self.rings[at].keys.retain(|other| *other != key);
@@ -208,7 +265,7 @@ impl Consumers {
     }
 
     /// The one whose turn it is.
-    pub(crate) fn front(&mut self) -> Option<(ConsumerKey, &Consumer)> {
+    pub(crate) fn front(&mut self) -> Option<(ConsumerKey, &Consumer<W>)> {
         if let Some(single) = &self.single {
             let key = single.active.filter(|_| !single.is_leaving)?;
             let consumer = self.by_key.get(key).filter(|consumer| consumer.is_willing())?;
@@ -216,7 +273,7 @@ impl Consumers {
         }
         for ring in &mut self.rings {
             while let Some(&key) = ring.keys.front() {
-                if self.by_key.get(key).is_some_and(Consumer::is_willing) {
+                if self.by_key.get(key).is_some_and(Consumer::<W>::is_willing) {
                     return Some((key, &self.by_key[key]));
                 }
                 ring.keys.pop_front();
@@ -231,19 +288,15 @@ impl Consumers {
     /// Counts a delivery to the one that [`Consumers::front`] named, and gives the turn to the next.
     pub(crate) fn rotate(&mut self) {
         if let Some(single) = &self.single {
-            if let Some(consumer) = single.active.and_then(|key| self.by_key.get_mut(key))
-                && !consumer.no_ack
-            {
-                consumer.unacked += 1;
+            if let Some(consumer) = single.active.and_then(|key| self.by_key.get_mut(key)) {
+                consumer.on_delivered();
             }
             return;
         }
         let Some(key) = self.rings.iter_mut().find_map(|ring| ring.keys.pop_front()) else { return };
         let Some(consumer) = self.by_key.get_mut(key) else { return };
         consumer.in_ring = false;
-        if !consumer.no_ack {
-            consumer.unacked += 1;
-        }
+        consumer.on_delivered();
         self.enter_ring(key);
     }
 
@@ -271,6 +324,33 @@ impl Consumers {
         }
     }
 
+    /// Delivers nothing to a consumer until [`Consumers::admit`].
+    pub(crate) fn bar(&mut self, key: ConsumerKey) {
+        if let Some(consumer) = self.by_key.get_mut(key) {
+            consumer.barred = true;
+            self.elect();
+        }
+    }
+
+    /// Nobody can tell whether these consumers are still there, or somebody can again. What they have stays their own.
+    pub(crate) fn set_suspected(&mut self, keys: &[ConsumerKey], is_suspected: bool) {
+        for &key in keys {
+            if let Some(consumer) = self.by_key.get_mut(key) {
+                consumer.suspected = is_suspected;
+                self.enter_ring(key);
+            }
+        }
+        self.elect();
+    }
+
+    /// Grants a consumer so many more deliveries, whatever it had been granted before.
+    pub(crate) fn set_credit(&mut self, key: ConsumerKey, credit: u32) {
+        if let Some(consumer) = self.by_key.get_mut(key) {
+            consumer.credit = Some(credit);
+            self.enter_ring(key);
+        }
+    }
+
     /// A delivery to this consumer is unacked no more.
     pub(crate) fn on_settled(&mut self, key: ConsumerKey) {
         if let Some(consumer) = self.by_key.get_mut(key) {
@@ -287,10 +367,16 @@ impl Consumers {
     fn elect(&mut self) {
         let Some(single) = &mut self.single else { return };
         let heeds_priority = single.heeds_priority;
-        let rank = |consumer: &Consumer| if heeds_priority { consumer.priority } else { 0 };
-        let candidates = self.by_key.iter().filter(|(_, consumer)| !consumer.barred);
+        let rank = |consumer: &Consumer<W>| if heeds_priority { consumer.priority } else { 0 };
+        let candidates = self.by_key.iter().filter(|(_, consumer)| consumer.is_electable());
         let best = candidates.max_by_key(|(_, consumer)| (rank(consumer), Reverse(consumer.arrival)));
-        let active = single.active.and_then(|key| self.by_key.get(key));
+        let active = single.active.and_then(|key| self.by_key.get(key)).filter(|active| !active.barred);
+        // What one has that may still be there would be done by two.
+        if active.is_some_and(|active| active.suspected && active.unacked > 0) {
+            single.is_leaving = true;
+            return;
+        }
+        let active = active.filter(|active| !active.suspected);
         let Some((key, best)) = best else {
             *single = Single { heeds_priority, ..Single::default() };
             return;
@@ -335,10 +421,14 @@ impl Consumers {
     pub(crate) fn check_invariants(&self) {
         if let Some(single) = &self.single {
             let active = single.active.map(|key| self.by_key.get(key).expect("the active consumer is there"));
-            let may = |consumer: &Consumer| !consumer.barred;
+            if let Some(active) = active.filter(|active| active.suspected) {
+                assert!(active.unacked > 0 && single.is_leaving, "a suspected consumer is active for what it has");
+                return;
+            }
+            let may = Consumer::<W>::is_electable;
             assert_eq!(active.is_some(), self.by_key.values().any(may), "one consumer is active if any may be");
             assert!(active.is_none_or(may), "a barred consumer is not active");
-            let rank = |consumer: &Consumer| if single.heeds_priority { consumer.priority } else { 0 };
+            let rank = |consumer: &Consumer<W>| if single.heeds_priority { consumer.priority } else { 0 };
             let highest = self.by_key.values().filter(|consumer| may(consumer)).map(rank).max();
             let is_highest = active.is_none_or(|active| Some(rank(active)) == highest);
             assert_eq!(is_highest, !single.is_leaving, "the active consumer gives way to a higher priority");
@@ -351,7 +441,10 @@ impl Consumers {
             let must_stand = consumer.is_willing() && self.single.is_none();
             assert!(!must_stand || consumer.in_ring, "willing consumer {key:?} stands in the ring");
             assert!(
-                consumer.no_ack || consumer.prefetch == 0 || consumer.unacked <= consumer.prefetch,
+                consumer.no_ack
+                    || consumer.credit.is_some()
+                    || consumer.prefetch == 0
+                    || consumer.unacked <= consumer.prefetch,
                 "consumer {key:?} has {} unacked of {}",
                 consumer.unacked,
                 consumer.prefetch

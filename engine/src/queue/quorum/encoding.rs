@@ -1,0 +1,442 @@
+//! Entries of a quorum queue's log as bytes, version 1.
+//!
+//! A byte with the version, then one command after the other: a byte with its kind, and its fields. Numbers take seven bits a byte.
+//! The highest bit of the kind says that the command is the next of the session that the last one was of, so that a batch of one
+//! publisher names it once.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+use smallvec::SmallVec;
+
+use super::command::{Checkout, Command, CreditMode, Enqueue, NumberRange, Numbers, Payload, ReturnKind, SessionOp};
+use super::ids::{Boot, DeliveryNumber, NodeNumber, SessionId, SessionSeqno};
+use super::settings::{DeadLetters, DelayedRetry, Settings};
+use crate::limits::{QUORUM_NUMBERS_MAX, QUORUM_SEQNO_MAX};
+use crate::storage::codec::{Reader, put_varint};
+
+/// The version that is written.
+pub(super) const VERSION: u8 = 1;
+/// Marks a command that follows the last one of its session.
+const FOLLOWS: u8 = 0x80;
+
+/// The kinds of commands, as version 1 has them.
+mod kind {
+    pub(super) const ENQUEUE: u8 = 1;
+    pub(super) const CHECKOUT: u8 = 2;
+    pub(super) const GET: u8 = 3;
+    pub(super) const CREDIT: u8 = 4;
+    pub(super) const SETTLE: u8 = 5;
+    pub(super) const RETURN: u8 = 6;
+    pub(super) const DISCARD: u8 = 7;
+    pub(super) const CANCEL: u8 = 8;
+    pub(super) const END: u8 = 9;
+    pub(super) const NODE_SUSPECTED: u8 = 32;
+    pub(super) const NODE_UP: u8 = 33;
+    pub(super) const NODE_DOWN: u8 = 34;
+    pub(super) const TICK: u8 = 35;
+    pub(super) const UPDATE: u8 = 36;
+    pub(super) const DEAD_LETTERED: u8 = 37;
+    pub(super) const PURGE: u8 = 38;
+    pub(super) const PAUSE: u8 = 39;
+    pub(super) const DELETE_PREPARE: u8 = 40;
+}
+
+/// Bytes that are no entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryError {
+    /// A later program wrote them.
+    UnknownVersion(u8),
+    /// They follow no version of the format.
+    Malformed,
+}
+
+impl fmt::Display for EntryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownVersion(version) => {
+                write!(f, "a queue's log is of version {version}, which this program does not know")
+            }
+            Self::Malformed => f.write_str("an entry of a queue's log is damaged"),
+        }
+    }
+}
+
+impl core::error::Error for EntryError {}
+
+/// Writes one entry.
+#[derive(Debug, Default)]
+pub struct EntryWriter {
+    bytes: Vec<u8>,
+    /// The last command of a session.
+    last: Option<(SessionId, SessionSeqno)>,
+}
+
+impl EntryWriter {
+    /// Adds a command. `payload` are the bytes of an enqueued message, else there are none.
+    ///
+    /// # Panics
+    /// If there are bytes for a command that is no message.
+    pub fn push(&mut self, command: &Command, payload: &[u8]) {
+        self.begin();
+        match command {
+            Command::Session { session, seqno, op } => self.session(*session, *seqno, op, payload),
+            Command::NodeSuspected { node } => {
+                self.bytes.push(kind::NODE_SUSPECTED);
+                self.number(node.0.into());
+            }
+            Command::NodeUp { node, boot } => self.node(kind::NODE_UP, *node, *boot),
+            Command::NodeDown { node, boot } => self.node(kind::NODE_DOWN, *node, *boot),
+            Command::Tick => self.bytes.push(kind::TICK),
+            Command::Update(settings) => {
+                self.bytes.push(kind::UPDATE);
+                put_settings(&mut self.bytes, settings);
+            }
+            Command::DeadLettered { deaths } => {
+                self.bytes.push(kind::DEAD_LETTERED);
+                self.numbers(deaths);
+            }
+            Command::Purge => self.bytes.push(kind::PURGE),
+            Command::Pause { is_paused } => self.bytes.extend([kind::PAUSE, (*is_paused).into()]),
+            Command::DeletePrepare { if_unused, if_empty } => {
+                self.bytes.extend([kind::DELETE_PREPARE, flags([*if_unused, *if_empty])]);
+            }
+        }
+    }
+
+    /// Adds what a session wants, as [`EntryWriter::push`] does.
+    ///
+    /// # Panics
+    /// If there are bytes for a command that is no message.
+    pub fn session(&mut self, session: SessionId, seqno: SessionSeqno, op: &SessionOp, payload: &[u8]) {
+        self.begin();
+        let follows = self.last.is_some_and(|(last, before)| last == session && before.next() == seqno);
+        self.last = Some((session, seqno));
+        self.bytes.push(kind_of(op) | if follows { FOLLOWS } else { 0 });
+        if !follows {
+            put_session(&mut self.bytes, session);
+            self.number(seqno.0);
+        }
+        match op {
+            SessionOp::Enqueue(enqueue) => return self.enqueue(enqueue, payload),
+            SessionOp::Checkout(checkout) => self.checkout(checkout),
+            SessionOp::Get { tag } => self.number((*tag).into()),
+            SessionOp::Credit { tag, credit, delivery_count, is_drain } => {
+                self.number((*tag).into());
+                self.number((*credit).into());
+                self.number((*delivery_count).into());
+                self.bytes.push((*is_drain).into());
+            }
+            SessionOp::Settle { tag, numbers } | SessionOp::Discard { tag, numbers } => {
+                self.number((*tag).into());
+                self.numbers(numbers);
+            }
+            SessionOp::Return { tag, numbers, how } => {
+                self.number((*tag).into());
+                self.numbers(numbers);
+                self.bytes.push((*how == ReturnKind::Failed).into());
+            }
+            SessionOp::Cancel { tag, seen } => {
+                self.number((*tag).into());
+                self.number(seen.0);
+            }
+            SessionOp::End => {}
+        }
+        assert!(payload.is_empty(), "only an enqueued message has bytes");
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The entry. The writer begins another one.
+    pub fn take(&mut self) -> Vec<u8> {
+        self.last = None;
+        core::mem::take(&mut self.bytes)
+    }
+
+    fn begin(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes.push(VERSION);
+        }
+    }
+
+    fn enqueue(&mut self, enqueue: &Enqueue, payload: &[u8]) {
+        let Enqueue { size, priority, ttl_ms, is_persistent, payload: _ } = enqueue;
+        self.bytes.push(flags([priority.is_some(), ttl_ms.is_some(), *is_persistent]));
+        self.number((*size).into());
+        self.bytes.extend(priority);
+        if let Some(ttl) = ttl_ms {
+            self.number(*ttl);
+        }
+        self.number(payload.len() as u64);
+        self.bytes.extend_from_slice(payload);
+    }
+
+    fn checkout(&mut self, checkout: &Checkout) {
+        let Checkout { tag, credit, priority, timeout_ms } = checkout;
+        let granted = *credit == CreditMode::Granted;
+        self.number((*tag).into());
+        self.bytes.push(flags([granted, timeout_ms.is_some()]));
+        if let CreditMode::Prefetch(prefetch) = credit {
+            self.number((*prefetch).into());
+        }
+        self.bytes.extend(priority.to_le_bytes());
+        if let Some(timeout) = timeout_ms {
+            self.number(*timeout);
+        }
+    }
+
+    fn node(&mut self, kind: u8, node: NodeNumber, boot: Boot) {
+        self.bytes.push(kind);
+        self.number(node.0.into());
+        self.number(boot.0.into());
+    }
+
+    fn numbers(&mut self, numbers: &[NumberRange]) {
+        self.number(numbers.len() as u64);
+        let mut before = 0;
+        for range in numbers {
+            self.number(range.first - before);
+            self.number(range.last - range.first);
+            before = range.last;
+        }
+    }
+
+    fn number(&mut self, number: u64) {
+        put_varint(&mut self.bytes, number);
+    }
+}
+
+/// Reads the commands of an entry, behind those that are there. An error leaves none of its own.
+///
+/// # Errors
+/// If the bytes are no entry, or one of a later version.
+pub fn decode_entry(entry: &[u8], commands: &mut Vec<Command>) -> Result<(), EntryError> {
+    let before = commands.len();
+    let mut reader = Reader(entry);
+    match reader.u8() {
+        Some(VERSION) => {}
+        Some(version) if version > VERSION => return Err(EntryError::UnknownVersion(version)),
+        _ => return Err(EntryError::Malformed),
+    }
+    let mut last = None;
+    while !reader.is_empty() {
+        let Some(command) = read_command(&mut reader, entry.len(), &mut last) else {
+            commands.truncate(before);
+            return Err(EntryError::Malformed);
+        };
+        commands.push(command);
+    }
+    Ok(())
+}
+
+fn read_command(
+    reader: &mut Reader<'_>,
+    entry_len: usize,
+    last: &mut Option<(SessionId, SessionSeqno)>,
+) -> Option<Command> {
+    let kind = reader.u8()?;
+    if kind & !FOLLOWS < kind::NODE_SUSPECTED {
+        let (session, seqno) = if kind & FOLLOWS == 0 {
+            (read_session(reader)?, SessionSeqno(reader.varint()?))
+        } else {
+            last.map(|(session, seqno)| (session, seqno.next()))?
+        };
+        if seqno.0 == 0 || seqno.0 > QUORUM_SEQNO_MAX {
+            return None;
+        }
+        *last = Some((session, seqno));
+        let op = read_op(reader, kind & !FOLLOWS, entry_len)?;
+        return Some(Command::Session { session, seqno, op });
+    }
+    Some(match kind {
+        kind::NODE_SUSPECTED => Command::NodeSuspected { node: NodeNumber(reader.varint_u32()?) },
+        kind::NODE_UP => Command::NodeUp { node: NodeNumber(reader.varint_u32()?), boot: Boot(reader.varint_u32()?) },
+        kind::NODE_DOWN => {
+            Command::NodeDown { node: NodeNumber(reader.varint_u32()?), boot: Boot(reader.varint_u32()?) }
+        }
+        kind::TICK => Command::Tick,
+        kind::UPDATE => Command::Update(Box::new(read_settings(reader)?)),
+        kind::DEAD_LETTERED => Command::DeadLettered { deaths: read_numbers(reader)? },
+        kind::PURGE => Command::Purge,
+        kind::PAUSE => {
+            let [is_paused] = read_flags(reader)?;
+            Command::Pause { is_paused }
+        }
+        kind::DELETE_PREPARE => {
+            let [if_unused, if_empty] = read_flags(reader)?;
+            Command::DeletePrepare { if_unused, if_empty }
+        }
+        _ => return None,
+    })
+}
+
+fn read_op(reader: &mut Reader<'_>, kind: u8, entry_len: usize) -> Option<SessionOp> {
+    Some(match kind {
+        kind::ENQUEUE => {
+            let [has_priority, has_ttl, is_persistent] = read_flags(reader)?;
+            let size = reader.varint_u32()?;
+            let priority = if has_priority { Some(reader.u8()?) } else { None };
+            let ttl_ms = if has_ttl { Some(reader.varint()?) } else { None };
+            let len = reader.varint_u32()?;
+            let at = u32::try_from(entry_len - reader.0.len()).ok()?;
+            reader.take(usize::try_from(len).ok()?)?;
+            SessionOp::Enqueue(Enqueue { size, priority, ttl_ms, is_persistent, payload: Payload { at, len } })
+        }
+        kind::CHECKOUT => SessionOp::Checkout(read_checkout(reader)?),
+        kind::GET => SessionOp::Get { tag: reader.varint_u32()? },
+        kind::CREDIT => {
+            let (tag, credit, delivery_count) = (reader.varint_u32()?, reader.varint_u32()?, reader.varint_u32()?);
+            let [is_drain] = read_flags(reader)?;
+            SessionOp::Credit { tag, credit, delivery_count, is_drain }
+        }
+        kind::SETTLE => SessionOp::Settle { tag: reader.varint_u32()?, numbers: read_numbers(reader)? },
+        kind::RETURN => {
+            let (tag, numbers) = (reader.varint_u32()?, read_numbers(reader)?);
+            let [is_failure] = read_flags(reader)?;
+            let how = if is_failure { ReturnKind::Failed } else { ReturnKind::Requeued };
+            SessionOp::Return { tag, numbers, how }
+        }
+        kind::DISCARD => SessionOp::Discard { tag: reader.varint_u32()?, numbers: read_numbers(reader)? },
+        kind::CANCEL => SessionOp::Cancel { tag: reader.varint_u32()?, seen: DeliveryNumber(reader.varint()?) },
+        kind::END => SessionOp::End,
+        _ => return None,
+    })
+}
+
+fn read_checkout(reader: &mut Reader<'_>) -> Option<Checkout> {
+    let tag = reader.varint_u32()?;
+    let [granted, has_timeout] = read_flags(reader)?;
+    let credit = if granted { CreditMode::Granted } else { CreditMode::Prefetch(reader.varint_u32()?) };
+    let priority = i64::from_le_bytes(reader.take(8)?.try_into().ok()?);
+    let timeout_ms = if has_timeout { Some(reader.varint()?) } else { None };
+    Some(Checkout { tag, credit, priority, timeout_ms })
+}
+
+/// Ranges that ascend and hold no more numbers than one command may name.
+fn read_numbers(reader: &mut Reader<'_>) -> Option<Numbers> {
+    let count = reader.varint().filter(|count| *count <= QUORUM_NUMBERS_MAX)?;
+    let (mut numbers, mut before, mut named) = (SmallVec::new(), 0u64, 0u64);
+    for at in 0..count {
+        let gap = reader.varint()?;
+        let more = reader.varint()?;
+        let first = before.checked_add(gap)?;
+        let last = first.checked_add(more)?;
+        named = named.checked_add(more)?.checked_add(1)?;
+        if named > QUORUM_NUMBERS_MAX || at > 0 && gap < 2 || last == u64::MAX {
+            return None;
+        }
+        numbers.push(NumberRange { first, last });
+        before = last;
+    }
+    Some(numbers)
+}
+
+/// A session's name.
+pub(super) fn put_session(out: &mut Vec<u8>, session: SessionId) {
+    put_varint(out, session.node.0.into());
+    put_varint(out, session.boot.0.into());
+    put_varint(out, session.number);
+}
+
+/// The name that [`put_session`] wrote.
+pub(super) fn read_session(reader: &mut Reader<'_>) -> Option<SessionId> {
+    let (node, boot) = (NodeNumber(reader.varint_u32()?), Boot(reader.varint_u32()?));
+    Some(SessionId { node, boot, number: reader.varint().filter(|number| *number < u64::MAX)? })
+}
+
+/// All settings.
+pub(super) fn put_settings(out: &mut Vec<u8>, settings: &Settings) {
+    let Settings {
+        length_max,
+        length_max_bytes,
+        rejects_publish,
+        message_ttl_ms,
+        delivery_limit,
+        dead_letters,
+        single_active_consumer,
+        expires_ms,
+        disconnected_timeout_ms,
+        delayed_retry: DelayedRetry { failed, returned, min_ms, max_ms },
+    } = settings;
+    let limit = delivery_limit.map(u64::from);
+    let options = [*length_max, *length_max_bytes, *message_ttl_ms, limit, *expires_ms];
+    out.push(flags(options.map(|option| option.is_some())));
+    out.push(flags([*rejects_publish, *single_active_consumer, *failed, *returned]));
+    out.push(match dead_letters {
+        DeadLetters::Drop => 0,
+        DeadLetters::AtMostOnce => 1,
+        DeadLetters::AtLeastOnce => 2,
+    });
+    let numbers = [*disconnected_timeout_ms, *min_ms, *max_ms];
+    options.into_iter().flatten().chain(numbers).for_each(|number| put_varint(out, number));
+}
+
+/// The settings that [`put_settings`] wrote.
+pub(super) fn read_settings(reader: &mut Reader<'_>) -> Option<Settings> {
+    let given: [bool; 5] = read_flags(reader)?;
+    let [rejects_publish, single_active_consumer, failed, returned] = read_flags(reader)?;
+    let dead_letters = match reader.u8()? {
+        0 => DeadLetters::Drop,
+        1 => DeadLetters::AtMostOnce,
+        2 => DeadLetters::AtLeastOnce,
+        _ => return None,
+    };
+    let mut options = [None; 5];
+    for (option, is_given) in options.iter_mut().zip(given) {
+        if is_given {
+            *option = Some(reader.varint()?);
+        }
+    }
+    let [length_max, length_max_bytes, message_ttl_ms, limit, expires_ms] = options;
+    let delivery_limit = match limit {
+        Some(limit) => Some(u16::try_from(limit).ok()?),
+        None => None,
+    };
+    let disconnected_timeout_ms = reader.varint()?;
+    let delayed_retry = DelayedRetry { failed, returned, min_ms: reader.varint()?, max_ms: reader.varint()? };
+    Some(Settings {
+        length_max,
+        length_max_bytes,
+        rejects_publish,
+        message_ttl_ms,
+        delivery_limit,
+        dead_letters,
+        single_active_consumer,
+        expires_ms,
+        disconnected_timeout_ms,
+        delayed_retry,
+    })
+}
+
+/// Flags in a byte, the first the lowest bit.
+pub(super) fn flags<const N: usize>(flags: [bool; N]) -> u8 {
+    flags.into_iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(flag))
+}
+
+/// The flags that [`flags`] wrote; none if there are others.
+pub(super) fn read_flags<const N: usize>(reader: &mut Reader<'_>) -> Option<[bool; N]> {
+    let byte = reader.u8()?;
+    (u32::from(byte) >> N == 0).then(|| core::array::from_fn(|bit| byte >> bit & 1 == 1))
+}
+
+fn kind_of(op: &SessionOp) -> u8 {
+    match op {
+        SessionOp::Enqueue(_) => kind::ENQUEUE,
+        SessionOp::Checkout(_) => kind::CHECKOUT,
+        SessionOp::Get { .. } => kind::GET,
+        SessionOp::Credit { .. } => kind::CREDIT,
+        SessionOp::Settle { .. } => kind::SETTLE,
+        SessionOp::Return { .. } => kind::RETURN,
+        SessionOp::Discard { .. } => kind::DISCARD,
+        SessionOp::Cancel { .. } => kind::CANCEL,
+        SessionOp::End => kind::END,
+    }
+}

@@ -1,0 +1,130 @@
+//! What an `Update` tells the machine of the queue's arguments and policies.
+
+use crate::metadata::{DeadLetterStrategy, Overflow, QueueSettings};
+
+/// Everything that is configured of a quorum queue and that its machine heeds. It comes from the log, never from a node's own
+/// configuration, so all replicas have the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// How many messages may wait. `None`: no limit.
+    pub length_max: Option<u64>,
+    /// How many bytes the bodies of those may have. `None`: no limit.
+    pub length_max_bytes: Option<u64>,
+    /// Whether the queue, when full, refuses what comes instead of dropping what is first.
+    pub rejects_publish: bool,
+    /// How long messages live, in milliseconds. `None`: for ever. What a message was given when it came stays.
+    pub message_ttl_ms: Option<u64>,
+    /// How many deliveries of a message may fail. `None`: any number.
+    pub delivery_limit: Option<u16>,
+    /// What becomes of the dead.
+    pub dead_letters: DeadLetters,
+    /// Whether one consumer at a time gets everything. It is the queue's argument: the first update says it for good.
+    pub single_active_consumer: bool,
+    /// After how long without use the queue goes, in milliseconds. `None`: never.
+    pub expires_ms: Option<u64>,
+    /// How long messages of a consumer whose node is suspected stay its own, in milliseconds.
+    pub disconnected_timeout_ms: u64,
+    /// What comes back and waits before it is delivered again.
+    pub delayed_retry: DelayedRetry,
+}
+
+/// What becomes of messages that die.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeadLetters {
+    /// They are dropped.
+    #[default]
+    Drop,
+    /// The leader publishes them once; whatever happens to that, they are gone.
+    AtMostOnce,
+    /// They are kept until somebody says that they arrived.
+    AtLeastOnce,
+}
+
+/// Messages that come back wait for `min(min_ms × deliveries failed, max_ms)` (RabbitMQ 4.3: `x-delayed-retry-type`, `-min`, `-max`). One
+/// that comes back without a failure so far waits for `min_ms`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DelayedRetry {
+    /// Whether those wait whose delivery failed.
+    pub failed: bool,
+    /// Whether those wait that came back for another reason.
+    pub returned: bool,
+    /// Milliseconds per failure.
+    pub min_ms: u64,
+    /// Milliseconds at most.
+    pub max_ms: u64,
+}
+
+/// How long messages of a consumer whose node is suspected stay its own, unless something else is said (RabbitMQ 4.3).
+pub const DISCONNECTED_TIMEOUT_MS: u64 = 60_000;
+
+impl Settings {
+    /// The settings of a queue, from what arguments and policies say of it.
+    pub fn new(settings: &QueueSettings, single_active_consumer: bool) -> Self {
+        let dead_letters = match (&settings.dead_letter_exchange, settings.dead_letter_strategy) {
+            (None, _) => DeadLetters::Drop,
+            (Some(_), DeadLetterStrategy::AtLeastOnce) if settings.keeps_dead_letters() => DeadLetters::AtLeastOnce,
+            (Some(_), DeadLetterStrategy::AtLeastOnce | DeadLetterStrategy::AtMostOnce) => DeadLetters::AtMostOnce,
+        };
+        Self {
+            length_max: settings.length_max,
+            length_max_bytes: settings.length_max_bytes,
+            rejects_publish: settings.overflow != Overflow::DropHead,
+            message_ttl_ms: settings.message_ttl_ms,
+            delivery_limit: settings.delivery_limit,
+            dead_letters,
+            single_active_consumer,
+            expires_ms: settings.expires_ms,
+            disconnected_timeout_ms: DISCONNECTED_TIMEOUT_MS,
+            delayed_retry: DelayedRetry::default(),
+        }
+    }
+
+    /// Whether so many messages with so many bytes are more than the queue is to hold.
+    pub(super) fn is_over(&self, len: u64, bytes: u64) -> bool {
+        self.length_max.is_some_and(|max| len > max) || self.length_max_bytes.is_some_and(|max| bytes > max)
+    }
+
+    /// Whether nothing more fits beside them.
+    pub(super) fn is_filled_by(&self, len: u64, bytes: u64) -> bool {
+        self.length_max.is_some_and(|max| len >= max) || self.length_max_bytes.is_some_and(|max| bytes >= max)
+    }
+
+    /// Whether a queue that was full takes messages again: at four fifths of its limits, so that publishers are not stopped and let
+    /// go for every message (RabbitMQ docs: Quorum Queues / length limits are soft).
+    pub(super) fn has_room_beside(&self, len: u64, bytes: u64) -> bool {
+        let has_room = |max: Option<u64>, held: u64| max.is_none_or(|max| held <= max / 5 * 4 + max % 5 * 4 / 5);
+        has_room(self.length_max, len) && has_room(self.length_max_bytes, bytes)
+    }
+
+    /// How long a message that came back waits, in milliseconds; `None` if it does not.
+    pub(super) fn retry_delay_ms(&self, is_failure: bool, failed: u16) -> Option<u64> {
+        let DelayedRetry { failed: of_failed, returned, min_ms, max_ms } = self.delayed_retry;
+        let delay = min_ms.saturating_mul(u64::from(failed.max(1))).min(max_ms);
+        let waits = if is_failure { of_failed } else { returned };
+        (waits && delay > 0).then_some(delay)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_takes_messages_again_at_four_fifths() {
+        let settings = |max| Settings { length_max: Some(max), ..Settings::default() };
+        for max in [0, 1, 4, 5, 7, 10, 99, 1000, u64::MAX] {
+            let fits = u64::try_from(u128::from(max) * 4 / 5).unwrap();
+            assert!(settings(max).has_room_beside(fits, u64::MAX), "{max}");
+            assert!(!settings(max).has_room_beside(fits + 1, 0), "{max}");
+        }
+    }
+
+    #[test]
+    fn each_failure_makes_the_wait_longer_up_to_the_limit() {
+        let delayed_retry = DelayedRetry { failed: true, returned: false, min_ms: 100, max_ms: 250 };
+        let settings = Settings { delayed_retry, ..Settings::default() };
+        let delays = [1, 2, 3, u16::MAX].map(|failed| settings.retry_delay_ms(true, failed));
+        assert_eq!(delays, [Some(100), Some(200), Some(250), Some(250)]);
+        assert_eq!(settings.retry_delay_ms(false, 2), None);
+    }
+}

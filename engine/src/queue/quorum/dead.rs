@@ -87,7 +87,7 @@ impl QuorumQueue {
 
     /// A message died.
     pub(super) fn bury(&mut self, slot: Slot, reason: LeaveReason, actions: &mut Actions) {
-        debug_assert!(reason.is_dead_lettered(), "{reason} is no death");
+        assert!(reason.is_dead_lettered(), "{reason} is no death");
         if self.settings.dead_letters == DeadLetters::AtLeastOnce {
             self.dead.push(DeadMessage { slot, reason, at: self.now });
             return actions.notify(Notice::DeadLettersWait);

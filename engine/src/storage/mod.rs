@@ -61,7 +61,7 @@
 
 mod place;
 
-mod codec;
+pub(crate) mod codec;
 mod ranges;
 mod record;
 
@@ -78,7 +78,7 @@ mod clean;
 mod recovery;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use log::Log;
 pub use place::{

@@ -56,10 +56,20 @@ pub enum Mutant {
     HashNeedsWord,
     /// A confirm of several covers one publish more than is durable.
     ConfirmTooFar,
+    /// A vote is sent and not written.
+    VoteNotPersisted,
+    /// The end of a write of entries counts for those that have replaced them since.
+    StaleWriteCompletion,
+    /// A leader takes for committed what it alone has.
+    CommitBeforeMajority,
+    /// A compacted log forgets what came after the snapshot.
+    SnapshotWithoutSuffix,
+    /// A change of members begins before the one before is complete.
+    TwoMembershipChanges,
 }
 
 impl Mutant {
-    /// All of them.
+    /// All that the simulator can reach.
     pub const ALL: [Self; 26] = [
         Self::ConfirmBeforeFsync,
         Self::AckedBackAfterRestart,
@@ -87,6 +97,15 @@ impl Mutant {
         Self::RedeliveredForgotten,
         Self::HashNeedsWord,
         Self::ConfirmTooFar,
+    ];
+
+    /// Those of the consensus module, which its own tests have to catch as long as no simulated node is in a cluster.
+    pub const CONSENSUS: [Self; 5] = [
+        Self::VoteNotPersisted,
+        Self::StaleWriteCompletion,
+        Self::CommitBeforeMajority,
+        Self::SnapshotWithoutSuffix,
+        Self::TwoMembershipChanges,
     ];
 }
 

@@ -54,11 +54,14 @@ mod sleep;
 
 mod groups;
 
+mod journal;
+
 #[cfg(test)]
 mod tests;
 
 pub use entry::{Base, Content, Entry, EntryId, HardState};
 pub use groups::{Counters, Groups, Identity, Origin, Refused, Settings, Status};
+pub use journal::{Found, Journal, decode_entry};
 pub use members::{MemberChange, Members};
 pub use output::{
     Applied, Apply, Fetch, LeaderChange, Outputs, PeerMessage, ReadReady, Record, SnapshotNeed, Ticket, Write,

@@ -10,6 +10,7 @@ mod world;
 mod bytes;
 mod chaos;
 mod hazards;
+mod journal;
 #[cfg(feature = "mutants")]
 mod planted;
 mod sleep;

@@ -60,6 +60,14 @@ id! {
     /// One disk operation, answered by exactly one completion.
     DiskOpId(u64)
 }
+id! {
+    /// A node of a cluster, from 1. A node that lost its disk comes back under another number: others count on what it remembered.
+    NodeId(u64)
+}
+id! {
+    /// A group of replicas that agree on one sequence of commands.
+    GroupId(u64)
+}
 
 impl QueueSeq {
     /// The place after this one.

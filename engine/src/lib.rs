@@ -49,6 +49,7 @@ pub mod auth;
 mod broker;
 mod channel;
 pub mod client;
+pub mod cluster;
 mod connection;
 mod exchange;
 pub mod management;

@@ -120,3 +120,35 @@ pub const QUORUM_NUMBERS_MAX: u64 = 65_536;
 pub const QUORUM_SEQNO_MAX: u64 = 1 << 62;
 /// Bytes above which a piece of a quorum queue's snapshot ends: small enough to stand between other messages on a link.
 pub const QUORUM_SNAPSHOT_PIECE_BYTES: usize = 64 * 1024;
+/// Members of one group: RabbitMQ's clusters have at most a dozen nodes, and a vote of more takes too long.
+pub const GROUP_MEMBERS_MAX: usize = 64;
+/// The clock of all groups: what raft calls a tick. Ten of them without a word from the leader are an election.
+pub const GROUP_TICK: Duration = Duration::from_millis(100);
+/// Ticks of silence after which a member may campaign at the earliest: several heartbeats, and above any pause that is no failure.
+pub const GROUP_ELECTION_TICKS: usize = 10;
+/// Ticks between two heartbeats.
+pub const GROUP_HEARTBEAT_TICKS: usize = 2;
+/// Ticks at most that are made up for at once: after a longer pause what others sent meanwhile is still to be read.
+pub const GROUP_TICKS_AT_ONCE: u64 = 2;
+/// Ticks without work after which a group hibernates: as long as three elections, so that a slow client does not wake it each time.
+pub const GROUP_SLEEP_TICKS: u32 = 30;
+/// Ticks after which a snapshot that nobody has answered is offered again. Long, since a member that fetches one ignores the offer.
+pub const GROUP_SNAPSHOT_TICKS: u32 = 50;
+/// How often nodes that share groups let each other know that they live.
+pub const PEER_PING_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a node may be silent until the groups that it leads are woken: three pings lost, and one late.
+pub const PEER_SUSPECT_AFTER: Duration = Duration::from_secs(2);
+/// Bytes of entries that a group keeps in memory for its other members; older ones come from the log.
+pub const GROUP_WINDOW_BYTES: usize = 256 * 1024;
+/// Entries that a group keeps in memory for its other members, each of about 150 bytes.
+pub const GROUP_WINDOW_ENTRIES: usize = 1024;
+/// Bytes of entries in one append: a bound on how long other groups' messages wait behind it.
+pub const GROUP_APPEND_BYTES: u64 = 512 * 1024;
+/// Appends under way to one member of one group (Raft thesis §10.2.1).
+pub const GROUP_APPENDS_IN_FLIGHT: usize = 32;
+/// Bytes of commands of one group that are not committed, above which more are refused; one may always be.
+pub const GROUP_UNCOMMITTED_BYTES: u64 = 32 * 1024 * 1024;
+/// Bytes of committed entries that one group hands out at a time. Others have their turn before the rest.
+pub const GROUP_APPLY_BYTES: u64 = 1024 * 1024;
+/// Reads of one group that wait for a majority, above which more are refused.
+pub const GROUP_READS_MAX: usize = 1024;

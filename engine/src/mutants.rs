@@ -70,6 +70,16 @@ pub enum Mutant {
     QuorumUnackedOrphaned,
     /// A quorum queue takes what is left over from a node's former life for what it says today.
     QuorumBootIgnored,
+    /// A vote is sent and not written.
+    VoteNotPersisted,
+    /// The end of a write of entries counts for those that have replaced them since.
+    StaleWriteCompletion,
+    /// A leader takes for committed what it alone has.
+    CommitBeforeMajority,
+    /// A compacted log forgets what came after the snapshot.
+    SnapshotWithoutSuffix,
+    /// A change of members begins before the one before is complete.
+    TwoMembershipChanges,
 }
 
 impl Mutant {
@@ -112,6 +122,15 @@ impl Mutant {
         Self::RedeliveredForgotten,
         Self::HashNeedsWord,
         Self::ConfirmTooFar,
+    ];
+
+    /// Those of the consensus module, which its own tests have to catch as long as no simulated node is in a cluster.
+    pub const CONSENSUS: [Self; 5] = [
+        Self::VoteNotPersisted,
+        Self::StaleWriteCompletion,
+        Self::CommitBeforeMajority,
+        Self::SnapshotWithoutSuffix,
+        Self::TwoMembershipChanges,
     ];
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn unzigzag(from: u64, difference: u64) -> Option<u64> {
 }
 
 /// Whether a difference survives [`zigzag`]: the numbers lie less than 2^63 apart.
-pub(super) fn fits_zigzag(from: u64, to: u64) -> bool {
+pub(crate) fn fits_zigzag(from: u64, to: u64) -> bool {
     from.abs_diff(to) >> 63 == 0
 }
 
@@ -46,11 +46,11 @@ impl<'a> Reader<'a> {
         Some(first)
     }
 
-    pub(super) fn u16(&mut self) -> Option<u16> {
+    pub(crate) fn u16(&mut self) -> Option<u16> {
         Some(u16::from_le_bytes(self.take(2)?.try_into().ok()?))
     }
 
-    pub(super) fn u32(&mut self) -> Option<u32> {
+    pub(crate) fn u32(&mut self) -> Option<u32> {
         Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
     }
 
@@ -84,12 +84,12 @@ impl<'a> Reader<'a> {
 }
 
 /// A distance within one segment as an index into its bytes.
-pub(super) fn index(distance: u64) -> usize {
+pub(crate) fn index(distance: u64) -> usize {
     usize::try_from(distance).expect("a segment's bytes fit in memory")
 }
 
 /// A length within one segment; segments are smaller than 4 GiB.
-pub(super) fn len32(len: usize) -> u32 {
+pub(crate) fn len32(len: usize) -> u32 {
     u32::try_from(len).expect("records and blocks are smaller than 4 GiB")
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn mix(value: u64) -> u64 {
 }
 
 /// A CRC-32 that also depends on a secret and on the place and length of what it covers.
-pub(super) fn hasher(salt: u64, lsn: u64, len: u32) -> crc32fast::Hasher {
+pub(crate) fn hasher(salt: u64, lsn: u64, len: u32) -> crc32fast::Hasher {
     let seed = mix(salt ^ mix(lsn ^ (u64::from(len) << 40)));
     let folded = (seed ^ (seed >> 32)) & 0xffff_ffff;
     crc32fast::Hasher::new_with_initial(u32::try_from(folded).expect("masked to 32 bits"))

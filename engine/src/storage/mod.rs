@@ -78,7 +78,7 @@ mod clean;
 mod recovery;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use log::Log;
 pub use place::{

@@ -13,51 +13,51 @@ use crate::input::{DiskError, DiskOutcome};
 const SECTOR: usize = 512;
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct File {
+pub(crate) struct File {
     /// What a reader sees.
-    pub(super) data: Vec<u8>,
+    pub(crate) data: Vec<u8>,
     /// What a loss of power leaves; sectors that differ from `data` are not synced.
     durable: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Disk {
-    pub(super) files: BTreeMap<SegmentId, File>,
+pub(crate) struct Disk {
+    pub(crate) files: BTreeMap<SegmentId, File>,
     /// Deleted, but the folder was not synced since: a loss of power may bring them back.
     undead: BTreeMap<SegmentId, File>,
-    pub(super) queue: VecDeque<DiskRequest>,
+    pub(crate) queue: VecDeque<DiskRequest>,
     /// Bytes of all files at most.
-    pub(super) capacity: usize,
+    pub(crate) capacity: usize,
     /// One in so many appends finds no space; 0 is none.
-    pub(super) append_no_space: u64,
-    pub(super) syncs: u64,
-    pub(super) appends: u64,
-    pub(super) read_bytes: u64,
+    pub(crate) append_no_space: u64,
+    pub(crate) syncs: u64,
+    pub(crate) appends: u64,
+    pub(crate) read_bytes: u64,
     /// The next append fails.
-    pub(super) append_io: bool,
+    pub(crate) append_io: bool,
 }
 
-pub(super) type Answer = (DiskOpId, Result<DiskOutcome, DiskError>);
+pub(crate) type Answer = (DiskOpId, Result<DiskOutcome, DiskError>);
 
 impl Disk {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { capacity: usize::MAX, ..Self::default() }
     }
 
-    pub(super) fn submit(&mut self, requests: &mut Vec<DiskRequest>) {
+    pub(crate) fn submit(&mut self, requests: &mut Vec<DiskRequest>) {
         self.queue.extend(requests.drain(..));
     }
 
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.queue.is_empty()
     }
 
-    pub(super) fn used(&self) -> usize {
+    pub(crate) fn used(&self) -> usize {
         self.files.values().map(|file| file.data.len()).sum()
     }
 
     /// Carries out one waiting operation; those on one segment stay in order.
-    pub(super) fn step(&mut self, rng: &mut Rng) -> Option<Answer> {
+    pub(crate) fn step(&mut self, rng: &mut Rng) -> Option<Answer> {
         if self.queue.is_empty() {
             return None;
         }
@@ -133,7 +133,7 @@ impl Disk {
     }
 
     /// The process ends; operations under way may or may not have happened.
-    pub(super) fn kill(&mut self, rng: &mut Rng) {
+    pub(crate) fn kill(&mut self, rng: &mut Rng) {
         for request in core::mem::take(&mut self.queue) {
             match request.op {
                 DiskOp::Create { segment, size, recycle: None } if rng.one_in(2) => {
@@ -162,7 +162,7 @@ impl Disk {
     }
 
     /// And the machine with it: every sector that was not synced is lost, kept or torn.
-    pub(super) fn lose_power(&mut self, rng: &mut Rng) {
+    pub(crate) fn lose_power(&mut self, rng: &mut Rng) {
         self.kill(rng);
         let mood = rng.below(3);
         for file in self.files.values_mut() {
@@ -191,7 +191,7 @@ impl Disk {
     }
 
     /// Flips one bit.
-    pub(super) fn rot(&mut self, segment: SegmentId, bit: usize) {
+    pub(crate) fn rot(&mut self, segment: SegmentId, bit: usize) {
         let file = self.files.get_mut(&segment).unwrap();
         for content in [&mut file.data, &mut file.durable] {
             content[bit / 8] ^= 1 << (bit % 8);

@@ -2,9 +2,9 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "the numbers are small")]
 
-mod disk;
+pub(crate) mod disk;
 mod format;
-mod rng;
+pub(crate) mod rng;
 mod world;
 
 use alloc::vec;

@@ -1,0 +1,3 @@
+//! Several nodes that are one broker.
+
+pub mod consensus;

@@ -25,6 +25,8 @@ pub fn promise(oracle: &str) -> &'static str {
             "At rest there are the queues, and in them as many messages, as what happened to them says."
         }
         "exclusive to one" => "An exclusive queue belongs to one connection for as long as that is there.",
+        "operators answered" => "Each request of an operator gets one answer, and no more than it asked for.",
+        "paused queues rest" => "A paused queue delivers nothing until it is resumed or the node starts anew.",
         "memory and disk return" => "Once all is drained and all clients are gone, memory and disk are given back.",
         "blocked while short" => "Publishers wait while memory or disk is short, and go on when nothing is.",
         "expires in time" => "A message lives as long as was asked for, and no longer.",

@@ -283,8 +283,10 @@ impl Story {
             self.queues[out.queue as usize].is_stirred = true;
         }
         for consumer in channel.consumers.iter().filter(|consumer| !consumer.is_gone) {
-            // What was being read for it comes back without having been seen.
-            self.queues[consumer.queue as usize].is_stirred = true;
+            // What was being read for it, or given to it in this step, comes back without having been seen.
+            let queue = &mut self.queues[consumer.queue as usize];
+            queue.is_stirred = true;
+            queue.stirred_in = Some(self.step);
         }
         for (out, _) in channel.answered {
             self.tale_mut(out.message).is_unsure = true;

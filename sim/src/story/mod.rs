@@ -83,6 +83,8 @@ struct Held {
     driven_out: Option<(u64, MessageNumber)>,
     /// Messages came back into the queue, or may have, since its length was looked at.
     is_stirred: bool,
+    /// The step in which a consumer last went with its channel: what it had got in that step has been in other hands.
+    stirred_in: Option<u64>,
     /// Whether a policy may limit it.
     may_be_limited: bool,
     /// Its length at the last look, and whether it had consumers.
@@ -163,6 +165,7 @@ impl Story {
                 waiting: BTreeSet::new(),
                 driven_out: None,
                 is_stirred: false,
+                stirred_in: None,
                 may_be_limited,
                 ready: 0,
                 had_consumers: false,
@@ -611,7 +614,8 @@ impl Story {
     fn judge_order(&mut self, given: &[Given]) {
         for given in given {
             let queue = &self.queues[given.queue as usize];
-            if given.redelivered || !given.deaths.entries.is_empty() || !queue.has_stable_order() {
+            let is_disturbed = queue.stirred_in == Some(self.step);
+            if given.redelivered || is_disturbed || !given.deaths.entries.is_empty() || !queue.has_stable_order() {
                 continue;
             }
             let Some(info) = self.tales.get(given.message.index()).and_then(|tale| tale.info) else { continue };

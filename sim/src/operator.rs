@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{MILLISECOND, Micros};
 use crate::history::Fact;
 use crate::plan::{ClientPlan, Topology};
+use crate::quiesce::Phase;
 use crate::rng::Stream;
 use crate::scenario::Scenario;
 use crate::world::{World, connection};
@@ -160,6 +161,10 @@ impl World {
             return;
         }
         let what = self.plan.operations[index as usize].what.clone();
+        if self.phase != Phase::Chaos && matches!(what, Operation::Pause { .. }) {
+            // Asked while the process had no time, as was the end of the rest, and nobody says which comes first.
+            return;
+        }
         let Some(request) = self.request(&what) else { return };
         match what {
             Operation::Pause { queue } => {

@@ -3,6 +3,7 @@
 use super::session::{Channel, Pending};
 use super::{Model, SessionState};
 use crate::history::{Change, Departure, Fact, Presence, QueueIndex, Session};
+use crate::message::MessageNumber;
 
 impl Model {
     /// The node was told that a connection is over.
@@ -11,8 +12,9 @@ impl Model {
         let leaving = std::mem::take(&mut self.leaving);
         let (own, others) = leaving.into_iter().partition::<Vec<_>, _>(|(its, ..)| *its == connection);
         self.leaving = others;
-        for (.., channel) in &own {
-            self.doubt_unseen(channel);
+        for (.., mut channel) in own {
+            self.doubt_unseen(&channel);
+            self.doubt_touched(channel.touched_step, std::mem::take(&mut channel.touched));
         }
         // It may have done wrong before in this step, and what the node said of it has had no time to go out either.
         let held = self.connections.get(connection);
@@ -32,6 +34,13 @@ impl Model {
 
     /// The node closes a connection, with or without a word.
     pub(crate) fn closing(&mut self, connection: u32) {
+        for at in 0..self.leaving.len() {
+            let (its, _, channel) = &mut self.leaving[at];
+            if *its == connection {
+                let (step, touched) = (channel.touched_step, std::mem::take(&mut channel.touched));
+                self.doubt_touched(step, touched);
+            }
+        }
         let Some(held) = self.connections.get_mut(connection) else { return };
         held.is_closing = true;
         let sessions: Vec<Session> = held.channels.values().map(|channel| channel.session).collect();
@@ -133,12 +142,16 @@ impl Model {
 
     /// What the channel asked for in this step may not have been heeded.
     pub(super) fn doubt_step(&mut self, connection: u32, number: u16) {
-        let step = self.contents.step;
         let channel = self.channel_mut(connection, number);
-        if channel.touched_step != step {
+        let (step, touched) = (channel.touched_step, std::mem::take(&mut channel.touched));
+        self.doubt_touched(step, touched);
+    }
+
+    fn doubt_touched(&mut self, step: u64, touched: Vec<(MessageNumber, u32)>) {
+        if step != self.contents.step {
             return;
         }
-        for (message, queue) in std::mem::take(&mut channel.touched) {
+        for (message, queue) in touched {
             for floating in self.floating.iter_mut().rev().filter(|floating| floating.message == message) {
                 floating.certain.clear();
             }

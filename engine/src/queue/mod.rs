@@ -9,6 +9,7 @@ mod dying;
 mod entry;
 mod expiry;
 pub mod quorum;
+mod reading;
 mod ready;
 mod reason;
 

@@ -65,6 +65,10 @@ id! {
     NodeId(u64)
 }
 id! {
+    /// A connection to another node, numbered by the driver and never reused within one boot.
+    LinkId(u64)
+}
+id! {
     /// A group of replicas that agree on one sequence of commands.
     GroupId(u64)
 }

@@ -152,3 +152,20 @@ pub const GROUP_UNCOMMITTED_BYTES: u64 = 32 * 1024 * 1024;
 pub const GROUP_APPLY_BYTES: u64 = 1024 * 1024;
 /// Reads of one group that wait for a majority, above which more are refused.
 pub const GROUP_READS_MAX: usize = 1024;
+/// Bytes of a node's name, as in its hello and in the table of nodes; RabbitMQ's are Erlang atoms of at most 255 characters.
+pub const NODE_NAME_BYTES_MAX: usize = 255;
+/// How often a node looks again whether its cluster is as it should be: asks to be taken in, repeats commands that were lost, has
+/// members added and removed. Each look costs one message at most per command that waits.
+pub const CLUSTER_LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// Commands of one node that its cluster has not carried out, above which it takes no more.
+pub const CLUSTER_COMMANDS_MAX: usize = 10_000;
+/// Commands that are sent to the leader before the first of them is carried out.
+pub const CLUSTER_COMMANDS_UNDER_WAY: usize = 256;
+/// Commands after which a node writes the cluster's state down and gives up the log before it.
+pub const CLUSTER_LOG_ENTRIES: u64 = 4096;
+/// Entries that are kept all the same, for nodes that were away for a moment.
+pub const CLUSTER_LOG_KEPT: u64 = 1024;
+/// Records that are read at a time while a node starts.
+pub const BOOT_READS: usize = 32;
+/// Entries that are read from the log at a time for a node that lags behind.
+pub const FETCH_ENTRIES: u64 = 64;

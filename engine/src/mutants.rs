@@ -80,6 +80,16 @@ pub enum Mutant {
     SnapshotWithoutSuffix,
     /// A change of members begins before the one before is complete.
     TwoMembershipChanges,
+    /// What a node has sent to two leaders is carried out twice.
+    ClusterCommandTwice,
+    /// A node forms a cluster without asking who else is there.
+    ClusterWithoutMajority,
+    /// A node whose disk was lost gets the number back that it had.
+    ClusterDiskForgotten,
+    /// A node takes each of its lives for the same.
+    ClusterBootTwice,
+    /// The log is given up in front of a state that was not written.
+    ClusterStateNotKept,
 }
 
 impl Mutant {
@@ -131,6 +141,15 @@ impl Mutant {
         Self::CommitBeforeMajority,
         Self::SnapshotWithoutSuffix,
         Self::TwoMembershipChanges,
+    ];
+
+    /// Those of the cluster's membership, likewise.
+    pub const MEMBERSHIP: [Self; 5] = [
+        Self::ClusterCommandTwice,
+        Self::ClusterWithoutMajority,
+        Self::ClusterDiskForgotten,
+        Self::ClusterBootTwice,
+        Self::ClusterStateNotKept,
     ];
 }
 

@@ -19,3 +19,9 @@ impl Rng {
         self.below(count) == 0
     }
 }
+
+/// How many seeds a test of many lives goes through.
+pub(crate) fn seeds(default: u64) -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "a test may be told to go on for longer")]
+    std::env::var("LEVERET_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(default)
+}

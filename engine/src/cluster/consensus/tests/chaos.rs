@@ -122,15 +122,10 @@ fn cut(world: &mut World, rng: &mut Rng) {
     }
 }
 
-pub(super) fn seeds(default: u64) -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "a test may be told to go on for longer")]
-    std::env::var("LEVERET_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(default)
-}
-
 #[test]
 fn nothing_decided_is_lost_or_changed_whatever_fails() {
     let mut all = Seen::default();
-    for seed in 0..seeds(60) {
+    for seed in 0..crate::storage::tests::rng::seeds(60) {
         let (_, seen) = run(seed, 150);
         all.add(seen);
     }

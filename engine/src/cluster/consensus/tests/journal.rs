@@ -316,7 +316,7 @@ fn run(seed: u64) -> u64 {
 
 #[test]
 fn what_was_promised_to_be_persisted_survives_and_a_torn_end_is_an_earlier_moment() {
-    let moved: u64 = (0..super::chaos::seeds(60)).map(run).sum();
+    let moved: u64 = (0..crate::storage::tests::rng::seeds(60)).map(run).sum();
     assert!(moved > 100, "cleaning was hardly tested: {moved}");
 }
 

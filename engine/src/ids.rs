@@ -65,6 +65,10 @@ id! {
     NodeId(u64)
 }
 id! {
+    /// How often a node had been started: a restarted node is not what it was.
+    Boot(u64)
+}
+id! {
     /// A connection to another node, numbered by the driver and never reused within one boot.
     LinkId(u64)
 }

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::action::{Actions, Notice};
 use super::command::ReturnKind;
-use super::ids::{Boot, ConsumerId, DeliveryNumber, NodeNumber, SessionId};
+use super::ids::{Boot, ConsumerId, DeliveryNumber, NodeId, SessionId};
 use super::machine::QuorumQueue;
 use super::roster::NodeState;
 use crate::queue::consumers::ConsumerKey;
@@ -28,7 +28,7 @@ impl QuorumQueue {
     }
 
     /// The nodes that the queue takes for unreachable: a leader that can reach one says so.
-    pub fn suspected_nodes(&self) -> impl Iterator<Item = NodeNumber> {
+    pub fn suspected_nodes(&self) -> impl Iterator<Item = NodeId> {
         self.roster.nodes.iter().filter(|(_, state)| state.suspected_at.is_some()).map(|(node, _)| *node)
     }
 
@@ -43,7 +43,7 @@ impl QuorumQueue {
         }
         let timeout = self.settings.disconnected_timeout_ms;
         let is_over = |state: &NodeState| state.suspected_at.is_some_and(|at| at.saturating_add(timeout) <= self.now);
-        let lost: Vec<NodeNumber> =
+        let lost: Vec<NodeId> =
             self.roster.nodes.iter().filter(|(_, state)| is_over(state)).map(|(node, _)| *node).collect();
         for node in lost {
             let takers: Vec<ConsumerId> = self.takers_of(node).collect();
@@ -74,7 +74,7 @@ impl QuorumQueue {
     }
 
     /// Nobody can reach a node: its consumers keep what they have for a time and get nothing.
-    pub(super) fn suspect(&mut self, node: NodeNumber) {
+    pub(super) fn suspect(&mut self, node: NodeId) {
         let Some(state) = self.roster.nodes.get_mut(&node) else { return };
         if state.suspected_at.is_none() {
             state.suspected_at = Some(self.now);
@@ -83,7 +83,7 @@ impl QuorumQueue {
     }
 
     /// A node can be reached. What its former lives left is over.
-    pub(super) fn node_up(&mut self, node: NodeNumber, boot: Boot, actions: &mut Actions) {
+    pub(super) fn node_up(&mut self, node: NodeId, boot: Boot, actions: &mut Actions) {
         if boot.0 > 0 {
             self.end_life(node, Boot(boot.0 - 1), actions);
         }
@@ -94,12 +94,12 @@ impl QuorumQueue {
     }
 
     /// A life of a node has ended. RabbitMQ does not count what comes back with a node either.
-    pub(super) fn node_down(&mut self, node: NodeNumber, boot: Boot, actions: &mut Actions) {
+    pub(super) fn node_down(&mut self, node: NodeId, boot: Boot, actions: &mut Actions) {
         self.end_life(node, boot, actions);
     }
 
     /// Ends the sessions of a node's life, and of all before it; none of them can begin any more.
-    fn end_life(&mut self, node: NodeNumber, boot: Boot, actions: &mut Actions) {
+    fn end_life(&mut self, node: NodeId, boot: Boot, actions: &mut Actions) {
         for session in self.roster.of_node(node, boot) {
             self.end_session(session, ReturnKind::Requeued, actions);
         }
@@ -109,15 +109,15 @@ impl QuorumQueue {
         }
     }
 
-    fn set_suspected(&mut self, node: NodeNumber, is_suspected: bool) {
+    fn set_suspected(&mut self, node: NodeId, is_suspected: bool) {
         let keys: Vec<ConsumerKey> =
             self.takers_of(node).filter_map(|consumer| self.takers.get(&consumer)?.key).collect();
         self.consumers.set_suspected(&keys, is_suspected);
     }
 
-    fn takers_of(&self, node: NodeNumber) -> impl Iterator<Item = ConsumerId> {
+    fn takers_of(&self, node: NodeId) -> impl Iterator<Item = ConsumerId> {
         let first = SessionId { node, boot: Boot(0), number: 0 }.consumers().0;
-        let last = SessionId { node, boot: Boot(u32::MAX), number: u64::MAX }.consumers().1;
+        let last = SessionId { node, boot: Boot(u64::MAX), number: u64::MAX }.consumers().1;
         self.takers.keys_within(first, last)
     }
 

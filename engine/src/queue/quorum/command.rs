@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use smallvec::SmallVec;
 
-use super::ids::{Boot, DeathNumber, DeliveryNumber, NodeNumber, SessionId, SessionSeqno};
+use super::ids::{Boot, DeathNumber, DeliveryNumber, NodeId, SessionId, SessionSeqno};
 use super::settings::Settings;
 use crate::limits::QUORUM_NUMBERS_MAX;
 
@@ -22,19 +22,19 @@ pub enum Command {
     /// Nobody can reach a node: its consumers get nothing, and what they have stays theirs for a time.
     NodeSuspected {
         /// Which.
-        node: NodeNumber,
+        node: NodeId,
     },
     /// A node can be reached again. Sessions of its former lives are over.
     NodeUp {
         /// Which.
-        node: NodeNumber,
+        node: NodeId,
         /// In which life it is.
         boot: Boot,
     },
     /// A node's life has ended, and its sessions with it.
     NodeDown {
         /// Which.
-        node: NodeNumber,
+        node: NodeId,
         /// The life that ended, and all before it.
         boot: Boot,
     },

@@ -10,7 +10,7 @@ use core::fmt;
 use smallvec::SmallVec;
 
 use super::command::{Checkout, Command, CreditMode, Enqueue, NumberRange, Numbers, Payload, ReturnKind, SessionOp};
-use super::ids::{Boot, DeliveryNumber, NodeNumber, SessionId, SessionSeqno};
+use super::ids::{Boot, DeliveryNumber, NodeId, SessionId, SessionSeqno};
 use super::settings::{DeadLetters, DelayedRetry, Settings};
 use crate::limits::{QUORUM_NUMBERS_MAX, QUORUM_SEQNO_MAX};
 use crate::storage::codec::{Reader, put_varint};
@@ -83,7 +83,7 @@ impl EntryWriter {
             Command::Session { session, seqno, op } => self.session(*session, *seqno, op, payload),
             Command::NodeSuspected { node } => {
                 self.bytes.push(kind::NODE_SUSPECTED);
-                self.number(node.0.into());
+                self.number(node.0);
             }
             Command::NodeUp { node, boot } => self.node(kind::NODE_UP, *node, *boot),
             Command::NodeDown { node, boot } => self.node(kind::NODE_DOWN, *node, *boot),
@@ -193,10 +193,10 @@ impl EntryWriter {
         }
     }
 
-    fn node(&mut self, kind: u8, node: NodeNumber, boot: Boot) {
+    fn node(&mut self, kind: u8, node: NodeId, boot: Boot) {
         self.bytes.push(kind);
-        self.number(node.0.into());
-        self.number(boot.0.into());
+        self.number(node.0);
+        self.number(boot.0);
     }
 
     fn numbers(&mut self, numbers: &[NumberRange]) {
@@ -257,11 +257,9 @@ fn read_command(
         return Some(Command::Session { session, seqno, op });
     }
     Some(match kind {
-        kind::NODE_SUSPECTED => Command::NodeSuspected { node: NodeNumber(reader.varint_u32()?) },
-        kind::NODE_UP => Command::NodeUp { node: NodeNumber(reader.varint_u32()?), boot: Boot(reader.varint_u32()?) },
-        kind::NODE_DOWN => {
-            Command::NodeDown { node: NodeNumber(reader.varint_u32()?), boot: Boot(reader.varint_u32()?) }
-        }
+        kind::NODE_SUSPECTED => Command::NodeSuspected { node: NodeId(reader.varint()?) },
+        kind::NODE_UP => Command::NodeUp { node: NodeId(reader.varint()?), boot: Boot(reader.varint()?) },
+        kind::NODE_DOWN => Command::NodeDown { node: NodeId(reader.varint()?), boot: Boot(reader.varint()?) },
         kind::TICK => Command::Tick,
         kind::UPDATE => Command::Update(Box::new(read_settings(reader)?)),
         kind::DEAD_LETTERED => Command::DeadLettered { deaths: read_numbers(reader)? },
@@ -341,14 +339,14 @@ fn read_numbers(reader: &mut Reader<'_>) -> Option<Numbers> {
 
 /// A session's name.
 pub(super) fn put_session(out: &mut Vec<u8>, session: SessionId) {
-    put_varint(out, session.node.0.into());
-    put_varint(out, session.boot.0.into());
+    put_varint(out, session.node.0);
+    put_varint(out, session.boot.0);
     put_varint(out, session.number);
 }
 
 /// The name that [`put_session`] wrote.
 pub(super) fn read_session(reader: &mut Reader<'_>) -> Option<SessionId> {
-    let (node, boot) = (NodeNumber(reader.varint_u32()?), Boot(reader.varint_u32()?));
+    let (node, boot) = (NodeId(reader.varint()?), Boot(reader.varint()?));
     Some(SessionId { node, boot, number: reader.varint().filter(|number| *number < u64::MAX)? })
 }
 

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::ids::id;
+pub use crate::ids::{Boot, NodeId};
 
 id! {
     /// The place of an entry in the log of the queue's Raft group, from 1.
@@ -20,14 +21,6 @@ id! {
     /// The number of a death of a message in this queue, from 1, without gaps. Only deaths that wait to be dead-lettered are numbered.
     DeathNumber(u64)
 }
-id! {
-    /// A node of the cluster.
-    NodeNumber(u32)
-}
-id! {
-    /// How often a node had been started: a restarted node is not what it was.
-    Boot(u32)
-}
 
 /// One channel's use of one queue, as publisher and consumer.
 ///
@@ -36,7 +29,7 @@ id! {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId {
     /// Whose.
-    pub node: NodeNumber,
+    pub node: NodeId,
     /// In which of the node's lives.
     pub boot: Boot,
     /// Which of the sessions that this life of the node had with this queue: counting up from 1 as they begin.

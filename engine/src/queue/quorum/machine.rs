@@ -4,7 +4,7 @@ use super::action::{Actions, Answer, Applied, Notice, Reply};
 use super::command::{Checkout, Command, CreditMode, Enqueue, Numbers, ReturnKind, SessionOp};
 use super::dead::Dead;
 use super::delayed::Delayed;
-use super::ids::{ConsumerId, DeliveryNumber, LogIndex, NodeNumber, SessionId, SessionSeqno};
+use super::ids::{ConsumerId, DeliveryNumber, LogIndex, NodeId, SessionId, SessionSeqno};
 use super::live::Live;
 use super::roster::{Admission, Roster};
 use super::settings::Settings;
@@ -323,7 +323,7 @@ impl QuorumQueue {
     }
 
     /// A node's name stands for one that can be reached.
-    pub(super) fn trust(&mut self, node: NodeNumber) {
+    pub(super) fn trust(&mut self, node: NodeId) {
         if let Some(state) = self.roster.nodes.get_mut(&node) {
             state.suspected_at = None;
         }

@@ -6,14 +6,14 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::ids::{Boot, NodeNumber, SessionId, SessionSeqno};
+use super::ids::{Boot, NodeId, SessionId, SessionSeqno};
 use crate::collections::Directory;
 
 /// The sessions of a queue.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     pub(super) sessions: Directory<SessionId, SessionState>,
-    pub(super) nodes: BTreeMap<NodeNumber, NodeState>,
+    pub(super) nodes: BTreeMap<NodeId, NodeState>,
 }
 
 /// How far a session has come.
@@ -91,14 +91,14 @@ impl Roster {
     }
 
     /// The sessions of a node up to a life of it.
-    pub(super) fn of_node(&self, node: NodeNumber, boot: Boot) -> Vec<SessionId> {
+    pub(super) fn of_node(&self, node: NodeId, boot: Boot) -> Vec<SessionId> {
         let first = SessionId { node, boot: Boot(0), number: 0 };
         let last = SessionId { node, boot, number: u64::MAX };
         self.sessions.keys_within(first, last).collect()
     }
 
     /// Whether a node can be reached, as far as the queue knows.
-    pub(super) fn is_suspected(&self, node: NodeNumber) -> bool {
+    pub(super) fn is_suspected(&self, node: NodeId) -> bool {
         self.nodes.get(&node).is_some_and(|node| node.suspected_at.is_some())
     }
 }

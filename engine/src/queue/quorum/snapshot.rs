@@ -10,7 +10,7 @@ use core::fmt;
 
 use super::dead::DeadMessage;
 use super::encoding::{flags, put_session, put_settings, read_flags, read_session, read_settings};
-use super::ids::{Boot, ConsumerId, DeliveryNumber, LogIndex, NodeNumber, SessionSeqno};
+use super::ids::{Boot, ConsumerId, DeliveryNumber, LogIndex, NodeId, SessionSeqno};
 use super::machine::QuorumQueue;
 use super::roster::{NodeState, SessionState};
 use super::slot::{BodyPlace, Slot};
@@ -122,8 +122,8 @@ impl QuorumQueue {
     fn write_roster(&self, out: &mut PieceWriter) {
         out.number(self.roster.nodes.len() as u64);
         for (node, NodeState { boot, highest, suspected_at }) in &self.roster.nodes {
-            out.number(node.0.into());
-            out.number(boot.0.into());
+            out.number(node.0);
+            out.number(boot.0);
             out.number(*highest);
             out.option(*suspected_at);
         }
@@ -201,7 +201,7 @@ fn read(reader: &mut Reader<'_>) -> Option<QuorumQueue> {
 
 fn read_roster(reader: &mut Reader<'_>, queue: &mut QuorumQueue) -> Option<()> {
     for _ in 0..reader.varint()? {
-        let (node, boot) = (NodeNumber(reader.varint_u32()?), Boot(reader.varint_u32()?));
+        let (node, boot) = (NodeId(reader.varint()?), Boot(reader.varint()?));
         let state = NodeState { boot, highest: reader.varint()?, suspected_at: read_option(reader)? };
         queue.roster.nodes.insert(node, state);
     }

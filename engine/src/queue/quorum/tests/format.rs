@@ -8,13 +8,13 @@ use bytes::Bytes;
 
 use super::super::{
     Actions, Boot, Checkout, Command, CreditMode, DeadLetters, DelayedRetry, DeliveryNumber, Enqueue, EntryError,
-    EntryWriter, LogIndex, Meta, NodeNumber, NumberRange, Numbers, Payload, QuorumQueue, ReturnKind, SessionId,
-    SessionOp, SessionSeqno, Settings, SnapshotError, decode_entry,
+    EntryWriter, LogIndex, Meta, NodeId, NumberRange, Numbers, Payload, QuorumQueue, ReturnKind, SessionId, SessionOp,
+    SessionSeqno, Settings, SnapshotError, decode_entry,
 };
 use super::Rng;
 use crate::limits::QUORUM_NUMBERS_MAX;
 
-const SESSION: SessionId = SessionId { node: NodeNumber(2), boot: Boot(300), number: 5 };
+const SESSION: SessionId = SessionId { node: NodeId(2), boot: Boot(300), number: 5 };
 
 fn session(seqno: u64, op: SessionOp) -> Command {
     Command::Session { session: SESSION, seqno: SessionSeqno(seqno), op }
@@ -42,7 +42,7 @@ fn all_commands() -> Vec<(Command, &'static [u8])> {
     let rich = Enqueue { size: 2, priority: Some(9), ttl_ms: Some(0), is_persistent: true, ..Enqueue::default() };
     let granted = Checkout { tag: 2, credit: CreditMode::Granted, priority: -1, timeout_ms: None };
     let prefetching = Checkout { tag: 1, credit: CreditMode::Prefetch(300), priority: 7, timeout_ms: Some(1_800_000) };
-    let node = NodeNumber(3);
+    let node = NodeId(3);
     vec![
         (Command::Update(full.into()), b""),
         (Command::Update(Settings::default().into()), b""),
@@ -61,7 +61,7 @@ fn all_commands() -> Vec<(Command, &'static [u8])> {
         (session(13, SessionOp::End), b""),
         (Command::NodeSuspected { node }, b""),
         (Command::NodeUp { node, boot: Boot(4) }, b""),
-        (Command::NodeDown { node, boot: Boot(u32::MAX) }, b""),
+        (Command::NodeDown { node, boot: Boot(u32::MAX.into()) }, b""),
         (Command::DeadLettered { deaths: numbers(&[(0, 0), (2, 1000)]) }, b""),
         (Command::Purge, b""),
         (Command::Pause { is_paused: true }, b""),
@@ -232,7 +232,7 @@ fn full_queue() -> QuorumQueue {
         queue.apply(Meta { index, wall_ms: 1_000_000 }, core::slice::from_ref(command), &mut Actions::default());
     }
     let late = Meta { index: LogIndex(100), wall_ms: 1_000_150 };
-    queue.apply(late, &[Command::NodeSuspected { node: NodeNumber(2) }, Command::Tick], &mut Actions::default());
+    queue.apply(late, &[Command::NodeSuspected { node: NodeId(2) }, Command::Tick], &mut Actions::default());
     queue.check_invariants();
     queue
 }
@@ -249,7 +249,7 @@ fn a_restored_queue_is_equal_and_goes_on_equally() {
     for index in 101..140 {
         let meta = Meta { index: LogIndex(index), wall_ms: 1_000_000 + index * 20 };
         let commands =
-            [if index == 110 { Command::NodeUp { node: NodeNumber(2), boot: Boot(300) } } else { Command::Tick }];
+            [if index == 110 { Command::NodeUp { node: NodeId(2), boot: Boot(300) } } else { Command::Tick }];
         let (mut left, mut right) = (Actions::default(), Actions::default());
         queue.apply(meta, &commands, &mut left);
         restored.apply(meta, &commands, &mut right);

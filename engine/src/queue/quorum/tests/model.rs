@@ -9,8 +9,8 @@ use alloc::vec::Vec;
 
 use super::super::{
     Actions, Answer, Boot, Checkout, Command, ConsumerId, CreditMode, DeadLetters, DeathNumber, DelayedRetry, Delivery,
-    DeliveryNumber, Enqueue, LogIndex, Meta, NodeNumber, Notice, NumberRange, Payload, QuorumQueue, ReturnKind,
-    SessionId, SessionOp, SessionSeqno, Settings,
+    DeliveryNumber, Enqueue, LogIndex, Meta, NodeId, Notice, NumberRange, Payload, QuorumQueue, ReturnKind, SessionId,
+    SessionOp, SessionSeqno, Settings,
 };
 use super::Rng;
 use crate::queue::LeaveReason;
@@ -62,7 +62,7 @@ struct Model {
     takers: BTreeMap<ConsumerId, Taker>,
     arrivals: u64,
     active: Option<ConsumerId>,
-    suspected: BTreeMap<u32, u64>,
+    suspected: BTreeMap<u64, u64>,
     is_full: bool,
     is_paused: bool,
     /// What left with this command: its name, why, and whether it goes to the dead-letter exchange.
@@ -491,7 +491,7 @@ impl Program {
 
     fn open(&mut self) {
         self.names += 1;
-        let node = NodeNumber(u32::try_from(self.names % 3).unwrap());
+        let node = NodeId(self.names % 3);
         self.sessions.push((SessionId { node, boot: Boot(1), number: self.names }, 1, 1));
         // It is known from here on.
         self.op(self.sessions.len() - 1, SessionOp::Settle { tag: 0, numbers: Vec::new().into() });
@@ -559,14 +559,14 @@ impl Program {
                 self.open();
             }
             85..87 => {
-                let node = NodeNumber(u32::try_from(self.rng.below(3)).unwrap());
+                let node = NodeId(self.rng.below(3));
                 // The model knows nodes by their consumers.
                 if self.model.takers.keys().any(|it| it.session.node == node) {
                     self.step(&Command::NodeSuspected { node });
                 }
             }
             87..90 => {
-                let node = NodeNumber(u32::try_from(self.rng.below(3)).unwrap());
+                let node = NodeId(self.rng.below(3));
                 self.step(&Command::NodeUp { node, boot: Boot(1) });
             }
             90..95 => {

@@ -6,14 +6,14 @@ use bytes::Bytes;
 
 use super::super::{
     Actions, Answer, Applied, Boot, Checkout, Command, ConsumerId, CreditMode, DeadLetters, DeathNumber, DelayedRetry,
-    DeliveryNumber, Enqueue, EntryWriter, LogIndex, Meta, NodeNumber, Notice, NumberRange, QuorumQueue, ReturnKind,
+    DeliveryNumber, Enqueue, EntryWriter, LogIndex, Meta, NodeId, Notice, NumberRange, QuorumQueue, ReturnKind,
     Session, SessionEvent, SessionId, SessionOp, SessionSeqno, Settings, Sync, deaths, decode_entry,
 };
 use crate::queue::LeaveReason;
 
-const NODE: NodeNumber = NodeNumber(1);
+const NODE: NodeId = NodeId(1);
 const A: SessionId = SessionId { node: NODE, boot: Boot(1), number: 1 };
-const B: SessionId = SessionId { node: NodeNumber(2), boot: Boot(1), number: 1 };
+const B: SessionId = SessionId { node: NodeId(2), boot: Boot(1), number: 1 };
 
 /// A queue and what it said last.
 #[derive(Default)]

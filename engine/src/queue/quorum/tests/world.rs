@@ -11,14 +11,14 @@ use bytes::Bytes;
 
 use super::super::{
     Actions, Applied, BodyPlace, Boot, Checkout, Command, CreditMode, DeadLetters, DeathNumber, Delivery, Enqueue,
-    EntryWriter, LogIndex, Meta, NodeNumber, Notice, NumberRange, QuorumQueue, ReturnKind, Session, SessionEvent,
+    EntryWriter, LogIndex, Meta, NodeId, Notice, NumberRange, QuorumQueue, ReturnKind, Session, SessionEvent,
     SessionId, Settings, Sync, SyncAnswer, deaths, decode_entry,
 };
 use super::Rng;
 use crate::mutants::Mutant;
 
 const MEMBERS: usize = 3;
-const NODES: u32 = 3;
+const NODES: u64 = 3;
 /// Steps with faults.
 const STEPS: u64 = 400;
 /// Rounds without, after which everything has come to rest at the latest.
@@ -58,9 +58,9 @@ struct World {
     members: Vec<QuorumQueue>,
     truth: QuorumQueue,
     leader: usize,
-    boots: BTreeMap<u32, u32>,
+    boots: BTreeMap<u64, u64>,
     /// The next session of each node's life.
-    numbers: BTreeMap<(u32, u32), u64>,
+    numbers: BTreeMap<(u64, u64), u64>,
     clients: Vec<Client>,
     publishers: u64,
     /// What is under way, with the step in which it arrives.
@@ -159,11 +159,11 @@ impl World {
         }
     }
 
-    fn some_node(&mut self) -> u32 {
-        u32::try_from(1 + self.rng.below(NODES.into())).unwrap()
+    fn some_node(&mut self) -> u64 {
+        1 + self.rng.below(NODES)
     }
 
-    fn open(&mut self, node: u32) {
+    fn open(&mut self, node: u64) {
         let id = self.next_id(node);
         let mut session = Session::new(id);
         session.plant(self.mutant);
@@ -179,11 +179,11 @@ impl World {
         });
     }
 
-    fn next_id(&mut self, node: u32) -> SessionId {
+    fn next_id(&mut self, node: u64) -> SessionId {
         let boot = self.boots[&node];
         let number = self.numbers.entry((node, boot)).or_default();
         *number += 1;
-        SessionId { node: NodeNumber(node), boot: Boot(boot), number: *number }
+        SessionId { node: NodeId(node), boot: Boot(boot), number: *number }
     }
 
     fn publish(&mut self, at: usize) {
@@ -276,8 +276,8 @@ impl World {
         *boot += 1;
         let boot = Boot(*boot);
         match self.rng.below(3) {
-            0 => self.commit_command(&Command::NodeDown { node: NodeNumber(node), boot: Boot(boot.0 - 1) }),
-            1 => self.commit_command(&Command::NodeUp { node: NodeNumber(node), boot }),
+            0 => self.commit_command(&Command::NodeDown { node: NodeId(node), boot: Boot(boot.0 - 1) }),
+            1 => self.commit_command(&Command::NodeUp { node: NodeId(node), boot }),
             _ => {}
         }
         self.open(node);
@@ -298,9 +298,9 @@ impl World {
     fn suspect(&mut self) {
         let node = self.some_node();
         let command = if self.truth.suspected_nodes().any(|it| it.0 == node) {
-            Command::NodeUp { node: NodeNumber(node), boot: Boot(self.boots[&node]) }
+            Command::NodeUp { node: NodeId(node), boot: Boot(self.boots[&node]) }
         } else {
-            Command::NodeSuspected { node: NodeNumber(node) }
+            Command::NodeSuspected { node: NodeId(node) }
         };
         self.commit_command(&command);
     }
@@ -510,13 +510,13 @@ impl World {
     /// Everything works again: all that was published arrives, and all is settled.
     fn come_to_rest(&mut self) {
         self.is_quiet = true;
-        let nodes: Vec<NodeNumber> = self.truth.suspected_nodes().collect();
+        let nodes: Vec<NodeId> = self.truth.suspected_nodes().collect();
         for node in nodes {
             self.commit_command(&Command::NodeUp { node, boot: Boot(self.boots[&node.0]) });
         }
         // Lives that have ended, and whose successors have nothing to do with the queue, are reported.
         for (node, boot) in self.boots.clone() {
-            self.commit_command(&Command::NodeUp { node: NodeNumber(node), boot: Boot(boot) });
+            self.commit_command(&Command::NodeUp { node: NodeId(node), boot: Boot(boot) });
         }
         // Who consumes already has to be enough.
         if self.clients.iter().all(|client| client.tags.is_empty()) {

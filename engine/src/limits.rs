@@ -152,3 +152,35 @@ pub const GROUP_UNCOMMITTED_BYTES: u64 = 32 * 1024 * 1024;
 pub const GROUP_APPLY_BYTES: u64 = 1024 * 1024;
 /// Reads of one group that wait for a majority, above which more are refused.
 pub const GROUP_READS_MAX: usize = 1024;
+/// Bytes of a node's name; as RabbitMQ, whose names are Erlang atoms.
+pub const NODE_NAME_BYTES_MAX: usize = 255;
+/// Time from the first byte to the proof of both nodes; as Erlang's `net_setuptime`.
+pub const LINK_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(7);
+/// Bytes of one greeting, before somebody has proven to be a node: three times what a hello of today takes, for what will be added.
+pub const LINK_GREETING_BYTES_MAX: usize = 1024;
+/// Bytes of the text with which a node refuses another: a few lines.
+pub const LINK_REFUSAL_BYTES_MAX: usize = 512;
+/// Time to read why, for a node that is refused, before its socket is closed.
+pub const LINK_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes of a message between which others may go first: half a millisecond on a link of a gigabit a second.
+pub const LINK_CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes of other lanes after which a chunk of a less urgent one goes, so that it gets about an eighth of the link at least.
+pub const LINK_SHARE_BYTES: usize = 7 * LINK_CHUNK_BYTES;
+/// Bytes of a chunk up to which copying it beside its header costs less than a buffer of its own.
+pub const LINK_COPY_BYTES_MAX: usize = 4096;
+/// Bytes of the largest message about membership: lists of names and nodes.
+pub const LINK_CONTROL_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of the largest message that moves clients' messages: as large as a transaction may be.
+pub const LINK_MESSAGE_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Bytes of the largest piece of a snapshot: a thousand of those that quorum queues make.
+pub const LINK_BULK_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of messages that have come in part, over all lanes: the largest of each.
+pub const LINK_REASSEMBLED_BYTES_MAX: usize = LINK_CONTROL_BYTES_MAX + 2 * LINK_MESSAGE_BYTES_MAX + LINK_BULK_BYTES_MAX;
+/// Bytes taken for a message at its first chunk, whatever length it announces; beyond that only as they arrive.
+pub const LINK_RESERVE_BYTES: usize = 1024 * 1024;
+/// Bytes waiting in one lane from which it counts as congested: 70 ms on a link of a gigabit a second.
+pub const LINK_LANE_HIGH_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes waiting in one lane down to which it stays congested.
+pub const LINK_LANE_LOW_BYTES: usize = 2 * 1024 * 1024;
+/// Bytes waiting in one lane above which it takes no more: room for what is sent in spite of congestion. One message always fits.
+pub const LINK_LANE_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -1,3 +1,4 @@
 //! Several nodes that are one broker.
 
 pub mod consensus;
+pub mod link;

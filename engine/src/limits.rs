@@ -184,3 +184,11 @@ pub const LINK_LANE_HIGH_BYTES: usize = 8 * 1024 * 1024;
 pub const LINK_LANE_LOW_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes waiting in one lane above which it takes no more: room for what is sent in spite of congestion. One message always fits.
 pub const LINK_LANE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The first pause between two attempts to reach a node; each further one is twice as long.
+pub const DIAL_PAUSE_MIN: Duration = Duration::from_millis(200);
+/// The longest pause between two attempts: how long an operator waits at most for a node that is back.
+pub const DIAL_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Time after which an attempt of which nothing was heard counts as failed: a connection, and the handshake.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a link has to last for the pauses to begin anew: one that is refused after its handshake is no success.
+pub const DIAL_STEADY_AFTER: Duration = Duration::from_secs(5);

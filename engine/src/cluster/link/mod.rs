@@ -2,7 +2,8 @@
 //!
 //! A [`Link`] is a machine without I/O. Its embedder gives it bytes from the socket, messages for its lanes and the time; it takes
 //! [`Event`]s and bytes to write. Nothing here decides whether a node is welcome: the embedder does, by what [`Peer`] says, and may
-//! [`Link::refuse`] it.
+//! [`Link::refuse`] it. [`keeps()`] says which of two links between the same nodes stays, [`Dialer`] when the next
+//! one is tried.
 //!
 //! # States
 //!
@@ -69,11 +70,16 @@ mod outbox;
 
 mod machine;
 
+mod dialer;
+mod keeps;
+
 #[cfg(test)]
 mod tests;
 
 pub use chunk::BadChunk;
+pub use dialer::{Attempt, Dialer};
 pub use error::{Error, Stranger, Why};
+pub use keeps::keeps;
 pub use lane::Lane;
 pub use machine::{Event, Link, Setup};
 pub use outbox::Unsent;

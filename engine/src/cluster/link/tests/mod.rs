@@ -5,6 +5,7 @@
 mod pair;
 
 mod bytes;
+mod dialing;
 mod handshake;
 mod lanes;
 mod machine;

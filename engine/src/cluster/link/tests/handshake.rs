@@ -148,8 +148,8 @@ fn a_dialer_that_hears_itself_ends_it_at_once() {
     assert!(dialer.is_finished());
 }
 
-/// Changes one byte of what the dialer or the acceptor says first, and looks what becomes of it.
-fn altered(at: usize, by_dialer: bool) -> (Vec<Event>, Vec<Event>) {
+/// Changes one byte of what the dialer or the acceptor says first, or both, and looks what becomes of it.
+fn altered(at: usize, by_dialer: bool, by_acceptor: bool) -> (Vec<Event>, Vec<Event>) {
     let (mut dialer, mut acceptor) = (link(Side::Dialer, 1), link(Side::Acceptor, 2));
     let mut hello = written(&mut dialer);
     hello[at] ^= if by_dialer { 3 } else { 0 };
@@ -157,18 +157,21 @@ fn altered(at: usize, by_dialer: bool) -> (Vec<Event>, Vec<Event>) {
     let mut answer = written(&mut acceptor);
     // There is none for somebody who begins as no node does.
     if let Some(byte) = answer.get_mut(at) {
-        *byte ^= if by_dialer { 0 } else { 3 };
+        *byte ^= if by_acceptor { 3 } else { 0 };
     }
     feed(&mut dialer, &answer);
     feed(&mut acceptor, &written(&mut dialer));
     (events(&mut dialer), events(&mut acceptor))
 }
 
+/// The dialer's, the acceptor's, or both.
+const WHOSE: [(bool, bool); 3] = [(true, false), (false, true), (true, true)];
+
 #[test]
 fn nobody_talks_two_nodes_into_an_older_version() {
     // Where the highest version stands: 2 becomes 1.
-    for by_dialer in [true, false] {
-        let (dialer, acceptor) = altered(HEADER_BYTES + 2, by_dialer);
+    for (by_dialer, by_acceptor) in WHOSE {
+        let (dialer, acceptor) = altered(HEADER_BYTES + 2, by_dialer, by_acceptor);
         assert_eq!(dialer, failed(Some("rabbit@b"), Why::Proof));
         assert_eq!(acceptor, refused(Some("rabbit@a"), Reason::Proof, ""));
     }
@@ -178,10 +181,10 @@ fn nobody_talks_two_nodes_into_an_older_version() {
 fn no_byte_of_a_hello_can_be_altered() {
     let hello = written(&mut link(Side::Dialer, 1));
     for at in 0..hello.len() {
-        for by_dialer in [true, false] {
-            let (dialer, acceptor) = altered(at, by_dialer);
+        for (by_dialer, by_acceptor) in WHOSE {
+            let (dialer, acceptor) = altered(at, by_dialer, by_acceptor);
             for event in dialer.iter().chain(&acceptor) {
-                assert!(!matches!(event, Event::Established(_)), "byte {at} of {by_dialer}: {event:?}");
+                assert!(!matches!(event, Event::Established(_)), "byte {at}, {by_dialer} and {by_acceptor}: {event:?}");
             }
         }
     }

@@ -90,21 +90,28 @@ fn a_heartbeat_passes_a_bulk_transfer_within_one_chunk() {
 }
 
 #[test]
-fn a_heartbeat_waits_for_one_chunk_whatever_else_waits() {
-    let mut longest = 0;
-    // At each moment of a long rivalry between the others.
-    for moment in 0..200 {
-        let mut link = sender();
-        link.send(Lane::Bulk, message(10 * MIB)).unwrap();
-        link.send(Lane::Queues, message(10 * MIB)).unwrap();
-        for _ in 0..moment {
-            next_chunk(&mut link);
+fn what_is_urgent_waits_for_one_chunk_whatever_else_waits() {
+    let rival = message(10 * MIB);
+    for (urgent, rivals) in [(Lane::Control, &Lane::ALL[1..]), (Lane::Consensus, &Lane::ALL[2..])] {
+        let mut longest = 0;
+        // At each moment of a long rivalry between the others.
+        for moment in 0..60 {
+            let mut link = sender();
+            for lane in rivals {
+                link.send(*lane, rival.clone()).unwrap();
+            }
+            for _ in 0..moment {
+                next_chunk(&mut link);
+            }
+            // Small ones leave the shares of the others due.
+            for _ in 0..3 {
+                link.send(urgent, message(20)).unwrap();
+                let waited = core::iter::from_fn(|| Some(next_chunk(&mut link))).position(|chunk| chunk.0 == urgent);
+                longest = longest.max(waited.unwrap());
+            }
         }
-        link.send(Lane::Consensus, message(20)).unwrap();
-        let waited = core::iter::from_fn(|| Some(next_chunk(&mut link))).position(|chunk| chunk.0 == Lane::Consensus);
-        longest = longest.max(waited.unwrap());
+        assert_eq!(longest, 1, "the share of others is a single chunk, and is given");
     }
-    assert_eq!(longest, 1, "the share of others is a single chunk, and is given");
 }
 
 #[test]

@@ -169,3 +169,41 @@ pub const CLUSTER_LOG_KEPT: u64 = 1024;
 pub const BOOT_READS: usize = 32;
 /// Entries that are read from the log at a time for a node that lags behind.
 pub const FETCH_ENTRIES: u64 = 64;
+/// Time from the first byte to the proof of both nodes; as Erlang's `net_setuptime`.
+pub const LINK_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(7);
+/// Bytes of one greeting, before somebody has proven to be a node: three times what a hello of today takes, for what will be added.
+pub const LINK_GREETING_BYTES_MAX: usize = 1024;
+/// Bytes of the text with which a node refuses another: a few lines.
+pub const LINK_REFUSAL_BYTES_MAX: usize = 512;
+/// Time to read why, for a node that is refused, before its socket is closed.
+pub const LINK_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes of a message between which others may go first: half a millisecond on a link of a gigabit a second.
+pub const LINK_CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes of other lanes after which a chunk of a less urgent one goes, so that it gets about an eighth of the link at least.
+pub const LINK_SHARE_BYTES: usize = 7 * LINK_CHUNK_BYTES;
+/// Bytes of a chunk up to which copying it beside its header costs less than a buffer of its own.
+pub const LINK_COPY_BYTES_MAX: usize = 4096;
+/// Bytes of the largest message about membership: lists of names and nodes.
+pub const LINK_CONTROL_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of the largest message that moves clients' messages: as large as a transaction may be.
+pub const LINK_MESSAGE_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Bytes of the largest piece of a snapshot: a thousand of those that quorum queues make.
+pub const LINK_BULK_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of messages that have come in part, over all lanes: the largest of each.
+pub const LINK_REASSEMBLED_BYTES_MAX: usize = LINK_CONTROL_BYTES_MAX + 2 * LINK_MESSAGE_BYTES_MAX + LINK_BULK_BYTES_MAX;
+/// Bytes taken for a message at its first chunk, whatever length it announces; beyond that only as they arrive.
+pub const LINK_RESERVE_BYTES: usize = 1024 * 1024;
+/// Bytes waiting in one lane from which it counts as congested: 70 ms on a link of a gigabit a second.
+pub const LINK_LANE_HIGH_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes waiting in one lane down to which it stays congested.
+pub const LINK_LANE_LOW_BYTES: usize = 2 * 1024 * 1024;
+/// Bytes waiting in one lane above which it takes no more: room for what is sent in spite of congestion. One message always fits.
+pub const LINK_LANE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The first pause between two attempts to reach a node; each further one is twice as long.
+pub const DIAL_PAUSE_MIN: Duration = Duration::from_millis(200);
+/// The longest pause between two attempts: how long an operator waits at most for a node that is back.
+pub const DIAL_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Time after which an attempt of which nothing was heard counts as failed: a connection, and the handshake.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a link has to last for the pauses to begin anew: one that is refused after its handshake is no success.
+pub const DIAL_STEADY_AFTER: Duration = Duration::from_secs(5);

@@ -1,4 +1,5 @@
-//! Several nodes as one broker: who belongs to them, and how they agree.
+//! Several nodes as one broker: who belongs to them, how they talk, and how they agree.
 
 pub mod consensus;
+pub mod link;
 pub mod membership;

@@ -13,6 +13,7 @@ use super::roster::{Node, Roster};
 use super::single::Single;
 use super::state::State;
 use crate::cluster::consensus::{self, EntryId, Found, Groups, Journal};
+use crate::cluster::link::Lane;
 use crate::effect::DiskRequest;
 use crate::ids::{GroupId, LinkId, Lsn, NodeId};
 use crate::limits;
@@ -72,15 +73,6 @@ pub struct Peer {
     pub disk: u64,
     /// `None` while it belongs to no cluster.
     pub place: Option<Place>,
-}
-
-/// Which of a link's lanes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
-    /// Words about the cluster.
-    Control,
-    /// Frames of the groups.
-    Consensus,
 }
 
 /// Bytes for another node.

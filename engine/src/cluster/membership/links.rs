@@ -4,10 +4,11 @@ use alloc::format;
 use alloc::string::String;
 use bytes::Bytes;
 
-use super::cluster::{Cluster, Lane, Outputs, Peer, ROOT, Send};
+use super::cluster::{Cluster, Outputs, Peer, ROOT, Send};
 use super::command::{Command, What, Word};
 use super::identity::Place;
 use super::roster::{Change, Node};
+use crate::cluster::link::Lane;
 use crate::ids::{LinkId, NodeId};
 use crate::storage::Log;
 use crate::time::Instant;
@@ -113,6 +114,8 @@ impl Cluster {
                     format!("{name} says what it has no right to")
                 })?;
             }
+            // Nothing of the cluster itself goes there.
+            Lane::Queues | Lane::Bulk => {}
         }
         Ok(())
     }

@@ -41,6 +41,6 @@ mod look;
 #[cfg(test)]
 mod tests;
 
-pub use cluster::{Cluster, Config, Decided, Event, Lane, NotTaken, Outputs, Peer, Send};
+pub use cluster::{Cluster, Config, Decided, Event, NotTaken, Outputs, Peer, Send};
 pub use identity::Place;
 pub use roster::Node;

@@ -7,8 +7,9 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
 
-use super::super::{Cluster, Config, Decided, Event, Lane, Outputs, Peer, Place};
+use super::super::{Cluster, Config, Decided, Event, Outputs, Peer, Place};
 use crate::cluster::consensus::Settings;
+use crate::cluster::link::Lane;
 use crate::config::LogConfig;
 use crate::effect::DiskRequest;
 use crate::ids::{LinkId, Lsn, NodeId};

@@ -134,7 +134,7 @@ impl Engine {
                 self.broker.alarms.set_level(level);
                 self.check_alarms(now, effects);
             }
-            Input::Admin { id, request } => self.administer(now, effects, id, request),
+            Input::Admin { id, request } => self.administer(now, effects, id, *request),
             Input::Timeout => self.on_timeout(now, effects),
             Input::Shutdown => self.shut_down(now, effects),
         }

@@ -1,5 +1,6 @@
 //! Everything the world can tell the engine.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::net::SocketAddr;
@@ -60,7 +61,7 @@ pub enum Input {
         /// The driver's number for it.
         id: AdminId,
         /// What is asked.
-        request: AdminRequest,
+        request: Box<AdminRequest>,
     },
     /// The time asked for by `Engine::next_timeout` has come (or any other wake-up: being early does no harm).
     Timeout,

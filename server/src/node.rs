@@ -271,7 +271,7 @@ impl<D: Disk, C: Clock> Node<D, C> {
         let id = self.next_admin;
         self.next_admin = AdminId(id.0 + 1);
         self.asked.insert(id, answer);
-        self.handle(Input::Admin { id, request });
+        self.handle(Input::Admin { id, request: Box::new(request) });
     }
 
     /// Passes a connection's message on, and tells how many bytes it held. Nothing follows a connection's end, and nothing is

@@ -41,6 +41,7 @@ pub mod scenario;
 mod scheduler;
 pub mod shrink;
 mod situation;
+mod sorted;
 mod speed;
 mod steps;
 mod story;

@@ -386,22 +386,30 @@ pub(crate) fn number_of(properties: &[u8]) -> Option<MessageNumber> {
             rest = skip_short(rest)?;
         }
     }
-    let id = rest.get(1..1 + MESSAGE_ID_BYTES)?;
-    if usize::from(rest[0]) != MESSAGE_ID_BYTES || id[0] != b'm' {
+    let (id, _) = rest.split_first_chunk::<{ 1 + MESSAGE_ID_BYTES }>()?;
+    if usize::from(id[0]) != MESSAGE_ID_BYTES || id[1] != b'm' {
         return None;
     }
-    id[1..]
-        .iter()
-        .try_fold(0_u32, |number, &digit| {
-            let digit = match digit {
-                b'0'..=b'9' => digit - b'0',
-                b'a'..=b'f' => digit - b'a' + 10,
-                _ => return None,
-            };
-            Some(number << 4 | u32::from(digit))
-        })
-        .map(MessageNumber)
+    let mut number = 0;
+    let mut unknown = 0;
+    for digit in &id[2..] {
+        let value = DIGIT_VALUES[usize::from(*digit)];
+        number = number << 4 | u32::from(value & 15);
+        unknown |= value;
+    }
+    (unknown < 16).then_some(MessageNumber(number))
 }
+
+/// The value of each octet as a hexadecimal digit in lower case; 16 for those that are none.
+const DIGIT_VALUES: [u8; 256] = {
+    let mut values = [16; 256];
+    let mut value: u8 = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
 
 /// The `message-id` of a message.
 pub(crate) fn message_id(number: MessageNumber) -> [u8; MESSAGE_ID_BYTES] {

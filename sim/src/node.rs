@@ -300,7 +300,7 @@ impl World {
                 }
             }
         };
-        self.input(Input::Admin { id: AdminId(u64::from(index)), request: request.into() });
+        self.input(Input::Admin { id: AdminId(u64::from(index)), request: Box::new(request.into()) });
     }
 
     /// What the operator was answered.

@@ -200,7 +200,7 @@ impl World {
         let id = FIRST_ID + self.operators.next;
         self.operators.next += 1;
         self.operators.asked.insert(id, operation);
-        self.input(Input::Admin { id: AdminId(id), request });
+        self.input(Input::Admin { id: AdminId(id), request: Box::new(request) });
     }
 
     fn request(&self, what: &Operation) -> Option<AdminRequest> {

@@ -18,20 +18,23 @@ pub(crate) struct Scheduler<E> {
     /// Nothing in it is due before anything in `near`.
     far: BinaryHeap<Entry<E>>,
     time: Micros,
-    inserted: u64,
+    /// A run has far fewer events than this can count.
+    inserted: u32,
     ties: Fate,
 }
 
 #[derive(Debug)]
 struct Entry<E> {
-    time: Micros,
-    tie: u32,
-    order: u64,
+    /// Time, tie and insertion as one number, the first in the highest bits.
+    key: u128,
     event: E,
 }
 
 /// Entries kept sorted at most; when there are more, half of them go to the heap. As many come from it at once.
 const NEAR_MAX: usize = 64;
+
+/// Where the tie is in the lower half of a key; below it is the number of the insertion.
+const TIE: u64 = 0xffff_ffff_0000_0000;
 
 impl<E: Copy> Scheduler<E> {
     /// An empty future.
@@ -48,10 +51,10 @@ impl<E: Copy> Scheduler<E> {
     /// Lets `event` happen at `time`, or at once if that has passed.
     pub(crate) fn at(&mut self, time: Micros, event: E) {
         self.inserted += 1;
-        let tie = (self.ties.of(0, self.inserted) >> 32) as u32;
-        let entry = Entry { time: time.max(self.time), tie, order: self.inserted, event };
-        let key = entry.key();
-        let place = self.near.iter().rposition(|other| key < other.key());
+        let tie = self.ties.of(0, u64::from(self.inserted)) & TIE;
+        let key = u128::from(time.max(self.time)) << 64 | u128::from(tie | u64::from(self.inserted));
+        let entry = Entry { key, event };
+        let place = self.near.iter().rposition(|other| key < other.key);
         if place.is_none() && !self.far.is_empty() {
             self.far.push(entry);
             return;
@@ -73,25 +76,24 @@ impl<E: Copy> Scheduler<E> {
             self.near.extend(std::iter::from_fn(|| self.far.pop()).take(NEAR_MAX / 2));
             self.near.reverse();
         }
-        if self.near.last()?.time > until {
+        let time = self.near.last()?.time();
+        if time > until {
             return None;
         }
-        let entry = self.near.pop()?;
-        self.time = entry.time;
-        Some(entry.event)
+        self.time = time;
+        self.near.pop().map(|entry| entry.event)
     }
 }
 
 impl<E> Entry<E> {
-    /// What decides the order: the time, then the tie, as one number; of equal ties the one that was inserted first.
-    fn key(&self) -> (u128, u64) {
-        (u128::from(self.time) << 32 | u128::from(self.tie), self.order)
+    fn time(&self) -> Micros {
+        (self.key >> 64) as Micros
     }
 }
 
 impl<E> PartialEq for Entry<E> {
     fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
+        self.key == other.key
     }
 }
 
@@ -106,7 +108,7 @@ impl<E> PartialOrd for Entry<E> {
 impl<E> Ord for Entry<E> {
     /// The sooner is the greater, since a heap gives out its greatest.
     fn cmp(&self, other: &Self) -> Ordering {
-        other.key().cmp(&self.key())
+        other.key.cmp(&self.key)
     }
 }
 

@@ -184,7 +184,7 @@ impl World {
     fn ask(&mut self, request: AdminRequest) -> Result<AdminReply, AdminError> {
         let id = AdminId(self.next_id);
         self.next_id += 1;
-        self.input(Input::Admin { id, request });
+        self.input(Input::Admin { id, request: Box::new(request) });
         let at =
             self.answers.iter().position(|answer| answer.id == id).expect("a disk that answers at once delays nothing");
         self.answers.swap_remove(at).reply

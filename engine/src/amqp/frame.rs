@@ -158,8 +158,17 @@ impl FrameDecoder {
             self.keep_rest();
             return Ok(None);
         };
-        let payload = self.input.slice(FRAME_HEADER_LEN..end_at);
-        self.input.advance(end_at + 1);
+        // The last frame takes the piece over instead of a share of it.
+        let payload = if end_at + 1 == self.input.len() {
+            let mut payload = core::mem::take(&mut self.input);
+            payload.truncate(end_at);
+            payload.advance(FRAME_HEADER_LEN);
+            payload
+        } else {
+            let payload = self.input.slice(FRAME_HEADER_LEN..end_at);
+            self.input.advance(end_at + 1);
+            payload
+        };
         self.finish(header, payload, end)
     }
 
@@ -207,6 +216,9 @@ impl FrameDecoder {
     }
 
     fn keep_rest(&mut self) {
+        if self.input.is_empty() {
+            return;
+        }
         self.partial.extend_from_slice(&self.input);
         self.input = Bytes::new();
     }

@@ -1,12 +1,13 @@
 //! What is in the queues, message by message.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
 use crate::history::{Departure, Fact, Presence, QueueIndex, Session};
 use crate::message::MessageNumber;
 use crate::model::topology::Existence;
+use crate::sorted::Sorted;
 
 /// One queue name and what is known of the queue under it.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ pub(crate) struct Queue {
     /// When a consumer with deliveries perhaps unseen last went away.
     pub(crate) disturbed: u64,
     /// Messages certainly ready, by position.
-    pub(crate) ready: BTreeSet<(u64, MessageNumber)>,
+    pub(crate) ready: Sorted<(u64, MessageNumber)>,
     pub(crate) unacked: u64,
     pub(crate) maybe: u64,
 }
@@ -58,7 +59,7 @@ impl Queue {
             removed: 0,
             purges: 0,
             disturbed: 0,
-            ready: BTreeSet::new(),
+            ready: Sorted::default(),
             unacked: 0,
             maybe: 0,
         }
@@ -244,7 +245,7 @@ impl Contents {
 
     /// The queue is being emptied: whatever is ready may be gone.
     pub(crate) fn doubt_ready(&mut self, index: u32) {
-        let ready: Vec<MessageNumber> = self.queues[index as usize].ready.iter().map(|(_, number)| *number).collect();
+        let ready: Vec<MessageNumber> = self.queues[index as usize].ready.keys().map(|(_, number)| number).collect();
         for number in ready {
             if let Some(at) = self.find(number, index) {
                 let copy = &mut self.messages[number.index()].copies[at];
@@ -394,9 +395,9 @@ impl Queue {
         let counter = match copy.presence {
             Presence::Ready => {
                 if change > 0 {
-                    self.ready.insert((copy.position, number));
+                    self.ready.insert((copy.position, number), ());
                 } else {
-                    self.ready.remove(&(copy.position, number));
+                    self.ready.remove((copy.position, number));
                 }
                 return;
             }

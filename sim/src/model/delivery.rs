@@ -57,12 +57,12 @@ impl Model {
                 .values()
                 .flat_map(|held| held.channels.values())
                 .filter(|channel| matches!(channel.pending, Some(Pending::Get { queue: its, .. }) if its == queue));
-            let mut ready = self.contents.queues[queue as usize].ready.iter().filter(|(_, message)| {
+            let mut ready = self.contents.queues[queue as usize].ready.keys().filter(|(_, message)| {
                 let at = self.contents.find(*message, queue).expect("ready messages are in their queue");
                 self.contents.messages[message.index()].copies[at].changed < asked
             });
             let missed = ready.nth(others.count());
-            if let Some(&(_, message)) = missed {
+            if let Some((_, message)) = missed {
                 self.facts.push(Fact::MissedByGet { queue: QueueIndex(queue), message });
             }
         }
@@ -213,12 +213,12 @@ impl Model {
             let position = self.contents.messages[message.index()].copies[at].position;
             // A get may have been decided as soon as it was asked.
             let step = delivery.asked.unwrap_or(self.contents.step);
-            let older =
-                self.contents.queues[queue as usize].ready.range(..(position, MessageNumber(0))).find(|(_, older)| {
-                    let at = self.contents.find(*older, queue).expect("ready messages are in their queue");
-                    self.contents.messages[older.index()].copies[at].changed < step
-                });
-            if let Some(&(_, older)) = older {
+            let ready = self.contents.queues[queue as usize].ready.keys();
+            let older = ready.take_while(|(its, _)| *its < position).find(|(_, older)| {
+                let at = self.contents.find(*older, queue).expect("ready messages are in their queue");
+                self.contents.messages[older.index()].copies[at].changed < step
+            });
+            if let Some((_, older)) = older {
                 let at = self.contents.find(older, queue).expect("just found");
                 let was_requeued = self.contents.messages[older.index()].copies[at].deliveries > 0;
                 let queue = QueueIndex(queue);

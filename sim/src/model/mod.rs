@@ -282,7 +282,7 @@ impl Model {
             if queue.ready.is_empty() {
                 self.facts.push(Fact::Emptied { queue: held });
             }
-            for &(_, message) in &queue.ready {
+            for (_, message) in queue.ready.keys() {
                 let was_confirmed = self.contents.messages[message.index()].is_promised;
                 self.facts.push(Fact::NeverCame { queue: held, message, was_confirmed });
             }

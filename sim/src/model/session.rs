@@ -1,6 +1,6 @@
 //! Connections and channels, as far as the model follows them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use smallvec::SmallVec;
@@ -9,6 +9,7 @@ use crate::history::Session;
 use crate::message::MessageNumber;
 use crate::model::table::Table;
 use crate::model::topology::{BindingKey, Route};
+use crate::sorted::Sorted;
 
 /// One connection.
 #[derive(Debug, Default)]
@@ -27,7 +28,7 @@ pub(crate) struct Channel {
     pub(crate) mode: Mode,
     pub(crate) last_seqno: u64,
     pub(crate) unconfirmed: VecDeque<Unconfirmed>,
-    pub(crate) unacked: BTreeMap<u64, Unacked>,
+    pub(crate) unacked: Sorted<u64, Unacked>,
     /// Unacked messages that came by consumers.
     pub(crate) consumed: u32,
     pub(crate) consumers: Vec<Consumer>,
@@ -175,7 +176,7 @@ impl Channel {
             mode: Mode::Plain,
             last_seqno: 0,
             unconfirmed: VecDeque::new(),
-            unacked: BTreeMap::new(),
+            unacked: Sorted::default(),
             consumed: 0,
             consumers: Vec::new(),
             prefetch_each: 0,
@@ -209,13 +210,11 @@ impl Channel {
     pub(crate) fn take_unacked(&mut self, tag: u64, multiple: bool) -> SmallVec<[(u64, Unacked); 4]> {
         let mut taken = SmallVec::new();
         if !multiple {
-            taken.extend(self.unacked.remove(&tag).map(|unacked| (tag, unacked)));
+            taken.extend(self.unacked.remove(tag).map(|unacked| (tag, unacked)));
             return taken;
         }
-        while let Some(first) = self.unacked.first_entry()
-            && (tag == 0 || *first.key() <= tag)
-        {
-            taken.push(first.remove_entry());
+        while self.unacked.first().is_some_and(|first| tag == 0 || first <= tag) {
+            taken.extend(self.unacked.pop_first());
         }
         taken
     }

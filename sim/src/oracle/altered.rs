@@ -12,20 +12,19 @@ impl Oracle for Altered {
     }
 
     fn judge(&mut self, fact: &Fact) -> Verdict {
-        let (who, message, wrong) = match *fact {
-            Fact::Read { client, message, wrong } => (format!("client {client} got"), message, wrong),
-            Fact::Peeked { queue, message, wrong, .. } => {
-                (format!("who looks into queue {} sees", queue.0), message, wrong)
-            }
-            _ => return Verdict::NotMine,
+        let (Fact::Read { message, wrong, .. } | Fact::Peeked { message, wrong, .. }) = *fact else {
+            return Verdict::NotMine;
         };
-        let Some(message) = message else {
-            return Verdict::Broken(format!("{who} a message that nobody published"));
+        let what = match (message, wrong) {
+            (Some(_), None) => return Verdict::Kept,
+            (Some(message), Some(part)) => format!("{message} with the wrong {part}"),
+            (None, _) => "a message that nobody published".to_owned(),
         };
-        match wrong {
-            Some(part) => Verdict::Broken(format!("{who} {message} with the wrong {part}")),
-            None => Verdict::Kept,
-        }
+        Verdict::Broken(match *fact {
+            Fact::Peeked { queue, .. } => format!("who looks into queue {} sees {what}", queue.0),
+            Fact::Read { client, .. } => format!("client {client} got {what}"),
+            _ => what,
+        })
     }
 }
 

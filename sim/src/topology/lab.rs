@@ -196,7 +196,7 @@ impl Lab {
     pub(super) fn ask(&mut self, request: impl Into<AdminRequest>) -> Result<AdminReply, String> {
         self.asked += 1;
         let id = AdminId(self.asked);
-        self.input(Input::Admin { id, request: request.into() });
+        self.input(Input::Admin { id, request: Box::new(request.into()) });
         self.run();
         let at = self.answers.iter().position(|(answered, _)| *answered == id);
         self.answers.swap_remove(at.expect("every request is answered once the log has what it changes")).1

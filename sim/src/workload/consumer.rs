@@ -1,7 +1,5 @@
 //! A consumer: one channel, one queue, one or more consumers, and many ways to answer.
 
-use std::collections::BTreeSet;
-
 use leveret_engine::amqp::Method;
 use leveret_engine::amqp::method::basic;
 use leveret_engine::client::ClientEvent;
@@ -13,6 +11,7 @@ use crate::client::{CHANNEL, Scope, Wish, short};
 use crate::clock::{MILLISECOND, Micros};
 use crate::plan::{AnswerPlan, ConsumerDeed, ConsumerPlan};
 use crate::rng::{hits, scale};
+use crate::sorted::Sorted;
 
 /// See the module.
 #[derive(Debug)]
@@ -46,7 +45,7 @@ pub(super) struct Answers {
     plan: AnswerPlan,
     /// Deliveries over the client's whole life: the ordinal of its chances.
     total: u64,
-    thinking: BTreeSet<(Micros, u64, Verdict)>,
+    thinking: Sorted<(Micros, u64, Verdict)>,
     /// Acks held back for a multiple one.
     held: u32,
     held_tag: u64,
@@ -61,7 +60,7 @@ enum Verdict {
 
 impl Answers {
     pub(super) fn new(plan: AnswerPlan) -> Self {
-        Self { plan, total: 0, thinking: BTreeSet::new(), held: 0, held_tag: 0 }
+        Self { plan, total: 0, thinking: Sorted::default(), held: 0, held_tag: 0 }
     }
 
     /// A delivery came.
@@ -87,14 +86,14 @@ impl Answers {
         if think == 0 {
             self.answer(scope, tag, verdict);
         } else {
-            self.thinking.insert((scope.now + think, tag, verdict));
+            self.thinking.insert((scope.now + think, tag, verdict), ());
             scope.wake_after(think);
         }
     }
 
     /// Time has passed.
     pub(super) fn wake(&mut self, scope: &mut Scope<'_>) {
-        while let Some(&(due, tag, verdict)) = self.thinking.first() {
+        while let Some((due, tag, verdict)) = self.thinking.first() {
             if due > scope.now {
                 scope.wake_after(due - scope.now);
                 return;
@@ -141,7 +140,7 @@ impl Answers {
     /// Acks all up to the last one held back, and with it whatever else is older: those need no answer any more.
     fn ack_held(&mut self, scope: &mut Scope<'_>) {
         let upto = self.held_tag;
-        self.thinking.retain(|(_, tag, _)| *tag > upto);
+        self.thinking.retain(|(_, tag, _)| tag > upto);
         let _ = scope.machine.ack(CHANNEL, upto, true);
         self.held = 0;
     }

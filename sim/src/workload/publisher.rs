@@ -1,6 +1,6 @@
 //! A publisher: with confirms, with transactions, or with neither; it publishes again what it does not know the outcome of.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use leveret_engine::amqp::Method;
 use leveret_engine::amqp::method::tx;
@@ -13,6 +13,7 @@ use crate::clock::Micros;
 use crate::message::{Extras, MessageInfo};
 use crate::plan::{PublishMode, PublisherPlan};
 use crate::rng::{hits, scale};
+use crate::sorted::Sorted;
 
 /// See the module.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub(super) struct Publisher {
     not_before: Micros,
     next_sequence: u32,
     again: VecDeque<Item>,
-    outstanding: BTreeMap<u64, Item>,
+    outstanding: Sorted<u64, Item>,
     /// Published since the last commit.
     batch: Vec<Item>,
     is_committing: bool,
@@ -57,7 +58,7 @@ impl Publisher {
             done: 0,
             next_sequence: 0,
             again: VecDeque::new(),
-            outstanding: BTreeMap::new(),
+            outstanding: Sorted::default(),
             batch: Vec::new(),
             is_committing: false,
             transactions: 0,
@@ -179,13 +180,11 @@ impl Publisher {
 
     fn confirmed(&mut self, seqno: u64, multiple: bool) {
         if multiple {
-            while let Some(first) = self.outstanding.first_entry()
-                && *first.key() <= seqno
-            {
-                first.remove();
+            while self.outstanding.first().is_some_and(|first| first <= seqno) {
+                self.outstanding.pop_first();
             }
         } else {
-            self.outstanding.remove(&seqno);
+            self.outstanding.remove(seqno);
         }
     }
 
@@ -245,7 +244,7 @@ impl Workload for Publisher {
     }
 
     fn waiting_for(&self) -> Option<String> {
-        if let Some(seqno) = self.outstanding.keys().next() {
+        if let Some(seqno) = self.outstanding.first() {
             return Some(format!("the confirm of publish {seqno}"));
         }
         self.is_committing.then(|| "the answer to its commit or rollback".to_owned())

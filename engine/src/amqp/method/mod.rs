@@ -2,6 +2,7 @@
 //!
 //! Reserved arguments (tickets, `insist`…) are read past and written as zero, as RabbitMQ does.
 
+use alloc::boxed::Box;
 use alloc::format;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -83,20 +84,21 @@ pub mod exchange;
 pub mod queue;
 pub mod tx;
 
+/// Defines the enum of all methods. Of those that are `boxed` a method holds a pointer to the arguments.
 macro_rules! methods {
-    ($($variant:ident($module:ident::$name:ident),)*) => {
+    ($($variant:ident($module:ident::$name:ident) $($boxed:ident)?,)*) => {
         /// A method with its arguments.
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[expect(missing_docs, reason = "each variant is documented at its struct")]
         pub enum Method {
-            $($variant($module::$name),)*
+            $($variant(methods!(@held $module::$name $($boxed)?)),)*
         }
 
         impl Method {
             fn read(class_id: u16, method_id: u16, reader: &mut Reader<'_>) -> Option<Result<Self, DecodeError>> {
                 Some(match (class_id, method_id) {
                     $(($module::$name::CLASS_ID, $module::$name::METHOD_ID) => {
-                        $module::$name::read(reader).map(Self::$variant)
+                        $module::$name::read(reader).map(Self::from)
                     })*
                     _ => return None,
                 })
@@ -140,7 +142,7 @@ macro_rules! methods {
         $(
             impl From<$module::$name> for Method {
                 fn from(arguments: $module::$name) -> Self {
-                    Self::$variant(arguments)
+                    Self::$variant(arguments.into())
                 }
             }
         )*
@@ -149,7 +151,7 @@ macro_rules! methods {
         impl<'a> arbitrary::Arbitrary<'a> for Method {
             fn arbitrary(u: &mut arbitrary::Unstructured<'a>) -> arbitrary::Result<Self> {
                 type Generator<'a> = fn(&mut arbitrary::Unstructured<'a>) -> arbitrary::Result<Method>;
-                let generators: &[Generator<'a>] = &[$(|u| Ok(Self::$variant(u.arbitrary()?)),)*];
+                let generators: &[Generator<'a>] = &[$(|u| Ok(u.arbitrary::<$module::$name>()?.into()),)*];
                 u.choose(generators)?(u)
             }
         }
@@ -159,11 +161,15 @@ macro_rules! methods {
             $(($module::$name::CLASS_ID, $module::$name::METHOD_ID, $module::$name::NAME),)*
         ];
     };
+    (@held $module:ident::$name:ident) => { $module::$name };
+    (@held $module:ident::$name:ident boxed) => { Box<$module::$name> };
 }
 
+// Boxed is what is large and does not come with every message that the broker takes: commands are moved from hand to hand.
+
 methods! {
-    ConnectionStart(connection::Start),
-    ConnectionStartOk(connection::StartOk),
+    ConnectionStart(connection::Start) boxed,
+    ConnectionStartOk(connection::StartOk) boxed,
     ConnectionSecure(connection::Secure),
     ConnectionSecureOk(connection::SecureOk),
     ConnectionTune(connection::Tune),
@@ -174,7 +180,7 @@ methods! {
     ConnectionCloseOk(connection::CloseOk),
     ConnectionBlocked(connection::Blocked),
     ConnectionUnblocked(connection::Unblocked),
-    ConnectionUpdateSecret(connection::UpdateSecret),
+    ConnectionUpdateSecret(connection::UpdateSecret) boxed,
     ConnectionUpdateSecretOk(connection::UpdateSecretOk),
     ChannelOpen(channel::Open),
     ChannelOpenOk(channel::OpenOk),
@@ -184,33 +190,33 @@ methods! {
     ChannelCloseOk(channel::CloseOk),
     AccessRequest(access::Request),
     AccessRequestOk(access::RequestOk),
-    ExchangeDeclare(exchange::Declare),
+    ExchangeDeclare(exchange::Declare) boxed,
     ExchangeDeclareOk(exchange::DeclareOk),
     ExchangeDelete(exchange::Delete),
     ExchangeDeleteOk(exchange::DeleteOk),
-    ExchangeBind(exchange::Bind),
+    ExchangeBind(exchange::Bind) boxed,
     ExchangeBindOk(exchange::BindOk),
-    ExchangeUnbind(exchange::Unbind),
+    ExchangeUnbind(exchange::Unbind) boxed,
     ExchangeUnbindOk(exchange::UnbindOk),
-    QueueDeclare(queue::Declare),
+    QueueDeclare(queue::Declare) boxed,
     QueueDeclareOk(queue::DeclareOk),
-    QueueBind(queue::Bind),
+    QueueBind(queue::Bind) boxed,
     QueueBindOk(queue::BindOk),
     QueuePurge(queue::Purge),
     QueuePurgeOk(queue::PurgeOk),
     QueueDelete(queue::Delete),
     QueueDeleteOk(queue::DeleteOk),
-    QueueUnbind(queue::Unbind),
+    QueueUnbind(queue::Unbind) boxed,
     QueueUnbindOk(queue::UnbindOk),
     BasicQos(basic::Qos),
     BasicQosOk(basic::QosOk),
-    BasicConsume(basic::Consume),
+    BasicConsume(basic::Consume) boxed,
     BasicConsumeOk(basic::ConsumeOk),
     BasicCancel(basic::Cancel),
     BasicCancelOk(basic::CancelOk),
     BasicPublish(basic::Publish),
-    BasicReturn(basic::Return),
-    BasicDeliver(basic::Deliver),
+    BasicReturn(basic::Return) boxed,
+    BasicDeliver(basic::Deliver) boxed,
     BasicGet(basic::Get),
     BasicGetOk(basic::GetOk),
     BasicGetEmpty(basic::GetEmpty),

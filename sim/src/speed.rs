@@ -21,7 +21,7 @@ pub(crate) struct SpeedArgs {
     #[arg(long, default_value_t = 10)]
     seeds: u64,
     /// How often each run is made; its fastest round counts.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 10)]
     rounds: u64,
     /// Engine events (inputs and effects) that a second of processor time is to bring at least.
     #[arg(long, value_name = "EVENTS", default_value_t = 1_000_000)]

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ids::{Lsn, QueueId, QueueSeq};
 use crate::message::Message;
-use crate::storage::{Place, RefFlags, RefState};
+use crate::storage::{Place, RefFlags, RefState, payloads};
 
 /// The messages that one delayed exchange holds back.
 #[derive(Debug)]
@@ -297,17 +297,8 @@ impl Hold {
         open_record: impl Fn(Lsn, &Bytes) -> Option<Bytes>,
     ) -> Result<(), &'static str> {
         let Some(Reading { wanted, is_search }) = self.reading.take() else { return Ok(()) };
-        for (index, (seq, place)) in wanted.into_iter().enumerate() {
-            let Some(at) = place.lsn.0.checked_sub(start.0).and_then(|at| usize::try_from(at).ok()) else { continue };
-            let end = at + place.len as usize;
-            if end > data.len() {
-                // Without its first record a read would be asked for again without end.
-                if index == 0 {
-                    return Err("a record is cut short");
-                }
-                continue;
-            }
-            let payload = open_record(place.lsn, &data.slice(at..end)).ok_or("a record is damaged")?;
+        for read in payloads(wanted, start, data, open_record) {
+            let (seq, payload) = read?;
             let Some(held) = self.held.get_mut(&seq) else { continue };
             if held.message.is_none() {
                 let message = Message::from_payload(payload).ok_or("a record does not hold a message")?;

@@ -8,7 +8,7 @@ use super::classic::{ClassicQueue, Next};
 use super::entry::Entry;
 use crate::ids::{Lsn, QueueSeq};
 use crate::message::Message;
-use crate::storage::Place;
+use crate::storage::{Place, payloads};
 
 /// A read under way: which messages it is for.
 #[derive(Debug)]
@@ -71,17 +71,8 @@ impl ClassicQueue {
         let is_for = |reading: &mut Reading| reading.wanted.first().is_some_and(|(_, place)| place.lsn == start);
         let reading = self.reading_dying.take_if(is_for).or_else(|| self.reading.take());
         let Some(Reading { wanted }) = reading else { return Ok(()) };
-        for (index, (seq, place)) in wanted.into_iter().enumerate() {
-            let Some(at) = place.lsn.0.checked_sub(start.0).and_then(|at| usize::try_from(at).ok()) else { continue };
-            let end = at + place.len as usize;
-            if end > data.len() {
-                // Without its first record a read would be asked for again without end.
-                if index == 0 {
-                    return Err("a record is cut short");
-                }
-                continue;
-            }
-            let payload = open_record(place.lsn, &data.slice(at..end)).ok_or("a record is damaged")?;
+        for read in payloads(wanted, start, data, open_record) {
+            let (seq, payload) = read?;
             let Some(entry) = self.find_mut(seq) else { continue };
             if entry.message.is_none() && entry.place().is_some() {
                 let message = Message::from_payload(payload).ok_or("a record does not hold a message")?;

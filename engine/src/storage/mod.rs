@@ -77,6 +77,8 @@ mod clean;
 
 mod recovery;
 
+mod read;
+
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -84,3 +86,4 @@ pub use log::Log;
 pub use place::{
     Corrupt, LogOutcome, LogUsage, Owners, Place, Recovered, RecoveredOwner, RecoveredRef, Ref, RefFlags, RefState,
 };
+pub(crate) use read::payloads;

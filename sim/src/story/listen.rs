@@ -287,6 +287,10 @@ impl Story {
             let queue = &mut self.queues[consumer.queue as usize];
             queue.is_stirred = true;
             queue.stirred_in = Some(self.step);
+            if queue.rules.delivery_limit.is_some() || queue.rules.is_quorum {
+                // It may have come back once too often, and wait for its dead letter's confirm.
+                queue.waiting.clear();
+            }
         }
         for (out, _) in channel.answered {
             self.tale_mut(out.message).is_unsure = true;

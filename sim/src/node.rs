@@ -33,7 +33,7 @@ pub(crate) struct Node {
     pub(crate) boot: u64,
     pub(crate) clock: NodeClock,
     /// Its settings at the moment, and those of its next boot if they are others.
-    knobs: Knobs,
+    pub(crate) knobs: Knobs,
     pub(crate) next_knobs: Option<Box<Knobs>>,
     /// What came while the process got no time; `None` while it gets some.
     pub(crate) held: Option<Vec<Event>>,

@@ -71,7 +71,7 @@ impl World {
 
     /// What the phase still waits for.
     fn pending(&self) -> Option<String> {
-        let settle = self.plan.knobs.sync_interval_us + 100 * MILLISECOND;
+        let settle = self.node.knobs.sync_interval_us + 100 * MILLISECOND;
         if self.node.is_stopping {
             return Some("the node to stop".to_owned());
         }

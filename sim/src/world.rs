@@ -313,26 +313,26 @@ impl World {
         }
         let time = self.scheduler.time();
         let mut facts = std::mem::take(&mut self.facts);
-        for fact in facts.drain(..) {
+        for fact in &facts {
             self.history.push(time, fact);
-            self.situations.note(&fact);
+            self.situations.note(fact);
             if self.triggers.is_armed() {
-                self.trigger_by_fact(&fact);
+                self.trigger_by_fact(fact);
             }
             let (model, story) = (&self.model, &self.story);
             let name = |queue| story.as_ref().map_or_else(|| model.queue_name(queue), |story| story.queue_name(queue));
             if let Some(recorder) = &mut self.recorder {
-                recorder.fact(time, &fact, name);
+                recorder.fact(time, fact, name);
             }
             if self.failure.is_none()
-                && let Some((oracle, text)) = self.bench.judge(&fact)
+                && let Some((oracle, text)) = self.bench.judge(fact)
             {
                 if let Some(recorder) = &mut self.recorder {
-                    recorder.objection(time, &fact, oracle, &text, name);
+                    recorder.objection(time, fact, oracle, &text, name);
                 }
                 let lines = match self.node.options.last_facts {
                     Some(count) => self.history.last(count),
-                    None => self.history.relevant(&fact, 20),
+                    None => self.history.relevant(fact, 20),
                 };
                 let mut failure = Failure::safety(oracle, text, &lines);
                 let names = self.story.as_ref().map_or_else(|| self.model.queue_names(), Story::queue_names);
@@ -340,6 +340,7 @@ impl World {
                 self.failure = Some(failure);
             }
         }
+        facts.clear();
         self.facts = facts;
     }
 

@@ -250,10 +250,17 @@ impl Method {
         };
         payload.advance(4);
         let (class_id, method_id) = (u16::from_be_bytes([c0, c1]), u16::from_be_bytes([m0, m1]));
-        if (class_id, method_id) == (basic::Publish::CLASS_ID, basic::Publish::METHOD_ID)
-            && let Some(publish) = basic::Publish::take_from(&mut payload)
-        {
-            return Ok(Self::BasicPublish(publish));
+        let taken = match (class_id, method_id) {
+            (basic::Publish::CLASS_ID, basic::Publish::METHOD_ID) => {
+                basic::Publish::take_from(&mut payload).map(Self::from)
+            }
+            (basic::Deliver::CLASS_ID, basic::Deliver::METHOD_ID) => {
+                basic::Deliver::take_from(&mut payload).map(Self::from)
+            }
+            _ => None,
+        };
+        if let Some(method) = taken {
+            return Ok(method);
         }
         let mut reader = Reader::new(&payload);
         let Some(read) = Self::read(class_id, method_id, &mut reader) else {

@@ -162,17 +162,10 @@ impl FrameDecoder {
             let payload = self.input.slice(FRAME_HEADER_LEN..end_at);
             return Err(self.fail(header.malformed(&payload, end)));
         };
-        // The last frame takes the piece over instead of a share of it.
-        let payload = if end_at + 1 == self.input.len() {
-            let mut payload = core::mem::take(&mut self.input);
-            payload.truncate(end_at);
-            payload.advance(FRAME_HEADER_LEN);
-            payload
-        } else {
-            let payload = self.input.slice(FRAME_HEADER_LEN..end_at);
-            self.input.advance(end_at + 1);
-            payload
-        };
+        // Of the last frame this is the piece itself, not a share of it.
+        let mut payload = self.input.split_to(end_at + 1);
+        payload.truncate(end_at);
+        payload.advance(FRAME_HEADER_LEN);
         Ok(Some(Frame { kind, channel: header.channel, payload }))
     }
 

@@ -174,8 +174,8 @@ impl Engine {
                 }
             }
         }
-        effects.events.append(&mut self.broker.events);
-        effects.admin.append(&mut self.broker.answers);
+        hand_over(&mut self.broker.events, &mut effects.events);
+        hand_over(&mut self.broker.answers, &mut effects.admin);
     }
 
     /// When the engine next wants [`Input::Timeout`], and what for. `None` while it only waits for others.
@@ -488,6 +488,15 @@ impl Engine {
     fn stop(&mut self, effects: &mut Effects, stop: Stop) {
         self.phase = Phase::Stopped;
         effects.stop = Some(stop);
+    }
+}
+
+/// Moves all of `from` behind what is in `to`; the memory of one that is empty is worth keeping.
+fn hand_over<T>(from: &mut Vec<T>, to: &mut Vec<T>) {
+    if to.is_empty() {
+        core::mem::swap(from, to);
+    } else {
+        to.append(from);
     }
 }
 

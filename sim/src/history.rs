@@ -427,12 +427,12 @@ impl History {
     }
 
     /// Adds a fact.
-    pub(crate) fn push(&mut self, time: Micros, fact: Fact) {
+    pub(crate) fn push(&mut self, time: Micros, fact: &Fact) {
         if self.facts.len() == KEPT {
             self.facts.pop_front();
         }
         self.total += 1;
-        self.facts.push_back((time, fact));
+        self.facts.push_back((time, *fact));
     }
 
     /// How many facts there were.

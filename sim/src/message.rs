@@ -185,40 +185,58 @@ pub(crate) fn write_routing(out: &mut Vec<u8>, exchange: &str, key: &str) {
 pub(crate) fn write_body(out: &mut Vec<u8>, number: MessageNumber, info: &MessageInfo) {
     let size = usize::try_from(info.size).expect("32 bits fit");
     out.resize(size.next_multiple_of(8), 0);
-    let mut word = mix(u64::from(number.0) + 1);
-    for chunk in out.chunks_exact_mut(8) {
-        chunk.copy_from_slice(&shown(word, info.extras.is_hostile));
-        word = next_word(word);
+    if info.extras.is_hostile {
+        write_words(out, number, hostile);
+    } else {
+        write_words(out, number, plain);
     }
     out.truncate(size);
 }
 
+fn write_words(out: &mut [u8], number: MessageNumber, shown: impl Fn(u64) -> [u8; 8]) {
+    let mut word = first_word(number);
+    for place in out.as_chunks_mut().0 {
+        *place = shown(word);
+        word = next_word(word);
+    }
+}
+
 /// Whether `found` is the body of that message.
 pub(crate) fn is_body(found: &[u8], number: MessageNumber, info: &MessageInfo) -> bool {
-    if found.len() as u64 != u64::from(info.size) {
-        return false;
-    }
-    let mut word = mix(u64::from(number.0) + 1);
-    let mut chunks = found.chunks_exact(8);
-    for chunk in &mut chunks {
-        if chunk != shown(word, info.extras.is_hostile) {
+    found.len() as u64 == u64::from(info.size)
+        && if info.extras.is_hostile { are_words(found, number, hostile) } else { are_words(found, number, plain) }
+}
+
+fn are_words(found: &[u8], number: MessageNumber, shown: impl Fn(u64) -> [u8; 8]) -> bool {
+    let mut word = first_word(number);
+    let (chunks, rest) = found.as_chunks();
+    for chunk in chunks {
+        if *chunk != shown(word) {
             return false;
         }
         word = next_word(word);
     }
-    let rest = chunks.remainder();
-    rest == &shown(word, info.extras.is_hostile)[..rest.len()]
+    *rest == shown(word)[..rest.len()]
 }
 
-/// The bytes of a body that stand for a word: the word, or, in a hostile body, often what looks like unused space or a length.
-fn shown(word: u64, is_hostile: bool) -> [u8; 8] {
-    let shown = match (is_hostile, word >> 61) {
-        (false, _) | (true, 0) => word,
-        (true, 1..=3) => u64::MAX,
-        (true, 4 | 5) => 0,
-        (true, _) => word >> 8 & 0xff,
+/// The bytes of a body that stand for a word.
+fn plain(word: u64) -> [u8; 8] {
+    word.to_le_bytes()
+}
+
+/// The same in a hostile body: often what looks like unused space or a length.
+fn hostile(word: u64) -> [u8; 8] {
+    let shown = match word >> 61 {
+        0 => word,
+        1..=3 => u64::MAX,
+        4 | 5 => 0,
+        _ => word >> 8 & 0xff,
     };
     shown.to_le_bytes()
+}
+
+fn first_word(number: MessageNumber) -> u64 {
+    mix(u64::from(number.0) + 1)
 }
 
 fn next_word(word: u64) -> u64 {

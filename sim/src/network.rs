@@ -9,7 +9,8 @@ use bytes::Bytes;
 
 use crate::clock::Micros;
 use crate::plan::LinkPlan;
-use crate::rng::{Fate, hits, scale};
+use crate::rng::{Fate, ThingFate, hits, scale};
+use crate::scheduler::Place;
 
 /// One connection between a client and the node.
 #[derive(Debug)]
@@ -17,9 +18,8 @@ pub(crate) struct Link {
     /// The client.
     pub(crate) client: u32,
     plan: LinkPlan,
-    number: u64,
     ordinal: u64,
-    fates: Fate,
+    fates: ThingFate,
     /// Bytes from client to node.
     pub(crate) up: Stream,
     /// Bytes from node to client.
@@ -44,8 +44,19 @@ pub(crate) struct Link {
     pub(crate) extra: Micros,
     /// When something arrived last at either end.
     pub(crate) active_at: Micros,
-    /// An event that says how much was written is under way.
-    pub(crate) written_is_due: bool,
+    /// The event that says how much was written.
+    pub(crate) telling: Telling,
+}
+
+/// Whether the node is about to be told how much of what it sent was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Telling {
+    /// There is no occasion.
+    No,
+    /// It would be told here, if there were something to tell.
+    Kept(Place),
+    /// The event is scheduled.
+    Due,
 }
 
 /// One direction.
@@ -65,9 +76,8 @@ impl Link {
         Self {
             client,
             plan,
-            number: u64::from(number),
             ordinal: 0,
-            fates: Fate::new(seed, "net"),
+            fates: Fate::new(seed, "net").thing(u64::from(number)),
             up: Stream::default(),
             down: Stream::default(),
             sent: 0,
@@ -81,14 +91,14 @@ impl Link {
             rate: 0,
             extra: 0,
             active_at: 0,
-            written_is_due: false,
+            telling: Telling::No,
         }
     }
 
     /// How long the next thing takes from one end to the other.
     pub(crate) fn latency(&mut self) -> Micros {
         self.ordinal += 1;
-        self.extra + scale(self.fates.of(self.number, self.ordinal), self.plan.latency_us.0, self.plan.latency_us.1)
+        self.extra + scale(self.fates.of(self.ordinal), self.plan.latency_us.0, self.plan.latency_us.1)
     }
 
     /// Takes what arrives next at the node.
@@ -113,10 +123,18 @@ impl Link {
 
     /// Bytes that the node's system has taken since this was asked last.
     pub(crate) fn newly_written(&mut self) -> usize {
-        let written = self.sent.min(self.taken + u64::from(self.plan.window_bytes));
-        let newly = written.saturating_sub(self.told);
-        self.told = self.told.max(written);
+        let newly = self.written().saturating_sub(self.told);
+        self.told += newly;
         usize::try_from(newly).expect("what is in memory fits")
+    }
+
+    /// Whether [`Link::newly_written`] has something to say.
+    pub(crate) fn has_newly_written(&self) -> bool {
+        self.written() > self.told
+    }
+
+    fn written(&self) -> u64 {
+        self.sent.min(self.taken + u64::from(self.plan.window_bytes))
     }
 
     /// Whether the client may write more before its system holds it up.
@@ -127,7 +145,7 @@ impl Link {
     /// How long after the last arrival the next one may come.
     pub(crate) fn pause_after(&mut self, bytes: usize) -> Micros {
         self.ordinal += 1;
-        let spread = scale(self.fates.of(self.number, self.ordinal), 0, 20);
+        let spread = scale(self.fates.of(self.ordinal), 0, 20);
         let rate = if self.rate == 0 { 0 } else { bytes as u64 * 1000 / u64::from(self.rate) };
         spread + rate
     }
@@ -135,7 +153,7 @@ impl Link {
     /// How many bytes arrive at once at most.
     fn segment(&mut self) -> usize {
         self.ordinal += 1;
-        let random = self.fates.of(self.number, self.ordinal);
+        let random = self.fates.of(self.ordinal);
         let mut most = u64::from(self.plan.window_bytes).max(1);
         if self.plan.segment_bytes > 0 {
             most = most.min(u64::from(self.plan.segment_bytes));

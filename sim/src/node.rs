@@ -11,6 +11,7 @@ use leveret_engine::ids::{AdminId, ConnectionId};
 use leveret_engine::input::{DiskOutcome, Input};
 use leveret_engine::management::{AdminAnswer, PolicyInfo, PolicyRequest};
 use leveret_engine::metadata::PolicyKind;
+use leveret_engine::time::Now;
 
 use crate::clock::{Micros, NodeClock};
 use crate::disk::Lane;
@@ -115,7 +116,7 @@ impl World {
         let engine = Engine::new(config, key(self.plan.seed, "engine", boot));
         self.node.engine = Some(Box::new(engine));
         self.node.effects = Effects::default();
-        self.flush();
+        self.flush(self.node.clock.now(time));
         if self.node.again.0 > 0 {
             let random = self.fates.of(2, boot);
             let delay = scale(random, 0, if random & 1 == 0 { 500 } else { 20_000 });
@@ -172,7 +173,7 @@ impl World {
         self.node.batch += 1;
         let knobs = &self.node.knobs;
         if self.node.batch >= knobs.batch_inputs {
-            self.flush();
+            self.flush(now);
         } else if !self.node.flush_is_due {
             self.node.flush_is_due = true;
             self.scheduler.after(knobs.batch_us, Event::Flush(self.node.boot));
@@ -183,15 +184,14 @@ impl World {
         if boot == self.node.boot && self.node.engine.is_some() {
             self.node.flush_is_due = false;
             if self.node.batch > 0 {
-                self.flush();
+                self.flush(self.node.clock.now(self.scheduler.time()));
             }
         }
     }
 
     /// Ends the batch and carries out what the engine wants.
-    fn flush(&mut self) {
+    fn flush(&mut self, now: Now) {
         let time = self.scheduler.time();
-        let now = self.node.clock.now(time);
         let Some(engine) = &mut self.node.engine else { return };
         engine.flush(now, &mut self.node.effects);
         let mut is_newly_ready = false;

@@ -34,6 +34,11 @@ impl Outage {
         self.refusing > 0
     }
 
+    /// Whether nothing reaches the node.
+    pub(crate) fn is_cut_up(&self) -> bool {
+        self.up > 0
+    }
+
     /// By how much everything takes longer.
     pub(crate) fn extra(&self) -> Micros {
         self.spikes.iter().sum()
@@ -43,6 +48,9 @@ impl Outage {
 impl World {
     /// A fault of the network begins.
     pub(crate) fn begin_outage(&mut self, index: u32, kind: &FaultKind) {
+        if let FaultKind::NetworkCut { up: true, .. } = kind {
+            self.schedule_kept();
+        }
         let outage = &mut self.outage;
         match *kind {
             FaultKind::NetworkCut { up, down } => {

@@ -11,6 +11,7 @@ impl World {
     /// The process stops.
     pub(crate) fn pause(&mut self) {
         if self.node.engine.is_some() && self.node.held.is_none() {
+            self.schedule_kept();
             self.node.held = Some(Vec::new());
         }
     }

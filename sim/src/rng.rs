@@ -94,7 +94,25 @@ impl Fate {
 
     /// The fate of the event number `ordinal` of thing number `entity`.
     pub(crate) fn of(self, entity: u64, ordinal: u64) -> u64 {
-        mix(mix(self.base ^ entity.wrapping_mul(0xa076_1d64_78bd_642f)) ^ ordinal.wrapping_mul(0xe703_7ed1_a0b4_28db))
+        self.thing(entity).of(ordinal)
+    }
+
+    /// The fates of the events of thing number `entity`, for those who ask often.
+    pub(crate) fn thing(self, entity: u64) -> ThingFate {
+        ThingFate { base: mix(self.base ^ entity.wrapping_mul(0xa076_1d64_78bd_642f)) }
+    }
+}
+
+/// What becomes of each event of one kind and one thing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ThingFate {
+    base: u64,
+}
+
+impl ThingFate {
+    /// The fate of the event number `ordinal`.
+    pub(crate) fn of(self, ordinal: u64) -> u64 {
+        mix(self.base ^ ordinal.wrapping_mul(0xe703_7ed1_a0b4_28db))
     }
 }
 

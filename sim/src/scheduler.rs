@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use crate::clock::Micros;
-use crate::rng::Fate;
+use crate::rng::{Fate, ThingFate};
 
 /// Future events by (time, tie, insertion). `tie` is random: events of the same microsecond happen in an order that differs by
 /// seed. What must stay in order (bytes of one stream, completions of one log) keeps a queue of its own, and an event here only
@@ -18,9 +18,11 @@ pub(crate) struct Scheduler<E> {
     /// Nothing in it is due before anything in `near`.
     far: BinaryHeap<Entry<E>>,
     time: Micros,
+    /// The key of the event taken last.
+    now: u128,
     /// A run has far fewer events than this can count.
     inserted: u32,
-    ties: Fate,
+    ties: ThingFate,
 }
 
 #[derive(Debug)]
@@ -29,6 +31,10 @@ struct Entry<E> {
     key: u128,
     event: E,
 }
+
+/// A place in the order of events, for one that may turn out not to be needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place(u128);
 
 /// Entries kept sorted at most; when there are more, half of them go to the heap. As many come from it at once.
 const NEAR_MAX: usize = 64;
@@ -40,7 +46,7 @@ impl<E: Copy> Scheduler<E> {
     /// An empty future.
     pub(crate) fn new(seed: u64) -> Self {
         let near = Vec::with_capacity(NEAR_MAX + 1);
-        Self { near, far: BinaryHeap::new(), time: 0, inserted: 0, ties: Fate::new(seed, "sched") }
+        Self { near, far: BinaryHeap::new(), time: 0, now: 0, inserted: 0, ties: Fate::new(seed, "sched").thing(0) }
     }
 
     /// The time of the event taken last.
@@ -50,9 +56,23 @@ impl<E: Copy> Scheduler<E> {
 
     /// Lets `event` happen at `time`, or at once if that has passed.
     pub(crate) fn at(&mut self, time: Micros, event: E) {
-        self.inserted += 1;
-        let tie = self.ties.of(0, u64::from(self.inserted)) & TIE;
-        let key = u128::from(time.max(self.time)) << 64 | u128::from(tie | u64::from(self.inserted));
+        let place = self.place(time);
+        self.fill(place, event);
+    }
+
+    /// Keeps a place after `delay`: all is as if an event without consequences came there, unless another is put there.
+    pub(crate) fn keep_place(&mut self, delay: Micros) -> Place {
+        self.place(self.time.saturating_add(delay))
+    }
+
+    /// Whether an event at a place would have happened.
+    pub(crate) fn is_past(&self, place: Place) -> bool {
+        place.0 <= self.now
+    }
+
+    /// Lets `event` happen at a place, which is not past.
+    pub(crate) fn fill(&mut self, place: Place, event: E) {
+        let Place(key) = place;
         let entry = Entry { key, event };
         let place = self.near.iter().rposition(|other| key < other.key);
         if place.is_none() && !self.far.is_empty() {
@@ -63,6 +83,12 @@ impl<E: Copy> Scheduler<E> {
         if self.near.len() > NEAR_MAX {
             self.far.extend(self.near.drain(..NEAR_MAX / 2));
         }
+    }
+
+    fn place(&mut self, time: Micros) -> Place {
+        self.inserted += 1;
+        let tie = self.ties.of(u64::from(self.inserted)) & TIE;
+        Place(u128::from(time.max(self.time)) << 64 | u128::from(tie | u64::from(self.inserted)))
     }
 
     /// Lets `event` happen after `delay`.
@@ -80,8 +106,9 @@ impl<E: Copy> Scheduler<E> {
         if time > until {
             return None;
         }
-        self.time = time;
-        self.near.pop().map(|entry| entry.event)
+        let entry = self.near.pop()?;
+        (self.time, self.now) = (time, entry.key);
+        Some(entry.event)
     }
 }
 
@@ -149,6 +176,38 @@ mod tests {
                 assert_eq!(scheduler.next(u64::MAX), waiting.pop());
             }
         }
+    }
+
+    #[test]
+    fn a_place_that_is_kept_is_as_good_as_an_event_there() {
+        let run = |fill_first: bool| {
+            let (mut scheduler, mut seen, mut kept) = (Scheduler::new(5), Vec::new(), None);
+            for event in 0..8 {
+                if event == 4 {
+                    let place = scheduler.keep_place(9);
+                    kept = Some(place);
+                    if fill_first {
+                        scheduler.fill(place, event);
+                    }
+                } else {
+                    scheduler.at(9, event);
+                }
+            }
+            scheduler.at(1, 9);
+            seen.extend(scheduler.next(10));
+            let kept = kept.expect("one was kept");
+            assert!(!scheduler.is_past(kept));
+            if !fill_first {
+                scheduler.fill(kept, 4);
+            }
+            while let Some(event) = scheduler.next(10) {
+                seen.push(event);
+                assert_eq!(scheduler.is_past(kept), seen.contains(&4));
+            }
+            seen
+        };
+        assert_eq!(run(true), run(false));
+        assert_eq!(run(true).len(), 9);
     }
 
     #[test]

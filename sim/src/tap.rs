@@ -134,6 +134,16 @@ impl Tap {
                 continue;
             }
             if self.partial.is_empty()
+                && let Some(Whole { channel, method, properties, rest }) = Whole::at_front_of(bytes)
+                && self.content_mut(channel).is_none()
+            {
+                if let Some(said) = said(method, number_of(properties), properties) {
+                    report(channel, said);
+                }
+                bytes = rest;
+                continue;
+            }
+            if self.partial.is_empty()
                 && let Some(wanted) = wanted(bytes)
                 && bytes.len() >= wanted
             {
@@ -180,7 +190,7 @@ impl Tap {
     }
 
     fn method(&mut self, channel: u16, payload: &[u8], report: &mut impl FnMut(u16, Said<'_>)) {
-        if let [0, 60, 0, 40 | 50 | 60 | 71, ..] = payload {
+        if has_content(payload) {
             let is_free = |content: &Content| content.channel.is_none() || content.channel == Some(channel);
             let at = self.contents.iter().position(is_free).unwrap_or_else(|| {
                 self.contents.push(Content::default());
@@ -236,6 +246,56 @@ impl Content {
         self.has_header = false;
         self.missing = 0;
     }
+}
+
+/// A method with all of its content in one piece, as nearly all come.
+struct Whole<'a> {
+    channel: u16,
+    method: &'a [u8],
+    properties: &'a [u8],
+    /// What follows it.
+    rest: &'a [u8],
+}
+
+impl<'a> Whole<'a> {
+    /// The one that `bytes` begin with. Whatever else they begin with is taken frame by frame.
+    fn at_front_of(bytes: &'a [u8]) -> Option<Self> {
+        let (kind, channel, method, rest) = whole_frame(bytes)?;
+        if kind != 1 || !has_content(method) {
+            return None;
+        }
+        let next = |bytes, wanted| {
+            let (kind, its, payload, rest) = whole_frame(bytes)?;
+            (kind == wanted && its == channel).then_some((payload, rest))
+        };
+        let (header, mut rest) = next(rest, 2)?;
+        let (fixed, properties) = header.split_first_chunk::<12>()?;
+        let mut missing = u64::from_be_bytes(*fixed.last_chunk()?);
+        while missing > 0 {
+            let (body, after) = next(rest, 3)?;
+            missing = missing.checked_sub(body.len() as u64)?;
+            rest = after;
+        }
+        Some(Self { channel, method, properties, rest })
+    }
+}
+
+/// The type, channel and payload of the frame that `bytes` begin with, and what follows it. `None` if it is not complete, or none.
+fn whole_frame(bytes: &[u8]) -> Option<(u8, u16, &[u8], &[u8])> {
+    let (header, rest) = bytes.split_first_chunk::<FRAME_HEADER>()?;
+    let (payload, rest) = rest.split_at_checked(frame_size(header))?;
+    let (end, rest) = rest.split_first()?;
+    (*end == FRAME_END && payload.len() <= SIZE_MAX).then_some((
+        header[0],
+        u16::from_be_bytes([header[1], header[2]]),
+        payload,
+        rest,
+    ))
+}
+
+/// Whether a content follows a method.
+fn has_content(method: &[u8]) -> bool {
+    matches!(method, [0, 60, 0, 40 | 50 | 60 | 71, ..])
 }
 
 const FRAME_HEADER: usize = 7;

@@ -17,7 +17,7 @@ use crate::history::{Fact, History};
 use crate::lab;
 use crate::message::Messages;
 use crate::model::Model;
-use crate::network::Link;
+use crate::network::{Link, Telling};
 use crate::node::Node;
 use crate::operator::Operators;
 use crate::oracle::Bench;
@@ -313,26 +313,26 @@ impl World {
         }
         let time = self.scheduler.time();
         let mut facts = std::mem::take(&mut self.facts);
-        for fact in facts.drain(..) {
+        for fact in &facts {
             self.history.push(time, fact);
-            self.situations.note(&fact);
+            self.situations.note(fact);
             if self.triggers.is_armed() {
-                self.trigger_by_fact(&fact);
+                self.trigger_by_fact(fact);
             }
             let (model, story) = (&self.model, &self.story);
             let name = |queue| story.as_ref().map_or_else(|| model.queue_name(queue), |story| story.queue_name(queue));
             if let Some(recorder) = &mut self.recorder {
-                recorder.fact(time, &fact, name);
+                recorder.fact(time, fact, name);
             }
             if self.failure.is_none()
-                && let Some((oracle, text)) = self.bench.judge(&fact)
+                && let Some((oracle, text)) = self.bench.judge(fact)
             {
                 if let Some(recorder) = &mut self.recorder {
-                    recorder.objection(time, &fact, oracle, &text, name);
+                    recorder.objection(time, fact, oracle, &text, name);
                 }
                 let lines = match self.node.options.last_facts {
                     Some(count) => self.history.last(count),
-                    None => self.history.relevant(&fact, 20),
+                    None => self.history.relevant(fact, 20),
                 };
                 let mut failure = Failure::safety(oracle, text, &lines);
                 let names = self.story.as_ref().map_or_else(|| self.model.queue_names(), Story::queue_names);
@@ -340,6 +340,7 @@ impl World {
                 self.failure = Some(failure);
             }
         }
+        facts.clear();
         self.facts = facts;
     }
 
@@ -426,15 +427,37 @@ impl World {
 
     pub(crate) fn schedule_written(&mut self, number: u32) {
         let link = &mut self.links[number as usize];
-        if !link.written_is_due && link.is_open_at_node {
-            link.written_is_due = true;
-            self.scheduler.after(2, Event::Written(number));
+        if !link.is_open_at_node || link.telling == Telling::Due {
+            return;
+        }
+        let place = match link.telling {
+            Telling::Kept(place) if !self.scheduler.is_past(place) => place,
+            Telling::No | Telling::Kept(_) | Telling::Due => self.scheduler.keep_place(2),
+        };
+        // What is held back on its way counts, whether or not it tells something.
+        if link.has_newly_written() || self.node.held.is_some() || self.outage.is_cut_up() {
+            link.telling = Telling::Due;
+            self.scheduler.fill(place, Event::Written(number));
+        } else {
+            link.telling = Telling::Kept(place);
+        }
+    }
+
+    /// From here on events may be held back on their way to the node: those that would tell nothing become events too.
+    pub(crate) fn schedule_kept(&mut self) {
+        for (number, link) in self.links.iter_mut().enumerate() {
+            if let Telling::Kept(place) = link.telling
+                && !self.scheduler.is_past(place)
+            {
+                link.telling = Telling::Due;
+                self.scheduler.fill(place, Event::Written(u32::try_from(number).expect("few connections")));
+            }
         }
     }
 
     fn tell_written(&mut self, number: u32) {
         let link = &mut self.links[number as usize];
-        link.written_is_due = false;
+        link.telling = Telling::No;
         if !link.is_open_at_node {
             return;
         }

@@ -45,10 +45,12 @@ pub struct ContentHeader {
 impl ContentHeader {
     /// Reads the payload of a header frame; `None` if it lacks the fixed fields.
     pub fn decode(mut payload: Bytes) -> Option<Self> {
+        let [c0, c1, w0, w1, body_size @ ..] = *payload.first_chunk::<12>()?;
+        payload.advance(12);
         Some(Self {
-            class_id: payload.try_get_u16().ok()?,
-            weight: payload.try_get_u16().ok()?,
-            body_size: payload.try_get_u64().ok()?,
+            class_id: u16::from_be_bytes([c0, c1]),
+            weight: u16::from_be_bytes([w0, w1]),
+            body_size: u64::from_be_bytes(body_size),
             properties: payload,
         })
     }

@@ -1,6 +1,6 @@
 //! Frames onto a write buffer, without building values first.
 //!
-//! These are the hot path of every delivery and confirm: each reserves once, and appends all that comes before the body at once.
+//! These are the hot path of every delivery and confirm: each makes room once for all that it writes.
 
 use bytes::{BufMut, BytesMut};
 
@@ -184,7 +184,7 @@ fn put_command(
     });
 }
 
-/// Appends the frames of a content behind what `before` writes, of so many bytes. Everything before the body is written at once.
+/// Appends the frames of a content behind what `before` writes, of so many bytes.
 #[inline]
 fn put_frames(
     out: &mut BytesMut,
@@ -195,12 +195,9 @@ fn put_frames(
     body: Body<'_>,
     before: impl FnOnce(&mut Head<'_>),
 ) {
-    out.reserve(before_len + content_len(frame_max, properties, body));
     let body_len = u64::try_from(body.len()).unwrap_or(u64::MAX);
-    let mut pieces = if let Body::Whole(body) = body { body } else { &[] }.chunks(body_frame_max(frame_max));
-    let first = pieces.next();
-    let body_header_len = if first.is_some() { FRAME_HEADER_LEN } else { 0 };
-    put_head(out, before_len + CONTENT_HEADER_OVERHEAD + properties.len() + body_header_len, |head| {
+    let pieces = if let Body::Whole(body) = body { body } else { &[] }.chunks(body_frame_max(frame_max));
+    put_head(out, before_len + content_len(frame_max, properties, body), |head| {
         before(head);
         head.put(frame_header(FrameKind::Header, channel, 12 + properties.len()));
         head.put(basic::Publish::CLASS_ID.to_be_bytes());
@@ -208,18 +205,12 @@ fn put_frames(
         head.put(body_len.to_be_bytes());
         head.put_slice(properties);
         head.put([FRAME_END]);
-        if let Some(first) = first {
-            head.put(frame_header(FrameKind::Body, channel, first.len()));
+        for piece in pieces {
+            head.put(frame_header(FrameKind::Body, channel, piece.len()));
+            head.put_slice(piece);
+            head.put([FRAME_END]);
         }
     });
-    let Some(first) = first else { return };
-    out.put_slice(first);
-    for piece in pieces {
-        out.put_u8(FRAME_END);
-        start_body_frame(out, channel, piece.len());
-        out.put_slice(piece);
-    }
-    out.put_u8(FRAME_END);
 }
 
 /// Appends `len` bytes, which `write` fills.

@@ -158,18 +158,15 @@ impl FrameDecoder {
             self.keep_rest();
             return Ok(None);
         };
-        // The last frame takes the piece over instead of a share of it.
-        let payload = if end_at + 1 == self.input.len() {
-            let mut payload = core::mem::take(&mut self.input);
-            payload.truncate(end_at);
-            payload.advance(FRAME_HEADER_LEN);
-            payload
-        } else {
+        let Some(kind) = header.kind_if_ended_by(end) else {
             let payload = self.input.slice(FRAME_HEADER_LEN..end_at);
-            self.input.advance(end_at + 1);
-            payload
+            return Err(self.fail(header.malformed(&payload, end)));
         };
-        self.finish(header, payload, end)
+        // Of the last frame this is the piece itself, not a share of it.
+        let mut payload = self.input.split_to(end_at + 1);
+        payload.truncate(end_at);
+        payload.advance(FRAME_HEADER_LEN);
+        Ok(Some(Frame { kind, channel: header.channel, payload }))
     }
 
     fn next_joined(&mut self) -> Result<Option<Frame>, AmqpError> {
@@ -191,18 +188,9 @@ impl FrameDecoder {
         let end = payload.last().copied().unwrap_or_default();
         payload.truncate(end_at);
         payload.advance(FRAME_HEADER_LEN);
-        self.finish(header, payload, end)
-    }
-
-    /// Makes the frame of its payload and end octet.
-    #[inline]
-    fn finish(&mut self, header: FrameHeader, payload: Bytes, end: u8) -> Result<Option<Frame>, AmqpError> {
-        if end != FRAME_END {
-            return Err(self.fail(wrong_end(header.octet, &payload, end)));
-        }
-        match FrameKind::from_octet(header.octet) {
-            Some(kind) if kind.accepts(payload.len()) => Ok(Some(Frame { kind, channel: header.channel, payload })),
-            _ => Err(self.fail(unknown_frame(header.octet, &payload))),
+        match header.kind_if_ended_by(end) {
+            Some(kind) => Ok(Some(Frame { kind, channel: header.channel, payload })),
+            None => Err(self.fail(header.malformed(&payload, end))),
         }
     }
 
@@ -250,6 +238,18 @@ impl FrameHeader {
         Self { octet, channel: u16::from_be_bytes([c0, c1]), payload_len, size }
     }
 
+    /// What the frame is, if it is a whole one with this last octet.
+    #[inline]
+    fn kind_if_ended_by(self, end: u8) -> Option<FrameKind> {
+        FrameKind::from_octet(self.octet).filter(|kind| end == FRAME_END && kind.accepts(self.payload_len))
+    }
+
+    /// What is wrong with a frame that is none.
+    #[cold]
+    fn malformed(self, payload: &[u8], end: u8) -> AmqpError {
+        if end == FRAME_END { unknown_frame(self.octet, payload) } else { wrong_end(self.octet, payload, end) }
+    }
+
     /// RabbitMQ names the specification's limit, not its own: "FRAME_ERROR - type 3, all octets = <<>>:
     /// {frame_too_large,131073,131064}", class 0, method 0.
     #[cold]
@@ -266,14 +266,12 @@ const fn limit(frame_max: u32) -> u32 {
 }
 
 /// RabbitMQ: "FRAME_ERROR - type 1, all octets = <<0,20,0,10,0>>: {invalid_frame_end_marker,207}".
-#[cold]
 fn wrong_end(octet: u8, payload: &[u8], end: u8) -> AmqpError {
     frame_error(octet, payload, &format!("{{invalid_frame_end_marker,{end}}}"))
 }
 
 /// RabbitMQ: "FRAME_ERROR - type 4, all octets = <<"abc">>: unknown_frame". It says the same of a method
 /// or header too short for its fixed fields and of a heartbeat with a payload.
-#[cold]
 fn unknown_frame(octet: u8, payload: &[u8]) -> AmqpError {
     frame_error(octet, payload, "unknown_frame")
 }

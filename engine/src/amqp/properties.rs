@@ -271,7 +271,12 @@ impl RawProperties {
 
     /// See [`Properties::message_id`].
     pub fn message_id(&self) -> Option<&[u8]> {
-        self.find(8)
+        Self::message_id_in(&self.0)
+    }
+
+    /// The same of what [`RawProperties::parse`] has accepted before.
+    pub(crate) fn message_id_in(encoded: &[u8]) -> Option<&[u8]> {
+        find(encoded, 8)
     }
 
     /// See [`Properties::timestamp`].
@@ -300,7 +305,7 @@ impl RawProperties {
     }
 
     fn flags(&self) -> u16 {
-        self.0.first_chunk::<2>().map_or(0, |flags| u16::from_be_bytes(*flags))
+        flags(&self.0)
     }
 
     fn octet(&self, wanted: u32) -> Option<u8> {
@@ -309,20 +314,29 @@ impl RawProperties {
 
     /// The bytes of one property, without its length.
     fn find(&self, wanted: u32) -> Option<&[u8]> {
-        let flags = self.flags();
-        if flags & flag(wanted) == 0 {
-            return None;
-        }
-        let mut rest = self.0.get(2..)?;
-        for (index, kind) in present(flags) {
-            let (value, after) = split_property(kind, rest)?;
-            if index == wanted {
-                return Some(value);
-            }
-            rest = after;
-        }
-        None
+        find(&self.0, wanted)
     }
+}
+
+fn flags(encoded: &[u8]) -> u16 {
+    encoded.first_chunk::<2>().map_or(0, |flags| u16::from_be_bytes(*flags))
+}
+
+/// The property with this index, as it is encoded behind its length.
+fn find(encoded: &[u8], wanted: u32) -> Option<&[u8]> {
+    let flags = flags(encoded);
+    if flags & flag(wanted) == 0 {
+        return None;
+    }
+    let mut rest = encoded.get(2..)?;
+    for (index, kind) in present(flags) {
+        let (value, after) = split_property(kind, rest)?;
+        if index == wanted {
+            return Some(value);
+        }
+        rest = after;
+    }
+    None
 }
 
 /// The properties whose flags are set, in order.

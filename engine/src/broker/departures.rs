@@ -138,7 +138,7 @@ fn keep(
     let mut id_at = 0;
     if let Some(message) = message {
         text.extend_from_slice(message.routing());
-        if let Some(id) = message.raw_properties().message_id() {
+        if let Some(id) = message.message_id() {
             id_at = u16::try_from(text.len()).expect("two short strings are shorter");
             text.extend_from_slice(id);
         }

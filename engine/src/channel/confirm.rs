@@ -78,13 +78,8 @@ impl Confirms {
         self.last - self.safe_up_to - self.safe_beyond.len() as u64
     }
 
-    /// Confirms what became safe. The numbers confirmed go to `told`, if somebody wants to know.
-    pub(crate) fn tell(
-        &mut self,
-        channel: ChannelNumber,
-        outbox: &mut Outbox,
-        mut told: Option<&mut Vec<PublishSeqno>>,
-    ) {
+    /// Confirms what became safe. `told` hears the numbers that are confirmed.
+    pub(crate) fn tell(&mut self, channel: ChannelNumber, outbox: &mut Outbox, mut told: impl FnMut(PublishSeqno)) {
         // First, so that no confirm of several covers one of them.
         for seqno in &self.untold_nacks {
             outbox.method(channel, basic::Nack { delivery_tag: *seqno, multiple: false, requeue: false });
@@ -96,9 +91,7 @@ impl Confirms {
                 continue;
             }
             outbox.confirm(channel, seqno, false);
-            if let Some(told) = told.as_deref_mut() {
-                told.push(PublishSeqno(seqno));
-            }
+            told(PublishSeqno(seqno));
         }
         if self.safe_up_to > self.told_up_to {
             // As RabbitMQ, never by a number that was confirmed before: a client may count on one answer for each.
@@ -107,11 +100,8 @@ impl Confirms {
                 let is_too_far = is_multiple && self.last > self.untold_last && is_planted(Mutant::ConfirmTooFar);
                 outbox.confirm(channel, self.untold_last + u64::from(is_too_far), is_multiple);
             }
-            if let Some(told) = told {
-                let confirmed =
-                    (self.told_up_to + 1..=self.safe_up_to).filter(|seqno| !self.untold_nacks.contains(seqno));
-                told.extend(confirmed.map(PublishSeqno));
-            }
+            let confirmed = (self.told_up_to + 1..=self.safe_up_to).filter(|seqno| !self.untold_nacks.contains(seqno));
+            confirmed.map(PublishSeqno).for_each(told);
             self.told_up_to = self.safe_up_to;
         }
         self.untold_nacks.clear();
@@ -134,7 +124,7 @@ mod tests {
     /// What is confirmed: numbers with their `multiple`.
     fn told(confirms: &mut Confirms) -> Vec<(u64, bool)> {
         let mut outbox = Outbox::new(4096);
-        confirms.tell(CHANNEL, &mut outbox, None);
+        confirms.tell(CHANNEL, &mut outbox, |_| {});
         let mut sends = Vec::new();
         outbox.flush(crate::ids::ConnectionId(1), &mut sends);
         let mut decoder = FrameDecoder::new(4096);

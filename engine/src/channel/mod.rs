@@ -402,7 +402,7 @@ impl Channel {
         }
         // What is safe is said before the channel ends.
         if let Some(confirms) = &mut self.confirms {
-            confirms.tell(self.number, ctx.outbox, None);
+            confirms.tell(self.number, ctx.outbox, |_| {});
         }
         self.close(ctx.broker, ctx.connection);
         ctx.outbox.method(self.number, error.to_channel_close());

@@ -9,6 +9,7 @@ use super::{Channel, ChannelCtx, Flow};
 use crate::amqp::method::basic;
 use crate::amqp::{AmqpError, Content, RawProperties, ReplyCode};
 use crate::broker::{Durable, Published};
+use crate::event::Event;
 use crate::ids::PublishSeqno;
 use crate::message::{Message, SelectedKeys, UnacceptableType};
 use crate::metadata::{Access, EXPIRY_MAX_MS};
@@ -135,17 +136,11 @@ impl Channel {
         self.has_news = false;
         let Some(confirms) = &mut self.confirms else { return };
         if !ctx.broker.config.fine_events {
-            confirms.tell(self.number, ctx.outbox, None);
+            confirms.tell(self.number, ctx.outbox, |_| {});
             return;
         }
-        let mut told = alloc::vec::Vec::new();
-        confirms.tell(self.number, ctx.outbox, Some(&mut told));
-        let (connection, channel) = (ctx.connection, self.number);
-        ctx.broker.events.extend(told.into_iter().map(|seqno| crate::event::Event::Confirmed {
-            connection,
-            channel,
-            seqno,
-        }));
+        let (connection, channel, events) = (ctx.connection, self.number, &mut ctx.broker.events);
+        confirms.tell(channel, ctx.outbox, |seqno| events.push(Event::Confirmed { connection, channel, seqno }));
     }
 
     /// Checks the properties that say something about the publisher or the queue (RabbitMQ docs: Validated User-ID, TTL).

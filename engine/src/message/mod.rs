@@ -216,6 +216,11 @@ impl Message {
         self.has_any_property(PRIORITY_FLAG).then(|| self.raw_properties().priority()).flatten()
     }
 
+    /// Its `message-id`, if it has one.
+    pub(crate) fn message_id(&self) -> Option<&[u8]> {
+        RawProperties::message_id_in(self.properties())
+    }
+
     /// Its own time to live: `expiration` in milliseconds, if there is one. It was checked when the message was published; one beyond
     /// any clock is as good as the largest.
     pub(crate) fn expiration_ms(&self) -> Option<u64> {

@@ -105,13 +105,8 @@ impl Metadata {
     /// All bindings, ordered by vhost, source, destination (queues first), key and arguments. Without those of the default exchange,
     /// which nobody made. Sorts them: for listings and snapshots.
     pub fn bindings(&self) -> Vec<BindingView<'_>> {
-        let mut all = Vec::new();
-        for (key, exchange) in self.exchanges() {
-            if !exchange.bindings.is_empty() {
-                all.extend(self.bindings_from(key));
-            }
-        }
-        all
+        let sources = self.exchanges_that(|exchange| !exchange.bindings.is_empty());
+        sources.into_iter().flat_map(|(key, _)| self.bindings_from(key)).collect()
     }
 
     /// The bindings of which an exchange is the source, ordered by destination (queues first), key and arguments.

@@ -301,9 +301,14 @@ impl Metadata {
 
     /// All exchanges, ordered by vhost and name. Sorts them: for listings and snapshots.
     pub fn exchanges(&self) -> Vec<(ExchangeKey, &Exchange)> {
-        let mut all: Vec<_> = self.exchanges.iter().collect();
-        all.sort_by_key(|(_, exchange)| (self.vhost_name(exchange.vhost), exchange.name.as_bytes()));
-        all
+        self.exchanges_that(|_| true)
+    }
+
+    /// The same, of some.
+    pub(crate) fn exchanges_that(&self, are_wanted: impl Fn(&Exchange) -> bool) -> Vec<(ExchangeKey, &Exchange)> {
+        let mut wanted: Vec<_> = self.exchanges.iter().filter(|(_, exchange)| are_wanted(exchange)).collect();
+        wanted.sort_by_key(|(_, exchange)| (self.vhost_name(exchange.vhost), exchange.name.as_bytes()));
+        wanted
     }
 
     /// All queues, ordered by vhost and name. Sorts them: for listings and snapshots.

@@ -35,15 +35,15 @@ impl Metadata {
         out.put_u8(VERSION);
         out.put_u64(self.next_queue_id.0);
         put_count(&mut out, self.vhosts.len());
-        let (exchanges, queues, bindings) = (self.exchanges(), self.queues(), self.bindings());
+        let exchanges = self.exchanges_that(|exchange| {
+            exchange.durable && !exchange.is_default() && !is_reserved(exchange.name.as_bytes())
+        });
+        let (queues, bindings) = (self.queues(), self.bindings());
         for (key, vhost) in self.vhosts() {
             put_short(&mut out, &vhost.name);
             put_vhost(&mut out, vhost);
-            let is_stored = |exchange: &Exchange| {
-                exchange.durable && !exchange.is_default() && !is_reserved(exchange.name.as_bytes())
-            };
             let stored = exchanges.iter().map(|(_, exchange)| *exchange);
-            let stored: Vec<_> = stored.filter(|exchange| exchange.vhost == key && is_stored(exchange)).collect();
+            let stored: Vec<_> = stored.filter(|exchange| exchange.vhost == key).collect();
             put_count(&mut out, stored.len());
             stored.into_iter().for_each(|exchange| put_exchange(&mut out, exchange));
 

@@ -18,6 +18,8 @@ const CHUNK_BYTES: usize = 256 * 1024;
 const CHUNK_CAPACITY: usize = CHUNK_BYTES + 2 * LARGE_BODY_BYTES;
 /// Pieces kept to be filled again: memory fresh from the system costs more than what is done with it here.
 const SPARE_CHUNKS_MAX: usize = 8;
+/// Bytes a piece has room for at least.
+const CHUNK_CAPACITY_MIN: usize = 1024;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"LBLK");
 
@@ -176,12 +178,12 @@ impl SpareChunks {
         for part in parts {
             if self.0.len() < SPARE_CHUNKS_MAX
                 && let Ok(mut part) = part.try_into_mut()
-                && part.capacity() >= CHUNK_CAPACITY
+                && part.capacity() >= CHUNK_CAPACITY_MIN
             {
                 part.clear();
                 let chunk = Vec::from(part);
                 // A body may look like a piece; its memory is as good.
-                if chunk.capacity() >= CHUNK_CAPACITY && chunk.capacity() < 2 * CHUNK_CAPACITY {
+                if (CHUNK_CAPACITY_MIN..2 * CHUNK_CAPACITY).contains(&chunk.capacity()) {
                     self.0.push(chunk);
                 }
             }
@@ -215,7 +217,7 @@ impl OpenBlock {
             parts: Vec::new(),
             chunk: Vec::new(),
             record_at: 0,
-            capacity: if expected >= CHUNK_BYTES / 2 { CHUNK_CAPACITY } else { expected.max(512) },
+            capacity: if expected >= CHUNK_BYTES / 2 { CHUNK_CAPACITY } else { expected.max(CHUNK_CAPACITY_MIN) },
             spare: SpareChunks::default(),
         }
     }

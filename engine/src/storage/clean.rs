@@ -103,7 +103,7 @@ impl Log {
 
     /// Removes the files of dropped segments, or keeps one to be used again.
     pub(super) fn remove_dropped(&mut self, out: &mut Vec<DiskRequest>) {
-        if self.commit.delete_retry_at.is_some() {
+        if self.dropped.is_empty() || self.commit.delete_retry_at.is_some() {
             return;
         }
         let durable = self.commit.durable;

@@ -193,6 +193,9 @@ impl Segments {
 
     /// The oldest segment whose file is not there yet; those are all at the young end.
     pub(super) fn first_without_file(&mut self) -> Option<&mut Segment> {
+        if self.list.back()?.state == FileState::Ready {
+            return None;
+        }
         let at = self.list.partition_point(|segment| segment.state == FileState::Ready);
         self.list.get_mut(at)
     }

@@ -33,7 +33,7 @@ pub(crate) fn find_all(names: &[String]) -> Result<Vec<Found>, String> {
 
 /// A built-in scenario, one from a file, or all of a folder and the folders in it, by their names.
 pub(crate) fn find(name: &str) -> Result<Vec<Found>, String> {
-    if let Some((_, scenario)) = Scenario::all().into_iter().find(|(_, scenario)| scenario.name == name) {
+    if let Some(scenario) = Scenario::called(name) {
         return Ok(vec![Found { scenario, place: name.to_owned() }]);
     }
     if name == canary::NAME {

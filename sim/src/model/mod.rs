@@ -155,6 +155,9 @@ impl Model {
 
     /// Takes the facts derived since the last call.
     pub(crate) fn take_facts(&mut self, into: &mut Vec<Fact>) {
+        if self.facts.is_empty() {
+            return;
+        }
         if into.is_empty() {
             std::mem::swap(into, &mut self.facts);
         } else {

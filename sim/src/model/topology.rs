@@ -70,6 +70,15 @@ pub(crate) enum Destination {
     Exchange(Box<[u8]>),
 }
 
+/// What was seen on the way of a message.
+#[derive(Debug, Default)]
+struct Seen {
+    /// An exchange that looks at the message itself.
+    depends_on_message: bool,
+    /// Something that may be otherwise than it seems, so that the message may go elsewhere too.
+    doubts: bool,
+}
+
 /// Exchanges and bindings.
 #[derive(Debug)]
 pub(crate) struct Topology {
@@ -230,15 +239,16 @@ impl Topology {
             self.cache.insert(routing.into(), Rc::clone(&route));
             return route;
         }
-        let mut depends_on_message = false;
-        route.certain = self.reach(exchange, key, message, true, &mut depends_on_message, &name_of);
-        route.possible = self.reach(exchange, key, message, false, &mut depends_on_message, &name_of);
-        let mut possible = std::mem::take(&mut route.possible);
-        let mut certain = std::mem::take(&mut route.certain);
+        let mut seen = Seen::default();
+        let mut certain = self.reach(exchange, key, message, true, &mut seen, &name_of);
+        let mut possible = match seen.doubts {
+            false => certain.clone(),
+            true => self.reach(exchange, key, message, false, &mut seen, &name_of),
+        };
         certain.retain(|index| is_certain_queue(*index) == Some(true));
         possible.retain(|index| is_certain_queue(*index).is_some() && !certain.contains(index));
         let route = Rc::new(Route { certain, possible });
-        if !depends_on_message {
+        if !seen.depends_on_message {
             self.cache.insert(routing.into(), Rc::clone(&route));
         }
         route
@@ -250,26 +260,34 @@ impl Topology {
         key: &[u8],
         message: MessageNumber,
         certain_only: bool,
-        depends_on_message: &mut bool,
+        seen: &mut Seen,
         name_of: &impl Fn(u32) -> &'a [u8],
     ) -> QueueSet {
         let mut queues = QueueSet::new();
-        let mut seen: SmallVec<[&[u8]; 4]> = SmallVec::from_slice(&[exchange]);
+        let mut exchanges: SmallVec<[&[u8]; 4]> = SmallVec::from_slice(&[exchange]);
         let mut next = 0;
-        while next < seen.len() {
-            let name = seen[next];
+        while next < exchanges.len() {
+            let name = exchanges[next];
             next += 1;
             let Some(from) = self.exchanges.get(name) else { continue };
             if certain_only && !from.existence.is_certain {
+                seen.doubts = true;
                 continue;
             }
-            *depends_on_message |= from.kind == Kind::Headers;
+            seen.depends_on_message |= from.kind == Kind::Headers;
             let least = match from.kind {
-                Kind::ConsistentHash => self.winning_draw(name, key, certain_only, name_of),
+                Kind::ConsistentHash => {
+                    seen.doubts = true;
+                    self.winning_draw(name, key, certain_only, name_of)
+                }
                 _ => 0,
             };
             for (binding, existence) in &self.bindings {
-                if *binding.source != *name || (certain_only && !existence.is_certain) {
+                if *binding.source != *name {
+                    continue;
+                }
+                if certain_only && !existence.is_certain {
+                    seen.doubts = true;
                     continue;
                 }
                 let is_match = match from.kind {
@@ -281,7 +299,7 @@ impl Topology {
                 }
                 match &binding.destination {
                     Destination::Queue(queue) if !queues.contains(queue) => queues.push(*queue),
-                    Destination::Exchange(name) if !seen.contains(&&**name) => seen.push(name),
+                    Destination::Exchange(name) if !exchanges.contains(&&**name) => exchanges.push(name),
                     Destination::Queue(_) | Destination::Exchange(_) => {}
                 }
             }

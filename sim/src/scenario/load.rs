@@ -46,6 +46,12 @@ impl Scenario {
         texts.map(|(.., text)| Self::parse(text).expect("parsed in a test")).collect()
     }
 
+    /// The one of this name, if it is built in.
+    pub(crate) fn called(name: &str) -> Option<Self> {
+        let (_, _, text) = BUILT_IN.iter().find(|(_, its, _)| *its == name)?;
+        Some(Self::parse(text).expect("parsed in a test"))
+    }
+
     /// All built-in scenarios, each with its folder.
     ///
     /// # Panics

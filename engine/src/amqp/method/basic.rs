@@ -157,3 +157,27 @@ impl Publish {
         Some(Self { routing: Routing::from_encoded(routing)?, mandatory: bits & 1 != 0, immediate: bits & 2 != 0 })
     }
 }
+
+impl Deliver {
+    /// The same for what a client is sent most.
+    pub(super) fn take_from(payload: &mut Bytes) -> Option<Self> {
+        let (&tag_len, rest) = payload.split_first()?;
+        let tag_end = 1 + usize::from(tag_len);
+        let (consumer_tag, rest) = rest.split_at_checked(usize::from(tag_len))?;
+        let (&delivery_tag, rest) = rest.split_first_chunk()?;
+        let (&bits, routing) = rest.split_first()?;
+        if Routing::encoded_len(routing)? != routing.len() || core::str::from_utf8(consumer_tag).is_err() {
+            return None;
+        }
+        let routing_at = payload.len() - routing.len();
+        let mut routing = core::mem::take(payload);
+        let consumer_tag = ShortStr::from_counted(routing.slice(1..tag_end));
+        routing.advance(routing_at);
+        Some(Self {
+            consumer_tag,
+            delivery_tag: u64::from_be_bytes(delivery_tag),
+            redelivered: bits & 1 != 0,
+            routing: Routing::from_encoded(routing)?,
+        })
+    }
+}

@@ -245,14 +245,22 @@ impl Method {
     /// COMMAND_INVALID for an unknown method and 502 SYNTAX_ERROR for a malformed field table, where
     /// RabbitMQ drops the socket without a word: telling the peer what was wrong can break no client.
     pub fn decode(mut payload: Bytes) -> Result<Self, AmqpError> {
-        let ids = payload.try_get_u16().and_then(|class_id| Ok((class_id, payload.try_get_u16()?)));
-        let Ok((class_id, method_id)) = ids else {
+        let Some(&[c0, c1, m0, m1]) = payload.first_chunk() else {
             return Err(AmqpError::connection(ReplyCode::FrameError, "method frame without class and method"));
         };
-        if (class_id, method_id) == (basic::Publish::CLASS_ID, basic::Publish::METHOD_ID)
-            && let Some(publish) = basic::Publish::take_from(&mut payload)
-        {
-            return Ok(Self::BasicPublish(publish));
+        payload.advance(4);
+        let (class_id, method_id) = (u16::from_be_bytes([c0, c1]), u16::from_be_bytes([m0, m1]));
+        let taken = match (class_id, method_id) {
+            (basic::Publish::CLASS_ID, basic::Publish::METHOD_ID) => {
+                basic::Publish::take_from(&mut payload).map(Self::from)
+            }
+            (basic::Deliver::CLASS_ID, basic::Deliver::METHOD_ID) => {
+                basic::Deliver::take_from(&mut payload).map(Self::from)
+            }
+            _ => None,
+        };
+        if let Some(method) = taken {
+            return Ok(method);
         }
         let mut reader = Reader::new(&payload);
         let Some(read) = Self::read(class_id, method_id, &mut reader) else {

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::alarm::ResourceLimits;
+use crate::cluster::link::Secret;
 use crate::limits;
 
 /// The engine's settings.
@@ -56,6 +57,8 @@ pub struct Config {
     pub read_ahead_bytes: u32,
     /// When memory and disk count as short, so that publishers are stopped.
     pub resources: ResourceLimits,
+    /// With which nodes it is one broker. `None`: it knows no others, and lets nobody in.
+    pub cluster: Option<ClusterConfig>,
     /// How the log is laid out.
     pub log: LogConfig,
     /// Whether events that come once per message are reported.
@@ -66,6 +69,28 @@ pub struct Config {
     /// Decides where rarer ways are gone that lead to the same; `None` goes none of them.
     #[cfg(feature = "buggify")]
     pub buggify: Option<u64>,
+}
+
+/// What a node is told about its cluster.
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    /// The names of the nodes that form the cluster, the same on each of them (`cluster_formation.classic_config.nodes`). Empty: the node
+    /// forms one by itself, which others may join.
+    pub first_nodes: Vec<String>,
+    /// What all its nodes know and nobody else does; RabbitMQ's Erlang cookie.
+    pub secret: Secret,
+    /// Commands after which the state is written down and the log before it goes.
+    pub log_entries: u64,
+    /// Commands that are kept all the same, for nodes that were away for a moment.
+    pub log_kept: u64,
+}
+
+impl ClusterConfig {
+    /// The usual settings.
+    #[must_use]
+    pub fn new(first_nodes: Vec<String>, secret: Secret) -> Self {
+        Self { first_nodes, secret, log_entries: limits::CLUSTER_LOG_ENTRIES, log_kept: limits::CLUSTER_LOG_KEPT }
+    }
 }
 
 /// Settings of the node's log. Tests make them small so that what is rare becomes frequent.
@@ -120,6 +145,7 @@ impl Default for Config {
             memory_high_bytes: limits::MEMORY_HIGH_BYTES,
             read_ahead_bytes: limits::READ_AHEAD_BYTES,
             resources: ResourceLimits::default(),
+            cluster: None,
             log: LogConfig::default(),
             fine_events: false,
             #[cfg(feature = "mutants")]

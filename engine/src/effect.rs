@@ -5,13 +5,13 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::event::Event;
-use crate::ids::{ConnectionId, DiskOpId, SegmentId};
+use crate::ids::{ConnectionId, DiskOpId, LinkId, SegmentId};
 use crate::management::AdminAnswer;
 
 /// What is to be done, collected over one or more inputs and drained by the driver.
 ///
 /// The driver owns it and reuses it, so that a step allocates nothing here. Each vector is in order; between vectors there is no
-/// order except: a connection's `sends` come before its `controls`. Drivers take it apart without `..`, so that a further kind of
+/// order except: a connection's `sends` come before its `controls`, and so for other nodes. Drivers take it apart without `..`, so that a further kind of
 /// effect does not compile until each of them performs it.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -19,6 +19,10 @@ pub struct Effects {
     pub sends: Vec<ClientSend>,
     /// Other orders about clients' sockets.
     pub controls: Vec<ClientControl>,
+    /// Bytes for other nodes.
+    pub peers: Vec<PeerSend>,
+    /// Other orders about other nodes.
+    pub peer_controls: Vec<PeerControl>,
     /// Work for the disk. Operations on one segment take effect in this order; every one is answered by exactly one input.
     pub disk: Vec<DiskRequest>,
     /// What happened, for logs, metrics and the simulator's oracles.
@@ -32,9 +36,11 @@ pub struct Effects {
 impl Effects {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        let Self { sends, controls, disk, events, admin, stop } = self;
+        let Self { sends, controls, peers, peer_controls, disk, events, admin, stop } = self;
         sends.is_empty()
             && controls.is_empty()
+            && peers.is_empty()
+            && peer_controls.is_empty()
             && disk.is_empty()
             && events.is_empty()
             && admin.is_empty()
@@ -61,6 +67,27 @@ pub enum ClientControl {
     /// Write out what was sent, then close. `Input::ClientClosed` follows. The driver gives up on a client that does not read
     /// after a few seconds and closes all the same.
     Close(ConnectionId),
+}
+
+/// Bytes to write to one node, after all that were sent over that link before. [`crate::input::Input::PeerWritten`] tells when they are.
+#[derive(Clone, Debug)]
+pub struct PeerSend {
+    /// Over which link.
+    pub link: LinkId,
+    /// Several of these for one link may go out in one write.
+    pub bytes: Bytes,
+}
+
+/// An order about another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerControl {
+    /// Connect to the node of this name. `Input::PeerOpened` or `Input::PeerUnreachable` follows, unless it is abandoned.
+    Dial(String),
+    /// Give up connecting to it, if that is still under way.
+    Abandon(String),
+    /// Write out what was sent, end that direction, read on and drop what comes until the other side ends its own too or a few seconds
+    /// have gone; then close. `Input::PeerClosed` follows.
+    Close(LinkId),
 }
 
 /// One disk operation with its number.

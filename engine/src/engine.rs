@@ -4,23 +4,25 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
+use bytes::Bytes;
 use core::time::Duration;
 
 use crate::alarm::Resource;
 use crate::broker::{Broker, Notice};
 use crate::buggify::Point;
 use crate::channel::Outcome;
+use crate::cluster::peers::{Peers, is_of_cluster};
 use crate::collections::IdMap;
 use crate::config::Config;
 use crate::connection::{Connection, ConnectionCtx};
-use crate::effect::{ClientControl, Effects, Stop};
+use crate::effect::{ClientControl, Effects, PeerControl, Stop};
 use crate::event::Event;
 use crate::ids::{ConnectionId, Lsn, QueueId};
 use crate::input::Input;
 use crate::limits;
 use crate::queue::Subscription;
 use crate::routing::QueueKey;
-use crate::storage::LogOutcome;
+use crate::storage::{LogOutcome, Recovered};
 use crate::time::{Instant, Now};
 use crate::timer::{TimerFor, TimerKind};
 
@@ -34,6 +36,10 @@ pub struct Engine {
     phase: Phase,
     pub(crate) broker: Broker,
     connections: Connections,
+    /// What the log has found, while the cluster's part of it is being read.
+    recovered: Option<Box<Recovered>>,
+    /// What was found of messages and queues, and what was cut off.
+    found: (u64, u64, u64),
     /// When clients were first let in.
     pub(crate) ready_at: Instant,
 }
@@ -45,6 +51,8 @@ enum Phase {
     New,
     /// The log is being read.
     Recovering,
+    /// The node finds its cluster, or its way back to it.
+    Joining,
     /// Clients are served.
     Running,
     /// Clients have been told to go; the log is to be synced.
@@ -89,6 +97,8 @@ impl Engine {
             phase: Phase::New,
             broker: Broker::new(config, seed),
             connections: Connections::default(),
+            recovered: None,
+            found: (0, 0, 0),
             ready_at: Instant::ZERO,
         }
     }
@@ -119,6 +129,11 @@ impl Engine {
                 self.with_connection(now, effects, connection, |connection, ctx| connection.on_written(ctx, bytes));
             }
             Input::ClientClosed { connection } => self.on_client_closed(now, effects, connection),
+            Input::PeerOpened { .. }
+            | Input::PeerUnreachable { .. }
+            | Input::PeerReceived { .. }
+            | Input::PeerWritten { .. }
+            | Input::PeerClosed { .. } => self.on_peer(now, input, effects),
             Input::DiskDone { op, outcome } => {
                 let (log, mut owners) = self.broker.log_and_owners();
                 let outcome = log.handle_done(now.mono, op, outcome, &mut owners, &mut effects.disk);
@@ -153,7 +168,11 @@ impl Engine {
                 self.broker.log.start(&mut effects.disk);
             }
             Phase::Recovering | Phase::Stopped => {}
-            Phase::Running | Phase::Stopping => {
+            Phase::Joining | Phase::Running | Phase::Stopping => {
+                if self.broker.peers.is_some() && !self.flush_peers(now, effects) {
+                    effects.events.append(&mut self.broker.events);
+                    return;
+                }
                 let mut dirty = core::mem::take(&mut self.connections.dirty);
                 for id in dirty.drain(..) {
                     let Some(slot) = self.connections.by_id.get_mut(&id) else { continue };
@@ -185,10 +204,8 @@ impl Engine {
         }
         let timers = self.broker.timers.next();
         let log = self.broker.log.next_timeout();
-        match (timers, log) {
-            (Some(timers), Some(log)) => Some(timers.min(log)),
-            (one, other) => one.or(other),
-        }
+        let peers = self.broker.cluster_timeout().map(|at| (at, TimerKind::Peers));
+        [timers, log, peers].into_iter().flatten().min()
     }
 
     /// The resources that are short, so that publishers are stopped.
@@ -225,6 +242,27 @@ impl Engine {
         self.broker.metadata.queues().into_iter().filter_map(|(key, _)| status(key)).collect()
     }
 
+    /// What all nodes of a cluster have in common: up to which of its commands this one has carried them out, and what came of it. Two
+    /// nodes with the same number have the same bytes. `None` while the node is in no cluster.
+    pub fn shared_state(&self) -> Option<(u64, Bytes)> {
+        let metadata = &self.broker.metadata;
+        let is_in = self.broker.peers.is_some() && metadata.is_founded();
+        is_in.then(|| (metadata.applied(), metadata.snapshot_all()))
+    }
+
+    /// The names of the nodes of the cluster, in the order in which they came; empty while the node is in none.
+    pub fn cluster_nodes(&self) -> Vec<String> {
+        let peers = self.broker.peers.iter();
+        peers.flat_map(|peers| peers.cluster().nodes()).map(|(_, node)| node.name.clone()).collect()
+    }
+
+    /// The names of all queues of all nodes, each with whether it is on this one, ordered by vhost and name.
+    pub fn declared_queues(&self) -> impl Iterator<Item = (String, bool)> {
+        let metadata = &self.broker.metadata;
+        let queues = metadata.queues().into_iter();
+        queues.map(|(_, record)| (record.name.to_string_lossy().into_owned(), metadata.is_here(record)))
+    }
+
     /// What the node holds, for limits, metrics and the simulator.
     pub fn usage(&self) -> Usage {
         let log = self.broker.log.usage();
@@ -250,7 +288,7 @@ impl Engine {
     /// # Panics
     /// If one is broken.
     pub fn check_invariants(&self) {
-        if !matches!(self.phase, Phase::Running | Phase::Stopping) {
+        if !matches!(self.phase, Phase::Joining | Phase::Running | Phase::Stopping) {
             return;
         }
         self.broker.check_invariants();
@@ -311,20 +349,107 @@ impl Engine {
         }
         let (log, owners) = self.broker.log_and_owners();
         log.handle_timeout(now.mono, &owners, &mut effects.disk);
+        if self.broker.peers.is_some() && self.phase != Phase::Recovering {
+            self.broker.on_cluster_timeout();
+        }
+    }
+
+    /// Something came of another node.
+    fn on_peer(&mut self, now: Now, input: Input, effects: &mut Effects) {
+        let Some(peers) = self.broker.peers.as_mut().filter(|_| self.phase != Phase::Recovering) else {
+            if let Input::PeerOpened { link, .. } = input {
+                effects.peer_controls.push(PeerControl::Close(link));
+            }
+            return;
+        };
+        let log = &mut self.broker.log;
+        match input {
+            Input::PeerOpened { link, dialed } => peers.opened(now.mono, link, dialed),
+            Input::PeerUnreachable { name } => peers.unreachable(now.mono, &name),
+            Input::PeerReceived { link, bytes } => peers.received(now.mono, log, link, bytes),
+            Input::PeerWritten { link, bytes } => peers.written(link, bytes),
+            Input::PeerClosed { link } => peers.closed(now.mono, log, link),
+            _ => {}
+        }
+    }
+
+    /// Ends a batch for the other nodes, until nothing more comes of it. False if the node has stopped.
+    fn flush_peers(&mut self, now: Now, effects: &mut Effects) -> bool {
+        loop {
+            match self.broker.flush_peers(effects) {
+                Ok(true) => self.settle(now, effects),
+                Ok(false) => break,
+                Err(text) => {
+                    self.stop(effects, Stop::Fatal(text));
+                    return false;
+                }
+            }
+        }
+        if self.phase == Phase::Joining && self.broker.is_inside() {
+            self.begin();
+        }
+        true
+    }
+
+    /// Clients may come.
+    fn begin(&mut self) {
+        let (messages, queues, truncated_bytes) = self.found;
+        self.phase = Phase::Running;
+        self.ready_at = self.broker.now.mono;
+        self.broker.events.push(Event::Ready { messages, queues, truncated_bytes });
+    }
+
+    /// The log has been read, and is to be made sense of; the cluster's part first, if there is one.
+    fn on_recovered(&mut self, mut recovered: Recovered, effects: &mut Effects) {
+        if self.broker.config.cluster.is_some() {
+            let seed = self.broker.random_seed();
+            let Broker { config, log, now, peers, .. } = &mut self.broker;
+            let Some(of_cluster) = &config.cluster else { return };
+            let owners = &mut recovered.owners;
+            let made = Peers::new(&config.node_name, of_cluster, seed, owners, log, now.mono, &mut effects.disk);
+            *peers = Some(Box::new(made));
+        } else if recovered.owners.keys().any(|owner| is_of_cluster(*owner)) {
+            let text = "this node belongs to a cluster: configure that cluster, or move the node's data folder away";
+            return self.stop(effects, Stop::Fatal(String::from(text)));
+        }
+        self.recovered = Some(Box::new(recovered));
+        self.go_on_recovering(effects);
+    }
+
+    fn go_on_recovering(&mut self, effects: &mut Effects) {
+        let broker = &mut self.broker;
+        if let Some(peers) = &mut broker.peers {
+            if let Err(text) = peers.go_on(&mut broker.log, &mut effects.disk) {
+                return self.stop(effects, Stop::Fatal(text));
+            }
+            if peers.is_reading() {
+                return;
+            }
+        }
+        let Some(recovered) = self.recovered.take() else { return };
+        let truncated_bytes = recovered.truncated_bytes;
+        match broker.recover(*recovered) {
+            Ok((messages, queues)) => self.found = (messages, queues, truncated_bytes),
+            Err(text) => return self.stop(effects, Stop::Fatal(text)),
+        }
+        if broker.peers.is_some() {
+            self.phase = Phase::Joining;
+        } else {
+            broker.add_defaults();
+            self.begin();
+        }
     }
 
     fn on_log_outcome(&mut self, outcome: LogOutcome, effects: &mut Effects) {
         match outcome {
             LogOutcome::Nothing => {}
-            LogOutcome::Recovered(recovered) => {
-                let truncated_bytes = recovered.truncated_bytes;
-                match self.broker.recover(recovered) {
-                    Ok((messages, queues)) => {
-                        self.broker.add_defaults();
-                        self.phase = Phase::Running;
-                        self.ready_at = self.broker.now.mono;
-                        self.broker.events.push(Event::Ready { messages, queues, truncated_bytes });
-                    }
+            LogOutcome::Recovered(recovered) => self.on_recovered(recovered, effects),
+            LogOutcome::Read { token, .. } if is_of_cluster(token) => {
+                let Broker { peers, log, .. } = &mut self.broker;
+                let Some(peers) = peers else { return };
+                match peers.on_read(log, &outcome, &mut effects.disk) {
+                    Ok(_) if self.phase == Phase::Recovering => self.go_on_recovering(effects),
+                    Ok(_) => {}
                     Err(text) => self.stop(effects, Stop::Fatal(text)),
                 }
             }
@@ -340,8 +465,14 @@ impl Engine {
 
     /// The log moved on, or the disk is full, or has room again.
     fn on_log_progress(&mut self, now: Now, effects: &mut Effects) {
-        if !matches!(self.phase, Phase::Running | Phase::Stopping) {
+        if !matches!(self.phase, Phase::Joining | Phase::Running | Phase::Stopping) {
             return;
+        }
+        let Broker { peers, log, .. } = &mut self.broker;
+        if let Some(peers) = peers
+            && let Err(text) = peers.on_log_progress(now.mono, log)
+        {
+            return self.stop(effects, Stop::Fatal(text));
         }
         self.broker.on_log_progress();
         if self.broker.check_log_full() {
@@ -476,7 +607,7 @@ impl Engine {
         match self.phase {
             Phase::Running => {}
             // Nothing was promised yet.
-            Phase::New | Phase::Recovering => return self.stop(effects, Stop::Clean),
+            Phase::New | Phase::Recovering | Phase::Joining => return self.stop(effects, Stop::Clean),
             Phase::Stopping | Phase::Stopped => return,
         }
         self.phase = Phase::Stopping;

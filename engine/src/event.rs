@@ -1,9 +1,10 @@
 //! Facts about what the engine did, for logs, metrics and the simulator's oracles.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use crate::ids::{ChannelNumber, ConnectionId, Lsn, PublishSeqno, QueueId, QueueSeq};
+use crate::ids::{ChannelNumber, ConnectionId, Lsn, NodeId, PublishSeqno, QueueId, QueueSeq};
 pub use crate::queue::{LeaveReason, LeftTo};
 
 /// One fact. Those marked *fine* are reported only where [`crate::config::Config::fine_events`] is set: they come once per message.
@@ -61,6 +62,37 @@ pub enum Event {
     AlarmCleared {
         /// "disk" or "memory".
         resource: &'static str,
+    },
+    /// There is a link to another node.
+    PeerUp {
+        /// Its name.
+        name: String,
+    },
+    /// A link to another node is gone, or did not come about.
+    PeerDown {
+        /// Its name; `None` if it never said one.
+        name: Option<String>,
+        /// Why, and what to do about it.
+        reason: String,
+    },
+    /// The node belongs to a cluster, from here on or again.
+    ClusterEntered {
+        /// The cluster's number.
+        cluster: u64,
+        /// The node's number in it.
+        node: NodeId,
+    },
+    /// Nodes came into the cluster or left it.
+    ClusterNodes {
+        /// The names of those that are in it.
+        names: Vec<String>,
+    },
+    /// Another node leads the cluster.
+    ClusterLeader {
+        /// Its name; `None` while nobody does, or it is not known.
+        leader: Option<String>,
+        /// Since which term.
+        term: u64,
     },
     /// A queue exists from here on.
     QueueCreated {

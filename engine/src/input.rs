@@ -1,12 +1,13 @@
 //! Everything the world can tell the engine.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::net::SocketAddr;
 
 use crate::alarm::ResourceLevel;
-use crate::ids::{AdminId, ConnectionId, DiskOpId, SegmentId};
+use crate::ids::{AdminId, ConnectionId, DiskOpId, LinkId, SegmentId};
 use crate::management::AdminRequest;
 
 /// One thing that happened.
@@ -39,6 +40,37 @@ pub enum Input {
     ClientClosed {
         /// Which connection.
         connection: ConnectionId,
+    },
+    /// There is a connection to another node, or to what says it is one. The driver chooses the id and never uses it again.
+    PeerOpened {
+        /// The new connection.
+        link: LinkId,
+        /// The node that was dialed, as [`PeerControl::Dial`](crate::effect::PeerControl::Dial) named it; `None` if it was accepted.
+        dialed: Option<String>,
+    },
+    /// A node could not be dialed: its address is unknown, or nobody answers there.
+    PeerUnreachable {
+        /// As [`PeerControl::Dial`](crate::effect::PeerControl::Dial) named it.
+        name: String,
+    },
+    /// Bytes arrived from another node.
+    PeerReceived {
+        /// Over which link.
+        link: LinkId,
+        /// Any split of the byte stream.
+        bytes: Bytes,
+    },
+    /// The operating system took bytes that were for another node.
+    PeerWritten {
+        /// Over which link.
+        link: LinkId,
+        /// How many bytes.
+        bytes: usize,
+    },
+    /// A connection to another node is gone. Nothing follows for this id.
+    PeerClosed {
+        /// Which one.
+        link: LinkId,
     },
     /// A disk operation ended well.
     DiskDone {

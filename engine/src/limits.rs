@@ -154,6 +154,8 @@ pub const GROUP_APPLY_BYTES: u64 = 1024 * 1024;
 pub const GROUP_READS_MAX: usize = 1024;
 /// Bytes of a node's name, as in its hello and in the table of nodes; RabbitMQ's are Erlang atoms of at most 255 characters.
 pub const NODE_NAME_BYTES_MAX: usize = 255;
+/// How long a change of what is declared may wait for a majority of the nodes, as RabbitMQ's `metadata_store.khepri.default_timeout`.
+pub const METADATA_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a node looks again whether its cluster is as it should be: asks to be taken in, repeats commands that were lost, has
 /// members added and removed. Each look costs one message at most per command that waits.
 pub const CLUSTER_LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -169,6 +171,8 @@ pub const CLUSTER_LOG_KEPT: u64 = 1024;
 pub const BOOT_READS: usize = 32;
 /// Entries that are read from the log at a time for a node that lags behind.
 pub const FETCH_ENTRIES: u64 = 64;
+/// Bytes given to the driver for one link that are not written yet. What is urgent waits behind no more than that.
+pub const LINK_WINDOW_BYTES: usize = 256 * 1024;
 /// Time from the first byte to the proof of both nodes; as Erlang's `net_setuptime`.
 pub const LINK_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(7);
 /// Bytes of one greeting, before somebody has proven to be a node: three times what a hello of today takes, for what will be added.

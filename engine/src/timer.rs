@@ -31,6 +31,8 @@ pub enum TimerKind {
     DeadLetters,
     /// A delayed message is due.
     Delayed,
+    /// Another node is to be dialed, or something is due that nodes have agreed on.
+    Peers,
 }
 
 /// Whom a deadline is for.

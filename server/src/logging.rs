@@ -21,6 +21,17 @@ pub(crate) fn report(event: &Event) {
         }
         Event::AlarmRaised { resource } => tracing::warn!(resource, "alarm raised: publishers are stopped"),
         Event::AlarmCleared { resource } => tracing::info!(resource, "alarm cleared: publishers go on"),
+        Event::PeerUp { name } => tracing::info!(name, "linked with a node"),
+        Event::PeerDown { name, reason } => {
+            let name = name.as_deref().unwrap_or("unknown");
+            tracing::warn!(name, reason, "no link with a node");
+        }
+        Event::ClusterEntered { cluster, node } => tracing::info!(cluster, %node, "belongs to a cluster"),
+        Event::ClusterNodes { names } => tracing::info!(?names, "the nodes of the cluster"),
+        Event::ClusterLeader { leader, term } => {
+            let leader = leader.as_deref().unwrap_or("none");
+            tracing::info!(leader, term, "who leads the cluster");
+        }
         Event::QueueCreated { queue, name, durable } => tracing::debug!(%queue, name, durable, "queue created"),
         Event::QueueDeleted { queue } => tracing::debug!(%queue, "queue deleted"),
         Event::Enqueued { .. } | Event::Left { .. } | Event::Settled { .. } | Event::Confirmed { .. } => {

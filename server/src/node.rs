@@ -314,7 +314,8 @@ impl<D: Disk, C: Clock> Node<D, C> {
     /// Ends the batch and carries out what the engine asks for.
     fn flush(&mut self) -> ControlFlow<Stop> {
         self.engine.flush(self.clock.now(), &mut self.effects);
-        let Effects { sends, controls, disk, events, admin, stop } = &mut self.effects;
+        let Effects { sends, controls, peers, peer_controls, disk, events, admin, stop } = &mut self.effects;
+        debug_assert!(peers.is_empty() && peer_controls.is_empty(), "nobody has configured a cluster");
         for AdminAnswer { id, reply } in admin.drain(..) {
             if let Some(asked) = self.asked.remove(&id) {
                 // Who asked may have gone.

@@ -160,6 +160,17 @@ impl World {
                 self.trace.word(9 << 56 | id.0);
                 self.trace.bytes(format!("{request:?}").as_bytes());
             }
+            Input::PeerOpened { link, .. } => self.trace.word(12 << 56 | link.0),
+            Input::PeerUnreachable { name } => self.trace.bytes(name.as_bytes()),
+            Input::PeerReceived { link, bytes } => {
+                self.trace.word(13 << 56 | link.0);
+                self.trace.bytes(bytes);
+            }
+            Input::PeerWritten { link, bytes } => {
+                self.trace.word(14 << 56 | link.0);
+                self.trace.word(*bytes as u64);
+            }
+            Input::PeerClosed { link } => self.trace.word(15 << 56 | link.0),
             Input::Timeout => self.trace.word(7 << 56),
             Input::Shutdown => self.trace.word(8 << 56),
             Input::ResourceLevel(level) => {
@@ -371,6 +382,11 @@ impl World {
             | EngineEvent::ConsumerTimedOut { .. }
             | EngineEvent::AlarmRaised { .. }
             | EngineEvent::AlarmCleared { .. }
+            | EngineEvent::PeerUp { .. }
+            | EngineEvent::PeerDown { .. }
+            | EngineEvent::ClusterEntered { .. }
+            | EngineEvent::ClusterNodes { .. }
+            | EngineEvent::ClusterLeader { .. }
             | EngineEvent::QueueCreated { .. }
             | EngineEvent::QueueDeleted { .. }
             | EngineEvent::Enqueued { .. }

@@ -220,7 +220,9 @@ impl World {
             if self.effects.is_empty() {
                 break;
             }
-            let Effects { sends, controls, disk, events, admin, stop } = std::mem::take(&mut self.effects);
+            let Effects { sends, controls, peers, peer_controls, disk, events, admin, stop } =
+                std::mem::take(&mut self.effects);
+            assert!(peers.is_empty() && peer_controls.is_empty(), "a node alone knows no others");
             drop(events);
             self.answers.extend(admin);
             assert_eq!(stop, None, "the node stopped");

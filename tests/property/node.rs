@@ -212,7 +212,9 @@ impl Node {
     }
 
     fn perform(&mut self, now: Now, inputs: &mut VecDeque<Input>) {
-        let Effects { sends, controls, disk, events, admin: _, stop } = std::mem::take(&mut self.effects);
+        let Effects { sends, controls, peers, peer_controls, disk, events, admin: _, stop } =
+            std::mem::take(&mut self.effects);
+        assert!(peers.is_empty() && peer_controls.is_empty(), "a node alone knows no others");
         drop(events);
         if stop.is_some() {
             self.stopped = stop;

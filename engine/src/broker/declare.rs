@@ -38,6 +38,10 @@ impl Broker {
     /// # Errors
     /// As [`crate::metadata::Metadata::apply`].
     pub(crate) fn propose(&mut self, command: Command, requester: Option<Requester>) -> Result<bool, AmqpError> {
+        if self.peers.is_some() {
+            self.ask_cluster(command, requester)?;
+            return Ok(true);
+        }
         if !self.metadata.is_durable(&command) {
             let changes = self.metadata.apply(command)?;
             self.on_changes(&changes);
@@ -49,6 +53,13 @@ impl Broker {
 
     /// Logs a command, if it is to be, and applies it once everything logged so far is durable.
     pub(super) fn put_on_its_way(&mut self, command: Command, is_logged: bool, requester: Option<Requester>) {
+        if self.peers.is_some() {
+            let asked = requester.as_ref().map(Requester::again);
+            if let Err(error) = self.ask_cluster(command, requester) {
+                self.tell(asked, Err(error));
+            }
+            return;
+        }
         let names = Name::all_of(&command);
         for name in &names {
             *self.pending_names.entry(name.clone()).or_default() += 1;
@@ -69,14 +80,19 @@ impl Broker {
         let Some(record) = self.metadata.queue_by_key(key) else { return };
         let Some(vhost) = self.metadata.vhost_by_key(record.vhost) else { return };
         let command = Command::DeleteQueue { vhost: vhost.name.clone(), name: record.name.clone(), id: record.id };
+        if self.peers.is_some() {
+            return self.ask_to_delete(command);
+        }
         // A queue that is there can be deleted; one that is not needs no deletion.
         let _ = self.propose(command, None);
     }
 
     /// Applies the changes of a metadata command to the machines.
     pub(super) fn on_changes(&mut self, changes: &Changes) {
-        for command in &changes.also_log {
-            self.log_command(command);
+        if self.peers.is_none() {
+            for command in &changes.also_log {
+                self.log_command(command);
+            }
         }
         if !self.parked.is_empty() {
             self.on_topology_changed();
@@ -109,6 +125,10 @@ impl Broker {
     }
 
     fn add_queue(&mut self, key: QueueKey, id: QueueId) {
+        let record = self.metadata.queue_by_key(key).expect("the queue was just created");
+        if !self.metadata.is_here(record) {
+            return;
+        }
         self.remember_for_queue(key);
         let record = self.metadata.queue_by_key(key).expect("the queue was just created");
         let durable = record.durable && record.exclusive.is_none();
@@ -207,11 +227,11 @@ pub(super) fn new_queue(record: &QueueRecord, durable: bool, now: Now) -> Classi
 
 impl Name {
     /// The names a command is about.
-    fn all_of(command: &Command) -> Vec<Self> {
+    pub(super) fn all_of(command: &Command) -> Vec<Self> {
         // What administrators ask for waits for its turn elsewhere.
         let Some(vhost) = command.vhost() else { return Vec::new() };
         match command {
-            Command::Administer(_) => Vec::new(),
+            Command::Administer(_) | Command::Found { .. } | Command::Begin { .. } => Vec::new(),
             Command::DeclareExchange { name, .. }
             | Command::DeleteExchange { name, .. }
             | Command::OpenHold { name, .. } => {

@@ -84,7 +84,12 @@ impl Broker {
     /// get one later; whatever is held lies behind it in the log.
     pub(super) fn open_hold(&mut self, key: ExchangeKey) {
         let Some(exchange) = self.metadata.exchange_by_key(key) else { return };
-        if !exchange.arguments.is_delayed || exchange.hold.is_some() {
+        if !exchange.arguments.is_delayed {
+            return;
+        }
+        if let Some(id) = exchange.hold {
+            // In a cluster the exchange has it from the start.
+            self.holds.insert(key, Hold::new(id, exchange.durable));
             return;
         }
         let (name, durable) = (exchange.name.clone(), exchange.durable);

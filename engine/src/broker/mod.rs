@@ -8,6 +8,7 @@ mod administer;
 mod announce;
 mod aside;
 mod bury;
+mod clustered;
 mod consume;
 mod declare;
 mod departures;
@@ -21,6 +22,7 @@ mod reply;
 mod sessions;
 mod timeout;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -31,6 +33,7 @@ use slotmap::SecondaryMap;
 use crate::alarm::Alarms;
 use crate::amqp::{AmqpError, ShortStr};
 use crate::buggify::Buggify;
+use crate::cluster::peers::Peers;
 use crate::collections::{IdMap, NameMap};
 use crate::config::Config;
 use crate::event::Event;
@@ -66,6 +69,13 @@ pub(crate) struct Broker {
     pub(crate) timers: Timers,
     pub(crate) metadata: Metadata,
     pub(crate) log: Log,
+    /// The other nodes; `None` where there are none.
+    pub(crate) peers: Option<Box<Peers>>,
+    entry: clustered::Entry,
+    /// Commands that the cluster was asked for and has not decided, in order.
+    asked: VecDeque<clustered::Asked>,
+    /// Queues that are to go and for which the cluster could not be asked yet.
+    deletions: VecDeque<Command>,
     pub(crate) queues: Queues,
     /// What exchanges and queues remember of messages.
     memories: Memories,
@@ -212,6 +222,16 @@ pub(crate) enum Requester {
     Admin { id: AdminId, reply: AdminReply },
 }
 
+impl Requester {
+    /// The same once more, for who hears of a failure.
+    fn again(&self) -> Self {
+        match self {
+            Self::Channel(channel) => Self::Channel(*channel),
+            Self::Admin { id, .. } => Self::Admin { id: *id, reply: AdminReply::Done },
+        }
+    }
+}
+
 /// The name of something a metadata command is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Name {
@@ -280,6 +300,10 @@ impl Broker {
             config,
             now: Now { mono: Instant::ZERO, wall: Timestamp::default() },
             timers: Timers::default(),
+            peers: None,
+            entry: clustered::Entry::default(),
+            asked: VecDeque::new(),
+            deletions: VecDeque::new(),
             queues: Queues::default(),
             memories: Memories::default(),
             sessions: Sessions::default(),
@@ -323,6 +347,13 @@ impl Broker {
         bytes
     }
 
+    /// Thirty-two bytes that nobody can guess, for the seeds of others.
+    pub(crate) fn random_seed(&mut self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        self.rng.fill_bytes(&mut bytes);
+        bytes
+    }
+
     /// Bytes of message bodies in memory.
     pub(crate) fn body_bytes(&self) -> usize {
         self.body_bytes
@@ -358,7 +389,11 @@ impl Broker {
             );
         }
         assert_eq!(bytes, self.body_bytes, "bytes in memory are counted over all queues and holds");
-        assert_eq!(self.metadata.queue_count(), self.queues.iter().count(), "a record has a machine");
+        let here = self.metadata.queues_here().count();
+        assert_eq!(here, self.queues.iter().count(), "the record of a queue on this node has a machine");
+        if let Some(peers) = &self.peers {
+            peers.check_invariants();
+        }
         self.log.check_invariants();
     }
 }

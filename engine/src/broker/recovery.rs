@@ -7,10 +7,12 @@ use alloc::vec::Vec;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use rand_chacha::rand_core::Rng;
 
+use super::clustered::{BECAME, DECIDED};
 use super::declare::new_queue;
-use super::{Broker, Holds, LateAnswer, Notice, Proposal, Queues, Requester, Waiter};
+use super::{Broker, Holds, LateAnswer, Notice, Proposal, Queues, Waiter};
 use crate::amqp::ShortStr;
 use crate::auth::{HashingAlgorithm, PasswordHash};
+use crate::cluster::peers::{Peers, is_of_cluster};
 use crate::effect::DiskRequest;
 use crate::exchange::Hold;
 use crate::ids::{Lsn, QueueId, QueueSeq};
@@ -54,11 +56,7 @@ impl Broker {
             }
             self.have_names_changed = true;
             let result = self.metadata.apply(command).map(|changes| self.on_changes(&changes));
-            match requester {
-                Some(Requester::Channel(channel)) => self.notices.push_back(Notice::Applied { channel, result }),
-                Some(Requester::Admin { id, reply }) => self.on_administered(id, reply, result),
-                None => {}
-            }
+            self.tell(requester, result);
         }
         self.resume_dead_letters();
         while self.late_answers.front().is_some_and(|late| late.end <= durable) {
@@ -89,7 +87,12 @@ impl Broker {
         for command in metadata {
             self.replay(command).ok_or_else(|| unreadable("a metadata command"))?;
         }
-        let keys: Vec<_> = self.metadata.queues().into_iter().map(|(key, record)| (key, record.id)).collect();
+        if let Some(place) = self.peers.as_ref().and_then(|peers| peers.cluster().place()) {
+            self.metadata.enter_cluster(place.node);
+        }
+        let queues = self.metadata.queues().into_iter();
+        let keys = queues.filter(|(_, record)| self.metadata.is_here(record)).map(|(key, record)| (key, record.id));
+        let keys: Vec<_> = keys.collect();
         let mut owners = owners;
         if let Some((last, _)) = owners.last_key_value() {
             self.metadata.skip_queue_ids(QueueId(*last));
@@ -97,7 +100,7 @@ impl Broker {
         let mut messages = 0;
         for (key, id) in &keys {
             let record = self.metadata.queue_by_key(*key).expect("it was just listed");
-            let mut queue = new_queue(record, true, self.now);
+            let mut queue = new_queue(record, record.durable, self.now);
             let owner = owners.remove(&id.0).unwrap_or_default();
             for kept in owner.refs {
                 self.log.retain(kept.place());
@@ -171,7 +174,19 @@ impl Broker {
         }
     }
 
-    fn replay(&mut self, command: Bytes) -> Option<()> {
+    fn replay(&mut self, mut command: Bytes) -> Option<()> {
+        match *command.first()? {
+            DECIDED => {
+                command.advance(1);
+                let index = command.try_get_u64().ok()?;
+                self.metadata.set_applied(index);
+                // What was refused is refused again.
+                let _ = self.metadata.apply(Command::decode(command).ok()?);
+                return Some(());
+            }
+            BECAME => return self.metadata.become_other(command.slice(1..)).ok().map(|_| ()),
+            _ => {}
+        }
         let command = Command::decode(command).ok()?;
         // A command about what was deleted again later may find nothing; see `Metadata::replay`.
         let _ = self.metadata.replay(command);
@@ -191,6 +206,7 @@ impl Broker {
             holds: &mut self.holds,
             metadata: &self.metadata,
             proposals: &self.proposals,
+            peers: self.peers.as_deref_mut(),
             now: self.now,
         };
         (&mut self.log, owners)
@@ -217,7 +233,7 @@ impl Broker {
 
 /// The metadata as the log keeps it: a snapshot of what is applied, and the commands before it in the log that are not.
 fn encode_base(metadata: &Metadata, proposals: &VecDeque<Proposal>) -> Bytes {
-    let snapshot = metadata.snapshot();
+    let snapshot = if metadata.is_founded() { metadata.snapshot_all() } else { metadata.snapshot() };
     let mut base = BytesMut::with_capacity(snapshot.len() + 8);
     put_part(&mut base, &snapshot);
     for proposal in proposals.iter().filter(|proposal| proposal.is_logged) {
@@ -255,11 +271,15 @@ pub(crate) struct LogOwners<'a> {
     holds: &'a mut Holds,
     metadata: &'a Metadata,
     proposals: &'a VecDeque<Proposal>,
+    peers: Option<&'a mut Peers>,
     now: Now,
 }
 
 impl Owners for LogOwners<'_> {
     fn live(&self, owner: u64, seq: u64, lsn: Lsn) -> Option<RefState> {
+        if is_of_cluster(owner) {
+            return self.peers.as_ref()?.live(owner, seq, lsn);
+        }
         match self.queues.by_owner(owner) {
             Some(queue) => queue.state_at(QueueSeq(seq), lsn, self.now),
             None => self.holds.by_owner(owner)?.state_at(QueueSeq(seq), lsn),
@@ -267,6 +287,10 @@ impl Owners for LogOwners<'_> {
     }
 
     fn moved(&mut self, owner: u64, seq: u64, from: Lsn, to: Place) {
+        if let Some(peers) = self.peers.as_mut().filter(|_| is_of_cluster(owner)) {
+            peers.moved(owner, seq, from, to);
+            return;
+        }
         let Some(&key) = self.queues.keys.get(&owner) else {
             if let Some(hold) = self.holds.by_owner_mut(owner) {
                 hold.on_moved(QueueSeq(seq), from, to);

@@ -63,6 +63,7 @@ impl Channel {
         let command = Command::DeclareQueue {
             vhost: ctx.vhost_name.clone(),
             id: ctx.broker.metadata.allocate_queue_id(),
+            home: ctx.broker.metadata.own(),
             name: name.clone(),
             durable: declare.durable,
             exclusive: declare.exclusive.then_some(ctx.connection),

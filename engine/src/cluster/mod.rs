@@ -3,3 +3,4 @@
 pub mod consensus;
 pub mod link;
 pub mod membership;
+pub(crate) mod peers;

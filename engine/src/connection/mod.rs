@@ -292,7 +292,8 @@ impl Connection {
             | TimerKind::ConsumerTimeout
             | TimerKind::DeadLetterRetry
             | TimerKind::DeadLetters
-            | TimerKind::Delayed => {}
+            | TimerKind::Delayed
+            | TimerKind::Peers => {}
         }
     }
 

@@ -268,7 +268,7 @@ impl Metadata {
         self.users.get(name).ok_or_else(|| AdminError::not_found(format!("User \"{name}\" does not exist")))
     }
 
-    fn remove_vhost(&mut self, name: &ShortStr, changes: &mut Changes) {
+    pub(super) fn remove_vhost(&mut self, name: &ShortStr, changes: &mut Changes) {
         let Some(key) = self.vhost(name.as_bytes()) else { return };
         let queues: Vec<_> =
             self.queues().into_iter().filter(|(_, queue)| queue.vhost == key).map(|(queue, _)| queue).collect();

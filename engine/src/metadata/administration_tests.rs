@@ -147,6 +147,7 @@ fn doing_it_twice_is_doing_nothing() {
 fn declare_queue(metadata: &mut Metadata, vhost: &str, name: &str, arguments: FieldTable) -> QueueKey {
     let id = metadata.allocate_queue_id();
     let command = Command::DeclareQueue {
+        home: NodeId(0),
         vhost: short(vhost),
         id,
         name: short(name),

@@ -9,7 +9,7 @@ use super::policy::PolicyTarget;
 use super::settings::QueueSettings;
 use super::{Answer, Change, Changes, Command, Exchange, Metadata, NamedBinding, QueueRecord, Told, VhostKey};
 use crate::amqp::{AmqpError, FieldTable, ShortStr};
-use crate::ids::{ConnectionId, QueueId};
+use crate::ids::{ConnectionId, NodeId, QueueId};
 use crate::routing::{Destination, ExchangeKey, ExchangeKind, QueueKey, Table};
 
 /// Who decides that an auto-delete exchange goes.
@@ -46,6 +46,13 @@ impl Metadata {
         if let Command::DeclareQueue { id, .. } | Command::OpenHold { id, .. } = &command {
             self.skip_queue_ids(*id);
         }
+        if let Command::Found { state } = &command {
+            if !self.is_founded {
+                self.become_state(state.clone(), &mut changes);
+                self.is_founded = true;
+            }
+            return Ok(changes);
+        }
         if self.check(&command, None)? == Answer::AlreadySo {
             return Ok(changes);
         }
@@ -54,6 +61,9 @@ impl Metadata {
             Command::DeclareExchange { name, kind, durable, auto_delete, internal, arguments, .. } => {
                 let kind = ExchangeKind::from_name(kind.as_bytes()).expect("the check has found the type");
                 let mut exchange = self.new_exchange(vhost, &name, kind, &arguments)?;
+                if exchange.arguments.is_delayed && self.is_founded {
+                    exchange.hold = Some(self.next_id());
+                }
                 (exchange.durable, exchange.auto_delete, exchange.internal) = (durable, auto_delete, internal);
                 changes.list.push(Change::ExchangeCreated(self.insert_exchange(exchange)));
             }
@@ -65,9 +75,14 @@ impl Metadata {
                 let (key, _) = self.exchange(vhost, name.as_bytes()).expect("the check has found the exchange");
                 self.remove_exchanges([key].into(), auto_delete, &mut changes);
             }
-            Command::DeclareQueue { id, name, durable, exclusive, auto_delete, arguments, .. } => {
+            Command::DeclareQueue { id, home, name, durable, exclusive, auto_delete, arguments, .. } => {
                 let durable = durable && exclusive.is_none();
-                let queue = self.new_queue(vhost, id, &name, durable, exclusive, auto_delete, &arguments)?;
+                let mut queue = self.new_queue(vhost, id, &name, durable, exclusive, auto_delete, &arguments)?;
+                if id == QueueId(0) {
+                    queue.id = self.next_id();
+                }
+                queue.home = home;
+                let id = queue.id;
                 changes.list.push(Change::QueueCreated(self.insert_queue(queue), id));
             }
             Command::DeleteQueue { name, .. } => {
@@ -91,6 +106,8 @@ impl Metadata {
                 self.remove_unused([key].into(), auto_delete, &mut changes);
             }
             Command::Administer(administration) => self.administer(*administration, &mut changes),
+            Command::Begin { node, is_alone } => self.begin_node(node, is_alone, &mut changes),
+            Command::Found { .. } => {}
         }
         Ok(changes)
     }
@@ -130,6 +147,7 @@ impl Metadata {
             vhost,
             name,
             durable,
+            home: NodeId(0),
             exclusive,
             auto_delete,
             arguments,

@@ -10,7 +10,7 @@ use super::equivalence::{check_arguments, check_property};
 use super::name::{Named, check_exchange_name, is_reserved};
 use super::{Answer, Command, DestinationName, Metadata, VhostKey};
 use crate::amqp::{AmqpError, FieldTable, ReplyCode, ShortStr};
-use crate::ids::ConnectionId;
+use crate::ids::{ConnectionId, NodeId};
 use crate::routing::{Destination, ExchangeKey, ExchangeKind};
 
 impl Metadata {
@@ -36,9 +36,11 @@ impl Metadata {
                 None => Answer::NeedsApply,
             }),
             Command::DeleteExchange { name, if_unused, .. } => self.check_delete_exchange(vhost, name, *if_unused),
-            Command::DeclareQueue { name, durable, exclusive, auto_delete, arguments, .. } => {
-                self.check_declare_queue(vhost, name, *durable, *exclusive, *auto_delete, arguments, by)
+            Command::DeclareQueue { name, home, durable, exclusive, auto_delete, arguments, .. } => {
+                self.check_declare_queue(vhost, name, *home, *durable, *exclusive, *auto_delete, arguments, by)
             }
+            Command::Found { .. } => Ok(if self.is_founded { Answer::AlreadySo } else { Answer::NeedsApply }),
+            Command::Begin { .. } => Ok(Answer::NeedsApply),
             Command::DeleteQueue { name, id, .. } => match self.queue(vhost, name.as_bytes()) {
                 Some((key, queue)) if queue.id == *id => {
                     by.map_or(Ok(()), |connection| self.check_exclusive(key, connection))?;
@@ -74,7 +76,7 @@ impl Metadata {
             return false;
         };
         match command {
-            Command::Administer(_) => true,
+            Command::Administer(_) | Command::Found { .. } | Command::Begin { .. } => true,
             Command::DeclareExchange { durable, .. } => *durable,
             Command::DeclareQueue { durable, exclusive, .. } => *durable && exclusive.is_none(),
             Command::DeleteExchange { name, .. } | Command::OpenHold { name, .. } => {
@@ -149,6 +151,7 @@ impl Metadata {
         &self,
         vhost: VhostKey,
         name: &ShortStr,
+        home: NodeId,
         durable: bool,
         exclusive: Option<ConnectionId>,
         auto_delete: bool,
@@ -162,7 +165,7 @@ impl Metadata {
             arguments.check_properties(durable, exclusive.is_some(), auto_delete, &what)?;
             return Ok(Answer::NeedsApply);
         };
-        if exclusive != current.exclusive {
+        if exclusive != current.exclusive || (exclusive.is_some() && home != current.home) {
             return Err(self.locked(current));
         }
         check_property("durable", &what, durable && exclusive.is_none(), current.durable)?;

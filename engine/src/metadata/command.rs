@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::administration::{Administration, PUT_VHOST};
 use super::encoding::{DecodeError, Reader, put_short};
 use crate::amqp::{FieldTable, ShortStr};
-use crate::ids::{ConnectionId, QueueId};
+use crate::ids::{ConnectionId, NodeId, QueueId};
 
 /// A change to the declared state. Names of exchanges and queues are [stripped](super::stripped).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,8 +52,11 @@ pub enum Command {
     DeclareQueue {
         /// In which vhost.
         vhost: ShortStr,
-        /// The id of the queue if the command creates one; see [`super::Metadata::allocate_queue_id`].
+        /// The id of the queue if the command creates one; see [`super::Metadata::allocate_queue_id`]. 0: who carries the command out
+        /// gives it the next one, which is the same on all nodes.
         id: QueueId,
+        /// The node on which it is to be; see [`super::QueueRecord::home`].
+        home: NodeId,
         /// Its name; see [`super::check_queue_name`] and [`super::server_name`].
         name: ShortStr,
         /// Whether it survives a restart.
@@ -102,6 +105,18 @@ pub enum Command {
     },
     /// What an administrator asked for.
     Administer(Box<Administration>),
+    /// The cluster begins with what its first node had. Nothing if it has begun.
+    Found {
+        /// That node's [`super::Metadata::snapshot_all`].
+        state: Bytes,
+    },
+    /// A node was started, so that its queues that do not survive a restart are gone.
+    Begin {
+        /// Which node.
+        node: NodeId,
+        /// Whether it is the only one, so that nobody has kept exchanges that do not survive a restart.
+        is_alone: bool,
+    },
 }
 
 /// What a binding leads to, by name.
@@ -117,6 +132,8 @@ pub enum DestinationName {
 const VERSION: u8 = 1;
 /// The version of what administrators ask for, which programs before it did not know.
 const VERSION_2: u8 = 2;
+/// The version of what only clusters ask for.
+const VERSION_3: u8 = 3;
 
 const DECLARE_EXCHANGE: u8 = 1;
 const DELETE_EXCHANGE: u8 = 2;
@@ -125,6 +142,8 @@ const DELETE_QUEUE: u8 = 4;
 const BIND: u8 = 5;
 const UNBIND: u8 = 6;
 const OPEN_HOLD: u8 = 7;
+const FOUND: u8 = 8;
+const BEGIN: u8 = 9;
 
 const TO_QUEUE: u8 = 0;
 const TO_EXCHANGE: u8 = 1;
@@ -132,7 +151,12 @@ const TO_EXCHANGE: u8 = 1;
 impl Command {
     /// Appends the command as it is stored: version, kind, vhost, fields.
     pub fn encode(&self, out: &mut BytesMut) {
-        out.put_u8(if matches!(self, Self::Administer(_)) { VERSION_2 } else { VERSION });
+        out.put_u8(match self {
+            Self::Administer(_) => VERSION_2,
+            Self::Found { .. } | Self::Begin { .. } => VERSION_3,
+            Self::DeclareQueue { home, .. } if *home != NodeId(0) => VERSION_3,
+            _ => VERSION,
+        });
         match self {
             Self::DeclareExchange { vhost, name, kind, durable, auto_delete, internal, arguments } => {
                 out.put_u8(DECLARE_EXCHANGE);
@@ -154,10 +178,13 @@ impl Command {
                 put_short(out, name);
                 out.put_u8(u8::from(*if_unused));
             }
-            Self::DeclareQueue { vhost, id, name, durable, exclusive, auto_delete, arguments } => {
+            Self::DeclareQueue { vhost, id, home, name, durable, exclusive, auto_delete, arguments } => {
                 out.put_u8(DECLARE_QUEUE);
                 put_short(out, vhost);
                 out.put_u64(id.0);
+                if *home != NodeId(0) {
+                    out.put_u64(home.0);
+                }
                 put_short(out, name);
                 out.put_u8(u8::from(*durable) | u8::from(*auto_delete) << 1 | u8::from(exclusive.is_some()) << 2);
                 if let Some(connection) = exclusive {
@@ -180,6 +207,15 @@ impl Command {
                 put_binding(out, vhost, source, destination, routing_key, arguments);
             }
             Self::Administer(administration) => administration.encode(out),
+            Self::Found { state } => {
+                out.put_u8(FOUND);
+                out.put_slice(state);
+            }
+            Self::Begin { node, is_alone } => {
+                out.put_u8(BEGIN);
+                out.put_u64(node.0);
+                out.put_u8(u8::from(*is_alone));
+            }
         }
     }
 
@@ -189,7 +225,7 @@ impl Command {
     /// If it is of a later version or no command at all.
     pub fn decode(encoded: Bytes) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(encoded);
-        let version = reader.version(VERSION_2)?;
+        let version = reader.version(VERSION_3)?;
         let kind = reader.u8()?;
         if version == VERSION_2 {
             if kind < PUT_VHOST {
@@ -198,6 +234,19 @@ impl Command {
             let administration = Administration::decode(kind, &mut reader)?;
             reader.finish()?;
             return Ok(Self::Administer(Box::new(administration)));
+        }
+        match (version, kind) {
+            (VERSION_3, FOUND) => return Ok(Self::Found { state: reader.rest() }),
+            (VERSION_3, BEGIN) => {
+                let node = NodeId(reader.u64()?);
+                let [is_alone] = reader.flags()?;
+                reader.finish()?;
+                return Ok(Self::Begin { node, is_alone });
+            }
+            (VERSION_3, other) if other != DECLARE_QUEUE => {
+                return Err(DecodeError::Malformed(format!("command of kind {other}")));
+            }
+            _ => {}
         }
         let vhost = reader.short()?;
         let command = match kind {
@@ -214,11 +263,13 @@ impl Command {
                 Self::DeleteExchange { vhost, name, if_unused }
             }
             DECLARE_QUEUE => {
-                let (id, name) = (QueueId(reader.u64()?), reader.short()?);
+                let id = QueueId(reader.u64()?);
+                let home = NodeId(if version == VERSION_3 { reader.u64()? } else { 0 });
+                let name = reader.short()?;
                 let [durable, auto_delete, is_exclusive] = reader.flags()?;
                 let exclusive = if is_exclusive { Some(ConnectionId(reader.u64()?)) } else { None };
                 let arguments = reader.table()?;
-                Self::DeclareQueue { vhost, id, name, durable, exclusive, auto_delete, arguments }
+                Self::DeclareQueue { vhost, id, home, name, durable, exclusive, auto_delete, arguments }
             }
             DELETE_QUEUE => Self::DeleteQueue { vhost, name: reader.short()?, id: QueueId(reader.u64()?) },
             BIND | UNBIND => {
@@ -247,7 +298,7 @@ impl Command {
             | Self::DeleteQueue { vhost, .. }
             | Self::Bind { vhost, .. }
             | Self::Unbind { vhost, .. } => vhost,
-            Self::Administer(_) => return None,
+            Self::Administer(_) | Self::Found { .. } | Self::Begin { .. } => return None,
         })
     }
 }
@@ -335,6 +386,7 @@ mod tests {
         let declare_queue = |exclusive| Command::DeclareQueue {
             vhost: text("/"),
             id: QueueId(0x0102),
+            home: NodeId(0),
             name: text("q"),
             durable: true,
             exclusive,
@@ -379,8 +431,8 @@ mod tests {
             let longer: Vec<u8> = encoded.iter().copied().chain([0]).collect();
             assert!(matches!(Command::decode(longer.into()), Err(DecodeError::Malformed(_))));
             let mut later = encoded.to_vec();
-            later[0] = 3;
-            assert_eq!(Command::decode(later.into()), Err(DecodeError::UnknownVersion(3)));
+            later[0] = 4;
+            assert_eq!(Command::decode(later.into()), Err(DecodeError::UnknownVersion(4)));
         }
     }
 }

@@ -105,6 +105,11 @@ impl Reader {
         FieldTable::decode(self.take(len)?).map_err(|error| DecodeError::Malformed(format!("{error}")))
     }
 
+    /// All that is left.
+    pub(super) fn rest(self) -> Bytes {
+        self.0
+    }
+
     pub(super) fn finish(self) -> Result<(), DecodeError> {
         if self.0.is_empty() { Ok(()) } else { Err(DecodeError::Malformed(format!("{} bytes too many", self.0.len()))) }
     }

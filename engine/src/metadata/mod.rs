@@ -12,6 +12,7 @@ mod apply;
 mod arguments;
 mod binding;
 mod check;
+mod clustered;
 mod command;
 mod deduplication;
 mod encoding;
@@ -37,7 +38,7 @@ use slotmap::SlotMap;
 
 use crate::amqp::{AmqpError, FieldTable, LongStr, ReplyCode, ShortStr};
 use crate::collections::IdMap;
-use crate::ids::{ConnectionId, QueueId};
+use crate::ids::{ConnectionId, NodeId, QueueId};
 use crate::routing::{Destination, ExchangeKey, QueueKey};
 
 pub use admin_error::{AdminError, AdminErrorKind};
@@ -168,6 +169,12 @@ pub struct Metadata {
     has_had_users: bool,
     global_parameters: BTreeMap<ShortStr, serde_json::Value>,
     access_version: u64,
+    /// Which node of a cluster this is; 0 while it is in none.
+    own: NodeId,
+    /// Whether the cluster has begun with what its first node had.
+    is_founded: bool,
+    /// The cluster's command up to which all are carried out.
+    applied: u64,
 }
 
 impl Metadata {
@@ -192,6 +199,9 @@ impl Metadata {
             has_had_users: false,
             global_parameters: BTreeMap::new(),
             access_version: 0,
+            own: NodeId(0),
+            is_founded: false,
+            applied: 0,
         }
     }
 
@@ -205,8 +215,12 @@ impl Metadata {
         self.has_had_users
     }
 
-    /// An id for a queue about to be declared, greater than all seen so far.
+    /// An id for a queue about to be declared, greater than all seen so far. In a cluster it is 0: others may declare queues meanwhile,
+    /// so the id is given when the command is carried out.
     pub fn allocate_queue_id(&mut self) -> QueueId {
+        if self.own != NodeId(0) {
+            return QueueId(0);
+        }
         let id = self.next_queue_id;
         self.next_queue_id = QueueId(id.0 + 1);
         id
@@ -289,7 +303,9 @@ impl Metadata {
     /// Channel error 405 RESOURCE_LOCKED.
     pub fn check_exclusive(&self, queue: QueueKey, connection: ConnectionId) -> Result<(), AmqpError> {
         match self.queues.get(queue) {
-            Some(queue) if queue.exclusive.is_some_and(|owner| owner != connection) => Err(self.locked(queue)),
+            Some(queue) if queue.exclusive.is_some_and(|owner| owner != connection || queue.home != self.own) => {
+                Err(self.locked(queue))
+            }
             _ => Ok(()),
         }
     }
@@ -318,9 +334,9 @@ impl Metadata {
         all
     }
 
-    /// How many queues there are.
-    pub(crate) fn queue_count(&self) -> usize {
-        self.queues.len()
+    /// The queues on this node, in no order.
+    pub(crate) fn queues_here(&self) -> impl Iterator<Item = &QueueRecord> {
+        self.queues.values().filter(|queue| self.is_here(queue))
     }
 
     /// Checks that the indexes agree with each other.

@@ -7,7 +7,7 @@ use super::binding::Inbound;
 use super::settings::QueueSettings;
 use super::{AppliedPolicies, VhostKey};
 use crate::amqp::{FieldTable, ShortStr};
-use crate::ids::{ConnectionId, QueueId};
+use crate::ids::{ConnectionId, NodeId, QueueId};
 
 /// The record of a queue.
 #[derive(Clone, Debug)]
@@ -20,7 +20,9 @@ pub struct QueueRecord {
     pub name: ShortStr,
     /// Whether it and its persistent messages survive a restart. Never so for an exclusive queue, whatever its declaration said.
     pub durable: bool,
-    /// The only connection that may use it, with whose end it goes; `None` if everybody may.
+    /// The node on which it is; 0 where there is but one, which has no number.
+    pub home: NodeId,
+    /// The only connection, one of that node's, that may use it, with whose end it goes; `None` if everybody may.
     pub exclusive: Option<ConnectionId>,
     /// Whether it goes with its last consumer.
     pub auto_delete: bool,

@@ -4,6 +4,9 @@
 //! each its name, count and list of exchanges, of queues, of bindings. Exchanges that every vhost has are left out. Version 2 adds to
 //! each vhost, after its name, its settings, limits, policies and parameters, and after the vhosts whether there ever were users, the
 //! users and the global parameters.
+//! Version 3 is that of clusters, and has also what does not outlive a restart: after the next queue id the number of the last command
+//! carried out (8) and whether the cluster has begun (1); of exchanges and queues whether they are durable; of queues their home (8),
+//! and the connection (8) they belong to alone, if they do.
 
 use alloc::format;
 use alloc::string::String;
@@ -22,21 +25,39 @@ use super::encoding::{DecodeError, Reader, put_count, put_short};
 use super::name::is_reserved;
 use super::{Changes, DestinationName, Exchange, Metadata, PolicyKind, QueueRecord, User, Vhost, VhostKey};
 use crate::amqp::AmqpError;
-use crate::ids::QueueId;
+use crate::ids::{ConnectionId, NodeId, QueueId};
 use crate::routing::{Destination, ExchangeKind};
 
+/// What one node writes for itself.
 const VERSION: u8 = 2;
+/// What a cluster writes.
+const VERSION_3: u8 = 3;
 
 impl Metadata {
     /// What outlives a restart: durable exchanges and queues, and the bindings between them.
     pub fn snapshot(&self) -> Bytes {
+        self.encode(VERSION)
+    }
+
+    /// Everything: what all nodes of a cluster have in common.
+    pub fn snapshot_all(&self) -> Bytes {
+        self.encode(VERSION_3)
+    }
+
+    fn encode(&self, version: u8) -> Bytes {
+        let is_whole = version == VERSION_3;
         // Room for that of a small node.
         let mut out = BytesMut::with_capacity(1024);
-        out.put_u8(VERSION);
+        out.put_u8(version);
         out.put_u64(self.next_queue_id.0);
+        if is_whole {
+            out.put_u64(self.applied);
+            out.put_u8(u8::from(self.is_founded));
+        }
         put_count(&mut out, self.vhosts.len());
         let exchanges = self.exchanges_that(|exchange| {
-            exchange.durable && !exchange.is_default() && !is_reserved(exchange.name.as_bytes())
+            let is_made = !exchange.is_default() && !is_reserved(exchange.name.as_bytes());
+            is_made && (exchange.durable || is_whole)
         });
         let (queues, bindings) = (self.queues(), self.bindings());
         for (key, vhost) in self.vhosts() {
@@ -45,15 +66,17 @@ impl Metadata {
             let stored = exchanges.iter().map(|(_, exchange)| *exchange);
             let stored: Vec<_> = stored.filter(|exchange| exchange.vhost == key).collect();
             put_count(&mut out, stored.len());
-            stored.into_iter().for_each(|exchange| put_exchange(&mut out, exchange));
+            stored.into_iter().for_each(|exchange| put_exchange(&mut out, exchange, version));
 
             let stored = queues.iter().map(|(_, queue)| *queue);
-            let stored: Vec<_> = stored.filter(|queue| queue.vhost == key && queue.durable).collect();
+            let stored: Vec<_> = stored.filter(|queue| queue.vhost == key && (queue.durable || is_whole)).collect();
             put_count(&mut out, stored.len());
-            stored.into_iter().for_each(|queue| put_queue(&mut out, queue));
+            stored.into_iter().for_each(|queue| put_queue(&mut out, queue, version));
 
-            let stored =
-                bindings.iter().filter(|binding| binding.source.vhost == key && self.is_durable_binding(binding));
+            let is_stored = |binding: &&BindingView<'_>| {
+                binding.source.vhost == key && (is_whole || self.is_durable_binding(binding))
+            };
+            let stored = bindings.iter().filter(is_stored);
             let stored: Vec<_> = stored.collect();
             put_count(&mut out, stored.len());
             stored.into_iter().for_each(|binding| put_binding(&mut out, binding));
@@ -76,8 +99,12 @@ impl Metadata {
     pub fn restore(snapshot: Bytes, hash_seed: u64) -> Result<Self, DecodeError> {
         let mut metadata = Self::empty(hash_seed);
         let mut reader = Reader::new(snapshot);
-        let version = reader.version(VERSION)?;
+        let version = reader.version(VERSION_3)?;
         metadata.next_queue_id = QueueId(reader.u64()?);
+        if version >= VERSION_3 {
+            metadata.applied = reader.u64()?;
+            [metadata.is_founded] = reader.flags()?;
+        }
         for _ in 0..reader.u32()? {
             let name = reader.short()?.detached();
             if metadata.vhost(name.as_bytes()).is_some() {
@@ -88,10 +115,10 @@ impl Metadata {
                 metadata.restore_vhost(vhost, &mut reader)?;
             }
             for _ in 0..reader.u32()? {
-                metadata.restore_exchange(vhost, &mut reader)?;
+                metadata.restore_exchange(vhost, version, &mut reader)?;
             }
             for _ in 0..reader.u32()? {
-                metadata.restore_queue(vhost, &mut reader)?;
+                metadata.restore_queue(vhost, version, &mut reader)?;
             }
             for _ in 0..reader.u32()? {
                 metadata.restore_binding(vhost, &mut reader)?;
@@ -146,9 +173,12 @@ impl Metadata {
         Ok(())
     }
 
-    fn restore_exchange(&mut self, vhost: VhostKey, reader: &mut Reader) -> Result<(), DecodeError> {
+    fn restore_exchange(&mut self, vhost: VhostKey, version: u8, reader: &mut Reader) -> Result<(), DecodeError> {
         let (name, kind) = (reader.short()?, reader.short()?);
-        let [auto_delete, internal, has_hold] = reader.flags()?;
+        let [auto_delete, internal, has_hold, is_transient] = reader.flags()?;
+        if is_transient && version < VERSION_3 {
+            return Err(DecodeError::Malformed(format!("exchange {name} is not durable")));
+        }
         let hold = if has_hold { Some(QueueId(reader.u64()?)) } else { None };
         let arguments = reader.table()?;
         let kind = ExchangeKind::from_name(kind.as_bytes())
@@ -157,20 +187,28 @@ impl Metadata {
             return Err(DecodeError::Malformed(format!("exchange {name} is there twice")));
         }
         let mut exchange = self.new_exchange(vhost, &name, kind, &arguments).map_err(refused)?;
-        (exchange.durable, exchange.auto_delete, exchange.internal) = (true, auto_delete, internal);
+        (exchange.durable, exchange.auto_delete, exchange.internal) = (!is_transient, auto_delete, internal);
         exchange.hold = hold;
         self.insert_exchange(exchange);
         Ok(())
     }
 
-    fn restore_queue(&mut self, vhost: VhostKey, reader: &mut Reader) -> Result<(), DecodeError> {
+    fn restore_queue(&mut self, vhost: VhostKey, version: u8, reader: &mut Reader) -> Result<(), DecodeError> {
         let (name, id) = (reader.short()?, QueueId(reader.u64()?));
-        let [auto_delete] = reader.flags()?;
+        let [auto_delete, is_transient, is_exclusive] = reader.flags()?;
+        if (is_transient || is_exclusive) && version < VERSION_3 {
+            return Err(DecodeError::Malformed(format!("queue {name} is not durable")));
+        }
+        let home = NodeId(if version >= VERSION_3 { reader.u64()? } else { 0 });
+        let exclusive = if is_exclusive { Some(ConnectionId(reader.u64()?)) } else { None };
         let arguments = reader.table()?;
         if self.queue(vhost, name.as_bytes()).is_some() || self.queue_by_id(id).is_some() {
             return Err(DecodeError::Malformed(format!("queue {name} or its id {id} is there twice")));
         }
-        let queue = self.new_queue(vhost, id, &name, true, None, auto_delete, &arguments).map_err(refused)?;
+        let durable = !is_transient;
+        let mut queue =
+            self.new_queue(vhost, id, &name, durable, exclusive, auto_delete, &arguments).map_err(refused)?;
+        queue.home = home;
         self.insert_queue(queue);
         Ok(())
     }
@@ -231,12 +269,16 @@ fn put_user(out: &mut BytesMut, user: &User) {
     }
 }
 
-fn put_exchange(out: &mut BytesMut, exchange: &Exchange) {
+fn put_exchange(out: &mut BytesMut, exchange: &Exchange, version: u8) {
     put_short(out, &exchange.name);
     let kind = exchange.kind.name().as_bytes();
     put_short(out, &kind.try_into().expect("the names of types are short"));
+    let is_transient = version >= VERSION_3 && !exchange.durable;
     out.put_u8(
-        u8::from(exchange.auto_delete) | u8::from(exchange.internal) << 1 | u8::from(exchange.hold.is_some()) << 2,
+        u8::from(exchange.auto_delete)
+            | u8::from(exchange.internal) << 1
+            | u8::from(exchange.hold.is_some()) << 2
+            | u8::from(is_transient) << 3,
     );
     if let Some(id) = exchange.hold {
         out.put_u64(id.0);
@@ -244,10 +286,19 @@ fn put_exchange(out: &mut BytesMut, exchange: &Exchange) {
     exchange.raw_arguments.encode(out);
 }
 
-fn put_queue(out: &mut BytesMut, queue: &QueueRecord) {
+fn put_queue(out: &mut BytesMut, queue: &QueueRecord, version: u8) {
     put_short(out, &queue.name);
     out.put_u64(queue.id.0);
-    out.put_u8(u8::from(queue.auto_delete));
+    if version >= VERSION_3 {
+        let exclusive = queue.exclusive.map_or(0, |_| 1 << 2);
+        out.put_u8(u8::from(queue.auto_delete) | u8::from(!queue.durable) << 1 | exclusive);
+        out.put_u64(queue.home.0);
+        if let Some(connection) = queue.exclusive {
+            out.put_u64(connection.0);
+        }
+    } else {
+        out.put_u8(u8::from(queue.auto_delete));
+    }
     queue.raw_arguments.encode(out);
 }
 

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+mod cluster;
 mod delayed;
 mod limits;
 mod single_active;

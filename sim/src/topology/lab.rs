@@ -370,7 +370,8 @@ impl Lab {
     }
 
     fn carry_out(&mut self, effects: Effects, inputs: &mut std::collections::VecDeque<Input>) {
-        let Effects { sends, controls, disk, mut events, admin, stop } = effects;
+        let Effects { sends, controls, peers, peer_controls, disk, mut events, admin, stop } = effects;
+        assert!(peers.is_empty() && peer_controls.is_empty(), "a node alone knows no others");
         self.events.append(&mut events);
         for request in disk {
             let (due, lane) = self.disk.submit(self.time, request);

@@ -83,7 +83,9 @@ impl World {
             if self.effects.is_empty() {
                 break;
             }
-            let Effects { sends, controls, disk, events: _, admin: _, stop } = std::mem::take(&mut self.effects);
+            let Effects { sends, controls, peers, peer_controls, disk, events: _, admin: _, stop } =
+                std::mem::take(&mut self.effects);
+            assert!(peers.is_empty() && peer_controls.is_empty(), "a node alone knows no others");
             assert!(!matches!(stop, Some(Stop::Fatal(_))), "{stop:?}");
             for send in sends {
                 let len = send.bytes.len();

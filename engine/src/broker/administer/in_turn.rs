@@ -99,7 +99,9 @@ impl Broker {
         if commands.is_empty() {
             return Some(AdminReply::Done);
         }
-        if let Some(last) = next_queue_id.0.checked_sub(1) {
+        if self.peers.is_none()
+            && let Some(last) = next_queue_id.0.checked_sub(1)
+        {
             self.metadata.skip_queue_ids(QueueId(last));
         }
         let result = Ok(AdminReply::Done);

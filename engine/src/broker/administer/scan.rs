@@ -21,7 +21,7 @@ use crate::routing::QueueKey;
 use crate::storage::Place;
 
 /// Set in the token of a read for a scan; the numbers of queues do not come that far.
-const SCAN_TOKEN: u64 = 1 << 63;
+const SCAN_TOKEN: u64 = 1 << 61;
 
 /// All scans under way.
 #[derive(Debug, Default)]

@@ -22,7 +22,7 @@ use crate::storage::{Log, LogOutcome, Place as LogPlace, RecoveredOwner, RefStat
 use crate::time::Instant;
 
 /// Owners of records in the log from here on are no queues.
-pub(super) const OWNERS_START: u64 = 1 << 62;
+pub(crate) const OWNERS_START: u64 = 1 << 62;
 const IDENTITY_OWNER: u64 = OWNERS_START;
 const STATE_OWNER: u64 = OWNERS_START + 1;
 /// The owner of the records of the group to which all nodes belong.
@@ -340,6 +340,11 @@ impl Cluster {
         // What is not durable yet is not said, so that nobody counts on what might be forgotten.
         let place = self.identity.place.filter(|_| self.groups.is_some());
         matches!(self.phase, Phase::Up).then_some((self.identity.disk, self.identity.boot, place))
+    }
+
+    /// Where the node belongs, as far as its log says so.
+    pub fn place(&self) -> Option<Place> {
+        self.identity.place
     }
 
     /// The nodes of the cluster, in the order of their numbers.

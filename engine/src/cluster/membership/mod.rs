@@ -41,6 +41,7 @@ mod look;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use cluster::OWNERS_START;
 pub use cluster::{Cluster, Config, Decided, Event, NotTaken, Outputs, Peer, Send};
 pub use identity::Place;
 pub use roster::Node;

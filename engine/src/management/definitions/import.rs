@@ -225,7 +225,9 @@ impl Import {
             return Ok(());
         }
         let id = self.metadata.allocate_queue_id();
+        let home = self.metadata.own();
         self.carry_out(Command::DeclareQueue {
+            home,
             vhost,
             id,
             name,

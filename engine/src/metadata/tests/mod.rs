@@ -13,6 +13,7 @@ use super::*;
 use crate::amqp::{FieldTable, FieldValue, Properties, RawProperties, Scope};
 use crate::routing::{ExchangeKind, RouteScratch};
 
+mod clustered;
 mod declare;
 mod histories;
 mod routes;
@@ -63,6 +64,7 @@ fn queue_with(metadata: &mut Metadata, name: &str, flags: &str, arguments: Field
     Command::DeclareQueue {
         vhost: slash(),
         id: metadata.allocate_queue_id(),
+        home: NodeId(0),
         name: short(name),
         durable: flags.contains('d'),
         exclusive,

@@ -1,9 +1,9 @@
 //! All that a node has to do with other nodes: whom it dials, the links that come of that, and its part in the cluster that talks over
 //! them.
 //!
-//! [`Peers`] joins three machines that know nothing of each other. [`Dialer`] says when a node is tried, [`Link`] makes messages of
-//! bytes, and [`Cluster`] decides. What of it is to be done by the world goes to [`Effects`]; what the broker is to carry out comes back
-//! from [`Peers::flush`].
+//! [`Peers`] joins three machines that know nothing of each other. [`Dialer`] says when a node is tried,
+//! [`Link`](super::link::Link) makes messages of bytes, and [`Cluster`] decides. What of it is to be done by the world goes to
+//! [`Effects`]; what the broker is to carry out comes back from [`Peers::flush`].
 
 mod wires;
 

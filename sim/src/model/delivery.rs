@@ -48,7 +48,9 @@ impl Model {
     /// Looks at what was answered in this step with "empty" or "purged", and at who succeeded whom.
     fn end_requests(&mut self) {
         for (queue, asked) in std::mem::take(&mut self.empties) {
-            if self.resting.contains(&queue) {
+            // What went to a connection that ended since may have come back after the get.
+            let is_disturbed = self.contents.queues[queue as usize].disturbed >= asked;
+            if is_disturbed || self.resting.contains(&queue) {
                 continue;
             }
             // A message that is being read for another get is no longer to be had.

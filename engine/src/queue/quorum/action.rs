@@ -93,6 +93,19 @@ pub enum Notice {
         /// Which.
         session: SessionId,
     },
+    /// A classic queue has refused a message: it is to be said before the command is told to be applied. Quorum queues say when they are
+    /// full instead, and take what comes all the same.
+    Refused {
+        /// Whose.
+        session: SessionId,
+        /// The command that brought it.
+        seqno: SessionSeqno,
+    },
+    /// A classic queue does not take a consumer, because of one that is to be the only one.
+    InUse {
+        /// Which.
+        consumer: ConsumerId,
+    },
     /// The queue refuses what comes from here on, or takes it again.
     Full {
         /// To whom.
@@ -124,6 +137,24 @@ pub enum Notice {
     },
     /// Dead letters wait.
     DeadLettersWait,
+}
+
+impl Notice {
+    /// Whom it is for; `None` if it is for no session.
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        match *self {
+            Self::ResendFrom { session, .. }
+            | Self::Unknown { session }
+            | Self::Refused { session, .. }
+            | Self::Full { session, .. }
+            | Self::Gone { session } => Some(session),
+            Self::InUse { consumer }
+            | Self::GetEmpty { consumer }
+            | Self::TimedOut { consumer }
+            | Self::Drained { consumer, .. } => Some(consumer.session),
+            Self::DeadLettersWait => None,
+        }
+    }
 }
 
 /// An answer to whoever proposed an entry.

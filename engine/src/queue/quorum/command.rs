@@ -132,6 +132,8 @@ pub struct Enqueue {
     pub ttl_ms: Option<u64>,
     /// Whether it was published as persistent.
     pub is_persistent: bool,
+    /// Whether the broker itself published it, as a dead letter say.
+    pub is_internal: bool,
     /// Where its bytes are in the entry.
     pub payload: Payload,
 }
@@ -156,6 +158,8 @@ pub struct Checkout {
     pub priority: i64,
     /// How long its deliveries may stay unacked, in milliseconds. `None`: for ever.
     pub timeout_ms: Option<u64>,
+    /// Whether nobody else may consume beside it. Quorum queues do not know that (RabbitMQ docs: Quorum Queues / Feature Matrix).
+    pub is_exclusive: bool,
 }
 
 /// How a consumer is given messages.

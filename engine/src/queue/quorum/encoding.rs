@@ -168,8 +168,8 @@ impl EntryWriter {
     }
 
     fn enqueue(&mut self, enqueue: &Enqueue, payload: &[u8]) {
-        let Enqueue { size, priority, ttl_ms, is_persistent, payload: _ } = enqueue;
-        self.bytes.push(flags([priority.is_some(), ttl_ms.is_some(), *is_persistent]));
+        let Enqueue { size, priority, ttl_ms, is_persistent, is_internal, payload: _ } = enqueue;
+        self.bytes.push(flags([priority.is_some(), ttl_ms.is_some(), *is_persistent, *is_internal]));
         self.number((*size).into());
         self.bytes.extend(priority);
         if let Some(ttl) = ttl_ms {
@@ -180,10 +180,10 @@ impl EntryWriter {
     }
 
     fn checkout(&mut self, checkout: &Checkout) {
-        let Checkout { tag, credit, priority, timeout_ms } = checkout;
+        let Checkout { tag, credit, priority, timeout_ms, is_exclusive } = checkout;
         let granted = *credit == CreditMode::Granted;
         self.number((*tag).into());
-        self.bytes.push(flags([granted, timeout_ms.is_some()]));
+        self.bytes.push(flags([granted, timeout_ms.is_some(), *is_exclusive]));
         if let CreditMode::Prefetch(prefetch) = credit {
             self.number((*prefetch).into());
         }
@@ -279,14 +279,15 @@ fn read_command(
 fn read_op(reader: &mut Reader<'_>, kind: u8, entry_len: usize) -> Option<SessionOp> {
     Some(match kind {
         kind::ENQUEUE => {
-            let [has_priority, has_ttl, is_persistent] = read_flags(reader)?;
+            let [has_priority, has_ttl, is_persistent, is_internal] = read_flags(reader)?;
             let size = reader.varint_u32()?;
             let priority = if has_priority { Some(reader.u8()?) } else { None };
             let ttl_ms = if has_ttl { Some(reader.varint()?) } else { None };
             let len = reader.varint_u32()?;
             let at = u32::try_from(entry_len - reader.0.len()).ok()?;
             reader.take(usize::try_from(len).ok()?)?;
-            SessionOp::Enqueue(Enqueue { size, priority, ttl_ms, is_persistent, payload: Payload { at, len } })
+            let payload = Payload { at, len };
+            SessionOp::Enqueue(Enqueue { size, priority, ttl_ms, is_persistent, is_internal, payload })
         }
         kind::CHECKOUT => SessionOp::Checkout(read_checkout(reader)?),
         kind::GET => SessionOp::Get { tag: reader.varint_u32()? },
@@ -311,11 +312,11 @@ fn read_op(reader: &mut Reader<'_>, kind: u8, entry_len: usize) -> Option<Sessio
 
 fn read_checkout(reader: &mut Reader<'_>) -> Option<Checkout> {
     let tag = reader.varint_u32()?;
-    let [granted, has_timeout] = read_flags(reader)?;
+    let [granted, has_timeout, is_exclusive] = read_flags(reader)?;
     let credit = if granted { CreditMode::Granted } else { CreditMode::Prefetch(reader.varint_u32()?) };
     let priority = i64::from_le_bytes(reader.take(8)?.try_into().ok()?);
     let timeout_ms = if has_timeout { Some(reader.varint()?) } else { None };
-    Some(Checkout { tag, credit, priority, timeout_ms })
+    Some(Checkout { tag, credit, priority, timeout_ms, is_exclusive })
 }
 
 /// Ranges that ascend and hold no more numbers than one command may name.
@@ -338,14 +339,14 @@ fn read_numbers(reader: &mut Reader<'_>) -> Option<Numbers> {
 }
 
 /// A session's name.
-pub(super) fn put_session(out: &mut Vec<u8>, session: SessionId) {
+pub(crate) fn put_session(out: &mut Vec<u8>, session: SessionId) {
     put_varint(out, session.node.0);
     put_varint(out, session.boot.0);
     put_varint(out, session.number);
 }
 
 /// The name that [`put_session`] wrote.
-pub(super) fn read_session(reader: &mut Reader<'_>) -> Option<SessionId> {
+pub(crate) fn read_session(reader: &mut Reader<'_>) -> Option<SessionId> {
     let (node, boot) = (NodeId(reader.varint()?), Boot(reader.varint()?));
     Some(SessionId { node, boot, number: reader.varint().filter(|number| *number < u64::MAX)? })
 }

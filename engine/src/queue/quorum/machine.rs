@@ -197,7 +197,7 @@ impl QuorumQueue {
     }
 
     fn enqueue(&mut self, enqueue: &Enqueue) {
-        let Enqueue { size, priority, ttl_ms, is_persistent, payload } = *enqueue;
+        let Enqueue { size, priority, ttl_ms, is_persistent, is_internal: _, payload } = *enqueue;
         let ttl = match (ttl_ms, self.settings.message_ttl_ms) {
             (Some(own), Some(queue)) => Some(own.min(queue)),
             (own, queue) => own.or(queue),
@@ -220,7 +220,7 @@ impl QuorumQueue {
     }
 
     fn checkout(&mut self, session: SessionId, checkout: &Checkout) {
-        let Checkout { tag, credit, priority, timeout_ms } = *checkout;
+        let Checkout { tag, credit, priority, timeout_ms, is_exclusive: _ } = *checkout;
         if !self.claim_tag(session, tag) {
             return;
         }

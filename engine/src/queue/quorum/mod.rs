@@ -43,6 +43,7 @@ pub use command::{
     Checkout, Command, CreditMode, Enqueue, NumberRange, Numbers, Payload, ReturnKind, SessionOp, deaths,
 };
 pub use encoding::{EntryError, EntryWriter, decode_entry};
+pub(crate) use encoding::{put_session, read_session};
 pub use ids::{Boot, ConsumerId, DeathNumber, DeliveryNumber, LogIndex, NodeId, SessionId, SessionSeqno};
 pub use machine::{Meta, QuorumQueue};
 pub use read::{ConsumerSync, Peeked, Stat, Sync, SyncAnswer};

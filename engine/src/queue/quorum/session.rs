@@ -1,4 +1,5 @@
-//! One channel's use of one quorum queue, as the channel's node keeps it: what is sent and not yet applied, and what is still to come.
+//! One channel's use of one queue that is not this node's alone, as the channel's node keeps it: what is sent and not yet applied, and
+//! what is still to come. The queue is a quorum queue, or a classic queue of another node; "the leader" is who speaks for it.
 //!
 //! It does no I/O. Its owner gives it what the queue's leader says, sends what it [writes](Session::write) and [asks](Session::take_sync),
 //! tells it when the leader changed or was out of reach ([`Session::on_leader`]), and from time to time that nothing came
@@ -61,6 +62,8 @@ struct Outstanding {
     payload: Bytes,
     /// What the owner calls it.
     token: u64,
+    /// Whether the queue has refused it.
+    is_refused: bool,
 }
 
 /// A consumer, or somebody who asked for one message.
@@ -81,6 +84,16 @@ pub enum SessionEvent {
     Confirmed(u64),
     /// It is not, and will not be.
     Rejected(u64),
+    /// The queue has a consumer, which gets messages from here on.
+    Subscribed {
+        /// Its tag.
+        tag: u32,
+    },
+    /// The queue does not take a consumer, as another one has it for itself, or this one wanted that and others are there.
+    InUse {
+        /// Its tag.
+        tag: u32,
+    },
     /// A message came for a consumer, in order and once.
     Delivered(Delivery),
     /// There was nothing for who asked for one message.
@@ -156,7 +169,7 @@ impl Session {
             return events.push(SessionEvent::Rejected(token));
         }
         self.outstanding_bytes += payload.len();
-        self.outstanding.push_back(Outstanding { op: SessionOp::Enqueue(facts), payload, token });
+        self.outstanding.push_back(Outstanding { op: SessionOp::Enqueue(facts), payload, token, is_refused: false });
     }
 
     /// Adds a consumer, whatever tag it names. Its tag.
@@ -224,6 +237,26 @@ impl Session {
         self.push(SessionOp::End);
         self.consumers.clear();
         self.state = State::Ending;
+    }
+
+    /// Takes out the messages of which nobody can tell whether the queue has them, in order, each with its token. The session is over.
+    pub fn take_messages(&mut self) -> Vec<(Enqueue, Bytes, u64)> {
+        self.state = State::Over;
+        let left = self.outstanding.drain(..).filter_map(|left| match left.op {
+            SessionOp::Enqueue(facts) => Some((facts, left.payload, left.token)),
+            SessionOp::Checkout(_)
+            | SessionOp::Get { .. }
+            | SessionOp::Credit { .. }
+            | SessionOp::Settle { .. }
+            | SessionOp::Return { .. }
+            | SessionOp::Discard { .. }
+            | SessionOp::Cancel { .. }
+            | SessionOp::End => None,
+        });
+        let left = left.collect();
+        (self.sent, self.outstanding_bytes, self.is_full, self.wants_sync) = (0, 0, false, false);
+        self.consumers.clear();
+        left
     }
 
     /// The same session under another name, of which the queue knows nothing.
@@ -314,6 +347,17 @@ impl Session {
                 }
             }
             Notice::Unknown { session } if session == self.id => self.on_unknown(events),
+            Notice::Refused { session, seqno } if session == self.id => {
+                let at = seqno.0.checked_sub(self.first.0).and_then(|at| usize::try_from(at).ok());
+                if let Some(refused) = at.and_then(|at| self.outstanding.get_mut(at)) {
+                    refused.is_refused = true;
+                }
+            }
+            Notice::InUse { consumer } if consumer.session == self.id => {
+                if self.consumers.remove(&consumer.tag).is_some() {
+                    events.push(SessionEvent::InUse { tag: consumer.tag });
+                }
+            }
             Notice::Full { session, is_full } if session == self.id => self.is_full = is_full,
             Notice::Gone { session } if session == self.id => self.on_gone(events),
             Notice::GetEmpty { consumer } if consumer.session == self.id => self.get_empty(consumer.tag, events),
@@ -327,6 +371,8 @@ impl Session {
             }
             Notice::ResendFrom { .. }
             | Notice::Unknown { .. }
+            | Notice::Refused { .. }
+            | Notice::InUse { .. }
             | Notice::Full { .. }
             | Notice::Gone { .. }
             | Notice::GetEmpty { .. }
@@ -398,7 +444,7 @@ impl Session {
 
     fn push(&mut self, op: SessionOp) {
         if self.state == State::Open {
-            self.outstanding.push_back(Outstanding { op, payload: Bytes::new(), token: 0 });
+            self.outstanding.push_back(Outstanding { op, payload: Bytes::new(), token: 0, is_refused: false });
         }
     }
 
@@ -419,7 +465,11 @@ impl Session {
             self.sent = self.sent.saturating_sub(1);
             self.outstanding_bytes -= done.payload.len();
             match done.op {
+                SessionOp::Enqueue(_) if done.is_refused => events.push(SessionEvent::Rejected(done.token)),
                 SessionOp::Enqueue(_) => events.push(SessionEvent::Confirmed(done.token)),
+                SessionOp::Checkout(checkout) if self.consumers.contains_key(&checkout.tag) => {
+                    events.push(SessionEvent::Subscribed { tag: checkout.tag });
+                }
                 SessionOp::Get { tag } => self.wants_sync |= self.consumers.contains_key(&tag),
                 SessionOp::End => self.finish(SessionEvent::Ended, events),
                 SessionOp::Checkout(_)

@@ -40,8 +40,14 @@ fn all_commands() -> Vec<(Command, &'static [u8])> {
     };
     let plain = Enqueue { size: 3, ..Enqueue::default() };
     let rich = Enqueue { size: 2, priority: Some(9), ttl_ms: Some(0), is_persistent: true, ..Enqueue::default() };
-    let granted = Checkout { tag: 2, credit: CreditMode::Granted, priority: -1, timeout_ms: None };
-    let prefetching = Checkout { tag: 1, credit: CreditMode::Prefetch(300), priority: 7, timeout_ms: Some(1_800_000) };
+    let granted = Checkout { tag: 2, credit: CreditMode::Granted, priority: -1, ..Checkout::default() };
+    let prefetching = Checkout {
+        tag: 1,
+        credit: CreditMode::Prefetch(300),
+        priority: 7,
+        timeout_ms: Some(1_800_000),
+        is_exclusive: false,
+    };
     let node = NodeId(3);
     vec![
         (Command::Update(full.into()), b""),
@@ -210,12 +216,19 @@ fn full_queue() -> QuorumQueue {
             priority,
             ttl_ms,
             is_persistent: ttl_ms.is_none(),
+            is_internal: ttl_ms == Some(1),
             payload: Payload { at: 4, len: 9 },
         })
     };
     let checkout = |tag, priority| {
         let credit = CreditMode::Prefetch(2);
-        SessionOp::Checkout(Checkout { tag, credit, priority, timeout_ms: (tag == 2).then_some(100) })
+        SessionOp::Checkout(Checkout {
+            tag,
+            credit,
+            priority,
+            timeout_ms: (tag == 2).then_some(100),
+            is_exclusive: tag == 3,
+        })
     };
     let one = |number| numbers(&[(number, number)]);
     let mut ops = vec![checkout(1, 0), checkout(2, 5), checkout(3, 0)];

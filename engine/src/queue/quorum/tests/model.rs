@@ -508,6 +508,7 @@ impl Program {
                     priority: rng.percent(40).then(|| u8::try_from(rng.below(40)).unwrap()),
                     ttl_ms: rng.percent(25).then(|| rng.below(100)),
                     is_persistent: rng.percent(50),
+                    is_internal: false,
                     payload: Payload { at: 1, len: 1 },
                 };
                 self.op(which, SessionOp::Enqueue(enqueue));
@@ -521,7 +522,10 @@ impl Program {
                 let (priority, timeout_ms) =
                     (i64::try_from(rng.below(3)).unwrap(), rng.percent(40).then(|| 20 + rng.below(200)));
                 let tag = self.next_tag(which);
-                self.op(which, SessionOp::Checkout(Checkout { tag, credit, priority, timeout_ms }));
+                self.op(
+                    which,
+                    SessionOp::Checkout(Checkout { tag, credit, priority, timeout_ms, is_exclusive: false }),
+                );
             }
             43..46 => {
                 let tag = self.next_tag(which);

@@ -60,7 +60,7 @@ impl Bench {
 
     fn consume(&mut self, session: SessionId, tag: u32, prefetch: u32, priority: i64) -> &Actions {
         let credit = CreditMode::Prefetch(prefetch);
-        self.op(session, SessionOp::Checkout(Checkout { tag, credit, priority, timeout_ms: None }))
+        self.op(session, SessionOp::Checkout(Checkout { tag, credit, priority, ..Checkout::default() }))
     }
 
     fn settle(&mut self, session: SessionId, tag: u32, number: u64) -> &Actions {

@@ -419,7 +419,11 @@ impl World {
                     self.clients[at].session.restart(id);
                 }
                 SessionEvent::Ended | SessionEvent::Fenced | SessionEvent::Gone => is_over = true,
-                SessionEvent::GetEmpty { .. } | SessionEvent::TimedOut { .. } | SessionEvent::Drained { .. } => {}
+                SessionEvent::Subscribed { .. }
+                | SessionEvent::InUse { .. }
+                | SessionEvent::GetEmpty { .. }
+                | SessionEvent::TimedOut { .. }
+                | SessionEvent::Drained { .. } => {}
             }
         }
         if is_over {
@@ -599,10 +603,12 @@ fn session_of(notice: &Notice) -> Option<SessionId> {
         Notice::ResendFrom { session, .. }
         | Notice::Unknown { session }
         | Notice::Full { session, .. }
+        | Notice::Refused { session, .. }
         | Notice::Gone { session } => Some(*session),
-        Notice::GetEmpty { consumer } | Notice::TimedOut { consumer } | Notice::Drained { consumer, .. } => {
-            Some(consumer.session)
-        }
+        Notice::InUse { consumer }
+        | Notice::GetEmpty { consumer }
+        | Notice::TimedOut { consumer }
+        | Notice::Drained { consumer, .. } => Some(consumer.session),
         Notice::DeadLettersWait => None,
     }
 }

@@ -20,7 +20,8 @@ use crate::event::Event;
 use crate::ids::{ConnectionId, Lsn, QueueId};
 use crate::input::Input;
 use crate::limits;
-use crate::queue::Subscription;
+use crate::queue::quorum::ConsumerId;
+use crate::queue::{Subscriber, Subscription};
 use crate::routing::QueueKey;
 use crate::storage::{LogOutcome, Recovered};
 use crate::time::{Instant, Now};
@@ -371,6 +372,7 @@ impl Engine {
             Input::PeerClosed { link } => peers.closed(now.mono, log, link),
             _ => {}
         }
+        self.broker.on_queue_messages();
     }
 
     /// Ends a batch for the other nodes, until nothing more comes of it. False if the node has stopped.
@@ -517,18 +519,26 @@ impl Engine {
             {
             } else if let Some(key) = self.broker.next_active() {
                 self.pump(now, effects, key);
+            } else if let Some(session) = self.broker.next_active_session() {
+                self.pump_session(now, effects, session);
             } else {
                 break;
             }
+        }
+        for id in self.broker.remote.take_caught_up() {
+            self.with_connection(now, effects, id, |connection, ctx| connection.on_queues_caught_up(ctx));
         }
     }
 
     /// Delivers from one queue as long as it has messages and somebody takes them.
     fn pump(&mut self, now: Now, effects: &mut Effects, key: QueueKey) {
         while let Some(subscription) = self.broker.next_offer(key, &mut effects.disk) {
-            let id = match &subscription {
-                Subscription::Consumer { connection, .. } => *connection,
-                Subscription::Get(get) => get.connection,
+            let id = match subscription.who() {
+                Subscriber::Channel { connection, .. } => connection,
+                Subscriber::Guest(guest) => {
+                    self.offer_to_guest(key, guest, &subscription);
+                    continue;
+                }
             };
             let slot = self.connections.by_id.get_mut(&id).expect("who consumes is connected");
             let mut ctx = ConnectionCtx { broker: &mut self.broker, controls: &mut effects.controls, now };
@@ -546,6 +556,38 @@ impl Engine {
             }
         }
         self.broker.tidy(key);
+    }
+
+    /// The same for a channel of another node.
+    fn offer_to_guest(&mut self, key: QueueKey, guest: ConsumerId, subscription: &Subscription) {
+        let consumer = subscription.consumer();
+        if self.broker.guest_accepts(guest, consumer) {
+            let taken = self.broker.take(key, subscription);
+            self.broker.deliver_to_guest(guest, &taken);
+        } else if let Some(consumer) = consumer
+            && let Some(queue) = self.broker.queues.get_mut(key)
+        {
+            queue.pause(consumer);
+        }
+    }
+
+    /// Hands a channel what has come for it from a queue of another node, as long as it takes it.
+    fn pump_session(&mut self, now: Now, effects: &mut Effects, session: u64) {
+        while let Some((key, at, subscription)) = self.broker.next_arrived(session) {
+            let Subscriber::Channel { connection: id, .. } = subscription.who() else { return };
+            let Some(slot) = self.connections.by_id.get_mut(&id) else { return };
+            let mut ctx = ConnectionCtx { broker: &mut self.broker, controls: &mut effects.controls, now };
+            if slot.connection.accepts(&ctx, key, &subscription) {
+                let taken = ctx.broker.take_arrived(session, at);
+                slot.connection.deliver(&mut ctx, key, &subscription, &taken);
+            } else if let Some(consumer) = subscription.consumer() {
+                ctx.broker.pause_remote(consumer);
+            }
+            if !slot.is_dirty && slot.connection.is_dirty() {
+                slot.is_dirty = true;
+                self.connections.dirty.push(id);
+            }
+        }
     }
 
     fn on_notice(&mut self, now: Now, effects: &mut Effects, notice: Notice) {
@@ -569,6 +611,23 @@ impl Engine {
             Notice::GetGone { connection, channel } => {
                 self.with_connection(now, effects, connection, |connection, ctx| {
                     connection.with_channel(ctx, channel, |channel, ctx| channel.on_get_gone(ctx));
+                });
+            }
+            Notice::GetFailed { channel, error } => {
+                self.with_connection(now, effects, channel.connection, |connection, ctx| {
+                    connection.with_same_channel(ctx, channel, |channel, ctx| channel.on_get_failed(ctx, error));
+                });
+            }
+            Notice::Subscribed { channel, key, result } => {
+                self.with_connection(now, effects, channel.connection, |connection, ctx| {
+                    connection.with_same_channel(ctx, channel, |channel, ctx| channel.on_subscribed(ctx, key, result));
+                    connection.check_backlogs(ctx);
+                });
+            }
+            Notice::Asked { channel, result } => {
+                self.with_connection(now, effects, channel.connection, |connection, ctx| {
+                    connection.with_same_channel(ctx, channel, |channel, ctx| channel.on_asked(ctx, result));
+                    connection.check_backlogs(ctx);
                 });
             }
             Notice::Reply { channel, name, message } => {
@@ -598,6 +657,11 @@ impl Engine {
             Notice::Durable { channel, what } => {
                 self.with_connection(now, effects, channel.connection, |connection, ctx| {
                     connection.with_same_channel(ctx, channel, |channel, ctx| channel.on_durable(ctx, what));
+                });
+            }
+            Notice::Refused { channel, what } => {
+                self.with_connection(now, effects, channel.connection, |connection, ctx| {
+                    connection.with_same_channel(ctx, channel, |channel, ctx| channel.on_refused_late(ctx, what));
                 });
             }
         }

@@ -203,6 +203,17 @@ pub const LINK_LANE_HIGH_BYTES: usize = 8 * 1024 * 1024;
 pub const LINK_LANE_LOW_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes waiting in one lane above which it takes no more: room for what is sent in spite of congestion. One message always fits.
 pub const LINK_LANE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long a node without a link is waited for, before its queues count as out of reach and its sessions as over. A process that died
+/// and one that restarts are known sooner; this is for a network that is cut, where RabbitMQ's `net_ticktime` takes a minute.
+pub const REMOTE_GRACE: Duration = Duration::from_secs(5);
+/// Bytes of deliveries on their way to a session of another node, beyond what its channel has taken.
+pub const REMOTE_WINDOW_BYTES: u64 = 1024 * 1024;
+/// Bytes of a session's commands that are sent in one piece.
+pub const REMOTE_ENTRY_BYTES: usize = 64 * 1024;
+/// Bytes of messages of one session that are not applied, above which its connection is not read.
+pub const REMOTE_PENDING_HIGH_BYTES: usize = 4 * 1024 * 1024;
+/// The same, at which it is read again.
+pub const REMOTE_PENDING_LOW_BYTES: usize = 1024 * 1024;
 /// The first pause between two attempts to reach a node; each further one is twice as long.
 pub const DIAL_PAUSE_MIN: Duration = Duration::from_millis(200);
 /// The longest pause between two attempts: how long an operator waits at most for a node that is back.

@@ -83,6 +83,7 @@ impl Broker {
             Some((key, identity, deduper.has_seen(identity, now)))
         });
         if own.is_some_and(|(_, _, has_seen)| has_seen) {
+            self.remote.routed.clear();
             return Published::Kept;
         }
         let routed = self.routed.len();
@@ -115,7 +116,7 @@ impl Broker {
             }
         }
         if let Some((key, identity, _)) = own
-            && matches!(published, Published::Kept | Published::KeptAt(_))
+            && (matches!(published, Published::Kept | Published::KeptAt(_)) || !self.remote.routed.is_empty())
             && let Some(deduper) = self.memories.exchanges.get_mut(key)
         {
             deduper.remember(identity, now);

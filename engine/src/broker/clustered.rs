@@ -93,6 +93,10 @@ impl Broker {
                 break;
             }
         }
+        self.watch_links();
+        self.flush_sessions();
+        self.tell_guests();
+        self.resume_waiting_guests();
         let Some(mut peers) = self.peers.take() else { return Ok(false) };
         let decisions = peers.flush(self.now.mono, &mut self.log, effects);
         self.peers = Some(peers);
@@ -210,6 +214,7 @@ impl Broker {
         if let Some(peers) = &mut self.peers {
             peers.on_timeout(self.now.mono, &mut self.log);
         }
+        self.on_remote_timeout();
     }
 
     /// When [`Broker::on_cluster_timeout`] is next wanted.
@@ -218,7 +223,7 @@ impl Broker {
         // They wait equally long, so they are in the order in which they have waited enough.
         let late = self.asked.partition_point(|asked| asked.until <= self.now.mono);
         let asked = self.asked.get(late).map(|asked| asked.until);
-        [peers, asked].into_iter().flatten().min()
+        [peers, asked, self.remote_timeout()].into_iter().flatten().min()
     }
 
     /// As RabbitMQ says it of a queue (`rabbit_amqqueue_process`).

@@ -2,13 +2,16 @@
 
 use alloc::vec::Vec;
 
-use super::{Broker, Notice};
+use super::remote::Fate;
+use super::{Broker, ChannelRef, Notice};
 use crate::buggify::Point;
 use crate::effect::DiskRequest;
 use crate::event::Event;
 use crate::ids::{ChannelNumber, ConnectionId, Lsn, QueueId, QueueSeq};
 use crate::mutants::{Mutant, is_planted};
-use crate::queue::{ClassicQueue, ConsumerKey, Entry, GivenBack, LeaveReason, Next, Return, Subscription, Taken};
+use crate::queue::{
+    ClassicQueue, ConsumerKey, Entry, GivenBack, LeaveReason, Next, Return, Subscriber, Subscription, Taken,
+};
 use crate::routing::QueueKey;
 use crate::storage::{Place, Ref};
 
@@ -42,13 +45,11 @@ impl Broker {
             self.read_dead(key, out);
         }
         let read_ahead_bytes = self.read_ahead_bytes();
-        let queue = self.queues.get_mut(key)?;
         loop {
+            let queue = self.queues.get_mut(key)?;
             match queue.next(read_ahead_bytes) {
                 Next::Idle => return None,
-                Next::GetEmpty(get) => {
-                    self.notices.push_back(Notice::GetGone { connection: get.connection, channel: get.channel });
-                }
+                Next::GetEmpty(get) => self.tell_get_gone(get.who),
                 Next::Offer(subscription) => return Some(subscription),
                 Next::Read { first, len } => {
                     let token = queue.id.0;
@@ -98,8 +99,42 @@ impl Broker {
         taken
     }
 
+    /// What a `basic.get` waited for has gone.
+    pub(super) fn tell_get_gone(&mut self, who: Subscriber) {
+        match who {
+            Subscriber::Channel { connection, channel, .. } => {
+                self.notices.push_back(Notice::GetGone { connection, channel });
+            }
+            Subscriber::Guest(guest) => self.on_guest_get_gone(guest),
+        }
+    }
+
     /// A delivered message is done with. From where on the log knows; 0 if it never knew the message.
-    pub(crate) fn settle(&mut self, key: QueueKey, seq: QueueSeq) -> Lsn {
+    pub(crate) fn settle(&mut self, channel: ChannelRef, key: QueueKey, seq: QueueSeq) -> Lsn {
+        match self.queues.get(key) {
+            Some(_) => self.settle_here(key, seq),
+            None => self.decide_remote(channel, key, seq, Fate::Settled),
+        }
+    }
+
+    /// A delivered message is not wanted. From where on the log knows; 0 if it never knew the message.
+    pub(crate) fn discard(&mut self, channel: ChannelRef, key: QueueKey, seq: QueueSeq) -> Lsn {
+        match self.queues.get(key) {
+            Some(_) => self.discard_here(key, seq),
+            None => self.decide_remote(channel, key, seq, Fate::Discarded),
+        }
+    }
+
+    /// A delivered message comes back, or leaves because that happened too often. From where on the log knows; 0 if it need not.
+    pub(crate) fn give_back(&mut self, channel: ChannelRef, key: QueueKey, seq: QueueSeq, how: Return) -> Lsn {
+        match self.queues.get(key) {
+            Some(_) => self.give_back_here(key, seq, how),
+            None => self.decide_remote(channel, key, seq, Fate::Returned(how)),
+        }
+    }
+
+    /// As [`Broker::settle`], in a queue of this node.
+    pub(super) fn settle_here(&mut self, key: QueueKey, seq: QueueSeq) -> Lsn {
         let Some(queue) = self.queues.get_mut(key) else { return Lsn(0) };
         let before = queue.body_bytes();
         let Some(entry) = queue.settle(seq) else { return Lsn(0) };
@@ -110,8 +145,8 @@ impl Broker {
         end
     }
 
-    /// A delivered message is not wanted. From where on the log knows; 0 if it never knew the message.
-    pub(crate) fn discard(&mut self, key: QueueKey, seq: QueueSeq) -> Lsn {
+    /// As [`Broker::discard`], in a queue of this node.
+    pub(super) fn discard_here(&mut self, key: QueueKey, seq: QueueSeq) -> Lsn {
         let Some(queue) = self.queues.get_mut(key) else { return Lsn(0) };
         let before = queue.body_bytes();
         let Some(entry) = queue.settle(seq) else { return Lsn(0) };
@@ -121,8 +156,8 @@ impl Broker {
         end
     }
 
-    /// A delivered message comes back, or leaves because that happened too often. From where on the log knows; 0 if it need not.
-    pub(crate) fn give_back(&mut self, key: QueueKey, seq: QueueSeq, how: Return) -> Lsn {
+    /// As [`Broker::give_back`], in a queue of this node.
+    pub(super) fn give_back_here(&mut self, key: QueueKey, seq: QueueSeq, how: Return) -> Lsn {
         let Some(queue) = self.queues.get_mut(key) else { return Lsn(0) };
         if queue.heeds_limits_first() && !self.returned.contains(&key) {
             self.returned.push(key);
@@ -169,7 +204,7 @@ impl Broker {
 
     /// Removes a consumer from its queue; an auto-delete queue goes with its last one.
     pub(crate) fn unsubscribe(&mut self, key: QueueKey, consumer: ConsumerKey) {
-        let Some(queue) = self.queues.get_mut(key) else { return };
+        let Some(queue) = self.queues.get_mut(key) else { return self.cancel_remote(consumer) };
         queue.unsubscribe(consumer);
         queue.touch(self.now.mono);
         let is_unused = queue.consumers().len() == 0;
@@ -203,10 +238,28 @@ impl Broker {
         end.unwrap_or_default()
     }
 
+    /// A consumer takes messages again: its channel or connection has room.
+    pub(crate) fn resume(&mut self, key: QueueKey, consumer: ConsumerKey) {
+        match self.queues.get_mut(key) {
+            Some(queue) => queue.resume(consumer),
+            None => self.resume_remote(consumer),
+        }
+        self.activate(key);
+    }
+
+    /// A consumer has settled what one of its tag had for too long.
+    pub(crate) fn admit(&mut self, key: QueueKey, consumer: ConsumerKey) {
+        match self.queues.get_mut(key) {
+            Some(queue) => queue.admit(consumer),
+            None => self.admit_remote(consumer),
+        }
+        self.activate(key);
+    }
+
     /// Forgets the `basic.get`s of a channel that has gone.
     pub(crate) fn forget_gets(&mut self, connection: ConnectionId, channel: ChannelNumber) {
         for queue in self.queues.by_key.values_mut() {
-            queue.forget_gets(connection, channel);
+            queue.forget_gets(Subscriber::asker(connection, channel));
         }
     }
 }

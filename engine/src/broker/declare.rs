@@ -10,7 +10,7 @@ use crate::event::Event;
 use crate::ids::{ConnectionId, Lsn, QueueId};
 use crate::metadata::{Change, Changes, Command, DestinationName, QueueRecord, VhostKey};
 use crate::mutants::{Mutant, is_planted};
-use crate::queue::ClassicQueue;
+use crate::queue::{ClassicQueue, QueueKind, Subscriber};
 use crate::routing::QueueKey;
 use crate::time::Now;
 
@@ -143,6 +143,14 @@ impl Broker {
         assert_eq!(queue.id, id, "the record is that of the change");
         self.queues.insert(key, queue);
         self.activate(key);
+        self.on_queue_known(id);
+    }
+
+    /// Declaring a queue again renews its lease, but not that of a quorum queue (RabbitMQ docs: Time-To-Live / Queue TTL).
+    pub(crate) fn renew_lease(&mut self, key: QueueKey, is_declare: bool) {
+        if is_declare && self.queues.get(key).is_some_and(|queue| queue.kind == QueueKind::Classic) {
+            self.touch(key);
+        }
     }
 
     /// Tells a queue its settings.
@@ -155,12 +163,9 @@ impl Broker {
             }
             queue.configure(&record.settings);
             for (consumer_key, consumer) in queue.consumers().iter() {
-                self.notices.push_back(Notice::QueueSettings {
-                    connection: consumer.who.connection,
-                    channel: consumer.who.channel,
-                    index: consumer.who.index,
-                    key: consumer_key,
-                });
+                if let Subscriber::Channel { connection, channel, index } = consumer.who {
+                    self.notices.push_back(Notice::QueueSettings { connection, channel, index, key: consumer_key });
+                }
             }
             self.activate(key);
         }
@@ -180,7 +185,8 @@ impl Broker {
 
     fn drop_queue(&mut self, key: QueueKey, id: QueueId) {
         self.forget_for_queue(key);
-        let Some(mut queue) = self.queues.remove(key) else { return };
+        let Some(mut queue) = self.queues.remove(key) else { return self.drop_remote(key) };
+        self.on_guests_queue_gone(key);
         if let Some(owner) = queue.owner {
             self.exclusive.remove(&(owner, key));
         }
@@ -188,15 +194,12 @@ impl Broker {
         self.stalled.remove(&key);
         self.forget_queue_timers(key, &mut queue);
         for (consumer_key, consumer) in queue.consumers().iter() {
-            self.notices.push_back(Notice::ConsumerGone {
-                connection: consumer.who.connection,
-                channel: consumer.who.channel,
-                index: consumer.who.index,
-                key: consumer_key,
-            });
+            if let Subscriber::Channel { connection, channel, index } = consumer.who {
+                self.notices.push_back(Notice::ConsumerGone { connection, channel, index, key: consumer_key });
+            }
         }
         while let Some(get) = queue.take_get() {
-            self.notices.push_back(Notice::GetGone { connection: get.connection, channel: get.channel });
+            self.tell_get_gone(get.who);
         }
         self.body_bytes -= queue.body_bytes();
         let mut messages = 0;

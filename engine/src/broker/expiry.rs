@@ -1,6 +1,6 @@
 //! What leaves queues by itself: expired messages, messages too many, queues that nobody uses.
 
-use super::{Broker, Notice};
+use super::Broker;
 use crate::queue::{ClassicQueue, LeaveReason};
 use crate::routing::QueueKey;
 use crate::time::Instant;
@@ -31,9 +31,10 @@ impl Broker {
         }
         let Some(queue) = self.queues.get_mut(key) else { return };
         queue.note_offered();
-        while let Some(get) = queue.take_idle_get() {
-            self.notices.push_back(Notice::GetGone { connection: get.connection, channel: get.channel });
+        while let Some(get) = self.queues.get_mut(key).and_then(ClassicQueue::take_idle_get) {
+            self.tell_get_gone(get.who);
         }
+        let Some(queue) = self.queues.get_mut(key) else { return };
         let (expiry, end) = (queue.next_expiry(), queue.end_at());
         let (former_expiry, former_end) = (queue.swap_expiry_timer(expiry), queue.swap_end_timer(end));
         if let Some(former) = former_expiry {

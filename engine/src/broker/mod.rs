@@ -14,10 +14,12 @@ mod declare;
 mod departures;
 mod expiry;
 mod firehose;
+mod guests;
 mod holds;
 mod internal;
 mod publish;
 mod recovery;
+mod remote;
 mod reply;
 mod sessions;
 mod timeout;
@@ -52,10 +54,13 @@ use administer::{LateAnswer, Scans};
 use aside::Memories;
 use departures::Departures;
 pub(crate) use firehose::Witness;
+use guests::Guests;
 pub(crate) use internal::Internal;
 
 pub(crate) use holds::Holds;
 pub(crate) use publish::Routed;
+use remote::Remote;
+pub(crate) use remote::{Asked, AskedOf, Wanted};
 pub(crate) use reply::is_reply_name;
 pub(crate) use sessions::{ConnectionLimits, Sessions};
 
@@ -77,6 +82,10 @@ pub(crate) struct Broker {
     /// Queues that are to go and for which the cluster could not be asked yet.
     deletions: VecDeque<Command>,
     pub(crate) queues: Queues,
+    /// Queues of other nodes that are used from here.
+    pub(crate) remote: Remote,
+    /// Channels of other nodes that use queues of this one.
+    guests: Guests,
     /// What exchanges and queues remember of messages.
     memories: Memories,
     /// Who is connected.
@@ -178,11 +187,16 @@ impl Queues {
 }
 
 /// One incarnation of a channel: a number that is used again is another channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ChannelRef {
     pub(crate) connection: ConnectionId,
     pub(crate) channel: ChannelNumber,
     pub(crate) epoch: u32,
+}
+
+impl ChannelRef {
+    /// Stands for channels of other nodes where it only counts that it is a client who publishes.
+    const OF_GUEST: Self = Self { connection: ConnectionId(0), channel: ChannelNumber(0), epoch: 0 };
 }
 
 /// Somebody who waits for the log.
@@ -200,6 +214,8 @@ pub(crate) enum Durable {
     Publish(PublishSeqno),
     /// A transaction.
     Commit,
+    /// This node's part of a publish or transaction that other nodes have a part of.
+    Part(u64),
 }
 
 /// A metadata command on its way.
@@ -250,6 +266,12 @@ pub(crate) enum Notice {
     QueueSettings { connection: ConnectionId, channel: ChannelNumber, index: u32, key: ConsumerKey },
     /// What a `basic.get` waited for has gone, or its queue.
     GetGone { connection: ConnectionId, channel: ChannelNumber },
+    /// The node of the queue that a `basic.get` asked is lost, or the queue.
+    GetFailed { channel: ChannelRef, error: AmqpError },
+    /// A queue of another node has taken a consumer, or not.
+    Subscribed { channel: ChannelRef, key: ConsumerKey, result: Result<(), AmqpError> },
+    /// A queue of another node was asked for something.
+    Asked { channel: ChannelRef, result: Result<Asked, AmqpError> },
     /// Somebody answered a request; see [`is_reply_name`].
     Reply { channel: ChannelRef, name: ShortStr, message: Arc<Message> },
     /// A metadata command was applied, or failed.
@@ -260,6 +282,8 @@ pub(crate) enum Notice {
     UserGone(ShortStr),
     /// The log is durable up to where somebody waited for.
     Durable { channel: ChannelRef, what: Durable },
+    /// A queue of another node has refused what somebody waits for.
+    Refused { channel: ChannelRef, what: Durable },
 }
 
 /// What became of a publish.
@@ -273,12 +297,15 @@ pub(crate) enum Published {
     KeptAt(Lsn),
     /// One queue at least refused it; others may have it.
     Refused,
+    /// Queues of other nodes have a part of it. Who waits is told when all have said what became of theirs.
+    Awaited,
 }
 
 impl Published {
     /// What became of a publish of which one part went here and one there.
     pub(super) fn and(self, other: Self) -> Self {
         match (self, other) {
+            (Self::Awaited, _) | (_, Self::Awaited) => Self::Awaited,
             (Self::Unroutable | Self::Kept, other @ (Self::Kept | Self::KeptAt(_))) => other,
             (Self::Refused, _) | (_, Self::Refused) => Self::Refused,
             (Self::KeptAt(one), Self::KeptAt(other)) => Self::KeptAt(one.max(other)),
@@ -305,6 +332,8 @@ impl Broker {
             asked: VecDeque::new(),
             deletions: VecDeque::new(),
             queues: Queues::default(),
+            remote: Remote::default(),
+            guests: Guests::default(),
             memories: Memories::default(),
             sessions: Sessions::default(),
             holds: Holds::default(),
@@ -393,6 +422,8 @@ impl Broker {
         assert_eq!(here, self.queues.iter().count(), "the record of a queue on this node has a machine");
         if let Some(peers) = &self.peers {
             peers.check_invariants();
+            self.check_remote_invariants();
+            self.check_guest_invariants();
         }
         self.log.check_invariants();
     }

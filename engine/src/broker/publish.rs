@@ -73,10 +73,18 @@ impl Broker {
         publisher: Option<ChannelRef>,
         seqno: Option<PublishSeqno>,
     ) -> Published {
-        if self.route_scratch.aside.is_empty() && !self.memories.has_queues() {
-            return self.enqueue_routed(message, persistent, publisher, seqno);
+        if self.peers.is_some() {
+            self.set_remote_aside();
         }
-        self.enqueue_with_aside(message, persistent, publisher, seqno)
+        let published = if self.route_scratch.aside.is_empty() && !self.memories.has_queues() {
+            self.enqueue_routed(message, persistent, publisher, seqno)
+        } else {
+            self.enqueue_with_aside(message, persistent, publisher, seqno)
+        };
+        if self.remote.routed.is_empty() {
+            return published;
+        }
+        self.enqueue_remote(message, persistent, publisher, seqno, published)
     }
 
     pub(super) fn enqueue_routed(
@@ -198,12 +206,19 @@ impl Broker {
     /// Tells the channel once the log is durable up to `end`.
     pub(crate) fn wait_for_log(&mut self, end: Lsn, channel: ChannelRef, what: Durable) {
         if end <= self.log.durable() {
-            self.notices.push_back(Notice::Durable { channel, what });
-            return;
+            return self.on_durable(channel, what);
         }
         self.log.request_sync();
         // A settlement lies somewhere in a block that publishes may have filled already, whose end they wait for.
         let end = self.waiters.back().map_or(end, |last| last.end.max(end));
         self.waiters.push_back(Waiter { end, channel, what });
+    }
+
+    /// The log is durable up to where somebody waited for.
+    pub(super) fn on_durable(&mut self, channel: ChannelRef, what: Durable) {
+        match what {
+            Durable::Publish(_) | Durable::Commit => self.notices.push_back(Notice::Durable { channel, what }),
+            Durable::Part(token) => self.part_done(token, false),
+        }
     }
 }

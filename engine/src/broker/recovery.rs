@@ -9,7 +9,7 @@ use rand_chacha::rand_core::Rng;
 
 use super::clustered::{BECAME, DECIDED};
 use super::declare::new_queue;
-use super::{Broker, Holds, LateAnswer, Notice, Proposal, Queues, Waiter};
+use super::{Broker, Holds, LateAnswer, Proposal, Queues, Waiter};
 use crate::amqp::ShortStr;
 use crate::auth::{HashingAlgorithm, PasswordHash};
 use crate::cluster::peers::{Peers, is_of_cluster};
@@ -65,7 +65,7 @@ impl Broker {
         }
         while self.waiters.front().is_some_and(|waiter| waiter.end <= durable) {
             let Some(Waiter { channel, what, .. }) = self.waiters.pop_front() else { break };
-            self.notices.push_back(Notice::Durable { channel, what });
+            self.on_durable(channel, what);
         }
     }
 

@@ -81,11 +81,13 @@ impl Channel {
             self.unacked_by_consumers -= 1;
             self.resume_waiting_consumers(ctx.broker);
         }
+        let channel = self.reference(ctx.connection);
+        let Delivered { queue, seq, .. } = delivered;
         match settlement {
-            Settlement::Ack => ctx.broker.settle(delivered.queue, delivered.seq),
-            Settlement::Discard => ctx.broker.discard(delivered.queue, delivered.seq),
-            Settlement::Requeue => ctx.broker.give_back(delivered.queue, delivered.seq, Return::Requeued),
-            Settlement::RequeueFailed => ctx.broker.give_back(delivered.queue, delivered.seq, Return::Failed),
+            Settlement::Ack => ctx.broker.settle(channel, queue, seq),
+            Settlement::Discard => ctx.broker.discard(channel, queue, seq),
+            Settlement::Requeue => ctx.broker.give_back(channel, queue, seq, Return::Requeued),
+            Settlement::RequeueFailed => ctx.broker.give_back(channel, queue, seq, Return::Failed),
         }
     }
 

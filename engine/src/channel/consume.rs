@@ -4,10 +4,10 @@ use alloc::format;
 use core::time::Duration;
 
 use super::direct_reply::REPLY_TO;
-use super::{Channel, ChannelConsumer, ChannelCtx, Flow, Wait, timeout};
+use super::{Channel, ChannelConsumer, ChannelCtx, Flow, Outcome, State, Wait, timeout};
 use crate::amqp::method::basic;
 use crate::amqp::{AmqpError, FieldValue, ReplyCode, ShortStr};
-use crate::broker::Broker;
+use crate::broker::{Broker, Wanted};
 use crate::metadata::{Access, server_name};
 use crate::mutants::{Mutant, is_planted};
 use crate::queue::{Consumer, ConsumerKey, Get, QueueKind, Subscriber};
@@ -38,17 +38,29 @@ impl Channel {
             prefetch += 1;
         }
         // RabbitMQ docs: Quorum Queues / Feature Matrix: exclusive consumers are not known there; the flag means nothing.
-        let is_quorum = ctx.broker.queues.get(key).is_some_and(|queue| queue.kind == QueueKind::Quorum);
+        let is_quorum =
+            ctx.broker.metadata.queue_by_key(key).is_some_and(|queue| queue.arguments.kind == QueueKind::Quorum);
         let exclusive = consume.exclusive && !is_quorum;
         check_no_offset(ctx, consume, is_quorum)?;
-        let who = Subscriber { connection: ctx.connection, channel: self.number, index };
-        let mut consumer =
-            Consumer::new(who, consume.no_ack, exclusive, prefetch).with_priority(priority(ctx, consume)?);
-        if self.is_barred(&tag) {
-            consumer = consumer.barred();
-        }
+        let priority = priority(ctx, consume)?;
         let own_timeout = own_timeout(ctx, consume)?;
         let timeout = timeout::timeout(ctx.broker, key, own_timeout);
+        let is_barred = self.is_barred(&tag);
+        let arguments = consume.arguments.detached();
+        if ctx.broker.is_remote(key) {
+            let wanted = Wanted { index, no_ack: consume.no_ack, exclusive, prefetch, priority, is_barred };
+            let consumer_key = ctx.broker.consume_remote(self.reference(ctx.connection), key, wanted)?;
+            self.keep_consumer(
+                index,
+                ChannelConsumer { tag, queue: key, key: consumer_key, arguments, timeout, own_timeout },
+            );
+            return Ok(Flow::Wait(Wait::Consume { key: consumer_key, no_wait: consume.no_wait }));
+        }
+        let who = Subscriber::Channel { connection: ctx.connection, channel: self.number, index };
+        let mut consumer = Consumer::new(who, consume.no_ack, exclusive, prefetch).with_priority(priority);
+        if is_barred {
+            consumer = consumer.barred();
+        }
         let queue = ctx.broker.queues.get_mut(key).expect("a record has a machine");
         let others = queue.consumers();
         let is_shared = others.len() > 0 || others.is_single_active();
@@ -58,24 +70,45 @@ impl Channel {
             return Err(AmqpError::channel(ReplyCode::AccessRefused, text));
         }
         let consumer_key = queue.subscribe(consumer);
-        let slot = Some(ChannelConsumer {
-            tag: tag.clone(),
-            queue: key,
-            key: consumer_key,
-            arguments: consume.arguments.detached(),
-            timeout,
-            own_timeout,
-        });
-        match self.consumers.get_mut(index as usize) {
-            Some(free) => *free = slot,
-            None => self.consumers.push(slot),
-        }
-        self.consumers_by_tag.insert(tag.clone(), index);
+        let slot = ChannelConsumer { tag: tag.clone(), queue: key, key: consumer_key, arguments, timeout, own_timeout };
+        self.keep_consumer(index, slot);
         if !consume.no_wait {
             ctx.outbox.method(self.number, basic::ConsumeOk { consumer_tag: tag });
         }
         ctx.broker.activate(key);
         Ok(Flow::Done)
+    }
+
+    fn keep_consumer(&mut self, index: u32, consumer: ChannelConsumer) {
+        self.consumers_by_tag.insert(consumer.tag.clone(), index);
+        let slot = Some(consumer);
+        match self.consumers.get_mut(index as usize) {
+            Some(free) => *free = slot,
+            None => self.consumers.push(slot),
+        }
+    }
+
+    /// A queue of another node has taken a consumer, or not.
+    pub(crate) fn on_subscribed(
+        &mut self,
+        ctx: &mut ChannelCtx<'_>,
+        key: ConsumerKey,
+        result: Result<(), AmqpError>,
+    ) -> Outcome {
+        let State::Waiting(Wait::Consume { key: awaited, no_wait }) = self.state else { return Outcome::Open };
+        if awaited != key {
+            return Outcome::Open;
+        }
+        self.state = State::Open;
+        if let Err(error) = result {
+            return self.fail(ctx, error.blamed_on(&basic::Consume::default().into()));
+        }
+        let consumer = self.consumers.iter().flatten().find(|consumer| consumer.key == key);
+        if let Some(consumer) = consumer.filter(|_| !no_wait) {
+            let consumer_tag = consumer.tag.clone();
+            ctx.outbox.method(self.number, basic::ConsumeOk { consumer_tag });
+        }
+        self.resume(ctx)
     }
 
     /// Whether the channel may have one more consumer.
@@ -122,11 +155,15 @@ impl Channel {
     pub(super) fn get(&self, ctx: &mut ChannelCtx<'_>, get: &basic::Get) -> Result<Flow, AmqpError> {
         ctx.check_queue(Access::Read, self.bound_queue(&get.queue)?.as_bytes())?;
         let key = self.find_queue(ctx, &get.queue)?;
-        let get = Get { connection: ctx.connection, channel: self.number, no_ack: get.no_ack };
-        let queue = ctx.broker.queues.get(key).expect("a record has a machine");
-        if queue.consumers().is_single_active() {
+        let record = ctx.broker.metadata.queue_by_key(key);
+        if record.is_some_and(|record| record.arguments.single_active_consumer) {
             return Err(single_active_get(ctx, key));
         }
+        if ctx.broker.is_remote(key) {
+            ctx.broker.get_remote(self.reference(ctx.connection), key, get.no_ack)?;
+            return Ok(Flow::Wait(Wait::Get));
+        }
+        let get = Get { who: Subscriber::asker(ctx.connection, self.number), no_ack: get.no_ack };
         ctx.broker.touch(key);
         ctx.broker.expire(key, true);
         let queue = ctx.broker.queues.get_mut(key).expect("the queue is still there");
@@ -169,10 +206,7 @@ impl Channel {
             return;
         }
         for (key, consumer) in self.waiting_consumers.drain(..) {
-            if let Some(queue) = broker.queues.get_mut(key) {
-                queue.resume(consumer);
-            }
-            broker.activate(key);
+            broker.resume(key, consumer);
         }
     }
 

@@ -1,14 +1,14 @@
 //! Exchanges, queues and bindings: commands to the metadata, and their answers.
 
-use super::{Channel, ChannelCtx, Flow, Reply, Wait};
+use super::{Channel, ChannelCtx, Flow, Question, Reply, Wait};
 use crate::amqp::method::{exchange, queue};
 use crate::amqp::{AmqpError, FieldTable, FieldValue, LongStr, Method, ReplyCode, ShortStr};
-use crate::broker::Requester;
+use crate::broker::{Asked, AskedOf, Requester};
 use crate::metadata::{
     Access, Answer, Command, DestinationName, check_deletable_exchange, check_exchange_kind,
     check_not_default_exchange, check_queue_name, server_name, stripped,
 };
-use crate::queue::QueueKind;
+use crate::queue::ClassicQueue;
 use crate::routing::QueueKey;
 
 impl Channel {
@@ -26,12 +26,9 @@ impl Channel {
             let (key, record) = ctx.broker.metadata.expect_queue(ctx.vhost, name.as_bytes())?;
             let queue = record.name.clone();
             ctx.broker.metadata.check_exclusive(key, ctx.connection)?;
-            renew_lease(ctx, key);
+            ctx.broker.renew_lease(key, true);
             self.last_queue = Some(queue.clone());
-            if !declare.no_wait {
-                self.reply_declared(ctx, queue);
-            }
-            return Ok(Flow::Done);
+            return if declare.no_wait { Ok(Flow::Done) } else { self.reply_declared(ctx, queue) };
         }
         let name = match stripped(&declare.queue) {
             name if name.is_empty() => server_name("amq.gen-", ctx.broker.random_bytes()),
@@ -73,7 +70,7 @@ impl Channel {
         let reply = if declare.no_wait { Reply::None } else { Reply::QueueDeclared { queue: name.clone() } };
         let flow = self.change(ctx, command, reply)?;
         if let Some((key, _)) = ctx.broker.metadata.queue(ctx.vhost, name.as_bytes()) {
-            renew_lease(ctx, key);
+            ctx.broker.renew_lease(key, true);
         }
         self.last_queue = Some(name);
         Ok(flow)
@@ -114,12 +111,13 @@ impl Channel {
     pub(super) fn purge_queue(&self, ctx: &mut ChannelCtx<'_>, purge: &queue::Purge) -> Result<Flow, AmqpError> {
         ctx.check_queue(Access::Read, self.bound_queue(&purge.queue)?.as_bytes())?;
         let key = self.find_queue(ctx, &purge.queue)?;
-        let count = ctx.broker.purge(key);
-        if !purge.no_wait {
-            let message_count = u32::try_from(count).unwrap_or(u32::MAX);
-            ctx.outbox.method(self.number, queue::PurgeOk { message_count });
+        let question = Question::Purged { no_wait: purge.no_wait };
+        if ctx.broker.is_remote(key) {
+            ctx.broker.ask(self.reference(ctx.connection), key, AskedOf::Purge)?;
+            return Ok(Flow::Wait(Wait::Queue(question)));
         }
-        Ok(Flow::Done)
+        let messages = ctx.broker.purge(key) as u64;
+        self.go_on(ctx, question, Asked { messages, consumers: 0 })
     }
 
     /// Deletes a queue. One that is not there is as good as deleted.
@@ -133,22 +131,51 @@ impl Channel {
             return Ok(Flow::Done);
         };
         ctx.broker.metadata.check_exclusive(key, ctx.connection)?;
-        let id = record.id;
-        let (ready, consumers) =
-            ctx.broker.queues.get(key).map_or((0, 0), |queue| (queue.ready_len(), queue.consumers().len()));
-        let refuse = |reason: &str| {
-            let text = alloc::format!("queue '{name}' in vhost '{}' {reason}", ctx.vhost_name);
-            Err(AmqpError::channel(ReplyCode::PreconditionFailed, text))
+        let question = Question::Delete {
+            name: name.detached(),
+            id: record.id,
+            if_unused: delete.if_unused,
+            if_empty: delete.if_empty,
+            no_wait: delete.no_wait,
         };
-        if delete.if_empty && ready > 0 {
-            return refuse("not empty");
+        if ctx.broker.is_remote(key) {
+            ctx.broker.ask(self.reference(ctx.connection), key, AskedOf::Counts { is_declare: false })?;
+            return Ok(Flow::Wait(Wait::Queue(question)));
         }
-        if delete.if_unused && consumers > 0 {
-            return refuse("in use");
+        self.go_on(ctx, question, counts(ctx, key))
+    }
+
+    /// It is known what a queue holds: goes on with what that was needed for.
+    pub(super) fn go_on(&self, ctx: &mut ChannelCtx<'_>, question: Question, asked: Asked) -> Result<Flow, AmqpError> {
+        let number = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        let Asked { messages, consumers } = asked;
+        let message_count = number(messages);
+        match question {
+            Question::Declared { queue } => {
+                let declare_ok = queue::DeclareOk { queue, message_count, consumer_count: number(consumers) };
+                ctx.outbox.method(self.number, declare_ok);
+            }
+            Question::Purged { no_wait } => {
+                if !no_wait {
+                    ctx.outbox.method(self.number, queue::PurgeOk { message_count });
+                }
+            }
+            Question::Delete { name, id, if_unused, if_empty, no_wait } => {
+                let refuse = |reason: &str| {
+                    let text = alloc::format!("queue '{name}' in vhost '{}' {reason}", ctx.vhost_name);
+                    Err(AmqpError::channel(ReplyCode::PreconditionFailed, text))
+                };
+                if if_empty && messages > 0 {
+                    return refuse("not empty");
+                }
+                if if_unused && consumers > 0 {
+                    return refuse("in use");
+                }
+                let command = Command::DeleteQueue { vhost: ctx.vhost_name.clone(), name, id };
+                return self.change(ctx, command, reply_unless(no_wait, queue::DeleteOk { message_count }));
+            }
         }
-        let command = Command::DeleteQueue { vhost: ctx.vhost_name.clone(), name: name.detached(), id };
-        let message_count = u32::try_from(ready).unwrap_or(u32::MAX);
-        self.change(ctx, command, reply_unless(delete.no_wait, queue::DeleteOk { message_count }))
+        Ok(Flow::Done)
     }
 
     pub(super) fn declare_exchange(
@@ -160,8 +187,7 @@ impl Channel {
         if declare.passive {
             check_not_default_exchange(declare.exchange.as_bytes())?;
             ctx.broker.metadata.expect_exchange(ctx.vhost, stripped(&declare.exchange).as_bytes())?;
-            self.reply(ctx, reply);
-            return Ok(Flow::Done);
+            return self.reply(ctx, reply);
         }
         let name = stripped(&declare.exchange);
         check_exchange_kind(&declare.exchange_type)?;
@@ -229,23 +255,32 @@ impl Channel {
         self.change(ctx, command, reply_unless(unbind.no_wait, exchange::UnbindOk {}))
     }
 
-    /// Sends the answer that a metadata command was to have.
-    pub(super) fn reply(&self, ctx: &mut ChannelCtx<'_>, reply: Reply) {
+    /// Sends the answer that a metadata command was to have, or asks for what is to be in it.
+    ///
+    /// # Errors
+    /// 404 NOT_FOUND on the channel if the queue that was declared is on a node that cannot be reached.
+    pub(super) fn reply(&self, ctx: &mut ChannelCtx<'_>, reply: Reply) -> Result<Flow, AmqpError> {
         match reply {
-            Reply::None => {}
-            Reply::Method(method) => ctx.outbox.method(self.number, method),
+            Reply::None => Ok(Flow::Done),
+            Reply::Method(method) => {
+                ctx.outbox.method(self.number, method);
+                Ok(Flow::Done)
+            }
             Reply::QueueDeclared { queue } => self.reply_declared(ctx, queue),
         }
     }
 
-    fn reply_declared(&self, ctx: &mut ChannelCtx<'_>, queue: ShortStr) {
+    fn reply_declared(&self, ctx: &mut ChannelCtx<'_>, queue: ShortStr) -> Result<Flow, AmqpError> {
         let key = ctx.broker.metadata.queue(ctx.vhost, queue.as_bytes()).map(|(key, _)| key);
-        let counts = key
-            .and_then(|key| ctx.broker.queues.get(key))
-            .map_or((0, 0), |queue| (queue.ready_len(), queue.consumers().len()));
-        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let declare_ok = queue::DeclareOk { queue, message_count: count(counts.0), consumer_count: count(counts.1) };
-        ctx.outbox.method(self.number, declare_ok);
+        let asked = key.map_or_else(Asked::default, |key| counts(ctx, key));
+        let question = Question::Declared { queue };
+        if let Some(key) = key
+            && ctx.broker.is_remote(key)
+        {
+            ctx.broker.ask(self.reference(ctx.connection), key, AskedOf::Counts { is_declare: true })?;
+            return Ok(Flow::Wait(Wait::Queue(question)));
+        }
+        self.go_on(ctx, question, asked)
     }
 
     /// Checks a command and carries it out; where it changes nothing, it is answered at once.
@@ -256,8 +291,7 @@ impl Channel {
                 return Ok(Flow::Wait(Wait::Metadata(reply)));
             }
         }
-        self.reply(ctx, reply);
-        Ok(Flow::Done)
+        self.reply(ctx, reply)
     }
 
     /// The queue's name a command means.
@@ -275,11 +309,11 @@ impl Channel {
 /// The argument that names a queue's type.
 const QUEUE_TYPE: &str = "x-queue-type";
 
-/// Declaring a queue again renews its lease, but not that of a quorum queue (RabbitMQ docs: Time-To-Live / Queue TTL).
-fn renew_lease(ctx: &mut ChannelCtx<'_>, key: QueueKey) {
-    if ctx.broker.queues.get(key).is_some_and(|queue| queue.kind == QueueKind::Classic) {
-        ctx.broker.touch(key);
-    }
+/// What a queue of this node holds.
+fn counts(ctx: &ChannelCtx<'_>, key: QueueKey) -> Asked {
+    let counts = |queue: &ClassicQueue| (queue.ready_len() as u64, queue.consumers().len() as u64);
+    let (messages, consumers) = ctx.broker.queues.get(key).map(counts).unwrap_or_default();
+    Asked { messages, consumers }
 }
 
 fn text_argument<'a>(arguments: &'a FieldTable, name: &str) -> Option<&'a LongStr> {

@@ -1,9 +1,10 @@
 //! Deliveries: a message a queue gave out becomes `basic.deliver` or `basic.get-ok`.
 
 use super::{Channel, ChannelCtx, Delivered, Outcome, State, Wait, timeout};
+use crate::amqp::AmqpError;
 use crate::amqp::method::basic;
 use crate::ids::DeliveryTag;
-use crate::queue::{Subscription, Taken};
+use crate::queue::{Subscriber, Subscription, Taken};
 use crate::routing::QueueKey;
 
 impl Channel {
@@ -25,7 +26,10 @@ impl Channel {
             ctx.broker.trace_delivery(&witness, queue, taken.redelivered, &taken.message);
         }
         match subscription {
-            Subscription::Consumer { index, no_ack, .. } => {
+            Subscription::Consumer { who: Subscriber::Guest(_), .. } => {
+                unreachable!("a session's deliveries go to its node")
+            }
+            Subscription::Consumer { who: Subscriber::Channel { index, .. }, no_ack, .. } => {
                 let consumer = self
                     .consumers
                     .get(*index as usize)
@@ -54,6 +58,15 @@ impl Channel {
                 self.resume(ctx)
             }
         }
+    }
+
+    /// The node of the queue that a `basic.get` asked is lost.
+    pub(crate) fn on_get_failed(&mut self, ctx: &mut ChannelCtx<'_>, error: AmqpError) -> Outcome {
+        if !matches!(self.state, State::Waiting(Wait::Get)) {
+            return Outcome::Open;
+        }
+        self.state = State::Open;
+        self.fail(ctx, error.blamed_on(&basic::Get::default().into()))
     }
 
     /// What a `basic.get` waited for has gone, or its queue.

@@ -8,6 +8,7 @@ use crate::amqp::ShortStr;
 use crate::broker::Broker;
 use crate::ids::ConnectionId;
 use crate::management::{ChannelInfo, ConsumerInfo};
+use crate::queue::{ClassicQueue, Consumers};
 
 impl Channel {
     /// The channel as it is.
@@ -45,19 +46,27 @@ impl Channel {
         vhost: &ShortStr,
     ) -> Vec<ConsumerInfo> {
         let of = |slot: &super::ChannelConsumer| {
-            let consumers = broker.queues.get(slot.queue)?.consumers();
-            let consumer = consumers.get(slot.key)?;
+            let here = broker.queues.get(slot.queue).map(ClassicQueue::consumers);
+            let (no_ack, exclusive, prefetch) = match here {
+                Some(consumers) => {
+                    let consumer = consumers.get(slot.key)?;
+                    (consumer.no_ack, consumer.exclusive, consumer.prefetch)
+                }
+                None => broker.remote_consumer(slot.key)?,
+            };
+            // Of a queue of another node that node alone knows which of its consumers is active.
+            let active = here.is_none_or(|consumers| consumers.is_active(slot.key));
             Some(ConsumerInfo {
                 vhost: vhost.clone(),
                 queue: broker.metadata.queue_by_key(slot.queue)?.name.clone(),
                 connection,
                 channel: self.number,
                 tag: slot.tag.clone(),
-                ack_required: !consumer.no_ack,
-                exclusive: consumer.exclusive,
-                prefetch: consumer.prefetch,
-                active: consumers.is_active(slot.key),
-                single_active: consumers.is_single_active() && consumers.is_active(slot.key),
+                ack_required: !no_ack,
+                exclusive,
+                prefetch,
+                active,
+                single_active: active && here.is_some_and(Consumers::is_single_active),
                 arguments: slot.arguments.clone(),
             })
         };

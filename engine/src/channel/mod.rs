@@ -28,11 +28,11 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use crate::amqp::method::{access, basic, channel as channel_class, confirm as confirm_class};
+use crate::amqp::method::{access, basic, channel as channel_class, confirm as confirm_class, tx as tx_class};
 use crate::amqp::{AmqpError, Command, ContentAssembler, FieldTable, Method, ReplyCode, ShortStr};
-use crate::broker::{Broker, ChannelRef, Durable, Name, Witness};
+use crate::broker::{Asked, Broker, ChannelRef, Durable, Name, Witness};
 use crate::connection::Outbox;
-use crate::ids::{ChannelNumber, ConnectionId, DeliveryTag, QueueSeq};
+use crate::ids::{ChannelNumber, ConnectionId, DeliveryTag, QueueId, QueueSeq};
 use crate::metadata::{VhostKey, stripped};
 use crate::mutants::{Mutant, is_planted};
 use crate::queue::{ConsumerKey, Return};
@@ -133,8 +133,23 @@ enum Wait {
     Name(Command),
     /// The message of its `basic.get`.
     Get,
+    /// A queue of another node that is to take its consumer.
+    Consume { key: ConsumerKey, no_wait: bool },
+    /// What a queue of another node holds, or that it was purged.
+    Queue(Question),
     /// Its transaction.
     Commit,
+}
+
+/// What a channel wants to know of a queue of another node.
+#[derive(Debug)]
+enum Question {
+    /// What it holds, for `queue.declare-ok`.
+    Declared { queue: ShortStr },
+    /// How many messages were dropped, for `queue.purge-ok`.
+    Purged { no_wait: bool },
+    /// Whether it may be deleted.
+    Delete { name: ShortStr, id: QueueId, if_unused: bool, if_empty: bool, no_wait: bool },
 }
 
 /// What to answer once a metadata command is applied.
@@ -180,6 +195,16 @@ enum Flow {
     Done,
     /// The next has to wait.
     Wait(Wait),
+}
+
+impl Flow {
+    /// What the channel does after that.
+    fn into_state(self) -> State {
+        match self {
+            Self::Done => State::Open,
+            Self::Wait(wait) => State::Waiting(wait),
+        }
+    }
 }
 
 /// What became of the channel with a command.
@@ -284,9 +309,26 @@ impl Channel {
         let State::Waiting(Wait::Metadata(reply)) = core::mem::replace(&mut self.state, State::Open) else {
             unreachable!("it was looked at");
         };
-        match result {
-            Ok(()) => {
-                self.reply(ctx, reply);
+        match result.and_then(|()| self.reply(ctx, reply)) {
+            Ok(flow) => {
+                self.state = flow.into_state();
+                self.resume(ctx)
+            }
+            Err(error) => self.fail(ctx, error),
+        }
+    }
+
+    /// A queue of another node was asked for something.
+    pub(crate) fn on_asked(&mut self, ctx: &mut ChannelCtx<'_>, result: Result<Asked, AmqpError>) -> Outcome {
+        if !matches!(self.state, State::Waiting(Wait::Queue(_))) {
+            return Outcome::Open;
+        }
+        let State::Waiting(Wait::Queue(question)) = core::mem::replace(&mut self.state, State::Open) else {
+            unreachable!("it was looked at");
+        };
+        match result.and_then(|asked| self.go_on(ctx, question, asked)) {
+            Ok(flow) => {
+                self.state = flow.into_state();
                 self.resume(ctx)
             }
             Err(error) => self.fail(ctx, error),
@@ -324,11 +366,30 @@ impl Channel {
                 self.finish_commit(ctx);
                 self.resume(ctx)
             }
+            Durable::Part(_) => Outcome::Open,
+        }
+    }
+
+    /// A queue of another node has refused a part of what the channel waits for.
+    pub(crate) fn on_refused_late(&mut self, ctx: &mut ChannelCtx<'_>, what: Durable) -> Outcome {
+        match what {
+            Durable::Publish(seqno) => {
+                if !self.is_closing() {
+                    self.on_refused(ctx, seqno);
+                }
+                Outcome::Open
+            }
+            Durable::Commit if matches!(self.state, State::Waiting(Wait::Commit)) => {
+                self.state = State::Open;
+                self.fail(ctx, tx::partial_completion().blamed_on(&Method::TxCommit(tx_class::Commit {})))
+            }
+            Durable::Commit | Durable::Part(_) => Outcome::Open,
         }
     }
 
     /// Ends the channel: its consumers leave, what it has not acked goes back.
     pub(crate) fn close(&mut self, broker: &mut Broker, connection: ConnectionId) {
+        let reference = self.reference(connection);
         self.backlog.clear();
         self.confirms = None;
         for consumer in core::mem::take(&mut self.consumers).into_iter().flatten() {
@@ -341,18 +402,19 @@ impl Channel {
         self.unwatch(broker, connection);
         while let Some((_, delivered)) = self.unacked.pop_up_to(u64::MAX) {
             if !is_planted(Mutant::UnackedOfTheGoneStay) {
-                broker.give_back(delivered.queue, delivered.seq, Return::Failed);
+                broker.give_back(reference, delivered.queue, delivered.seq, Return::Failed);
             }
         }
         // What was acked in a transaction that is never committed was not acked.
         for delivered in self.tx.take().iter().flat_map(Tx::deliveries) {
-            broker.give_back(delivered.queue, delivered.seq, Return::Failed);
+            broker.give_back(reference, delivered.queue, delivered.seq, Return::Failed);
         }
         broker.trim_returned();
         self.unacked_by_consumers = 0;
         if matches!(self.state, State::Waiting(Wait::Get)) {
             broker.forget_gets(connection, self.number);
         }
+        broker.end_sessions(reference);
     }
 
     /// Carries out the commands that came while the channel waited, up to one that has to wait too.

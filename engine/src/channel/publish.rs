@@ -98,6 +98,7 @@ impl Channel {
                 }
                 Published::Kept | Published::Unroutable => self.on_safe(ctx, seqno),
                 Published::Refused => self.on_refused(ctx, seqno),
+                Published::Awaited => {}
             }
         }
         Ok(Flow::Done)
@@ -119,7 +120,7 @@ impl Channel {
     }
 
     /// A publish was refused by a queue (RabbitMQ docs: Queue Length Limit / reject-publish).
-    fn on_refused(&mut self, ctx: &mut ChannelCtx<'_>, seqno: PublishSeqno) {
+    pub(super) fn on_refused(&mut self, ctx: &mut ChannelCtx<'_>, seqno: PublishSeqno) {
         let Some(confirms) = &mut self.confirms else { return };
         if is_planted(Mutant::RejectPublishWithoutNack) {
             return;

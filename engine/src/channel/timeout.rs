@@ -125,11 +125,7 @@ impl Channel {
         }
         let Some(index) = self.consumers_by_tag.get(tag) else { return };
         let Some(Some(consumer)) = self.consumers.get(*index as usize) else { return };
-        let (queue, key) = (consumer.queue, consumer.key);
-        if let Some(queue) = ctx.broker.queues.get_mut(queue) {
-            queue.admit(key);
-        }
-        ctx.broker.activate(queue);
+        ctx.broker.admit(consumer.queue, consumer.key);
     }
 
     fn index_of(&self, key: ConsumerKey) -> Option<u32> {

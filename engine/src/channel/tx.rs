@@ -78,6 +78,7 @@ impl Channel {
         let Tx { publishes, settlements, .. } = core::mem::take(tx);
         let mut end = Lsn(0);
         let mut is_refused = false;
+        ctx.broker.begin_commit(self.reference(ctx.connection));
         for TxPublish { message, persistent, mandatory, routed } in publishes {
             ctx.broker.set_routed(ctx.vhost, routed);
             let is_replied = ctx.broker.send_reply(&message);
@@ -91,7 +92,7 @@ impl Channel {
                         self.give_back_unroutable(ctx, &message);
                     }
                 }
-                Published::Unroutable | Published::Kept => {}
+                Published::Unroutable | Published::Kept | Published::Awaited => {}
                 Published::KeptAt(at) => end = end.max(at),
                 Published::Refused => is_refused = true,
             }
@@ -101,7 +102,10 @@ impl Channel {
         }
         ctx.broker.trim_returned();
         if is_refused {
-            return Err(AmqpError::channel(ReplyCode::PreconditionFailed, "partial tx completion"));
+            return Err(partial_completion());
+        }
+        if ctx.broker.end_commit(end) {
+            return Ok(Flow::Wait(Wait::Commit));
         }
         if end > Lsn(0) {
             let channel = self.reference(ctx.connection);
@@ -125,6 +129,11 @@ impl Channel {
         ctx.outbox.method(self.number, tx_class::RollbackOk {});
         Ok(Flow::Done)
     }
+}
+
+/// A queue has refused a publish of a transaction; others may have theirs.
+pub(super) fn partial_completion() -> AmqpError {
+    AmqpError::channel(ReplyCode::PreconditionFailed, "partial tx completion")
 }
 
 fn not_transactional() -> AmqpError {

@@ -4,3 +4,4 @@ pub mod consensus;
 pub mod link;
 pub mod membership;
 pub(crate) mod peers;
+pub(crate) mod queues;

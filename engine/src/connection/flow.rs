@@ -20,6 +20,8 @@ impl ReadPauses {
     pub(crate) const OUTBOX: Self = Self(4);
     /// Commands wait for one that is not done.
     pub(crate) const BACKLOG: Self = Self(8);
+    /// Queues of other nodes have not caught up with what was published.
+    pub(crate) const QUEUES: Self = Self(16);
 
     pub(super) fn contains(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -78,6 +80,15 @@ impl Connection {
             self.pause_reads(ctx, ReadPauses::LOG);
             ctx.broker.log_paused.push(self.id);
         }
+        if ctx.broker.remote.is_congested(self.id) && !self.pauses.contains(ReadPauses::QUEUES) {
+            self.pause_reads(ctx, ReadPauses::QUEUES);
+            ctx.broker.remote.paused.push(self.id);
+        }
+    }
+
+    /// Queues of other nodes have caught up.
+    pub(crate) fn on_queues_caught_up(&mut self, ctx: &mut ConnectionCtx<'_>) {
+        self.resume_reads(ctx, ReadPauses::QUEUES);
     }
 
     /// The alarm is over.
@@ -100,10 +111,7 @@ impl Connection {
         }
         self.resume_reads(ctx, ReadPauses::OUTBOX);
         for (key, consumer) in self.waiting_consumers.drain(..) {
-            if let Some(queue) = ctx.broker.queues.get_mut(key) {
-                queue.resume(consumer);
-            }
-            ctx.broker.activate(key);
+            ctx.broker.resume(key, consumer);
         }
     }
 

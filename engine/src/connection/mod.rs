@@ -34,7 +34,7 @@ use crate::event::Event;
 use crate::ids::{ChannelNumber, ConnectionId};
 use crate::limits;
 use crate::metadata::VhostKey;
-use crate::queue::{ConsumerKey, Subscription, Taken};
+use crate::queue::{ConsumerKey, Subscriber, Subscription, Taken};
 use crate::routing::QueueKey;
 use crate::time::{Instant, Now, Timestamp};
 use crate::timer::{TimerFor, TimerKind};
@@ -299,7 +299,9 @@ impl Connection {
 
     /// Whether a consumer of this channel may get a message: if not, it is kept and resumed once there is room.
     pub(crate) fn accepts(&mut self, ctx: &ConnectionCtx<'_>, queue: QueueKey, subscription: &Subscription) -> bool {
-        let Subscription::Consumer { key, channel, .. } = subscription else { return true };
+        let Subscription::Consumer { key, who: Subscriber::Channel { channel, .. }, .. } = subscription else {
+            return true;
+        };
         if self.outbox.waiting() >= ctx.broker.config.outbox_high_bytes {
             self.waiting_consumers.push((queue, *key));
             return false;
@@ -320,10 +322,7 @@ impl Connection {
         subscription: &Subscription,
         taken: &Taken,
     ) {
-        let number = match subscription {
-            Subscription::Consumer { channel, .. } => *channel,
-            Subscription::Get(get) => get.channel,
-        };
+        let Subscriber::Channel { channel: number, .. } = subscription.who() else { return };
         self.with_channel(ctx, number, |channel, ctx| channel.deliver(ctx, queue, subscription, taken));
     }
 

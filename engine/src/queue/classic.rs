@@ -17,13 +17,13 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use super::consumers::{Consumer, ConsumerKey, Consumers};
+use super::consumers::{Consumer, ConsumerKey, Consumers, Subscriber};
 use super::dying::{Dead, Dying};
 use super::entry::Entry;
 use super::reading::Reading;
 use super::ready::{Ready, ReturnPlace};
 use super::reason::LeaveReason;
-use crate::ids::{ChannelNumber, ConnectionId, Lsn, QueueId, QueueSeq};
+use crate::ids::{ConnectionId, Lsn, QueueId, QueueSeq};
 use crate::message::Message;
 use crate::metadata::QueueSettings;
 use crate::mutants::{Mutant, is_planted};
@@ -137,9 +137,7 @@ struct Unacked {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Get {
     /// Whose.
-    pub(crate) connection: ConnectionId,
-    /// On which channel.
-    pub(crate) channel: ChannelNumber,
+    pub(crate) who: Subscriber,
     /// Whether the message counts as acked once sent.
     pub(crate) no_ack: bool,
 }
@@ -152,16 +150,30 @@ pub(crate) enum Subscription {
         /// In the queue.
         key: ConsumerKey,
         /// Whose.
-        connection: ConnectionId,
-        /// On which channel.
-        channel: ChannelNumber,
-        /// Which of the channel's consumers.
-        index: u32,
+        who: Subscriber,
         /// Whether the message counts as acked once sent.
         no_ack: bool,
     },
     /// Somebody who asked for one message.
     Get(Get),
+}
+
+impl Subscription {
+    /// Whose it is.
+    pub(crate) fn who(&self) -> Subscriber {
+        match self {
+            Self::Consumer { who, .. } => *who,
+            Self::Get(get) => get.who,
+        }
+    }
+
+    /// The consumer, if it is one.
+    pub(crate) fn consumer(&self) -> Option<ConsumerKey> {
+        match self {
+            Self::Consumer { key, .. } => Some(*key),
+            Self::Get(_) => None,
+        }
+    }
 }
 
 /// What the queue wants done next.
@@ -314,6 +326,11 @@ impl ClassicQueue {
         self.unacked.len()
     }
 
+    /// Whether a message is out with a consumer.
+    pub(crate) fn is_unacked(&self, seq: QueueSeq) -> bool {
+        self.unacked.get(seq.0).is_some()
+    }
+
     /// Bytes of the bodies of messages waiting for a consumer.
     pub(crate) fn ready_bytes(&self) -> u64 {
         self.ready.bytes()
@@ -434,9 +451,9 @@ impl ClassicQueue {
         if self.gets.len() > self.ready.len() { self.gets.pop_back() } else { None }
     }
 
-    /// Forgets the `basic.get`s of a channel that has gone.
-    pub(crate) fn forget_gets(&mut self, connection: ConnectionId, channel: ChannelNumber) {
-        self.gets.retain(|get| (get.connection, get.channel) != (connection, channel));
+    /// Forgets the `basic.get`s of somebody who has gone.
+    pub(crate) fn forget_gets(&mut self, of: Subscriber) {
+        self.gets.retain(|get| get.who != of);
     }
 
     /// Delivers nothing from here on, or everything again.
@@ -482,13 +499,7 @@ impl ClassicQueue {
         let subscription = if let Some(get) = self.gets.front() {
             Subscription::Get(*get)
         } else if let Some((key, consumer)) = self.consumers.front() {
-            Subscription::Consumer {
-                key,
-                connection: consumer.who.connection,
-                channel: consumer.who.channel,
-                index: consumer.who.index,
-                no_ack: consumer.no_ack,
-            }
+            Subscription::Consumer { key, who: consumer.who, no_ack: consumer.no_ack }
         } else {
             return Next::Idle;
         };

@@ -18,7 +18,7 @@ mod tests;
 
 pub use classic::QueueKind;
 pub(crate) use classic::{Arrival, ClassicQueue, Get, GivenBack, Next, Return, Subscription, Taken};
-pub(crate) use consumers::{Consumer, ConsumerKey, Subscriber};
+pub(crate) use consumers::{Consumer, ConsumerKey, Consumers, Subscriber};
 pub(crate) use dying::Dead;
 pub(crate) use entry::Entry;
 pub use reason::{LeaveReason, LeftTo};

@@ -15,7 +15,7 @@ use crate::time::{Instant, Now, Timestamp};
 
 const CONNECTION: ConnectionId = ConnectionId(1);
 const CHANNEL: ChannelNumber = ChannelNumber(1);
-const WHO: Subscriber = Subscriber { connection: CONNECTION, channel: CHANNEL, index: 0 };
+const WHO: Subscriber = Subscriber::Channel { connection: CONNECTION, channel: CHANNEL, index: 0 };
 const NOW: Now = Now { mono: Instant::from_micros(1000), wall: Timestamp::from_millis(1_700_000_000_000) };
 /// Bytes of bodies kept in memory by the tests that are not about that.
 const PLENTY: usize = 1024 * 1024;
@@ -131,7 +131,7 @@ fn a_consumer_that_left_keeps_what_it_has_and_gets_no_more() {
 #[test]
 fn a_get_comes_before_consumers_and_is_refused_when_there_is_nothing() {
     let mut queue = queue(&["a"]);
-    let get = Get { connection: CONNECTION, channel: CHANNEL, no_ack: true };
+    let get = Get { who: WHO, no_ack: true };
     assert!(queue.get(get));
     assert!(!queue.get(get), "one message is not promised twice");
     subscribe(&mut queue, 0);

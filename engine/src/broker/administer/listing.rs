@@ -8,7 +8,7 @@ use crate::amqp::{FieldTable, ShortStr};
 use crate::exchange::Hold;
 use crate::management::{AdminError, BindingInfo, ExchangeInfo, OnlyConsumer, QueueInfo, QueueState};
 use crate::metadata::{QueueRecord, VhostKey};
-use crate::queue::QueueKind;
+use crate::queue::{QueueKind, Subscriber};
 use crate::routing::{Destination, QueueKey};
 
 impl Broker {
@@ -37,10 +37,11 @@ impl Broker {
             unacked_bytes: queue.unacked_bytes(),
             memory_bytes: queue.body_bytes() as u64,
             consumers: queue.consumers().len() as u64,
-            only_consumer: queue.consumers().only().map(|consumer| OnlyConsumer {
-                connection: consumer.who.connection,
-                channel: consumer.who.channel,
-                exclusive: consumer.exclusive,
+            only_consumer: queue.consumers().only().and_then(|consumer| match consumer.who {
+                Subscriber::Channel { connection, channel, .. } => {
+                    Some(OnlyConsumer { connection, channel, exclusive: consumer.exclusive })
+                }
+                Subscriber::Guest(_) => None,
             }),
             leader: (queue.kind == QueueKind::Quorum).then(|| self.config.node_name.clone()),
             policies: record.policies.clone(),

@@ -240,7 +240,7 @@ impl Broker {
             (Purpose::Move(destination), Some(message)) => {
                 self.route_to_queue(*destination);
                 match self.enqueue_routed(message, message.raw_properties().is_persistent(), None, None) {
-                    Published::Kept | Published::KeptAt(_) => {}
+                    Published::Kept | Published::KeptAt(_) | Published::Awaited => {}
                     Published::Unroutable => {
                         let text = alloc::format!("moved {}, then the destination was deleted", scan.count);
                         return Err(AdminError::not_found(text));

@@ -352,6 +352,21 @@ impl Cluster {
         self.roster.nodes()
     }
 
+    /// The nodes of the cluster to which there is a link, with that.
+    pub(crate) fn linked(&self) -> impl Iterator<Item = (NodeId, LinkId)> {
+        self.link_to.iter().map(|(node, link)| (*node, *link))
+    }
+
+    /// The link to a node of the cluster.
+    pub(crate) fn link_to(&self, node: NodeId) -> Option<LinkId> {
+        self.link_to.get(&node).copied()
+    }
+
+    /// The node of the cluster to which a link leads.
+    pub(crate) fn node_at(&self, link: LinkId) -> Option<NodeId> {
+        self.linked().find(|(_, other)| *other == link).map(|(node, _)| node)
+    }
+
     /// The nodes to which there should be a link: those of the cluster, or those that are to form one; without this one.
     pub fn wanted_links(&self) -> Vec<String> {
         let known = self.roster.nodes().map(|(_, node)| &node.name);

@@ -7,7 +7,7 @@
 
 mod wires;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -41,6 +41,8 @@ pub(crate) struct Peers {
     /// Whether the nodes to which there should be links may be others.
     are_dialers_due: bool,
     out: Outputs,
+    /// What came for queues and their sessions, with the node that says it.
+    for_queues: VecDeque<(NodeId, Bytes)>,
     controls: Vec<PeerControl>,
     events: Vec<Event>,
     scratch: Vec<Bytes>,
@@ -80,6 +82,7 @@ impl Peers {
             dialers: BTreeMap::new(),
             are_dialers_due: true,
             out: Outputs::default(),
+            for_queues: VecDeque::new(),
             controls: Vec::new(),
             events: Vec::new(),
             scratch: Vec::new(),

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use rand_chacha::rand_core::Rng;
 
 use super::Peers;
-use crate::cluster::link::{Event as LinkEvent, Link, Peer as LinkPeer, Setup, Side, Versions, keeps};
+use crate::cluster::link::{Event as LinkEvent, Lane, Link, Peer as LinkPeer, Setup, Side, Versions, keeps};
 use crate::cluster::membership::{Peer, Place};
 use crate::effect::PeerControl;
 use crate::event::Event;
-use crate::ids::LinkId;
+use crate::ids::{Boot, LinkId, NodeId};
 use crate::limits;
 use crate::storage::Log;
 use crate::time::Instant;
@@ -89,6 +89,12 @@ impl Peers {
         while let Some(event) = self.links.get_mut(&id).and_then(|wire| wire.link.next_event()) {
             match event {
                 LinkEvent::Established(peer) => self.on_established(now, id, peer),
+                LinkEvent::Message(Lane::Queues, bytes) => {
+                    // Who has just come in says so on another lane first; what it says to queues before that nobody expects.
+                    if let Some(node) = self.cluster.node_at(id) {
+                        self.for_queues.push_back((node, bytes));
+                    }
+                }
                 LinkEvent::Message(lane, bytes) => {
                     if let Err(text) = self.cluster.receive(now, log, id, lane, &bytes, &mut self.out) {
                         self.refuse(now, id, &text);
@@ -131,6 +137,40 @@ impl Peers {
         }
         self.events.push(Event::PeerUp { name });
         self.cluster.link_up(id, member, &mut self.out);
+    }
+
+    /// The nodes of the cluster to which there is a link, each with that and the life in which it is.
+    pub(crate) fn linked(&self) -> impl Iterator<Item = (NodeId, LinkId, Boot)> {
+        let boot = |link: &LinkId| self.links.get(link)?.peer.as_ref().map(|peer| Boot(peer.who.boot));
+        self.cluster.linked().filter_map(move |(node, link)| Some((node, link, boot(&link)?)))
+    }
+
+    /// What came for queues and sessions, one after the other.
+    pub(crate) fn next_for_queues(&mut self) -> Option<(NodeId, Bytes)> {
+        self.for_queues.pop_front()
+    }
+
+    /// Says something to a node's queues or sessions. If there is no link it is lost, and the same if there is no room: then the link is
+    /// ended, so that both sides know of it.
+    pub(crate) fn send_to_queues(&mut self, now: Instant, node: NodeId, bytes: Bytes) {
+        let Some(link) = self.cluster.link_to(node) else { return };
+        let sent = self.links.get_mut(&link).map(|wire| wire.link.send(Lane::Queues, bytes));
+        if let Some(Err(unsent)) = sent {
+            self.refuse(now, link, &format!("what queues have to say cannot be sent: {unsent}"));
+        }
+    }
+
+    /// Whether so much waits for a node's queues and sessions that more should not come. Also if there is no link.
+    pub(crate) fn is_congested(&self, node: NodeId) -> bool {
+        let wire = self.cluster.link_to(node).and_then(|link| self.links.get(&link));
+        wire.is_none_or(|wire| wire.link.is_congested(Lane::Queues))
+    }
+
+    /// A node says to queues or sessions what they do not understand.
+    pub(crate) fn refuse_node(&mut self, now: Instant, node: NodeId, text: &str) {
+        if let Some(link) = self.cluster.link_to(node) {
+            self.refuse(now, link, text);
+        }
     }
 
     /// Ends a link, and tells the other side why.

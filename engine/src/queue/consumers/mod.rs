@@ -9,6 +9,7 @@ use slotmap::{SlotMap, new_key_type};
 
 use crate::ids::{ChannelNumber, ConnectionId};
 use crate::mutants::{Mutant, is_planted};
+use crate::queue::quorum::ConsumerId;
 
 pub(crate) use image::{ConsumerImage, Image};
 
@@ -17,15 +18,28 @@ new_key_type! {
     pub(crate) struct ConsumerKey;
 }
 
-/// Whose a consumer is where queue and channel are in the same engine.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Subscriber {
-    /// On which connection.
-    pub(crate) connection: ConnectionId,
-    /// On which of its channels.
-    pub(crate) channel: ChannelNumber,
-    /// Which of the channel's consumers it is: the channel's own index, handed back with each delivery.
-    pub(crate) index: u32,
+/// Whose a consumer of a classic queue is, or who asked it for one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subscriber {
+    /// That of a channel of this node.
+    Channel {
+        /// On which connection.
+        connection: ConnectionId,
+        /// On which of its channels.
+        channel: ChannelNumber,
+        /// Which of the channel's consumers it is: the channel's own index, handed back with each delivery. Means nothing for who asked
+        /// for one message.
+        index: u32,
+    },
+    /// That of a session of another node.
+    Guest(ConsumerId),
+}
+
+impl Subscriber {
+    /// A channel of this node that asks for one message.
+    pub(crate) fn asker(connection: ConnectionId, channel: ChannelNumber) -> Self {
+        Self::Channel { connection, channel, index: 0 }
+    }
 }
 
 /// One consumer of a queue.

@@ -1,5 +1,6 @@
 //! Nodes that are one broker.
 
+mod remote;
 mod world;
 
 use alloc::collections::BTreeSet;

@@ -166,6 +166,14 @@ impl World {
         }
     }
 
+    /// The connections between two nodes break, with all that is on its way.
+    pub(super) fn sever(&mut self, one: At, other: At) {
+        for socket in &mut self.sockets {
+            let ends = socket.ends.map(|(at, _)| at);
+            socket.is_broken |= ends == [one, other] || ends == [other, one];
+        }
+    }
+
     /// The disk of a node that is down is replaced by an empty one.
     pub(super) fn wipe(&mut self, at: At) {
         assert!(self.nodes[at].engine.is_none());
@@ -189,6 +197,14 @@ impl World {
         self.nodes[at].clients.get_mut(&id)?.0.open_channel(CHANNEL).unwrap();
         self.talk(at);
         Some(id)
+    }
+
+    /// Lets a client do something, if it is there.
+    pub(super) fn with_client(&mut self, at: At, id: ConnectionId, act: impl FnOnce(&mut Client)) {
+        if let Some((client, _)) = self.nodes[at].clients.get_mut(&id) {
+            act(client);
+            self.talk(at);
+        }
     }
 
     /// Says something for a client, unless its channel is closed.

@@ -1,0 +1,169 @@
+//! Which other nodes can be reached, and what that means for sessions on both sides.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use super::super::Broker;
+use super::QueueNames;
+use crate::amqp::{AmqpError, ReplyCode};
+use crate::cluster::queues::Frame;
+use crate::ids::{Boot, LinkId, NodeId};
+use crate::limits;
+use crate::routing::QueueKey;
+use crate::time::Instant;
+
+/// What is known of another node.
+#[derive(Debug)]
+pub(in super::super) struct NodeLink {
+    /// The life in which it was when there was a link last; 0 if there never was one.
+    boot: Boot,
+    link: Option<LinkId>,
+    /// While there is no link: until when it is waited for.
+    until: Instant,
+    /// Whether that is over: what was on its way is given up.
+    is_lost: bool,
+    /// All own sessions up to this number are given up, of which the node is to hear.
+    forgotten: u64,
+}
+
+impl NodeLink {
+    /// Whether there is a link.
+    pub(super) fn is_up(&self) -> bool {
+        self.link.is_some()
+    }
+}
+
+impl Broker {
+    /// Compares what links there are with what was known.
+    pub(in super::super) fn watch_links(&mut self) {
+        let Some(peers) = &self.peers else { return };
+        let nodes = &self.remote.nodes;
+        let linked: Vec<_> = peers.linked().collect();
+        let gone =
+            nodes.iter().filter(|(node, known)| known.is_up() && linked.iter().all(|(other, ..)| other != *node));
+        let gone: Vec<NodeId> = gone.map(|(node, _)| *node).collect();
+        for node in gone {
+            self.on_node_down(node);
+        }
+        for (node, link, boot) in linked {
+            let known = self.remote.nodes.get(&node);
+            if known.is_none_or(|known| known.link != Some(link)) {
+                self.on_node_up(node, link, boot);
+            }
+        }
+    }
+
+    fn on_node_down(&mut self, node: NodeId) {
+        if let Some(known) = self.remote.nodes.get_mut(&node) {
+            known.link = None;
+            known.until = self.now.mono + limits::REMOTE_GRACE;
+        }
+        self.on_guests_cut_off(node);
+    }
+
+    fn on_node_up(&mut self, node: NodeId, link: LinkId, boot: Boot) {
+        let until = self.now.mono;
+        let new = NodeLink { boot, link: None, until, is_lost: false, forgotten: 0 };
+        let known = self.remote.nodes.entry(node).or_insert(new);
+        // What waited for a node that had never been seen waits for this life of it.
+        let is_other_life = known.boot != boot && known.boot != Boot(0);
+        known.boot = boot;
+        if is_other_life {
+            self.lose_node(node);
+        }
+        if let Some(known) = self.remote.nodes.get_mut(&node) {
+            (known.link, known.is_lost) = (Some(link), false);
+            if known.forgotten > 0
+                && let Some(peers) = &mut self.peers
+            {
+                let forget = Frame::Forget { up_to: known.forgotten };
+                peers.send_to_queues(self.now.mono, node, forget.encode());
+            }
+        }
+        self.on_guests_reached(node, boot);
+        self.ask_again(node);
+        let sessions = self.remote.sessions.iter_mut().filter(|(_, session)| session.home == node);
+        for (number, session) in sessions {
+            session.session.on_leader();
+            (session.taken_bytes, session.told_bytes) = (0, 0);
+            self.remote.dirty.insert(*number);
+        }
+    }
+
+    /// A node is needed to which there is no link: from now on it is waited for.
+    pub(super) fn watch_node(&mut self, node: NodeId) {
+        let until = self.now.mono + limits::REMOTE_GRACE;
+        let new = NodeLink { boot: Boot(0), link: None, until, is_lost: false, forgotten: 0 };
+        self.remote.nodes.entry(node).or_insert(new);
+    }
+
+    /// Gives up what was on its way to a node: it is in another life, or was out of reach for too long.
+    fn lose_node(&mut self, node: NodeId) {
+        let last = self.remote.last_number;
+        if let Some(known) = self.remote.nodes.get_mut(&node) {
+            (known.is_lost, known.forgotten) = (true, last);
+        }
+        self.drop_asks(node);
+        let sessions = self.remote.sessions.iter().filter(|(_, session)| session.home == node);
+        let sessions: Vec<u64> = sessions.map(|(number, _)| *number).collect();
+        for number in sessions {
+            self.lose_session(number);
+        }
+    }
+
+    /// Gives up what was waited for long enough.
+    pub(in super::super) fn on_remote_timeout(&mut self) {
+        let now = self.now.mono;
+        let late = self.remote.nodes.iter().filter(|(_, known)| !known.is_up() && !known.is_lost && known.until <= now);
+        let late: Vec<NodeId> = late.map(|(node, _)| *node).collect();
+        for node in late {
+            self.lose_node(node);
+            self.on_guests_lost(node);
+        }
+    }
+
+    /// When [`Broker::on_remote_timeout`] is next wanted.
+    pub(in super::super) fn remote_timeout(&self) -> Option<Instant> {
+        let waiting = self.remote.nodes.values().filter(|known| !known.is_up() && !known.is_lost);
+        waiting.map(|known| known.until).min()
+    }
+
+    /// Whether a queue can be used: it is here, or its node is not given up.
+    ///
+    /// # Errors
+    /// 404 NOT_FOUND on the channel, as RabbitMQ has it for classic queues.
+    pub(crate) fn check_home(&mut self, key: QueueKey) -> Result<(), AmqpError> {
+        if !self.is_remote(key) {
+            return Ok(());
+        }
+        let Some(record) = self.metadata.queue_by_key(key) else { return Ok(()) };
+        let home = record.home;
+        self.watch_node(home);
+        if self.remote.nodes.get(&home).is_some_and(|known| known.is_lost) {
+            return Err(self.home_down(key, &self.queue_names(key)));
+        }
+        Ok(())
+    }
+
+    /// A queue's vhost and name.
+    pub(super) fn queue_names(&self, key: QueueKey) -> QueueNames {
+        let Some(record) = self.metadata.queue_by_key(key) else { return QueueNames::default() };
+        let vhost = self.metadata.vhost_by_key(record.vhost).map(|vhost| vhost.name.clone()).unwrap_or_default();
+        QueueNames { vhost, name: record.name.clone() }
+    }
+
+    /// A queue's node cannot be reached, or the queue is gone.
+    pub(super) fn home_down(&self, key: QueueKey, names: &QueueNames) -> AmqpError {
+        let QueueNames { vhost, name } = names;
+        let text = match self.metadata.queue_by_key(key).filter(|record| record.durable) {
+            Some(record) => {
+                let nodes = self.peers.iter().flat_map(|peers| peers.cluster().nodes());
+                let home = nodes.into_iter().find(|(id, _)| *id == record.home).map(|(_, node)| node.name.as_str());
+                let home = home.unwrap_or_default();
+                format!("home node '{home}' of durable queue '{name}' in vhost '{vhost}' is down or inaccessible")
+            }
+            None => format!("no queue '{name}' in vhost '{vhost}'"),
+        };
+        AmqpError::channel(ReplyCode::NotFound, text)
+    }
+}

@@ -18,8 +18,8 @@ pub(crate) struct Scheduler<E> {
     /// Nothing in it is due before anything in `near`.
     far: BinaryHeap<Entry<E>>,
     time: Micros,
-    /// The key of the event taken last.
-    now: u128,
+    /// The greatest key of the events taken: one that is put into its own microsecond may be taken after events of greater keys.
+    furthest: u128,
     /// A run has far fewer events than this can count.
     inserted: u32,
     ties: ThingFate,
@@ -46,7 +46,14 @@ impl<E: Copy> Scheduler<E> {
     /// An empty future.
     pub(crate) fn new(seed: u64) -> Self {
         let near = Vec::with_capacity(NEAR_MAX + 1);
-        Self { near, far: BinaryHeap::new(), time: 0, now: 0, inserted: 0, ties: Fate::new(seed, "sched").thing(0) }
+        Self {
+            near,
+            far: BinaryHeap::new(),
+            time: 0,
+            furthest: 0,
+            inserted: 0,
+            ties: Fate::new(seed, "sched").thing(0),
+        }
     }
 
     /// The time of the event taken last.
@@ -67,7 +74,7 @@ impl<E: Copy> Scheduler<E> {
 
     /// Whether an event at a place would have happened.
     pub(crate) fn is_past(&self, place: Place) -> bool {
-        place.0 <= self.now
+        place.0 <= self.furthest
     }
 
     /// Lets `event` happen at a place, which is not past.
@@ -107,7 +114,7 @@ impl<E: Copy> Scheduler<E> {
             return None;
         }
         let entry = self.near.pop()?;
-        (self.time, self.now) = (time, entry.key);
+        (self.time, self.furthest) = (time, self.furthest.max(entry.key));
         Some(entry.event)
     }
 }
@@ -208,6 +215,30 @@ mod tests {
         };
         assert_eq!(run(true), run(false));
         assert_eq!(run(true).len(), 9);
+    }
+
+    #[test]
+    fn a_place_is_past_when_an_event_there_would_have_happened() {
+        for seed in 0..64 {
+            let (mut keeping, mut telling) = (Scheduler::new(seed), Scheduler::new(seed));
+            let place = keeping.keep_place(2);
+            telling.after(2, 0);
+            let mut has_happened = false;
+            // Each event puts the next one into its own microsecond, before the place or behind it.
+            for event in 1..8 {
+                for scheduler in [&mut keeping, &mut telling] {
+                    scheduler.at(2, event);
+                }
+                assert_eq!(keeping.next(2), Some(event));
+                let mut happens = telling.next(2);
+                if happens == Some(0) {
+                    has_happened = true;
+                    happens = telling.next(2);
+                }
+                assert_eq!(happens, Some(event));
+                assert_eq!(keeping.is_past(place), has_happened, "seed {seed}, event {event}");
+            }
+        }
     }
 
     #[test]

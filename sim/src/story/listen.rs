@@ -195,6 +195,7 @@ impl Story {
                 let queue = channel.consumers.iter().rev().find(|known| *known.tag == *tag).map(|known| known.queue);
                 let unsure = channel.take_back(tag);
                 if let Some(queue) = queue {
+                    self.queues[queue as usize].may_come_back(self.step);
                     self.tell(StoryFact::Dismissed { connection, queue: QueueIndex(queue) });
                 }
                 for out in unsure {
@@ -287,10 +288,11 @@ impl Story {
             let queue = &mut self.queues[consumer.queue as usize];
             queue.is_stirred = true;
             queue.stirred_in = Some(self.step);
-            if queue.rules.delivery_limit.is_some() || queue.rules.is_quorum {
-                // It may have come back once too often, and wait for its dead letter's confirm.
-                queue.waiting.clear();
-            }
+        }
+        // So may what a consumer got that was cancelled since, and what is the answer to a get.
+        let unseen = channel.consumers.iter().map(|consumer| consumer.queue).chain(channel.get.map(|(queue, _)| queue));
+        for queue in unseen {
+            self.queues[queue as usize].may_come_back(self.step);
         }
         for (out, _) in channel.answered {
             self.tale_mut(out.message).is_unsure = true;

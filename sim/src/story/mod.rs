@@ -11,7 +11,7 @@ mod fact;
 mod listen;
 pub(crate) mod make;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use self::death::Deaths;
 pub(crate) use self::fact::{Reason, Short, StoryFact};
@@ -85,6 +85,8 @@ struct Held {
     is_stirred: bool,
     /// The step in which a consumer last went with its channel: what it had got in that step has been in other hands.
     stirred_in: Option<u64>,
+    /// The steps of the last times when something may have come back that nobody saw, as many as its delivery limit.
+    came_back_in: VecDeque<u64>,
     /// Whether a policy may limit it.
     may_be_limited: bool,
     /// Its length at the last look, and whether it had consumers.
@@ -124,6 +126,9 @@ struct Stay {
     is_settled: bool,
     crashes: u32,
 }
+
+/// How often a message may come back to a quorum queue that says nothing about it (RabbitMQ docs: Quorum Queues / poison messages).
+const QUORUM_DELIVERY_LIMIT: u32 = 20;
 
 /// How late a message may be seen alive after its time. What is offered to a consumer is looked at once more, so that only batches
 /// and late timers lie between.
@@ -166,6 +171,7 @@ impl Story {
                 driven_out: None,
                 is_stirred: false,
                 stirred_in: None,
+                came_back_in: VecDeque::new(),
                 may_be_limited,
                 ready: 0,
                 had_consumers: false,
@@ -718,6 +724,19 @@ impl Held {
             return Some(asked.unwrap_or(4).min(31));
         }
         self.rules.priority_max.map(|most| asked.unwrap_or(0).min(most))
+    }
+
+    /// Messages that were given unseen may come back in this step. One that did so more often than the delivery limit allows is dead, and
+    /// may wait for its dead letter's confirm: only what came in since can still be sure to wait.
+    fn may_come_back(&mut self, step: u64) {
+        let default = self.rules.is_quorum.then_some(QUORUM_DELIVERY_LIMIT);
+        let Some(limit) = self.rules.delivery_limit.or(default) else { return };
+        self.came_back_in.push_back(step);
+        if self.came_back_in.len() > limit as usize
+            && let Some(first) = self.came_back_in.pop_front()
+        {
+            self.waiting.retain(|(.., since)| *since > first);
+        }
     }
 
     /// Whether nothing but a delivery takes messages out.

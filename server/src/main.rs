@@ -110,13 +110,16 @@ fn run(data_dir: &Path, config: Config, listen: &[SocketAddr], definitions: Opti
             disk,
             answers,
             clock: RuntimeClock::new(system_wall),
+            peers: None,
             gauge: gauge::system(data_dir.path()),
             admin: calls,
             definitions,
             entropy,
         };
         serve(env, config, listen, announce, shutdown).await.map_err(|error| match error {
-            ServeError::Listen { .. } | ServeError::Definitions(_) => cannot_start(error),
+            ServeError::Listen { .. } | ServeError::ListenForPeers { .. } | ServeError::Definitions(_) => {
+                cannot_start(error)
+            }
             ServeError::Fatal(_) | ServeError::DiskGone => (CANNOT_GO_ON, error.to_string()),
         })
     });

@@ -17,6 +17,7 @@ use leveret_engine::client::ClientEvent;
 use leveret_engine::config::{Config, LogConfig};
 use leveret_server::clock::RuntimeClock;
 use leveret_server::node::{Env, serve};
+use leveret_server::peers::PeerAddresses;
 use leveret_server::{admin, gauge};
 use tokio::time::{sleep, timeout};
 use turmoil::net::TcpStream;
@@ -141,6 +142,10 @@ fn run(seed: u64) -> String {
 
 /// The server, from boot to crash.
 async fn node(seed: u64, medium: Shared<Medium>) -> turmoil::Result {
+    serve_one(seed, medium, Config::default(), None).await
+}
+
+async fn serve_one(seed: u64, medium: Shared<Medium>, config: Config, peers: Option<PeerAddresses>) -> turmoil::Result {
     let mut chance = Chance::new(seed);
     let mut entropy = [0; 32];
     entropy.fill_with(|| chance.next().to_le_bytes()[0]);
@@ -151,6 +156,7 @@ async fn node(seed: u64, medium: Shared<Medium>) -> turmoil::Result {
         disk,
         answers,
         clock,
+        peers,
         gauge: gauge::none(),
         admin: admin::link().1,
         definitions: None,
@@ -166,7 +172,7 @@ async fn node(seed: u64, medium: Shared<Medium>) -> turmoil::Result {
             append_bytes: 8 * 1024,
             ..LogConfig::default()
         },
-        ..Config::default()
+        ..config
     };
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
     serve(env, config, &[address], |_| {}, std::future::pending()).await?;

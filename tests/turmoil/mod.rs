@@ -3,6 +3,7 @@
 //! What the engine's own simulation cannot see: frames across arbitrary reads, the tasks' lives, back-pressure through channels, the
 //! hand-over to the disk and back, restarts.
 
+mod cluster;
 mod disk;
 mod net;
 
@@ -15,6 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use leveret_engine::client::ClientEvent;
 use leveret_engine::config::{Config, LogConfig};
+use leveret_server::admin::AdminCalls;
 use leveret_server::clock::RuntimeClock;
 use leveret_server::node::{Env, serve};
 use leveret_server::peers::PeerAddresses;
@@ -142,10 +144,16 @@ fn run(seed: u64) -> String {
 
 /// The server, from boot to crash.
 async fn node(seed: u64, medium: Shared<Medium>) -> turmoil::Result {
-    serve_one(seed, medium, Config::default(), None).await
+    serve_one(seed, medium, Config::default(), None, admin::link().1).await
 }
 
-async fn serve_one(seed: u64, medium: Shared<Medium>, config: Config, peers: Option<PeerAddresses>) -> turmoil::Result {
+async fn serve_one(
+    seed: u64,
+    medium: Shared<Medium>,
+    config: Config,
+    peers: Option<PeerAddresses>,
+    admin: AdminCalls,
+) -> turmoil::Result {
     let mut chance = Chance::new(seed);
     let mut entropy = [0; 32];
     entropy.fill_with(|| chance.next().to_le_bytes()[0]);
@@ -158,7 +166,7 @@ async fn serve_one(seed: u64, medium: Shared<Medium>, config: Config, peers: Opt
         clock,
         peers,
         gauge: gauge::none(),
-        admin: admin::link().1,
+        admin,
         definitions: None,
         entropy,
     };

@@ -132,7 +132,7 @@ impl Engine {
         let known: BTreeSet<&String> = cluster.nodes().map(|(_, node)| &node.name).collect();
         let first = broker.config.cluster.iter().flat_map(|cluster| &cluster.first_nodes).collect::<BTreeSet<_>>();
         status.missing = first.difference(&known).map(|name| (*name).clone()).collect();
-        status.leader = cluster.leader().0.and_then(|leader| peers.name_of(leader)).map(ToOwned::to_owned);
+        status.leader = cluster.leader().0.and_then(|leader| cluster.name_of(leader)).map(ToOwned::to_owned);
         status
     }
 

@@ -139,13 +139,6 @@ impl Peers {
         Some((place?.node, boot))
     }
 
-    /// What a node of the cluster is called: as the cluster knows it, or, before it does, as the node itself says.
-    pub(crate) fn name_of(&self, node: NodeId) -> Option<&str> {
-        let known = self.cluster.nodes().find(|(id, _)| *id == node).map(|(_, node)| node.name.as_str());
-        let own = || self.own().filter(|(own, _)| *own == node).map(|_| self.name.as_str());
-        known.or_else(own).or_else(|| self.links.values().find_map(|wire| wire.name_of(node)))
-    }
-
     /// Asks for a node to be removed; see [`Cluster::forget`].
     ///
     /// # Errors
@@ -225,7 +218,7 @@ impl Peers {
                 self.events.push(Event::ClusterNodes { names });
             }
             ClusterEvent::LeaderChanged { leader, term } => {
-                let leader = leader.and_then(|leader| self.name_of(leader)).map(String::from);
+                let leader = leader.and_then(|leader| self.cluster.name_of(leader)).map(String::from);
                 self.events.push(Event::ClusterLeader { leader, term });
             }
         }

@@ -10,7 +10,7 @@ use crate::cluster::link::{Event as LinkEvent, Link, Peer as LinkPeer, Setup, Si
 use crate::cluster::membership::{Peer, Place};
 use crate::effect::PeerControl;
 use crate::event::Event;
-use crate::ids::{LinkId, NodeId};
+use crate::ids::LinkId;
 use crate::limits;
 use crate::storage::Log;
 use crate::time::Instant;
@@ -32,11 +32,6 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// What the node at the other end is called, if it is this one.
-    pub(super) fn name_of(&self, node: NodeId) -> Option<&str> {
-        self.peer.as_ref().filter(|peer| peer.who.node == Some(node)).map(|peer| peer.who.name.as_str())
-    }
-
     /// Whether it is the link to this node.
     pub(super) fn leads_to(&self, name: &str) -> bool {
         self.peer.as_ref().is_some_and(|peer| peer.who.name == name)

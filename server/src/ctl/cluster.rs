@@ -38,7 +38,9 @@ pub(super) fn body(verb: &Verb, status: &ClusterStatus) -> Result<Body, (u8, Str
 fn report(status: &ClusterStatus) -> Body {
     let ClusterStatus { node, version, alarms, name, nodes, missing, leader } = status;
     let names = |is_meant: fn(&ClusterNode) -> bool| -> Vec<String> {
-        nodes.iter().filter(|node| is_meant(node)).map(|node| node.name.clone()).collect()
+        let mut names: Vec<_> = nodes.iter().filter(|node| is_meant(node)).map(|node| node.name.clone()).collect();
+        names.sort();
+        names
     };
     let (all, running, voting) = (names(|_| true), names(|node| node.is_running), names(|node| node.has_vote));
     let alarms: Vec<String> = alarms.iter().map(|resource| resource.name().to_owned()).collect();

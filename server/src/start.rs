@@ -143,3 +143,56 @@ fn beside(address: SocketAddr, at: u16) -> Result<SocketAddr, String> {
     };
     Ok(SocketAddr::new(address.ip(), port))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+    use leveret_server::config;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    fn settings(text: &str) -> FileSettings {
+        config::parse(Path::new("a.conf"), text, Config::default(), 1000).unwrap()
+    }
+
+    fn options(line: &[&str]) -> Options {
+        Options::parse_from([&["leveret"], line].concat())
+    }
+
+    #[test]
+    fn nodes_of_one_process_stand_side_by_side() {
+        let listen: Vec<SocketAddr> = vec!["127.0.0.1:5672".parse().unwrap(), "[::1]:0".parse().unwrap()];
+        let start = cluster(3, &options(&["--data-dir", "d"]), &settings("heartbeat = 5"), &listen).unwrap();
+        let ports: Vec<_> = start.nodes.iter().map(|node| node.listen[0].port()).collect();
+        assert_eq!(ports, [5672, 5673, 5674]);
+        assert!(start.nodes.iter().all(|node| node.listen[1].port() == 0 && node.config.heartbeat.as_secs() == 5));
+        assert_eq!(start.nodes[2].data_dir, Path::new("d/node3"));
+        let ends: BTreeSet<_> = start.nodes.iter().map(|node| node.peers.as_ref().unwrap().listen).collect();
+        assert_eq!(ends.len(), 3);
+        for node in &start.nodes {
+            let addresses = node.peers.as_ref().unwrap();
+            assert_eq!(addresses.of(&node.config.node_name), Some(addresses.listen.to_string()));
+            // The system gives the port to nobody else, and the node can listen there.
+            let taken = std::net::TcpListener::bind(addresses.listen);
+            drop(taken.expect("a node can listen there"));
+        }
+        let high: Vec<SocketAddr> = vec!["127.0.0.1:65535".parse().unwrap()];
+        assert!(cluster(2, &options(&[]), &settings(""), &high).unwrap_err().contains("65535"));
+    }
+
+    #[test]
+    fn a_node_has_the_name_it_is_given_or_the_one_on_this_host() {
+        let name = |line: &[&str], text: &str| {
+            let start = one(&options(line), &settings(text), Vec::new(), "node1");
+            start.map(|start| start.nodes[0].config.node_name.clone())
+        };
+        let nodes = "cluster_formation.classic_config.nodes.1 = rabbit@node1\ncluster.secret = known to nobody else\n";
+        assert_eq!(name(&[], nodes).unwrap(), "rabbit@node1");
+        assert_eq!(name(&["--node-name", "other"], nodes).unwrap(), "other@node1");
+        assert_eq!(name(&["--node-name", "other@x"], nodes).unwrap(), "other@x");
+        assert_eq!(name(&[], "").unwrap(), Config::default().node_name);
+        assert!(name(&["--node-name", "a b@x"], "").unwrap_err().starts_with("--node-name: "));
+        assert!(name(&[], "cluster.listen = 25672").unwrap_err().contains("openssl"));
+    }
+}

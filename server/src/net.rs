@@ -149,4 +149,16 @@ mod tests {
         assert!(canonical(mapped).ip().is_loopback());
         assert_eq!(canonical(mapped).port(), 5672);
     }
+
+    #[tokio::test]
+    async fn both_ends_of_a_connection_can_be_watched() {
+        let mut listener = TcpNet.bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = TcpNet.local_addr(&listener).unwrap().to_string();
+        let (dialed, accepted) = tokio::join!(TcpNet.connect(&address), TcpNet.accept(&mut listener));
+        for stream in [dialed.unwrap(), accepted.unwrap().stream] {
+            TcpNet::watch(&stream).unwrap();
+            assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), 20_000);
+            assert!(sockopt::socket_keepalive(&stream).unwrap());
+        }
+    }
 }

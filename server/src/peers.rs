@@ -286,7 +286,7 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::time::Duration;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
     use tokio::time::timeout;
 
     fn addresses(nodes: &[(&str, String)]) -> PeerAddresses {
@@ -378,10 +378,11 @@ mod tests {
     #[tokio::test]
     async fn who_comes_is_let_in_until_the_end() {
         let mut peers = Peers::new(TcpNet, Some(addresses(&[])));
-        // The port that the system chooses is told to nobody else.
-        let probe = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let listen = probe.local_addr().unwrap();
-        drop(probe);
+        // A port that is not listened on yet, and that nobody else is given.
+        let port = TcpSocket::new_v4().unwrap();
+        port.set_reuseaddr(true).unwrap();
+        port.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let listen = port.local_addr().unwrap();
         peers.addresses = Some(PeerAddresses { listen, nodes: BTreeMap::new() });
         peers.listen().await.unwrap();
         let mut other = TcpStream::connect(listen).await.unwrap();

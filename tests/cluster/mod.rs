@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use leveret_engine::amqp::method::queue;
 use leveret_engine::amqp::{Method, ShortStr};
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::harness::client::{TestClient, patiently};
 use crate::harness::leveret::{binary, ctl};
@@ -106,6 +106,14 @@ fn declare(address: SocketAddr, queue: &'static str, passive: bool) -> std::io::
     }))
 }
 
+/// A port that nobody else is given for as long as this lives. It is not listened on, so that a node can.
+fn reserve() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    socket
+}
+
 /// Waits until something is so.
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
@@ -155,13 +163,11 @@ fn three_processes_are_one_broker() {
     assert!(sample.contains("/etc/leveret/secret"), "{sample}");
     let mut text = sample.replace("/etc/leveret/secret", &secret.display().to_string());
     let names = ["node1", "node2", "node3"].map(|host| format!("leveret@{host}"));
-    // Each keeps its port while the others are chosen.
-    let ports = names.each_ref().map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    let ports = [(); 3].map(|()| reserve());
     for (name, port) in names.iter().zip(&ports) {
         assert!(text.contains(&format!("= {name}\n")), "{text}");
         text += &format!("cluster.addresses.{name} = {}\n", port.local_addr().unwrap());
     }
-    drop(ports);
     let config = directory.path().join("cluster.conf");
     fs::write(&config, text).unwrap();
     let data = names.each_ref().map(|name| directory.path().join(name));
@@ -238,13 +244,12 @@ fn a_cluster_without_a_secret_is_refused() {
 #[test]
 fn a_node_with_another_secret_is_kept_out() {
     let directory = tempfile::tempdir().unwrap();
-    let ends = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let ends = [(); 2].map(|()| reserve());
     let mut text = String::new();
     for (name, end) in ["a@one", "b@two"].iter().zip(&ends) {
         text += &format!("cluster_formation.classic_config.nodes.{name} = {name}\n");
         text += &format!("cluster.addresses.{name} = {}\n", end.local_addr().unwrap());
     }
-    drop(ends);
     let config = directory.path().join("cluster.conf");
     fs::write(&config, text).unwrap();
     let start = |name: &str, variable: &str, secret: &str| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use leveret_engine::amqp::method::queue;
 use leveret_engine::amqp::{Method, ShortStr};
@@ -18,7 +18,7 @@ use turmoil::net::TcpStream;
 
 use super::disk::Medium;
 use super::net::Chance;
-use super::{PORT, Shared, serve_one};
+use super::{PORT, Shared, serve_one, world};
 use crate::harness::client::TestClient;
 
 const HOSTS: [&str; 3] = ["one", "two", "three"];
@@ -48,16 +48,7 @@ fn three_servers_form_a_cluster_and_survive_the_crash_of_one() {
 
 fn run(seed: u64) {
     let mut chance = Chance::new(seed);
-    let mut sim = turmoil::Builder::new()
-        .rng_seed(seed)
-        .epoch(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000))
-        .simulation_duration(Duration::from_secs(300))
-        .tick_duration(Duration::from_millis(1))
-        .min_message_latency(Duration::from_millis(1))
-        .max_message_latency(Duration::from_millis(5))
-        .tcp_capacity(4096)
-        .enable_random_order()
-        .build();
+    let mut sim = world(seed);
     let media: [Shared<Medium>; 3] = Default::default();
     let links: [Shared<Option<AdminLink>>; 3] = Default::default();
     for ((host, medium), link) in HOSTS.into_iter().zip(&media).zip(&links) {

@@ -77,16 +77,7 @@ fn the_server_keeps_its_promises_on_a_bad_network_and_repeats_itself() {
 /// One simulation; returns its history.
 fn run(seed: u64) -> String {
     let mut chance = Chance::new(seed);
-    let mut sim = turmoil::Builder::new()
-        .rng_seed(seed)
-        .epoch(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000))
-        .simulation_duration(Duration::from_secs(300))
-        .tick_duration(Duration::from_millis(1))
-        .min_message_latency(Duration::from_millis(1))
-        .max_message_latency(Duration::from_millis(5))
-        .tcp_capacity(4096)
-        .enable_random_order()
-        .build();
+    let mut sim = world(seed);
     let history: Shared<History> = Arc::default();
     let medium: Shared<Medium> = Arc::default();
 
@@ -140,6 +131,20 @@ fn run(seed: u64) -> String {
     assert!(history.resets >= 2, "seed {seed}: the connections were to be reset");
     assert!(history.text.contains("power lost"), "seed {seed}: it was over before the power failed");
     std::mem::take(&mut history.text)
+}
+
+/// A network without hosts.
+fn world(seed: u64) -> turmoil::Sim<'static> {
+    turmoil::Builder::new()
+        .rng_seed(seed)
+        .epoch(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000))
+        .simulation_duration(Duration::from_secs(300))
+        .tick_duration(Duration::from_millis(1))
+        .min_message_latency(Duration::from_millis(1))
+        .max_message_latency(Duration::from_millis(5))
+        .tcp_capacity(4096)
+        .enable_random_order()
+        .build()
 }
 
 /// The server, from boot to crash.

@@ -11,6 +11,7 @@ mod harness;
 
 mod benchmark;
 mod clients;
+mod cluster;
 mod conformance;
 mod crash;
 mod features;

@@ -1,22 +1,41 @@
 //! Administrative requests that are about the node as a whole and its connections; the broker has the rest.
 
+use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::alarm::ResourceLimits;
 use crate::connection::Connection;
 use crate::effect::Effects;
 use crate::engine::Engine;
-use crate::ids::{AdminId, ConnectionId};
+use crate::ids::{AdminId, ConnectionId, NodeId};
+use crate::limits;
 use crate::management::{
-    AdminError, AdminReply, AdminRequest, ConnectionRequest, ConnectionSelection, InTurn, NodeRequest, NodeStatus,
+    AdminError, AdminReply, AdminRequest, ClusterNode, ClusterRequest, ClusterStatus, ConnectionRequest,
+    ConnectionSelection, InTurn, NodeRequest, NodeStatus,
 };
-use crate::time::Now;
+use crate::time::{Instant, Now};
+
+/// An operator who waits for a node to be removed from the cluster.
+#[derive(Debug)]
+pub(crate) struct Forgetting {
+    id: AdminId,
+    name: String,
+    node: NodeId,
+    /// When it takes too long.
+    until: Instant,
+}
 
 impl Engine {
     /// Carries out an operator's request, or begins to.
     pub(crate) fn administer(&mut self, now: Now, effects: &mut Effects, id: AdminId, request: AdminRequest) {
-        if !self.is_ready() {
+        // What keeps clients out may be that nodes are missing, which is to be seen.
+        let is_served = self.is_ready() || (self.is_joining() && matches!(request, AdminRequest::Cluster(_)));
+        if !is_served {
             return self.broker.answer(id, Err(AdminError::refused("the broker is not serving clients")));
         }
         match request {
@@ -24,6 +43,15 @@ impl Engine {
             AdminRequest::Node(request) => {
                 let reply = self.administer_node(now, effects, request);
                 self.broker.answer(id, Ok(reply));
+            }
+            AdminRequest::Cluster(ClusterRequest::Status) => {
+                let status = self.cluster_status();
+                self.broker.answer(id, Ok(AdminReply::Cluster(Box::new(status))));
+            }
+            AdminRequest::Cluster(ClusterRequest::Forget(name)) => {
+                if let Err(error) = self.forget_node(now, id, name) {
+                    self.broker.answer(id, Err(error));
+                }
             }
             AdminRequest::Departures(request) => {
                 let reply = self.broker.departures(&request).map(|report| AdminReply::Departures(Box::new(report)));
@@ -74,6 +102,72 @@ impl Engine {
             messages_ready: queues().map(|queue| queue.ready_len() as u64).sum(),
             messages_unacked: queues().map(|queue| queue.unacked_len() as u64).sum(),
         }
+    }
+
+    fn cluster_status(&self) -> ClusterStatus {
+        let broker = &self.broker;
+        let own = &broker.config.node_name;
+        let mut status = ClusterStatus {
+            node: own.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            alarms: self.alarms(),
+            name: broker.cluster_name(),
+            nodes: Vec::new(),
+            missing: Vec::new(),
+            leader: None,
+        };
+        let Some(peers) = &broker.peers else {
+            status.nodes = vec![ClusterNode { name: own.clone(), is_running: true, has_vote: true }];
+            status.leader = Some(own.clone());
+            return status;
+        };
+        let cluster = peers.cluster();
+        let members = cluster.status().map(|status| status.members);
+        let node = |id: NodeId, name: &String| ClusterNode {
+            name: name.clone(),
+            is_running: name == own || cluster.is_linked(id),
+            has_vote: members.as_ref().is_some_and(|members| members.voters().contains(&id)),
+        };
+        status.nodes = cluster.nodes().map(|(id, of_roster)| node(id, &of_roster.name)).collect();
+        let known: BTreeSet<&String> = cluster.nodes().map(|(_, node)| &node.name).collect();
+        let first = broker.config.cluster.iter().flat_map(|cluster| &cluster.first_nodes).collect::<BTreeSet<_>>();
+        status.missing = first.difference(&known).map(|name| (*name).clone()).collect();
+        status.leader = cluster.leader().0.and_then(|leader| cluster.name_of(leader)).map(ToOwned::to_owned);
+        status
+    }
+
+    /// Begins to remove a node from the cluster. It is answered when that is carried out.
+    fn forget_node(&mut self, now: Now, id: AdminId, name: String) -> Result<(), AdminError> {
+        let alone = || AdminError::bad_request("this node belongs to no cluster that another could be removed from");
+        let peers = self.broker.peers.as_mut().ok_or_else(alone)?;
+        let node = peers.cluster().nodes().find(|(_, node)| node.name == name).map(|(node, _)| node);
+        let node = node.ok_or_else(|| AdminError::not_found(format!("{name} is not in the cluster")))?;
+        peers.forget(&name).map_err(AdminError::refused)?;
+        self.forgetting.push(Forgetting { id, name, node, until: now.mono + limits::METADATA_TIMEOUT });
+        Ok(())
+    }
+
+    /// Answers those who wait for nodes to be removed, as far as that is done or takes too long.
+    pub(crate) fn answer_forgetting(&mut self, now: Instant) {
+        let Self { broker, forgetting, .. } = self;
+        forgetting.retain(|Forgetting { id, name, node, until }| {
+            let is_there = broker.peers.iter().any(|peers| peers.cluster().nodes().any(|(other, _)| other == *node));
+            if is_there && now < *until {
+                return true;
+            }
+            let late = || {
+                let text =
+                    format!("{name} is still in the cluster: no majority of its nodes has agreed in time, and may yet");
+                AdminError::refused(text)
+            };
+            broker.answer(*id, if is_there { Err(late()) } else { Ok(AdminReply::Done) });
+            false
+        });
+    }
+
+    /// When [`Engine::answer_forgetting`] is next wanted.
+    pub(crate) fn forgetting_timeout(&self) -> Option<Instant> {
+        self.forgetting.iter().map(|forgetting| forgetting.until).min()
     }
 
     fn administer_connections(

@@ -13,8 +13,10 @@ use crate::limits;
 /// The engine's settings.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The node's name, as clients see it in `cluster_name`.
+    /// The node's name, such as `leveret@host`: another one for each node of a cluster.
     pub node_name: String,
+    /// What clients are told the cluster is called, unless an operator says otherwise. `None`: as its first node.
+    pub cluster_name: Option<String>,
     /// The vhost that exists on an empty node.
     pub default_vhost: String,
     /// The one user that exists on an empty node.
@@ -124,6 +126,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             node_name: "leveret@localhost".to_owned(),
+            cluster_name: None,
             default_vhost: "/".to_owned(),
             default_user: "guest".to_owned(),
             default_pass: "guest".to_owned(),

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
 
+use crate::administer::Forgetting;
 use crate::alarm::Resource;
 use crate::broker::{Broker, Notice};
 use crate::buggify::Point;
@@ -43,6 +44,8 @@ pub struct Engine {
     found: (u64, u64, u64),
     /// When clients were first let in.
     pub(crate) ready_at: Instant,
+    /// Operators who wait for nodes to be removed from the cluster.
+    pub(crate) forgetting: Vec<Forgetting>,
 }
 
 /// Where a node is in its life.
@@ -101,6 +104,7 @@ impl Engine {
             recovered: None,
             found: (0, 0, 0),
             ready_at: Instant::ZERO,
+            forgetting: Vec::new(),
         }
     }
 
@@ -205,7 +209,8 @@ impl Engine {
         }
         let timers = self.broker.timers.next();
         let log = self.broker.log.next_timeout();
-        let peers = self.broker.cluster_timeout().map(|at| (at, TimerKind::Peers));
+        let peers = self.broker.cluster_timeout().into_iter().chain(self.forgetting_timeout()).min();
+        let peers = peers.map(|at| (at, TimerKind::Peers));
         [timers, log, peers].into_iter().flatten().min()
     }
 
@@ -223,6 +228,11 @@ impl Engine {
     /// Whether recovery is over and clients may be let in.
     pub fn is_ready(&self) -> bool {
         self.phase == Phase::Running
+    }
+
+    /// Whether the node is not yet as far as its cluster is.
+    pub(crate) fn is_joining(&self) -> bool {
+        self.phase == Phase::Joining
     }
 
     /// All queues as they are, ordered by vhost and name.
@@ -390,6 +400,7 @@ impl Engine {
         if self.phase == Phase::Joining && self.broker.is_inside() {
             self.begin();
         }
+        self.answer_forgetting(now.mono);
         true
     }
 

@@ -4,7 +4,6 @@
 //! code runs on TCP and on a simulated network. What belongs to one process (threads, signals, the command line) is in `main.rs`.
 
 pub mod admin;
-mod client;
 pub mod clock;
 pub mod config;
 pub mod ctl;
@@ -15,3 +14,5 @@ mod listener;
 mod logging;
 pub mod net;
 pub mod node;
+pub mod peers;
+mod stream;

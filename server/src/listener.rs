@@ -1,28 +1,29 @@
 //! Accepts connections and looks after their tasks.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use leveret_engine::ids::ConnectionId;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 
-use crate::client::{self, FromClient};
 use crate::net::{Accepted, Net};
+use crate::stream::{self, FromStream};
 
 /// How long to wait before accepting again when the system has no descriptors or memory for a connection.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Accepts until `open` turns false or its sender is gone, then stops listening and waits for the connections to end.
-pub(crate) async fn run<N: Net>(
+/// Accepts until `open` turns false or its sender is gone, then stops listening and waits for the connections to end. `welcome` gives each
+/// its number and says what is known of the other side.
+pub(crate) async fn run<N: Net, Id, Who>(
     net: N,
     mut listener: N::Listener,
-    ids: Arc<AtomicU64>,
-    node: mpsc::Sender<FromClient>,
+    welcome: impl Fn(&Accepted<N::Stream>) -> (Id, Who),
+    node: mpsc::Sender<FromStream<Id, Who>>,
     mut open: watch::Receiver<bool>,
-) {
+) where
+    Id: Copy + Send + 'static,
+    Who: Send + 'static,
+{
     let mut connections = JoinSet::new();
     loop {
         // Ended tasks come before new connections, so that a flood of the latter does not pile up the former.
@@ -31,13 +32,13 @@ pub(crate) async fn run<N: Net>(
             () = closed(&mut open) => break,
             Some(ended) = connections.join_next() => pass_panic_on(ended),
             accepted = net.accept(&mut listener) => match accepted {
-                Ok(Accepted { stream, peer, local }) => {
-                    let id = ConnectionId(ids.fetch_add(1, Ordering::Relaxed));
-                    let (handle, link) = client::link(id, node.clone());
-                    if node.send(FromClient::Opened { id, peer, local, handle }).await.is_err() {
+                Ok(accepted) => {
+                    let (id, who) = welcome(&accepted);
+                    let (handle, task) = stream::join(id, node.clone());
+                    if node.send(FromStream::Opened { id, who, handle }).await.is_err() {
                         break;
                     }
-                    connections.spawn(client::run::<N>(stream, link));
+                    connections.spawn(stream::run::<N, _, _>(accepted.stream, task));
                 }
                 Err(error) if is_clients_doing(&error) => tracing::debug!(%error, "a client left before it was accepted"),
                 Err(error) => {

@@ -1,6 +1,7 @@
-//! The `leveret` binary: one broker node as a process.
+//! The `leveret` binary: one broker node as a process, or a few that are a cluster.
 
 mod options;
+mod start;
 
 use std::fmt::Display;
 use std::fs;
@@ -9,6 +10,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
 
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches};
@@ -24,9 +26,11 @@ use leveret_server::net::TcpNet;
 use leveret_server::node::{Env, ServeError, serve};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use crate::options::{LogFormat, Options};
+use crate::start::{Setup, Start};
 
 /// The node could not start: its address or its data directory cannot be used.
 const CANNOT_START: u8 = 1;
@@ -48,12 +52,18 @@ fn main() -> ExitCode {
     init_logging(log, options.log_format);
     abort_on_panic();
     raise_file_limit();
+    let listen = settings.listen.clone().filter(|_| is_default("listen")).unwrap_or_else(|| options.listen.clone());
+    let start = match options.cluster {
+        Some(count) => start::cluster(count, &options, &settings, &listen),
+        None => start::one(&options, &settings, listen, &host()),
+    };
+    for note in &settings.notes {
+        tracing::info!("{note}");
+    }
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
-    let listen = settings.listen.clone().filter(|_| is_default("listen")).unwrap_or_else(|| options.listen.clone());
-    let definitions = options.definitions.clone().or(settings.definitions);
-    match run(&options.data_dir, settings.engine, &listen, definitions.as_deref()) {
+    match start.map_err(|reason| (CANNOT_START, reason)).and_then(|start| run_all(&start)) {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, reason)) => {
             if tracing::enabled!(tracing::Level::ERROR) {
@@ -77,11 +87,40 @@ fn read_config(options: &Options) -> Result<FileSettings, String> {
     config::parse(path, &text, default_config(), gauge::total_memory_bytes()).map_err(|error| error.to_string())
 }
 
-/// Runs the node until it stops, or tells why it could not, with the code to exit with.
-fn run(data_dir: &Path, config: Config, listen: &[SocketAddr], definitions: Option<&Path>) -> Result<(), (u8, String)> {
-    fn cannot_start(error: impl Display) -> (u8, String) {
+/// Why a process ends: the code to exit with, and a reason.
+type Failure = (u8, String);
+
+/// Runs the nodes until they stop: each on a thread of its own, if there are several. When one ends, for whatever reason, so do all.
+fn run_all(start: &Start) -> Result<(), Failure> {
+    for warning in &start.warnings {
+        tracing::warn!("{warning}");
+    }
+    let stop = watch::Sender::new(false);
+    if let [setup] = start.nodes.as_slice() {
+        return run(setup, stop.subscribe());
+    }
+    let run_one = |setup: &Setup| {
+        let span = tracing::info_span!("node", name = setup.config.node_name);
+        let result = span.in_scope(|| run(setup, stop.subscribe()));
+        stop.send_replace(true);
+        result
+    };
+    thread::scope(|scope| {
+        let mut threads = Vec::with_capacity(start.nodes.len());
+        for setup in &start.nodes {
+            threads.push(scope.spawn(|| run_one(setup)));
+        }
+        // The first that failed says why; others may have ended because of it.
+        threads.into_iter().try_for_each(|thread| thread.join().expect("a panic aborts the process"))
+    })
+}
+
+/// Runs a node until it stops, or tells why it could not.
+fn run(setup: &Setup, stop: watch::Receiver<bool>) -> Result<(), Failure> {
+    fn cannot_start(error: impl Display) -> Failure {
         (CANNOT_START, error.to_string())
     }
+    let Setup { label, config, peers, listen, data_dir, definitions } = setup;
     let mut entropy = [0; 32];
     getrandom::fill(&mut entropy).map_err(|error| cannot_start(format!("the system has no entropy: {error}")))?;
     // It stays locked until the disk's threads have ended.
@@ -96,7 +135,7 @@ fn run(data_dir: &Path, config: Config, listen: &[SocketAddr], definitions: Opti
     let read = |path: &Path| {
         fs::read_to_string(path).map_err(|error| cannot_start(format!("cannot read {}: {error}", path.display())))
     };
-    let definitions = definitions.map(read).transpose()?;
+    let definitions = definitions.as_deref().map(read).transpose()?;
     let (link, calls) = admin::link();
     let result = runtime.block_on(async {
         match AdminSocket::open(data_dir.path()) {
@@ -104,19 +143,23 @@ fn run(data_dir: &Path, config: Config, listen: &[SocketAddr], definitions: Opti
             // Clients can be served all the same.
             Err(error) => tracing::warn!(%error, "cannot open the admin socket: leveretctl does not work"),
         }
-        let shutdown = shutdown().map_err(|error| cannot_start(format!("cannot listen to signals: {error}")))?;
+        let shutdown = shutdown(stop).map_err(|error| cannot_start(format!("cannot listen to signals: {error}")))?;
         let env = Env {
             net: TcpNet,
             disk,
             answers,
             clock: RuntimeClock::new(system_wall),
+            peers: peers.clone(),
             gauge: gauge::system(data_dir.path()),
             admin: calls,
             definitions,
             entropy,
         };
-        serve(env, config, listen, announce, shutdown).await.map_err(|error| match error {
-            ServeError::Listen { .. } | ServeError::Definitions(_) => cannot_start(error),
+        let announce = |addresses: &[SocketAddr]| announce(label.as_deref(), addresses);
+        serve(env, config.clone(), listen, announce, shutdown).await.map_err(|error| match error {
+            ServeError::Listen { .. } | ServeError::ListenForPeers { .. } | ServeError::Definitions(_) => {
+                cannot_start(error)
+            }
             ServeError::Fatal(_) | ServeError::DiskGone => (CANNOT_GO_ON, error.to_string()),
         })
     });
@@ -131,24 +174,29 @@ fn run(data_dir: &Path, config: Config, listen: &[SocketAddr], definitions: Opti
     result
 }
 
+/// What this machine is called.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 fn default_config() -> Config {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     // RabbitMQ 4's default `vm_memory_high_watermark`, 0.6.
     let memory_high_bytes = Some(gauge::total_memory_bytes() / 10 * 6);
     let resources = ResourceLimits { memory_high_bytes, ..ResourceLimits::default() };
-    Config { node_name: format!("leveret@{host}"), resources, ..Config::default() }
+    Config { node_name: format!("leveret@{}", host()), resources, ..Config::default() }
 }
 
-/// Says that clients are welcome, in the one line that scripts wait for.
-fn announce(addresses: &[SocketAddr]) {
+/// Says that clients are welcome, in the one line that scripts wait for; and where, if there are several nodes.
+fn announce(label: Option<&str>, addresses: &[SocketAddr]) {
     let addresses: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
+    let label = label.map(|label| format!(" ({label})")).unwrap_or_default();
     let mut out = io::stdout().lock();
     // Nobody may be reading it.
-    let _ = writeln!(out, "leveret ready on {}", addresses.join(", ")).and_then(|()| out.flush());
+    let _ = writeln!(out, "leveret ready on {}{label}", addresses.join(", ")).and_then(|()| out.flush());
 }
 
-/// Ends with the first SIGTERM or SIGINT. A second one ends the process at once.
-fn shutdown() -> io::Result<impl Future<Output = ()>> {
+/// Ends with the first SIGTERM or SIGINT, or when another node of the process has ended. A second signal ends the process at once.
+fn shutdown(mut stop: watch::Receiver<bool>) -> io::Result<impl Future<Output = ()>> {
     /// Returns the exit code that shells give to a process ended by the signal.
     async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> i32 {
         tokio::select! {
@@ -160,8 +208,13 @@ fn shutdown() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
-        next(&mut terminate, &mut interrupt).await;
-        tracing::info!("stopping; a second signal ends the process at once");
+        tokio::select! {
+            biased;
+            _ = next(&mut terminate, &mut interrupt) => {
+                tracing::info!("stopping; a second signal ends the process at once");
+            }
+            Ok(_) = stop.wait_for(|stop| *stop) => tracing::info!("stopping, for another node of this process has ended"),
+        }
         tokio::spawn(async move {
             let code = next(&mut terminate, &mut interrupt).await;
             tracing::warn!("ended by a second signal; the next start recovers");

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use leveret_engine::config::Config;
@@ -23,13 +23,14 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Sleep, sleep};
 
 use crate::admin::{AdminCall, AdminCalls};
-use crate::client::{ClientHandle, FromClient};
 use crate::clock::Clock;
 use crate::disk::{Disk, DiskAnswer, DiskAnswers};
 use crate::gauge::Gauge;
 use crate::listener::{self, pass_panic_on};
 use crate::logging;
-use crate::net::Net;
+use crate::net::{Accepted, Net};
+use crate::peers::{PeerAddresses, Peers};
+use crate::stream::{FromStream, StreamHandle};
 
 /// Messages from connections that wait for the node. Each holds at most one read, so this bounds the bytes as well: 32 MiB.
 const INBOX: usize = 512;
@@ -50,6 +51,8 @@ pub struct Env<N, D, C> {
     pub answers: DiskAnswers,
     /// Its clocks.
     pub clock: C,
+    /// Where other nodes find it, and it them. `None` if it is to have nothing to do with others.
+    pub peers: Option<PeerAddresses>,
     /// What is left of its memory and disk.
     pub gauge: Gauge,
     /// Its operators.
@@ -76,6 +79,13 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// The same of the address that is for other nodes.
+    ListenForPeers {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// The definitions to import at the start make no sense, or not here.
     Definitions(String),
     /// The engine stopped the node, because going on would break a promise.
@@ -95,6 +105,12 @@ impl fmt::Display for ServeError {
                     _ => "; choose an address of this machine with --listen",
                 })
             }
+            Self::ListenForPeers { address, source } => {
+                write!(
+                    f,
+                    "cannot listen for other nodes on {address}: {source}; choose another address with cluster.listen"
+                )
+            }
             Self::Definitions(reason) => write!(f, "cannot import the definitions: {reason}"),
             Self::Fatal(reason) => f.write_str(reason),
             Self::DiskGone => f.write_str("the disk's threads have ended"),
@@ -105,7 +121,7 @@ impl fmt::Display for ServeError {
 impl std::error::Error for ServeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Listen { source, .. } => Some(source),
+            Self::Listen { source, .. } | Self::ListenForPeers { source, .. } => Some(source),
             Self::Definitions(_) | Self::Fatal(_) | Self::DiskGone => None,
         }
     }
@@ -126,12 +142,13 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
     ready: impl FnOnce(&[SocketAddr]),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let Env { net, disk, mut answers, clock, mut gauge, mut admin, mut definitions, entropy } = env;
+    let Env { net, disk, mut answers, clock, peers, mut gauge, mut admin, mut definitions, entropy } = env;
     let engine = Engine::new(config, entropy);
     let mut node = Node {
         engine,
         disk,
         clock,
+        peers: Peers::new(net.clone(), peers),
         clients: FxHashMap::default(),
         ended: Vec::new(),
         asked: FxHashMap::default(),
@@ -150,6 +167,8 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
     // Where the answer to the import comes in, while it is under way.
     let mut imported = None;
 
+    let failed = |(address, source)| ServeError::ListenForPeers { address, source };
+    node.peers.listen().await.map_err(failed)?;
     // The engine asks for its first disk operation before there is any input.
     let mut flow = node.flush();
     loop {
@@ -178,7 +197,8 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
         }
         alarm.set(node.engine.next_timeout().map(|(at, _)| at), &node.clock);
         // Disk answers and the engine's own timer are few and bounded by what the engine asked for; they cannot starve the clients,
-        // while a flood of clients' bytes must not hold back the confirms that a finished sync allows.
+        // while a flood of clients' bytes must not hold back the confirms that a finished sync allows. Other nodes come before clients
+        // for the same reason, and cannot starve them since each batch takes from both.
         tokio::select! {
             biased;
             () = &mut shutdown, if !stopping => {
@@ -200,12 +220,14 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
                 }
                 None => is_sampling = false,
             },
+            input = node.peers.next() => node.handle(input),
             _ = inbox.recv_many(&mut batch, BATCH_INPUTS) => {}
         }
         // Whatever else has come meanwhile belongs to the same batch.
         while let Ok(answer) = answers.try_recv() {
             node.handle_answer(answer);
         }
+        node.handle_peers();
         let mut room = BATCH_BYTES;
         let mut count = batch.len();
         for message in batch.drain(..) {
@@ -222,20 +244,33 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
         if flow.is_continue() && node.handle_ended() {
             flow = node.flush();
         }
-        if !inbox.is_empty() {
+        if !inbox.is_empty() || node.peers.has_more() {
             // Connections get a turn to write before the next batch is taken, however much is waiting.
             yield_now().await;
         }
     }
 }
 
+/// What clients' connections tell the node.
+type FromClient = FromStream<ConnectionId, Ends>;
+
+/// The two ends of a client's connection.
+#[derive(Debug)]
+struct Ends {
+    /// The client's address.
+    peer: SocketAddr,
+    /// The address it connected to.
+    local: SocketAddr,
+}
+
 /// The engine and what it reaches directly.
-struct Node<D, C> {
+struct Node<N: Net, D, C> {
     engine: Engine,
     disk: D,
     clock: C,
+    peers: Peers<N>,
     /// Connections that the engine knows; `None` for those it has ordered to be closed.
-    clients: FxHashMap<ConnectionId, Option<ClientHandle>>,
+    clients: FxHashMap<ConnectionId, Option<StreamHandle>>,
     /// Connections that ended during the batch. The engine hears of it after the flush, so that a client which ends its stream
     /// behind its last request is still answered.
     ended: Vec<ConnectionId>,
@@ -245,7 +280,7 @@ struct Node<D, C> {
     effects: Effects,
 }
 
-impl<D: Disk, C: Clock> Node<D, C> {
+impl<N: Net, D: Disk, C: Clock> Node<N, D, C> {
     fn handle(&mut self, input: Input) {
         self.engine.handle(self.clock.now(), input, &mut self.effects);
     }
@@ -274,27 +309,43 @@ impl<D: Disk, C: Clock> Node<D, C> {
         self.handle(Input::Admin { id, request: Box::new(request) });
     }
 
+    /// Passes on what has come of other nodes, up to a batch of it.
+    fn handle_peers(&mut self) {
+        let mut room = BATCH_BYTES;
+        let mut count = 0;
+        while count < BATCH_INPUTS
+            && room > 0
+            && let Some(input) = self.peers.try_next()
+        {
+            if let Input::PeerReceived { bytes, .. } = &input {
+                room = room.saturating_sub(bytes.len());
+            }
+            self.handle(input);
+            count += 1;
+        }
+    }
+
     /// Passes a connection's message on, and tells how many bytes it held. Nothing follows a connection's end, and nothing is
     /// received from one that is being closed.
     fn handle_client(&mut self, message: FromClient) -> usize {
         match message {
-            FromClient::Opened { id, peer, local, handle } => {
+            FromStream::Opened { id, who: Ends { peer, local }, handle } => {
                 self.clients.insert(id, Some(handle));
                 self.handle(Input::ClientOpened { connection: id, peer, local });
             }
-            FromClient::Received(id, bytes, _permit) => {
+            FromStream::Received(id, bytes, _permit) => {
                 let count = bytes.len();
                 if let Some(Some(_)) = self.clients.get(&id) {
                     self.handle(Input::ClientReceived { connection: id, bytes });
                 }
                 return count;
             }
-            FromClient::Written(id, bytes) => {
+            FromStream::Written(id, bytes) => {
                 if self.clients.contains_key(&id) {
                     self.handle(Input::ClientWritten { connection: id, bytes });
                 }
             }
-            FromClient::Closed(id) => self.ended.push(id),
+            FromStream::Closed(id) => self.ended.push(id),
         }
         0
     }
@@ -315,7 +366,6 @@ impl<D: Disk, C: Clock> Node<D, C> {
     fn flush(&mut self) -> ControlFlow<Stop> {
         self.engine.flush(self.clock.now(), &mut self.effects);
         let Effects { sends, controls, peers, peer_controls, disk, events, admin, stop } = &mut self.effects;
-        debug_assert!(peers.is_empty() && peer_controls.is_empty(), "nobody has configured a cluster");
         for AdminAnswer { id, reply } in admin.drain(..) {
             if let Some(asked) = self.asked.remove(&id) {
                 // Who asked may have gone.
@@ -326,6 +376,7 @@ impl<D: Disk, C: Clock> Node<D, C> {
         for request in disk.drain(..) {
             self.disk.submit(request);
         }
+        self.peers.carry_out(peers, peer_controls);
         for ClientSend { connection, bytes } in sends.drain(..) {
             if let Some(Some(client)) = self.clients.get(&connection) {
                 client.send(bytes);
@@ -347,7 +398,7 @@ impl<D: Disk, C: Clock> Node<D, C> {
     }
 
     /// Takes the node down after the engine's last word.
-    async fn end<N: Net>(
+    async fn end(
         self,
         stop: Stop,
         mut listeners: Listeners<N>,
@@ -356,7 +407,9 @@ impl<D: Disk, C: Clock> Node<D, C> {
         // Connections neither wait for the node nor it for them: they flush, and end.
         drop(inbox);
         listeners.close();
-        drop(self);
+        let Self { peers, clients, asked, .. } = self;
+        drop((clients, asked));
+        peers.end(stop == Stop::Clean).await;
         match stop {
             Stop::Clean => {
                 while let Some(ended) = listeners.tasks.join_next().await {
@@ -393,8 +446,13 @@ impl<N: Net> Listeners<N> {
         }
         let ids = Arc::new(AtomicU64::new(1));
         for listener in listeners {
-            let (net, ids, node) = (self.net.clone(), Arc::clone(&ids), self.node.clone());
-            self.tasks.spawn(listener::run(net, listener, ids, node, self.open.subscribe()));
+            let ids = Arc::clone(&ids);
+            let welcome = move |accepted: &Accepted<N::Stream>| {
+                let id = ConnectionId(ids.fetch_add(1, Ordering::Relaxed));
+                (id, Ends { peer: accepted.peer, local: accepted.local })
+            };
+            let (net, node) = (self.net.clone(), self.node.clone());
+            self.tasks.spawn(listener::run(net, listener, welcome, node, self.open.subscribe()));
         }
         Ok(bound)
     }

@@ -38,6 +38,22 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR", env = "LEVERET_DATA_DIR", default_value = "./data")]
     pub(crate) data_dir: PathBuf,
 
+    /// Start so many nodes in this process: a cluster to try things with
+    ///
+    /// Their ports follow that of --listen, their data is in node1, node2 and so on in --data-dir, and they find each other on this
+    /// machine. Each says when it is ready. Against the failure of a machine, start each node on a machine of its own instead: --config
+    /// names the others.
+    #[arg(long, value_name = "NODES", value_parser = clap::value_parser!(u16).range(1..=9), conflicts_with = "node_name")]
+    pub(crate) cluster: Option<u16>,
+
+    /// What this node is called among others, such as leveret@node1
+    ///
+    /// Without a host, that of this machine is added. The default is the one node on this machine among those that the configuration
+    /// names (cluster_formation.classic_config.nodes), or leveret at the machine's name. A node keeps its name for as long as it has its
+    /// data directory.
+    #[arg(long, value_name = "NAME", env = "LEVERET_NODE_NAME")]
+    pub(crate) node_name: Option<String>,
+
     /// How much to log to standard error
     ///
     /// One of error, warn, info, debug, trace or off; or a filter by module, such as "warn,leveret_server=debug".
@@ -66,6 +82,7 @@ Examples:
   leveret --listen 127.0.0.1:5673              Only for this machine, on another port
   leveret --data-dir /var/lib/leveret --log warn
   leveret --config rabbitmq.conf --definitions definitions.json
+  leveret --cluster 3                          Three nodes, on ports 5672 to 5674
 
 More: leveret --help";
 
@@ -77,6 +94,7 @@ Connecting:
 Starting:
   When clients are let in, one line goes to standard output:
   leveret ready on ADDR
+  A node of a cluster is ready when a majority of them is there.
   Logs go to standard error.
 
 Stopping:
@@ -101,6 +119,10 @@ Examples:
       Only for this machine, on another port
   leveret --data-dir /var/lib/leveret --log warn
       Keep messages elsewhere, and log only what needs attention
+  leveret --cluster 3
+      Three nodes in one process, on ports 5672, 5673 and 5674
+  leveret --node-name leveret@node1 --config cluster.conf
+      One of the nodes that the file names
   LEVERET_LISTEN=127.0.0.1:0 leveret
       By environment; the system chooses the port";
 

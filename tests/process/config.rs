@@ -122,13 +122,19 @@ fn settings_and_definitions_take_effect() {
             "policies": [{"vhost": "/", "name": "p", "pattern": "^imp", "definition": {"max-length": 9}}]}"#,
     )
     .unwrap();
-    let start = || Leveret::start_with(directory.path(), |command| command.arg("--config").arg(&config));
+    let start = || {
+        Leveret::start_with(directory.path(), |command| {
+            command.arg("--config").arg(&config).args(["--node-name", "here@localhost"])
+        })
+    };
     let broker = start();
     let status: Value = serde_json::from_str(&ask(&broker, &["status", "--formatter", "json"])).unwrap();
     assert_eq!(
         (&status["node"], &status["vm_memory_high_watermark_limit"]),
-        (&"east".into(), &3_000_000_000_u64.into())
+        (&"here@localhost".into(), &3_000_000_000_u64.into())
     );
+    let cluster: Value = serde_json::from_str(&ask(&broker, &["cluster_status", "--formatter", "json"])).unwrap();
+    assert_eq!(cluster["cluster_name"], "east");
     assert_eq!(status["disk_free_limit"], 0);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let declared = runtime.block_on(patiently(async {

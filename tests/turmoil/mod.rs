@@ -3,6 +3,7 @@
 //! What the engine's own simulation cannot see: frames across arbitrary reads, the tasks' lives, back-pressure through channels, the
 //! hand-over to the disk and back, restarts.
 
+mod cluster;
 mod disk;
 mod net;
 
@@ -15,8 +16,10 @@ use std::time::{Duration, SystemTime};
 
 use leveret_engine::client::ClientEvent;
 use leveret_engine::config::{Config, LogConfig};
+use leveret_server::admin::AdminCalls;
 use leveret_server::clock::RuntimeClock;
 use leveret_server::node::{Env, serve};
+use leveret_server::peers::PeerAddresses;
 use leveret_server::{admin, gauge};
 use tokio::time::{sleep, timeout};
 use turmoil::net::TcpStream;
@@ -74,16 +77,7 @@ fn the_server_keeps_its_promises_on_a_bad_network_and_repeats_itself() {
 /// One simulation; returns its history.
 fn run(seed: u64) -> String {
     let mut chance = Chance::new(seed);
-    let mut sim = turmoil::Builder::new()
-        .rng_seed(seed)
-        .epoch(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000))
-        .simulation_duration(Duration::from_secs(300))
-        .tick_duration(Duration::from_millis(1))
-        .min_message_latency(Duration::from_millis(1))
-        .max_message_latency(Duration::from_millis(5))
-        .tcp_capacity(4096)
-        .enable_random_order()
-        .build();
+    let mut sim = world(seed);
     let history: Shared<History> = Arc::default();
     let medium: Shared<Medium> = Arc::default();
 
@@ -139,8 +133,32 @@ fn run(seed: u64) -> String {
     std::mem::take(&mut history.text)
 }
 
+/// A network without hosts.
+fn world(seed: u64) -> turmoil::Sim<'static> {
+    turmoil::Builder::new()
+        .rng_seed(seed)
+        .epoch(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000))
+        .simulation_duration(Duration::from_secs(300))
+        .tick_duration(Duration::from_millis(1))
+        .min_message_latency(Duration::from_millis(1))
+        .max_message_latency(Duration::from_millis(5))
+        .tcp_capacity(4096)
+        .enable_random_order()
+        .build()
+}
+
 /// The server, from boot to crash.
 async fn node(seed: u64, medium: Shared<Medium>) -> turmoil::Result {
+    serve_one(seed, medium, Config::default(), None, admin::link().1).await
+}
+
+async fn serve_one(
+    seed: u64,
+    medium: Shared<Medium>,
+    config: Config,
+    peers: Option<PeerAddresses>,
+    admin: AdminCalls,
+) -> turmoil::Result {
     let mut chance = Chance::new(seed);
     let mut entropy = [0; 32];
     entropy.fill_with(|| chance.next().to_le_bytes()[0]);
@@ -151,8 +169,9 @@ async fn node(seed: u64, medium: Shared<Medium>) -> turmoil::Result {
         disk,
         answers,
         clock,
+        peers,
         gauge: gauge::none(),
-        admin: admin::link().1,
+        admin,
         definitions: None,
         entropy,
     };
@@ -166,7 +185,7 @@ async fn node(seed: u64, medium: Shared<Medium>) -> turmoil::Result {
             append_bytes: 8 * 1024,
             ..LogConfig::default()
         },
-        ..Config::default()
+        ..config
     };
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
     serve(env, config, &[address], |_| {}, std::future::pending()).await?;

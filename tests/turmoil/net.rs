@@ -23,6 +23,12 @@ impl SimNet {
     pub(super) fn new(seed: u64) -> Self {
         Self { seed, connections: Arc::default() }
     }
+
+    /// Decides where the next connection is cut.
+    fn chance(&self) -> Chance {
+        let ordinal = self.connections.fetch_add(1, Ordering::Relaxed);
+        Chance::new(self.seed ^ ordinal.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
 }
 
 impl Net for SimNet {
@@ -42,9 +48,16 @@ impl Net for SimNet {
     async fn accept(&self, listener: &mut TcpListener) -> io::Result<Accepted<Self::Stream>> {
         let (stream, peer) = listener.accept().await?;
         let local = stream.local_addr()?;
-        let ordinal = self.connections.fetch_add(1, Ordering::Relaxed);
-        let chance = Chance::new(self.seed ^ ordinal.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        Ok(Accepted { stream: (stream, chance), peer, local })
+        Ok(Accepted { stream: (stream, self.chance()), peer, local })
+    }
+
+    async fn connect(&self, address: &str) -> io::Result<Self::Stream> {
+        let stream = TcpStream::connect(address).await?;
+        Ok((stream, self.chance()))
+    }
+
+    fn watch(_stream: &Self::Stream) -> io::Result<()> {
+        Ok(())
     }
 
     fn split((stream, mut chance): Self::Stream) -> (Self::Read, Self::Write) {

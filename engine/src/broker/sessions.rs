@@ -36,10 +36,14 @@ pub(crate) struct ConnectionLimits {
 }
 
 impl Broker {
-    /// What clients and people are told the cluster is called: a global parameter, or else the node's name.
+    /// What clients and people are told the cluster is called: a global parameter, or else what is configured, or else the name of the
+    /// node that has been in it for longest.
     pub(crate) fn cluster_name(&self) -> String {
-        let named = self.metadata.global_parameters().find(|(name, _)| *name == "cluster_name");
-        named.and_then(|(_, value)| value.as_str()).map_or_else(|| self.config.node_name.clone(), String::from)
+        let set = self.metadata.global_parameters().find(|(name, _)| *name == "cluster_name");
+        let set = set.and_then(|(_, value)| value.as_str());
+        let first = || Some(self.peers.as_ref()?.cluster().nodes().next()?.1.name.as_str());
+        let name = set.or(self.config.cluster_name.as_deref()).or_else(first).unwrap_or(&self.config.node_name);
+        String::from(name)
     }
 }
 

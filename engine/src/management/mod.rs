@@ -3,6 +3,7 @@
 //! A request that changes what outlives a restart is answered once the change is durable.
 
 mod base64;
+mod cluster;
 mod connections;
 mod definitions;
 mod departures;
@@ -35,6 +36,7 @@ pub use vhosts::{VhostChange, VhostInfo, VhostRequest};
 pub use crate::metadata::{AdminError, AdminErrorKind};
 
 pub use crate::queue::{LeaveReason, LeftTo};
+pub use cluster::{ClusterNode, ClusterRequest, ClusterStatus};
 pub use connections::{
     ChannelInfo, ConnectionInfo, ConnectionRequest, ConnectionSelection, ConnectionState, ConsumerInfo,
 };
@@ -66,6 +68,8 @@ pub enum AdminRequest {
     Definitions(DefinitionsRequest),
     /// About the node as a whole.
     Node(NodeRequest),
+    /// About the nodes that are one broker.
+    Cluster(ClusterRequest),
     /// About queues and what is in them.
     Queue(QueueRequest),
     /// About exchanges and bindings.
@@ -77,6 +81,12 @@ pub enum AdminRequest {
 impl From<NodeRequest> for AdminRequest {
     fn from(request: NodeRequest) -> Self {
         Self::Node(request)
+    }
+}
+
+impl From<ClusterRequest> for AdminRequest {
+    fn from(request: ClusterRequest) -> Self {
+        Self::Cluster(request)
     }
 }
 
@@ -109,6 +119,8 @@ pub enum AdminReply {
     Count(u64),
     /// How the node is.
     Status(Box<NodeStatus>),
+    /// Who belongs to the cluster.
+    Cluster(Box<ClusterStatus>),
     /// Queues, ordered by vhost and name.
     Queues(Vec<QueueInfo>),
     /// Messages, in the order in which they would be delivered.

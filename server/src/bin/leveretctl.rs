@@ -73,6 +73,11 @@ fn ask(invocation: &Invocation, question: &str) -> Result<Outcome, Outcome> {
     loop {
         match ask_once(invocation, question, deadline) {
             Err(_) if invocation.waits_for_broker() && Instant::now() < deadline => sleep(RETRY),
+            Ok(Outcome { code: exit::UNAVAILABLE, .. })
+                if invocation.waits_for_broker() && Instant::now() < deadline =>
+            {
+                sleep(RETRY);
+            }
             Ok(outcome) => return Ok(outcome),
             Err(error) => {
                 let place = invocation.data_dir().display();

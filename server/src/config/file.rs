@@ -20,8 +20,9 @@ pub(super) fn lines(text: &str) -> Result<Vec<Line<'_>>, (usize, String)> {
         if text.is_empty() || text.starts_with('#') {
             continue;
         }
-        let (key, value) =
-            text.split_once('=').ok_or_else(|| (number, format!("\"{text}\" is no setting: expected KEY = VALUE")))?;
+        let (key, value) = text
+            .split_once('=')
+            .ok_or_else(|| (number, format!("\"{}\" is no setting: expected KEY = VALUE", shown(text))))?;
         let (key, value) = (key.trim(), value.trim());
         if key.is_empty() {
             return Err((number, "there is no key before the =".to_owned()));
@@ -33,6 +34,13 @@ pub(super) fn lines(text: &str) -> Result<Vec<Line<'_>>, (usize, String)> {
         });
     }
     Ok(lines)
+}
+
+/// A line as it may be shown to whoever reads the log.
+fn shown(text: &str) -> String {
+    let word = text.split_whitespace().next().unwrap_or(text);
+    let is_secret = ["secret", "pass"].iter().any(|part| word.contains(part));
+    if is_secret && word.len() < text.len() { format!("{word} ...") } else { text.to_owned() }
 }
 
 /// A value without its quotes; without them, what stands behind a `#` is a comment. `None` if quotes do not match.

@@ -39,6 +39,13 @@ const KNOWN: &[&str] = &[
     "max_message_size",
     "handshake_timeout",
     "cluster_name",
+    "cluster_formation.peer_discovery_backend",
+    "cluster_formation.classic_config.nodes.",
+    "cluster_partition_handling",
+    "cluster.secret",
+    "cluster.secret_file",
+    "cluster.listen",
+    "cluster.addresses.",
     "load_definitions",
     "definitions.import_backend",
     "definitions.local.path",
@@ -59,7 +66,7 @@ const MEANINGLESS: &[&str] = &[
     "cluster_exchange_limit",
     "cluster_formation.",
     "cluster_keepalive_interval",
-    "cluster_partition_handling",
+    "cluster_partition_handling.",
     "cluster_queue_limit",
     "cluster_tags.",
     "collect_statistics",
@@ -177,7 +184,8 @@ pub(super) fn set(settings: &mut FileSettings, key: &str, value: &str, memory_by
         }
         "max_message_size" => engine.message_size_max = number(key, value)?,
         "handshake_timeout" => engine.handshake_timeout = Duration::from_millis(number(key, value)?),
-        "cluster_name" => engine.node_name = value.to_owned(),
+        "cluster_name" => engine.cluster_name = Some(value.to_owned()),
+        "cluster_partition_handling" => partition_handling(settings, key, value)?,
         "load_definitions" | "definitions.local.path" => settings.definitions = Some(PathBuf::from(value)),
         "definitions.import_backend"
             if matches!(value, "local_filesystem" | "rabbit_definitions_import_local_filesystem") => {}
@@ -192,13 +200,14 @@ pub(super) fn set(settings: &mut FileSettings, key: &str, value: &str, memory_by
         }
         _ if key.starts_with("default_user_tags.") => user_tag(settings, key, value)?,
         _ if key == "loopback_users" || key.starts_with("loopback_users.") => loopback_user(settings, key, value)?,
+        _ if settings.cluster.set(key, value, &mut settings.warnings)? => {}
         _ if MEANINGLESS.iter().any(|known| key.starts_with(known)) => return Ok(false),
         _ => return Err(unknown(key)),
     }
     Ok(true)
 }
 
-fn listener(key: &str, value: &str) -> Result<SocketAddr, String> {
+pub(super) fn listener(key: &str, value: &str) -> Result<SocketAddr, String> {
     if let Ok(port) = value.parse::<u16>() {
         return Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
     }
@@ -234,6 +243,26 @@ fn user_tag(settings: &mut FileSettings, key: &str, value: &str) -> Result<(), S
     }
     if boolean(key, value)? {
         settings.engine.default_user_tags.push(tag.to_owned());
+    }
+    Ok(())
+}
+
+/// What RabbitMQ's nodes do that cannot reach each other. Here a majority decides what is declared, whatever the setting.
+fn partition_handling(settings: &mut FileSettings, key: &str, value: &str) -> Result<(), String> {
+    match value {
+        "ignore" | "autoheal" => settings.notes.push(format!(
+            "{key}: {value} needs no doing here: nodes that cannot reach a majority change nothing that is declared, so that nothing can \
+             diverge that would have to be healed"
+        )),
+        "pause_minority" | "pause_if_all_down" => settings.warnings.push(format!(
+            "{key}: {value} is not done yet: nodes that cannot reach a majority go on serving their clients, and change nothing that is \
+             declared"
+        )),
+        _ => {
+            return Err(format!(
+                "{key}: \"{value}\" is none of ignore, autoheal, pause_minority and pause_if_all_down"
+            ));
+        }
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! A key that is known with a value that makes no sense is an error with its line. A key of RabbitMQ's that means nothing here is
 //! accepted and said so, and any other is an error that names the nearest.
 
+pub mod cluster;
 mod file;
 mod keys;
 pub mod size;
@@ -13,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 use leveret_engine::config::Config;
 
+use self::cluster::ClusterSettings;
+
 /// What a file sets.
 #[derive(Clone, Debug)]
 pub struct FileSettings {
@@ -20,12 +23,16 @@ pub struct FileSettings {
     pub engine: Config,
     /// Addresses to listen on; `None` if the file names none.
     pub listen: Option<Vec<SocketAddr>>,
+    /// With which nodes it is to be one broker.
+    pub cluster: ClusterSettings,
     /// A file of definitions to import.
     pub definitions: Option<PathBuf>,
     /// How much to log, as the option `--log` has it.
     pub log: Option<String>,
     /// What is there without effect, for the log.
     pub warnings: Vec<String>,
+    /// What is done otherwise than one might think, for the log.
+    pub notes: Vec<String>,
     /// Whether a line has named tags of the default user.
     names_user_tags: bool,
 }
@@ -60,9 +67,11 @@ pub fn parse(path: &Path, text: &str, engine: Config, memory_bytes: u64) -> Resu
     let mut settings = FileSettings {
         engine,
         listen: None,
+        cluster: ClusterSettings::default(),
         definitions: None,
         log: None,
         warnings: Vec::new(),
+        notes: Vec::new(),
         names_user_tags: false,
     };
     let mut mistakes = Vec::new();
@@ -110,7 +119,7 @@ mod tests {
         assert_eq!(engine.heartbeat, Duration::from_secs(30));
         assert_eq!((engine.frame_max, engine.channel_max, engine.message_size_max), (65536, 100, 1000));
         assert_eq!(engine.handshake_timeout, Duration::from_secs(5));
-        assert_eq!(engine.node_name, "east");
+        assert_eq!(engine.cluster_name.as_deref(), Some("east"));
         assert_eq!(engine.loopback_users, Vec::<String>::new());
         assert_eq!(engine.default_user_tags, ["monitoring"]);
         assert_eq!(engine.consumer_timeout, None);
@@ -131,8 +140,29 @@ mod tests {
 
     #[test]
     fn what_means_nothing_here_is_said() {
-        let settings = read("cluster_partition_handling = autoheal\nmanagement.tcp.port = 15672\n").unwrap();
+        let settings = read("cluster_formation.node_type = disc\nmanagement.tcp.port = 15672\n").unwrap();
         assert_eq!(settings.warnings.len(), 2);
-        assert!(settings.warnings[0].contains("a.conf:1: cluster_partition_handling"), "{:?}", settings.warnings);
+        assert!(settings.warnings[0].contains("a.conf:1: cluster_formation.node_type"), "{:?}", settings.warnings);
+        assert!(!settings.cluster.is_wanted());
+    }
+
+    #[test]
+    fn partitions_are_handled_or_it_is_said_that_they_are_not() {
+        let settings = read("cluster_partition_handling = autoheal").unwrap();
+        assert!(settings.warnings.is_empty() && settings.notes[0].contains("nothing can diverge"), "{settings:?}");
+        let settings = read("cluster_partition_handling = pause_minority").unwrap();
+        assert!(settings.warnings[0].contains("not done yet") && settings.notes.is_empty(), "{settings:?}");
+        let error = read("\ncluster_partition_handling = split").unwrap_err();
+        assert!(error.contains("a.conf:2: cluster_partition_handling: \"split\""), "{error}");
+    }
+
+    #[test]
+    fn a_secret_is_in_no_mistake() {
+        let error = read("cluster.secret hunter2\n").unwrap_err();
+        assert!(error.contains("a.conf:1: \"cluster.secret ...\" is no setting"), "{error}");
+        let error = read("default_pass hunter2\n").unwrap_err();
+        assert!(!error.contains("hunter2"), "{error}");
+        let error = read("cluster.secert = hunter2\n").unwrap_err();
+        assert!(error.contains("did you mean cluster.secret?") && !error.contains("hunter2"), "{error}");
     }
 }

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::columns::{self, arguments, text};
 use super::output::{Body, Section, Table, exit};
-use super::tenants;
 use super::verbs::{CommandLine, Verb};
+use super::{cluster, tenants};
 
 /// Words the answer to a verb; or an exit code and a reason, for an answer that means a failure.
 pub(super) fn body(line: &CommandLine, reply: AdminReply) -> Result<Body, (u8, String)> {
@@ -18,6 +18,7 @@ pub(super) fn body(line: &CommandLine, reply: AdminReply) -> Result<Body, (u8, S
         (AdminReply::Done, verb) => done(line, verb),
         (AdminReply::Count(count), verb) => counted(count, verb),
         (AdminReply::Status(status), _) => report(&status),
+        (AdminReply::Cluster(status), verb) => return cluster::body(verb, &status),
         (AdminReply::Queues(rows), Verb::ListQueues { columns, offline, .. }) => {
             let rows = if *offline { Vec::new() } else { rows };
             Body::Table(columns::table(columns::QUEUES, columns::QUEUES_DEFAULT, columns, &rows))

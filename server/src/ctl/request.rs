@@ -10,7 +10,7 @@ use leveret_engine::management::{
 
 use super::output::{Body, Outcome, exit, format};
 use super::verbs::{CommandLine, Options, Selection, Verb};
-use super::{Plan, columns, tenants};
+use super::{Plan, cluster, columns, tenants};
 use crate::config::size::parse_size;
 use crate::gauge::total_memory_bytes;
 
@@ -19,6 +19,9 @@ pub(super) fn plan(line: &CommandLine, input: Option<&str>) -> Result<Plan, Outc
     let CommandLine { options, verb } = line;
     columns::check(verb)?;
     if let Some(request) = tenants::request(line, input)? {
+        return Ok(Plan::Ask(Box::new(request)));
+    }
+    if let Some(request) = cluster::request(verb)? {
         return Ok(Plan::Ask(Box::new(request)));
     }
     let request = match verb {
@@ -116,6 +119,9 @@ pub(super) fn banner(options: &Options, verb: &Verb) -> String {
     match verb {
         Verb::Status => "Status of the node ...".to_owned(),
         Verb::Ping => "Will ping the node ...".to_owned(),
+        Verb::ClusterStatus => "Cluster status of the node ...".to_owned(),
+        Verb::AwaitOnlineNodes { count } => format!("Will wait for at least {count} nodes to join the cluster ..."),
+        Verb::ForgetClusterNode { node } => format!("Removing node {node} from the cluster"),
         Verb::ListUsers => "Listing users ...".to_owned(),
         Verb::AddUser { username, .. } => format!("Adding user \"{username}\" ..."),
         Verb::DeleteUser { username } => format!("Deleting user \"{username}\" ..."),
@@ -233,7 +239,12 @@ pub(super) fn banner(options: &Options, verb: &Verb) -> String {
         Verb::SetDiskFreeLimit { limit } => format!("Setting disk free limit to {} ...", limit.join(" ")),
         Verb::ExportDefinitions { file, .. } => format!("Exporting definitions in JSON to {} ...", file.display()),
         Verb::ImportDefinitions { .. } => "Importing definitions in JSON ...".to_owned(),
-        Verb::Version | Verb::AwaitStartup | Verb::HashPassword { .. } => String::new(),
+        Verb::Version
+        | Verb::AwaitStartup
+        | Verb::HashPassword { .. }
+        | Verb::JoinCluster { .. }
+        | Verb::Reset
+        | Verb::ForceReset => String::new(),
     }
 }
 

@@ -76,6 +76,35 @@ pub enum Verb {
     /// Wait until the node serves clients
     AwaitStartup,
 
+    /// Tell which nodes belong to the cluster and which of them run
+    ClusterStatus,
+    /// Wait until so many nodes of the cluster run
+    AwaitOnlineNodes {
+        /// How many, this one included
+        count: u16,
+    },
+    /// Remove a node from the cluster that does not run and will not come back
+    ForgetClusterNode {
+        /// Its name, as cluster_status shows it
+        node: String,
+    },
+    /// Tell how a node joins a cluster
+    JoinCluster {
+        /// A node of that cluster
+        node: String,
+        /// Accepted for rabbitmqctl's sake, without effect
+        #[arg(long, hide = true)]
+        ram: bool,
+        /// Accepted for rabbitmqctl's sake, without effect
+        #[arg(long, hide = true)]
+        disc: bool,
+    },
+    /// Tell how a node leaves its cluster and forgets what it has
+    Reset,
+    /// The same
+    #[command(hide = true)]
+    ForceReset,
+
     /// List users and their tags
     ListUsers,
     /// Create a user; it may do nothing until set_permissions

@@ -157,9 +157,8 @@ impl Broker {
         let QueueNames { vhost, name } = names;
         let text = match self.metadata.queue_by_key(key).filter(|record| record.durable) {
             Some(record) => {
-                let nodes = self.peers.iter().flat_map(|peers| peers.cluster().nodes());
-                let home = nodes.into_iter().find(|(id, _)| *id == record.home).map(|(_, node)| node.name.as_str());
-                let home = home.unwrap_or_default();
+                let home =
+                    self.peers.as_ref().and_then(|peers| peers.cluster().name_of(record.home)).unwrap_or_default();
                 format!("home node '{home}' of durable queue '{name}' in vhost '{vhost}' is down or inaccessible")
             }
             None => format!("no queue '{name}' in vhost '{vhost}'"),

@@ -367,6 +367,15 @@ impl Cluster {
         self.linked().find(|(_, other)| *other == link).map(|(node, _)| node)
     }
 
+    /// What a node of the cluster is called. Before this one knows the roster, by what that node says of itself.
+    pub fn name_of(&self, node: NodeId) -> Option<&str> {
+        if self.own() == Some(node) {
+            return Some(&self.config.name);
+        }
+        let linked = || self.links.get(self.link_to.get(&node)?).map(|peer| peer.name.as_str());
+        self.roster.get(node).map(|node| node.name.as_str()).or_else(linked)
+    }
+
     /// The nodes to which there should be a link: those of the cluster, or those that are to form one; without this one.
     pub fn wanted_links(&self) -> Vec<String> {
         let known = self.roster.nodes().map(|(_, node)| &node.name);

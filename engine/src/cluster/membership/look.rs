@@ -4,7 +4,7 @@
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 
-use super::cluster::{Cluster, Outputs, Phase, ROOT};
+use super::cluster::{Cluster, NotTaken, Outputs, Phase, ROOT};
 use super::command::{What, Word};
 use super::identity::Place;
 use super::links::say;
@@ -132,7 +132,10 @@ impl Cluster {
         if self.own() == Some(id) || self.link_to.contains_key(&id) {
             return Err(alloc::format!("{name} is running: stop it first, then it can be removed"));
         }
-        let too_many = |_| String::from("too many changes of the cluster are waiting: try again later");
-        self.ask(What::Roster(Change::Forget(id))).map_err(too_many)
+        let text = |not_taken| match not_taken {
+            NotTaken::Outside => "this node belongs to no cluster yet",
+            NotTaken::Full => "too many changes of the cluster are waiting: try again later",
+        };
+        self.ask(What::Roster(Change::Forget(id))).map_err(|not_taken| String::from(text(not_taken)))
     }
 }

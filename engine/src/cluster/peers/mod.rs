@@ -142,6 +142,14 @@ impl Peers {
         Some((place?.node, boot))
     }
 
+    /// Asks for a node to be removed; see [`Cluster::forget`].
+    ///
+    /// # Errors
+    /// A text for the operator if there is no such node, or it is running.
+    pub(crate) fn forget(&mut self, name: &str) -> Result<u64, String> {
+        self.cluster.forget(name)
+    }
+
     /// The cluster as this node sees it.
     pub(crate) fn cluster(&self) -> &Cluster {
         &self.cluster
@@ -213,9 +221,8 @@ impl Peers {
                 self.events.push(Event::ClusterNodes { names });
             }
             ClusterEvent::LeaderChanged { leader, term } => {
-                let named =
-                    |leader| self.cluster.nodes().find(|(id, _)| *id == leader).map(|(_, node)| node.name.clone());
-                self.events.push(Event::ClusterLeader { leader: leader.and_then(named), term });
+                let leader = leader.and_then(|leader| self.cluster.name_of(leader)).map(String::from);
+                self.events.push(Event::ClusterLeader { leader, term });
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Nodes that are one broker.
 
+mod administration;
 mod remote;
 mod world;
 

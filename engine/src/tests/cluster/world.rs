@@ -17,6 +17,7 @@ use crate::engine::Engine;
 use crate::event::Event;
 use crate::ids::{ConnectionId, LinkId};
 use crate::input::Input;
+use crate::management::AdminAnswer;
 use crate::storage::codec::mix;
 use crate::storage::tests::disk::Disk;
 use crate::storage::tests::rng::Rng;
@@ -33,6 +34,8 @@ pub(super) struct Node {
     pub(super) disk: Disk,
     boots: u64,
     clients: BTreeMap<ConnectionId, (Client, Vec<ClientEvent>)>,
+    /// What operators were told.
+    pub(super) answers: Vec<AdminAnswer>,
     /// Whether it was ready at some time since it was started.
     pub(super) is_ready: bool,
     pub(super) stopped: Option<Stop>,
@@ -90,6 +93,7 @@ impl World {
             disk: Disk::new(),
             boots: 0,
             clients: BTreeMap::new(),
+            answers: Vec::new(),
             is_ready: false,
             stopped: None,
         };
@@ -271,9 +275,10 @@ impl World {
             node.is_ready = true;
             self.seen.ready += 1;
         }
-        let Effects { sends, controls, peers, peer_controls, mut disk, events, admin: _, stop } =
+        let Effects { sends, controls, peers, peer_controls, mut disk, events, mut admin, stop } =
             core::mem::take(&mut node.effects);
         node.disk.submit(&mut disk);
+        node.answers.append(&mut admin);
         let mut inputs = Vec::new();
         for send in sends {
             inputs.push(Input::ClientWritten { connection: send.connection, bytes: send.bytes.len() });

@@ -1,7 +1,7 @@
-//! One client's connection: bytes in, bytes out, and exactly one end.
+//! One connection, with a client or with another node: bytes in, bytes out, and exactly one end.
 //!
 //! ```text
-//!   open ──(the client ends its stream)──▶ half closed ──(what was sent went out)──▶ gone
+//!   open ──(the other side ends its)─────▶ half closed ──(what was sent went out)──▶ gone
 //!     │──(the node drops its handle)─────▶ flushing ──(all went out)──▶ lingering ──▶ gone
 //!     └──(a read or a write fails)───────────────────────────────────────────────────▶ gone
 //! ```
@@ -9,23 +9,21 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use leveret_engine::ids::ConnectionId;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::net::Net;
 
-/// How long a client that is being closed may take to read what was sent to it.
+/// How long the other side may take to read what was sent to it before the end.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long to wait for the client's end of the stream after ours. Closing with unread bytes would reset the connection, and a reset
-/// can overtake the last frames on their way to the client.
+/// How long to wait for the other side's end of the stream after ours. Closing with unread bytes would reset the connection, and a
+/// reset can overtake the last frames on their way.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of the smallest read: what an idle connection costs.
 const READ_MIN_BYTES: usize = 4 * 1024;
@@ -39,34 +37,32 @@ const WRITE_PIECES: usize = 64;
 
 /// What connections tell the node.
 #[derive(Debug)]
-pub(crate) enum FromClient {
+pub(crate) enum FromStream<Id, Who> {
     /// A connection was accepted. Everything else with its id comes after this.
     Opened {
         /// Its number.
-        id: ConnectionId,
-        /// The client's address.
-        peer: SocketAddr,
-        /// The address it connected to.
-        local: SocketAddr,
+        id: Id,
+        /// What is known of the other side.
+        who: Who,
         /// The node's end of it.
-        handle: ClientHandle,
+        handle: StreamHandle,
     },
     /// Bytes arrived. The connection reads on once the permit is dropped.
-    Received(ConnectionId, Bytes, OwnedSemaphorePermit),
+    Received(Id, Bytes, OwnedSemaphorePermit),
     /// The operating system took this many bytes.
-    Written(ConnectionId, usize),
+    Written(Id, usize),
     /// The connection is gone. More than one of these may come; the first one counts.
-    Closed(ConnectionId),
+    Closed(Id),
 }
 
 /// The node's end of a connection. Dropping it means: write out what was sent, then close.
 #[derive(Debug)]
-pub(crate) struct ClientHandle {
+pub(crate) struct StreamHandle {
     sends: mpsc::UnboundedSender<Bytes>,
     paused: watch::Sender<bool>,
 }
 
-impl ClientHandle {
+impl StreamHandle {
     /// Queues bytes after all others. The engine bounds how many are waiting: it counts what was not reported as written.
     pub(crate) fn send(&self, bytes: Bytes) {
         // It fails only once the connection is gone, and then the node is about to hear of that.
@@ -79,42 +75,42 @@ impl ClientHandle {
     }
 }
 
-/// The connection's end of a [`ClientHandle`].
+/// The connection's end of a [`StreamHandle`].
 #[derive(Debug)]
-pub(crate) struct ClientLink {
-    id: ConnectionId,
-    node: mpsc::Sender<FromClient>,
+pub(crate) struct StreamTask<Id, Who> {
+    id: Id,
+    node: mpsc::Sender<FromStream<Id, Who>>,
     sends: mpsc::UnboundedReceiver<Bytes>,
     paused: watch::Receiver<bool>,
 }
 
-/// Both ends of the link between the node and the connection `id`.
-pub(crate) fn link(id: ConnectionId, node: mpsc::Sender<FromClient>) -> (ClientHandle, ClientLink) {
+/// Both ends of what joins the node and the connection `id`.
+pub(crate) fn join<Id, Who>(id: Id, node: mpsc::Sender<FromStream<Id, Who>>) -> (StreamHandle, StreamTask<Id, Who>) {
     let (send_in, send_out) = mpsc::unbounded_channel();
     let (pause_in, pause_out) = watch::channel(false);
-    let handle = ClientHandle { sends: send_in, paused: pause_in };
-    (handle, ClientLink { id, node, sends: send_out, paused: pause_out })
+    let handle = StreamHandle { sends: send_in, paused: pause_in };
+    (handle, StreamTask { id, node, sends: send_out, paused: pause_out })
 }
 
 /// Why the two halves stopped.
 enum End {
     /// The node dropped its handle, and everything sent has gone out.
     Flushed,
-    /// The client ended its stream in good order.
+    /// The other side ended its stream in good order.
     HalfClosed,
-    /// Reset, or the client did not read in time.
+    /// Reset, or the other side did not read in time.
     Failed,
 }
 
 /// Carries bytes until the connection is over. The future ends within [`FLUSH_TIMEOUT`] + [`LINGER_TIMEOUT`] of the handle's drop.
-pub(crate) async fn run<N: Net>(stream: N::Stream, link: ClientLink) {
-    let ClientLink { id, node, mut sends, paused } = link;
+pub(crate) async fn run<N: Net, Id: Copy, Who>(stream: N::Stream, task: StreamTask<Id, Who>) {
+    let StreamTask { id, node, mut sends, paused } = task;
     let (mut read, mut write) = N::split(stream);
     let end = {
         let mut writing = pin!(pump_out(&mut write, &mut sends, id, &node));
         let overdue = pin!(give_up(paused.clone()));
         let reading = pin!(pump_in(&mut read, paused, id, &node));
-        // Writing comes first: it waits for the client and the node in turn and so cannot starve the others.
+        // Writing comes first: it waits for the other side and the node in turn and so cannot starve the others.
         let end = tokio::select! {
             biased;
             result = &mut writing => result.map_or(End::Failed, |()| End::Flushed),
@@ -123,7 +119,7 @@ pub(crate) async fn run<N: Net>(stream: N::Stream, link: ClientLink) {
         };
         if matches!(end, End::HalfClosed) {
             // 1. The node handles what was read before, then this. 2. It drops its handle. 3. What it answered until then goes out.
-            let _ = node.send(FromClient::Closed(id)).await;
+            let _ = node.send(FromStream::Closed(id)).await;
             let _ = timeout(FLUSH_TIMEOUT, writing).await;
         }
         end
@@ -138,16 +134,16 @@ pub(crate) async fn run<N: Net>(stream: N::Stream, link: ClientLink) {
         End::Failed => {}
     }
     drop((read, write));
-    let _ = node.send(FromClient::Closed(id)).await;
+    let _ = node.send(FromStream::Closed(id)).await;
 }
 
-/// Reads until the client ends its stream (`Ok`) or the connection fails. When the node is slow, the full channel holds the reader
-/// back, and the reader the client.
-async fn pump_in(
+/// Reads until the other side ends its stream (`Ok`) or the connection fails. When the node is slow, the full channel holds the reader
+/// back, and the reader the other side.
+async fn pump_in<Id: Copy, Who>(
     read: &mut (impl AsyncRead + Unpin),
     mut paused: watch::Receiver<bool>,
-    id: ConnectionId,
-    node: &mpsc::Sender<FromClient>,
+    id: Id,
+    node: &mpsc::Sender<FromStream<Id, Who>>,
 ) -> io::Result<()> {
     let reads_ahead = Arc::new(Semaphore::new(READS_AHEAD));
     let mut size = READ_MIN_BYTES;
@@ -168,24 +164,24 @@ async fn pump_in(
         if count == 0 {
             return Ok(());
         }
-        // Grows with a busy client and shrinks again with an idle one, since what is reserved here is held while it is idle.
+        // Grows with a busy connection and shrinks again with an idle one, since what is reserved here is held while it is idle.
         if count == space {
             size = (size * 2).min(READ_MAX_BYTES);
         } else if count < size / 8 {
             size = (size / 2).max(READ_MIN_BYTES);
         }
-        if node.send(FromClient::Received(id, buffer.split().freeze(), permit)).await.is_err() {
+        if node.send(FromStream::Received(id, buffer.split().freeze(), permit)).await.is_err() {
             return std::future::pending().await;
         }
     }
 }
 
 /// Writes what the node sends until it has dropped its handle and all is written (`Ok`), or the connection fails.
-async fn pump_out(
+async fn pump_out<Id: Copy, Who>(
     write: &mut (impl AsyncWrite + Unpin),
     sends: &mut mpsc::UnboundedReceiver<Bytes>,
-    id: ConnectionId,
-    node: &mpsc::Sender<FromClient>,
+    id: Id,
+    node: &mpsc::Sender<FromStream<Id, Who>>,
 ) -> io::Result<()> {
     let mut waiting: VecDeque<Bytes> = VecDeque::with_capacity(WRITE_PIECES);
     loop {
@@ -205,7 +201,7 @@ async fn pump_out(
         if waiting.is_empty() {
             write.flush().await?;
         }
-        let _ = node.send(FromClient::Written(id, count)).await;
+        let _ = node.send(FromStream::Written(id, count)).await;
     }
 }
 
@@ -235,13 +231,13 @@ fn advance(waiting: &mut VecDeque<Bytes>, mut count: usize) {
     assert_eq!(count, 0, "a stream says it wrote more than it was given");
 }
 
-/// Ends when the node has dropped its handle and the client's time to read the rest is over.
+/// Ends when the node has dropped its handle and the other side's time to read the rest is over.
 async fn give_up(mut paused: watch::Receiver<bool>) {
     while paused.changed().await.is_ok() {}
     sleep(FLUSH_TIMEOUT).await;
 }
 
-/// Ends our stream, then reads away what the client still sends, until it ends its own.
+/// Ends our stream, then reads away what the other side still sends, until it ends its own.
 async fn linger(read: &mut (impl AsyncRead + Unpin), write: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
     write.shutdown().await?;
     let mut sink = BytesMut::with_capacity(READ_MIN_BYTES);
@@ -255,6 +251,7 @@ async fn linger(read: &mut (impl AsyncRead + Unpin), write: &mut (impl AsyncWrit
 mod tests {
     use super::*;
     use crate::net::Accepted;
+    use std::net::SocketAddr;
     use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex, split};
     use tokio::task::JoinHandle;
 
@@ -280,34 +277,42 @@ mod tests {
             std::future::pending().await
         }
 
+        async fn connect(&self, _address: &str) -> io::Result<DuplexStream> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn watch(_stream: &DuplexStream) -> io::Result<()> {
+            Ok(())
+        }
+
         fn split(stream: DuplexStream) -> (Self::Read, Self::Write) {
             split(stream)
         }
     }
 
     struct Fixture {
-        handle: ClientHandle,
-        inbox: mpsc::Receiver<FromClient>,
+        handle: StreamHandle,
+        inbox: mpsc::Receiver<FromStream<u64, ()>>,
         client: DuplexStream,
         task: JoinHandle<()>,
     }
 
     fn connect(buffer: usize) -> Fixture {
         let (node, inbox) = mpsc::channel(16);
-        let (handle, link) = link(ConnectionId(1), node);
+        let (handle, task) = join(1, node);
         let (client, stream) = duplex(buffer);
-        Fixture { handle, inbox, client, task: tokio::spawn(run::<PipeNet>(stream, link)) }
+        Fixture { handle, inbox, client, task: tokio::spawn(run::<PipeNet, _, _>(stream, task)) }
     }
 
     /// What the node heard until the connection's task ended: bytes received, bytes written, ends.
-    async fn rest(mut inbox: mpsc::Receiver<FromClient>) -> (usize, usize, usize) {
+    async fn rest(mut inbox: mpsc::Receiver<FromStream<u64, ()>>) -> (usize, usize, usize) {
         let (mut received, mut written, mut closed) = (0, 0, 0);
         while let Some(message) = inbox.recv().await {
             match message {
-                FromClient::Opened { .. } => panic!("opened twice"),
-                FromClient::Received(_, bytes, _) => received += bytes.len(),
-                FromClient::Written(_, bytes) => written += bytes,
-                FromClient::Closed(_) => closed += 1,
+                FromStream::Opened { .. } => panic!("opened twice"),
+                FromStream::Received(_, bytes, _) => received += bytes.len(),
+                FromStream::Written(_, bytes) => written += bytes,
+                FromStream::Closed(_) => closed += 1,
             }
         }
         (received, written, closed)
@@ -348,8 +353,8 @@ mod tests {
         client.write_all(b"request").await.unwrap();
         client.shutdown().await.unwrap();
         let received = inbox.recv().await.unwrap();
-        assert!(matches!(received, FromClient::Received(_, bytes, _) if bytes == "request"));
-        assert!(matches!(inbox.recv().await.unwrap(), FromClient::Closed(_)));
+        assert!(matches!(received, FromStream::Received(_, bytes, _) if bytes == "request"));
+        assert!(matches!(inbox.recv().await.unwrap(), FromStream::Closed(_)));
         handle.send(Bytes::from_static(b"answer"));
         drop(handle);
         let mut read = String::new();
@@ -365,12 +370,12 @@ mod tests {
         handle.set_paused(true);
         // The read that was waiting before the pause still brings something; nothing after it does.
         client.write_all(b"first").await.unwrap();
-        assert!(matches!(inbox.recv().await.unwrap(), FromClient::Received(_, bytes, _) if bytes == "first"));
+        assert!(matches!(inbox.recv().await.unwrap(), FromStream::Received(_, bytes, _) if bytes == "first"));
         client.write_all(b"second").await.unwrap();
         sleep(Duration::from_secs(60)).await;
         assert!(inbox.try_recv().is_err());
         handle.set_paused(false);
-        assert!(matches!(inbox.recv().await.unwrap(), FromClient::Received(_, bytes, _) if bytes == "second"));
+        assert!(matches!(inbox.recv().await.unwrap(), FromStream::Received(_, bytes, _) if bytes == "second"));
         drop((handle, client));
         task.await.unwrap();
     }

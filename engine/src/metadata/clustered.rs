@@ -1,6 +1,6 @@
 //! The declared state as that of a cluster: the same on all nodes after the same commands.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -54,6 +54,19 @@ impl Metadata {
     /// Whether one of a queue's replicas is on this node.
     pub fn has_replica_here(&self, queue: &QueueRecord) -> bool {
         queue.members.contains(&self.own)
+    }
+
+    /// How many replicas each node has, and of how many queues it is the first member. Nodes without any are left out.
+    pub(crate) fn replica_loads(&self) -> BTreeMap<NodeId, (u64, u64)> {
+        let mut loads: BTreeMap<NodeId, (u64, u64)> = BTreeMap::new();
+        for queue in self.queues.values() {
+            for (at, node) in queue.members.iter().enumerate() {
+                let (replicas, leads) = loads.entry(*node).or_default();
+                *replicas += 1;
+                *leads += u64::from(at == 0);
+            }
+        }
+        loads
     }
 
     /// The next id.

@@ -56,7 +56,7 @@ pub use name::{check_queue_name, server_name, stripped};
 pub use pattern::Pattern;
 pub use policy::{ApplyTo, JsonMap, Policy, PolicyKind, check_definition};
 pub use policy_apply::AppliedPolicies;
-pub use queue::QueueRecord;
+pub use queue::{LeaderLocator, QueueRecord};
 pub use settings::{DeadLetterStrategy, QueueSettings};
 pub use user::{Access, Permissions, TopicPermissions, User, UserLimits};
 pub use vhost::{EVENT_EXCHANGE, Vhost, VhostKey, VhostLimits, VhostSettings};

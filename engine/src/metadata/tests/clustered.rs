@@ -195,6 +195,18 @@ fn a_replicated_queue_is_on_no_node_alone() {
 }
 
 #[test]
+fn replicas_are_counted_by_node() {
+    let mut metadata = random(1, 0, 1);
+    for (name, members) in [("q1", &[1, 2, 3][..]), ("q2", &[1, 3]), ("q3", &[3])] {
+        metadata.apply(replicated(name, members.iter().copied().map(NodeId).collect())).unwrap();
+    }
+    let command = queue_with(&mut metadata, "on one", "d", FieldTable::new());
+    metadata.apply(command).unwrap();
+    let loads = [(NodeId(1), (2, 2)), (NodeId(2), (1, 0)), (NodeId(3), (3, 1))];
+    assert_eq!(metadata.replica_loads(), loads.into());
+}
+
+#[test]
 fn a_queue_on_one_node_gets_no_members() {
     let mut metadata = random(1, 0, 2);
     let (name, id) = (short("q"), QueueId(1));

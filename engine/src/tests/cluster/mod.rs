@@ -1,5 +1,6 @@
 //! Nodes that are one broker.
 
+mod placement;
 mod remote;
 mod world;
 

@@ -31,6 +31,9 @@ pub struct Config {
     pub loopback_users: Vec<String>,
     /// The type of durable queues declared without one, in vhosts that name none; `None` is classic.
     pub default_queue_type: Option<String>,
+    /// How many replicas a quorum queue has that does not say it, where there are as many nodes (`quorum_queue.initial_cluster_size`);
+    /// 0 is 1.
+    pub quorum_initial_group_size: u32,
     /// Channels per connection offered to clients; 0 is no limit.
     pub channel_max: u16,
     /// Consumers per channel; `None` is no limit.
@@ -134,6 +137,7 @@ impl Default for Config {
             default_permissions: [".*".to_owned(), ".*".to_owned(), ".*".to_owned()],
             loopback_users: vec!["guest".to_owned()],
             default_queue_type: None,
+            quorum_initial_group_size: limits::QUORUM_INITIAL_GROUP_SIZE,
             channel_max: limits::CHANNEL_MAX,
             consumer_max_per_channel: None,
             connection_max: None,

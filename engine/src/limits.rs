@@ -163,6 +163,8 @@ pub const CLUSTER_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 pub const CLUSTER_COMMANDS_MAX: usize = 10_000;
 /// Commands that are sent to the leader before the first of them is carried out.
 pub const CLUSTER_COMMANDS_UNDER_WAY: usize = 256;
+/// Replicas of a quorum queue that does not say how many, as RabbitMQ has it: one may be away and the others go on.
+pub const QUORUM_INITIAL_GROUP_SIZE: u32 = 3;
 /// Commands after which a node writes the cluster's state down and gives up the log before it.
 pub const CLUSTER_LOG_ENTRIES: u64 = 4096;
 /// Entries that are kept all the same, for nodes that were away for a moment.

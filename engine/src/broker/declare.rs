@@ -116,7 +116,7 @@ impl Broker {
                     self.departures.on_exchange_deleted(key);
                 }
                 Change::Bound(source, destination) => self.replay_history(source, destination),
-                Change::Unbound => {}
+                Change::Unbound | Change::QueueMembers(_) => {}
                 Change::VhostDeleted(key) => self.notices.push_back(Notice::VhostGone(key)),
                 Change::UserDeleted(ref name) => self.notices.push_back(Notice::UserGone(name.clone())),
             }
@@ -235,6 +235,8 @@ impl Name {
         let Some(vhost) = command.vhost() else { return Vec::new() };
         match command {
             Command::Administer(_) | Command::Found { .. } | Command::Begin { .. } => Vec::new(),
+            // Where a queue's replicas are does not change how its name stands.
+            Command::SetMembers { .. } => Vec::new(),
             Command::DeclareExchange { name, .. }
             | Command::DeleteExchange { name, .. }
             | Command::OpenHold { name, .. } => {

@@ -17,6 +17,7 @@ mod firehose;
 mod guests;
 mod holds;
 mod internal;
+mod placement;
 mod publish;
 mod recovery;
 mod remote;

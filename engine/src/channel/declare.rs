@@ -1,5 +1,7 @@
 //! Exchanges, queues and bindings: commands to the metadata, and their answers.
 
+use alloc::vec::Vec;
+
 use super::{Channel, ChannelCtx, Flow, Question, Reply, Wait};
 use crate::amqp::method::{exchange, queue};
 use crate::amqp::{AmqpError, FieldTable, FieldValue, LongStr, Method, ReplyCode, ShortStr};
@@ -61,6 +63,7 @@ impl Channel {
             vhost: ctx.vhost_name.clone(),
             id: ctx.broker.metadata.allocate_queue_id(),
             home: ctx.broker.metadata.own(),
+            members: Vec::new(),
             name: name.clone(),
             durable: declare.durable,
             exclusive: declare.exclusive.then_some(ctx.connection),

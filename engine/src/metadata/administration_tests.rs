@@ -148,6 +148,7 @@ fn declare_queue(metadata: &mut Metadata, vhost: &str, name: &str, arguments: Fi
     let id = metadata.allocate_queue_id();
     let command = Command::DeclareQueue {
         home: NodeId(0),
+        members: Vec::new(),
         vhost: short(vhost),
         id,
         name: short(name),

@@ -75,19 +75,25 @@ impl Metadata {
                 let (key, _) = self.exchange(vhost, name.as_bytes()).expect("the check has found the exchange");
                 self.remove_exchanges([key].into(), auto_delete, &mut changes);
             }
-            Command::DeclareQueue { id, home, name, durable, exclusive, auto_delete, arguments, .. } => {
+            Command::DeclareQueue { id, home, members, name, durable, exclusive, auto_delete, arguments, .. } => {
                 let durable = durable && exclusive.is_none();
                 let mut queue = self.new_queue(vhost, id, &name, durable, exclusive, auto_delete, &arguments)?;
                 if id == QueueId(0) {
                     queue.id = self.next_id();
                 }
-                queue.home = home;
+                queue.home = if members.is_empty() { home } else { NodeId(0) };
+                queue.members = members;
                 let id = queue.id;
                 changes.list.push(Change::QueueCreated(self.insert_queue(queue), id));
             }
             Command::DeleteQueue { name, .. } => {
                 let (key, _) = self.queue(vhost, name.as_bytes()).expect("the check has found the queue");
                 self.remove_queue(key, auto_delete, &mut changes);
+            }
+            Command::SetMembers { name, members, .. } => {
+                let (key, _) = self.queue(vhost, name.as_bytes()).expect("the check has found the queue");
+                self.queues[key].members = members;
+                changes.list.push(Change::QueueMembers(key));
             }
             Command::Bind { vhost: name, source, destination, routing_key, arguments } => {
                 let (key, binding) = self.find_ends(vhost, &source, &destination, &routing_key, &arguments)?;
@@ -148,6 +154,7 @@ impl Metadata {
             name,
             durable,
             home: NodeId(0),
+            members: Vec::new(),
             exclusive,
             auto_delete,
             arguments,

@@ -9,6 +9,7 @@ use alloc::string::String;
 
 use super::deduplication::Deduplication;
 use super::name::Named;
+use super::queue::LeaderLocator;
 use super::settings::DeadLetterStrategy;
 use crate::amqp::{AmqpError, FieldTable, FieldValue, LongStr, ReplyCode};
 use crate::queue::QueueKind;
@@ -16,8 +17,8 @@ use crate::routing::{ErlangTerm, ExchangeKind, HashOn};
 
 /// What the broker knows of a queue's arguments (RabbitMQ docs: Queues / Optional Arguments).
 ///
-/// Accepted without effect: `x-queue-leader-locator`; `x-queue-mode`, `x-queue-version` and `x-queue-master-locator` on classic queues;
-/// `x-quorum-initial-group-size`, `x-max-in-memory-length` and `x-max-in-memory-bytes` on quorum queues.
+/// Accepted without effect: `x-queue-leader-locator`, `x-queue-mode`, `x-queue-version` and `x-queue-master-locator` on classic queues;
+/// `x-max-in-memory-length` and `x-max-in-memory-bytes` on quorum queues.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueArguments {
     /// `x-queue-type`.
@@ -46,6 +47,10 @@ pub struct QueueArguments {
     pub delivery_limit: Option<i64>,
     /// `x-consumer-timeout`, in milliseconds: how long a delivery may stay unacked. `None`: as configured.
     pub consumer_timeout_ms: Option<u64>,
+    /// `x-quorum-initial-group-size`, not 0: how many replicas there are to be, if there are as many nodes. `None`: as configured.
+    pub initial_group_size: Option<u32>,
+    /// `x-queue-leader-locator`.
+    pub leader_locator: LeaderLocator,
     /// `x-message-deduplication` and what belongs to it. `None`: duplicates are messages as all others.
     pub deduplication: Option<Box<Deduplication>>,
 }
@@ -173,8 +178,8 @@ impl QueueArguments {
         for name in ["x-max-in-memory-length", "x-max-in-memory-bytes"] {
             argument(name, check_not_negative)?;
         }
-        argument("x-quorum-initial-group-size", check_positive)?;
-        argument("x-queue-leader-locator", check_leader_locator)?;
+        let initial_group_size = argument("x-quorum-initial-group-size", check_positive)?;
+        let leader_locator = argument("x-queue-leader-locator", check_leader_locator)?;
         let kind = arguments.get(QUEUE_TYPE).and_then(parse_queue_type).unwrap_or_default();
         let (others, module) = match kind {
             QueueKind::Classic => (&NOT_CLASSIC[..], "rabbit_classic_queue"),
@@ -199,8 +204,18 @@ impl QueueArguments {
             single_active_consumer: single_active_consumer.and_then(FieldValue::as_bool).unwrap_or_default(),
             delivery_limit: delivery_limit.and_then(FieldValue::as_integer),
             consumer_timeout_ms: consumer_timeout.and_then(to_unsigned),
+            // More than there can be nodes are all nodes.
+            initial_group_size: initial_group_size
+                .and_then(to_unsigned)
+                .map(|size| u32::try_from(size).unwrap_or(u32::MAX)),
+            leader_locator: leader_locator.map(parse_leader_locator).unwrap_or_default(),
             deduplication: Deduplication::parse(arguments)?,
         })
+    }
+
+    /// Reads arguments where nobody is to be told what is wrong with them. `None` if anything is.
+    pub(crate) fn read(arguments: &FieldTable) -> Option<Self> {
+        Self::parse(arguments, &Named::queue(b"", b"")).ok()
     }
 
     /// Checks the properties that the type does not allow (RabbitMQ docs: Quorum Queues / Feature Matrix).
@@ -334,6 +349,11 @@ fn check_leader_locator(value: &FieldValue) -> Result<(), String> {
     let is_known = [&b"balanced"[..], b"client-local", b"least-leaders", b"random"]
         .contains(&value.as_bytes().unwrap_or_default());
     if is_known { Ok(()) } else { Err(String::from("invalid_queue_locator_arg")) }
+}
+
+/// `least-leaders` and `random` are what RabbitMQ had before `balanced`, and mean that.
+fn parse_leader_locator(value: &FieldValue) -> LeaderLocator {
+    if value.as_bytes() == Some(b"client-local") { LeaderLocator::ClientLocal } else { LeaderLocator::Balanced }
 }
 
 fn check_message_ttl(value: &FieldValue) -> Result<(), String> {
@@ -491,6 +511,8 @@ mod tests {
             consumer_timeout_ms: None,
             dead_letter_strategy: DeadLetterStrategy::AtMostOnce,
             single_active_consumer: true,
+            initial_group_size: None,
+            leader_locator: LeaderLocator::ClientLocal,
             deduplication: None,
         };
         assert_eq!(parsed, expected);
@@ -544,6 +566,32 @@ mod tests {
             Some(315_360_000_000)
         );
         assert_eq!(parse("x-expires", 1).unwrap().expires_ms, Some(1));
+    }
+
+    #[test]
+    fn a_quorum_queue_may_say_how_many_replicas_it_wants_and_who_leads_them() {
+        let parse = |name, value: FieldValue| {
+            let arguments = FieldTable::new().with("x-queue-type", "quorum").with(name, value);
+            QueueArguments::parse(&arguments, &Named::queue(b"q", b"/"))
+        };
+        let size = |value| parse("x-quorum-initial-group-size", value);
+        assert_eq!(size(1.into()).unwrap().initial_group_size, Some(1));
+        assert_eq!(size(FieldValue::I64(1 << 40)).unwrap().initial_group_size, Some(u32::MAX));
+        let refused = |value, reason: &str| {
+            let expected = format!("invalid arg 'x-quorum-initial-group-size' for queue 'q' in vhost '/': {reason}");
+            assert_eq!(size(value).unwrap_err().text, expected);
+        };
+        refused(0.into(), "{value_zero,0}");
+        refused((-1).into(), "{value_negative,-1}");
+        refused("3".into(), "\"expected integer, got longstr\"");
+        for (name, locator) in [
+            ("client-local", LeaderLocator::ClientLocal),
+            ("balanced", LeaderLocator::Balanced),
+            ("least-leaders", LeaderLocator::Balanced),
+            ("random", LeaderLocator::Balanced),
+        ] {
+            assert_eq!(parse("x-queue-leader-locator", name.into()).unwrap().leader_locator, locator);
+        }
     }
 
     #[test]

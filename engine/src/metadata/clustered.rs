@@ -1,6 +1,6 @@
 //! The declared state as that of a cluster: the same on all nodes after the same commands.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -25,7 +25,7 @@ impl Metadata {
     pub(crate) fn enter_cluster(&mut self, own: NodeId) {
         self.own = own;
         for queue in self.queues.values_mut() {
-            if queue.home == NodeId(0) {
+            if queue.home == NodeId(0) && !queue.is_replicated() {
                 queue.home = own;
             }
         }
@@ -46,9 +46,27 @@ impl Metadata {
         self.applied = index;
     }
 
-    /// Whether a queue is on this node.
+    /// Whether a queue is on this node, and on no other.
     pub(crate) fn is_here(&self, queue: &QueueRecord) -> bool {
-        queue.home == self.own
+        queue.home == self.own && !queue.is_replicated()
+    }
+
+    /// Whether one of a queue's replicas is on this node.
+    pub fn has_replica_here(&self, queue: &QueueRecord) -> bool {
+        queue.members.contains(&self.own)
+    }
+
+    /// How many replicas each node has, and of how many queues it is the first member. Nodes without any are left out.
+    pub(crate) fn replica_loads(&self) -> BTreeMap<NodeId, (u64, u64)> {
+        let mut loads: BTreeMap<NodeId, (u64, u64)> = BTreeMap::new();
+        for queue in self.queues.values() {
+            for (at, node) in queue.members.iter().enumerate() {
+                let (replicas, leads) = loads.entry(*node).or_default();
+                *replicas += 1;
+                *leads += u64::from(at == 0);
+            }
+        }
+        loads
     }
 
     /// The next id.
@@ -157,13 +175,18 @@ impl Metadata {
                 }
             }
             for (_, queue) in target.queues().into_iter().filter(|(_, queue)| queue.vhost == theirs) {
-                if self.queue_by_id(queue.id).is_some() {
+                if let Some((key, ours)) = self.queue_by_id(queue.id) {
+                    if ours.members != queue.members {
+                        self.queues[key].members.clone_from(&queue.members);
+                        changes.list.push(Change::QueueMembers(key));
+                    }
                     continue;
                 }
                 let QueueRecord { id, name, durable, exclusive, auto_delete, raw_arguments, .. } = queue;
                 let made = self.new_queue(key, *id, name, *durable, *exclusive, *auto_delete, raw_arguments);
                 let mut made = made.expect("what was declared there can be declared here");
                 made.home = queue.home;
+                made.members.clone_from(&queue.members);
                 changes.list.push(Change::QueueCreated(self.insert_queue(made), *id));
             }
             self.take_over_bindings(key, target, theirs, changes);
@@ -209,10 +232,12 @@ fn is_same(one: &Exchange, other: &Exchange) -> bool {
         && one.raw_arguments == other.raw_arguments
 }
 
-/// Whether two queues with the same id are the same: always, unless the two nodes have different pasts.
+/// Whether two queues with the same id are the same: always, unless the two nodes have different pasts. A replicated queue stays the same
+/// when its members become others.
 fn is_same_queue(one: &QueueRecord, other: &QueueRecord) -> bool {
     one.name == other.name
         && one.home == other.home
+        && one.is_replicated() == other.is_replicated()
         && one.durable == other.durable
         && one.exclusive == other.exclusive
         && one.auto_delete == other.auto_delete

@@ -2,11 +2,12 @@
 
 use alloc::boxed::Box;
 use alloc::format;
+use alloc::vec::Vec;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::administration::{Administration, PUT_VHOST};
-use super::encoding::{DecodeError, Reader, put_short};
+use super::encoding::{DecodeError, Reader, put_count, put_short};
 use crate::amqp::{FieldTable, ShortStr};
 use crate::ids::{ConnectionId, NodeId, QueueId};
 
@@ -57,6 +58,9 @@ pub enum Command {
         id: QueueId,
         /// The node on which it is to be; see [`super::QueueRecord::home`].
         home: NodeId,
+        /// The nodes on which it is to have replicas, each once; see [`super::QueueRecord::members`]. Empty: it is to be on `home`
+        /// alone, which means nothing otherwise.
+        members: Vec<NodeId>,
         /// Its name; see [`super::check_queue_name`] and [`super::server_name`].
         name: ShortStr,
         /// Whether it survives a restart.
@@ -76,6 +80,17 @@ pub enum Command {
         name: ShortStr,
         /// Its incarnation: a younger queue of the same name stays.
         id: QueueId,
+    },
+    /// A replicated queue gets replicas on other nodes than before. Nothing if the queue is on one node.
+    SetMembers {
+        /// In which vhost.
+        vhost: ShortStr,
+        /// Its name.
+        name: ShortStr,
+        /// Its incarnation: a younger queue of the same name stays as it is.
+        id: QueueId,
+        /// All nodes on which it is to have replicas from here on, each once; none is as good as no command.
+        members: Vec<NodeId>,
     },
     /// `queue.bind` and `exchange.bind`.
     Bind {
@@ -134,6 +149,8 @@ const VERSION: u8 = 1;
 const VERSION_2: u8 = 2;
 /// The version of what only clusters ask for.
 const VERSION_3: u8 = 3;
+/// The version of what is about replicated queues, which have members.
+const VERSION_4: u8 = 4;
 
 const DECLARE_EXCHANGE: u8 = 1;
 const DELETE_EXCHANGE: u8 = 2;
@@ -144,19 +161,19 @@ const UNBIND: u8 = 6;
 const OPEN_HOLD: u8 = 7;
 const FOUND: u8 = 8;
 const BEGIN: u8 = 9;
+const SET_MEMBERS: u8 = 10;
 
 const TO_QUEUE: u8 = 0;
 const TO_EXCHANGE: u8 = 1;
 
 impl Command {
     /// Appends the command as it is stored: version, kind, vhost, fields.
+    ///
+    /// # Panics
+    /// If a replicated queue is to have two replicas on one node, or one on no node.
     pub fn encode(&self, out: &mut BytesMut) {
-        out.put_u8(match self {
-            Self::Administer(_) => VERSION_2,
-            Self::Found { .. } | Self::Begin { .. } => VERSION_3,
-            Self::DeclareQueue { home, .. } if *home != NodeId(0) => VERSION_3,
-            _ => VERSION,
-        });
+        let version = self.version();
+        out.put_u8(version);
         match self {
             Self::DeclareExchange { vhost, name, kind, durable, auto_delete, internal, arguments } => {
                 out.put_u8(DECLARE_EXCHANGE);
@@ -178,12 +195,15 @@ impl Command {
                 put_short(out, name);
                 out.put_u8(u8::from(*if_unused));
             }
-            Self::DeclareQueue { vhost, id, home, name, durable, exclusive, auto_delete, arguments } => {
+            Self::DeclareQueue { vhost, id, home, members, name, durable, exclusive, auto_delete, arguments } => {
                 out.put_u8(DECLARE_QUEUE);
                 put_short(out, vhost);
                 out.put_u64(id.0);
-                if *home != NodeId(0) {
+                if version >= VERSION_3 {
                     out.put_u64(home.0);
+                }
+                if version >= VERSION_4 {
+                    put_members(out, members);
                 }
                 put_short(out, name);
                 out.put_u8(u8::from(*durable) | u8::from(*auto_delete) << 1 | u8::from(exclusive.is_some()) << 2);
@@ -197,6 +217,13 @@ impl Command {
                 put_short(out, vhost);
                 put_short(out, name);
                 out.put_u64(id.0);
+            }
+            Self::SetMembers { vhost, name, id, members } => {
+                out.put_u8(SET_MEMBERS);
+                put_short(out, vhost);
+                put_short(out, name);
+                out.put_u64(id.0);
+                put_members(out, members);
             }
             Self::Bind { vhost, source, destination, routing_key, arguments } => {
                 out.put_u8(BIND);
@@ -225,7 +252,7 @@ impl Command {
     /// If it is of a later version or no command at all.
     pub fn decode(encoded: Bytes) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(encoded);
-        let version = reader.version(VERSION_3)?;
+        let version = reader.version(VERSION_4)?;
         let kind = reader.u8()?;
         if version == VERSION_2 {
             if kind < PUT_VHOST {
@@ -243,7 +270,8 @@ impl Command {
                 reader.finish()?;
                 return Ok(Self::Begin { node, is_alone });
             }
-            (VERSION_3, other) if other != DECLARE_QUEUE => {
+            (VERSION_3, DECLARE_QUEUE) | (VERSION_4, DECLARE_QUEUE | SET_MEMBERS) => {}
+            (VERSION_3 | VERSION_4, other) | (VERSION, other @ SET_MEMBERS) => {
                 return Err(DecodeError::Malformed(format!("command of kind {other}")));
             }
             _ => {}
@@ -264,14 +292,19 @@ impl Command {
             }
             DECLARE_QUEUE => {
                 let id = QueueId(reader.u64()?);
-                let home = NodeId(if version == VERSION_3 { reader.u64()? } else { 0 });
+                let home = NodeId(if version >= VERSION_3 { reader.u64()? } else { 0 });
+                let members = if version >= VERSION_4 { read_members(&mut reader)? } else { Vec::new() };
                 let name = reader.short()?;
                 let [durable, auto_delete, is_exclusive] = reader.flags()?;
                 let exclusive = if is_exclusive { Some(ConnectionId(reader.u64()?)) } else { None };
                 let arguments = reader.table()?;
-                Self::DeclareQueue { vhost, id, home, name, durable, exclusive, auto_delete, arguments }
+                Self::DeclareQueue { vhost, id, home, members, name, durable, exclusive, auto_delete, arguments }
             }
             DELETE_QUEUE => Self::DeleteQueue { vhost, name: reader.short()?, id: QueueId(reader.u64()?) },
+            SET_MEMBERS => {
+                let (name, id) = (reader.short()?, QueueId(reader.u64()?));
+                Self::SetMembers { vhost, name, id, members: read_members(&mut reader)? }
+            }
             BIND | UNBIND => {
                 let source = reader.short()?;
                 let destination = read_destination(&mut reader)?;
@@ -296,10 +329,23 @@ impl Command {
             | Self::OpenHold { vhost, .. }
             | Self::DeclareQueue { vhost, .. }
             | Self::DeleteQueue { vhost, .. }
+            | Self::SetMembers { vhost, .. }
             | Self::Bind { vhost, .. }
             | Self::Unbind { vhost, .. } => vhost,
             Self::Administer(_) | Self::Found { .. } | Self::Begin { .. } => return None,
         })
+    }
+
+    /// The first version that knows the command: what a single node logs stays readable for programs that know no clusters.
+    fn version(&self) -> u8 {
+        match self {
+            Self::Administer(_) => VERSION_2,
+            Self::Found { .. } | Self::Begin { .. } => VERSION_3,
+            Self::DeclareQueue { members, .. } if !members.is_empty() => VERSION_4,
+            Self::SetMembers { .. } => VERSION_4,
+            Self::DeclareQueue { home, .. } if *home != NodeId(0) => VERSION_3,
+            _ => VERSION,
+        }
     }
 }
 
@@ -343,10 +389,31 @@ pub(super) fn read_destination(reader: &mut Reader) -> Result<DestinationName, D
     }
 }
 
+/// Appends the nodes with replicas of a queue.
+///
+/// # Panics
+/// If one has no number or is there twice: nobody could read that.
+pub(super) fn put_members(out: &mut BytesMut, members: &[NodeId]) {
+    assert!(is_list_of_members(members), "{members:?} are no nodes for replicas");
+    put_count(out, members.len());
+    members.iter().for_each(|node| out.put_u64(node.0));
+}
+
+pub(super) fn read_members(reader: &mut Reader) -> Result<Vec<NodeId>, DecodeError> {
+    let mut members = Vec::new();
+    for _ in 0..reader.u32()? {
+        members.push(NodeId(reader.u64()?));
+    }
+    if is_list_of_members(&members) { Ok(members) } else { Err(DecodeError::Malformed(format!("members {members:?}"))) }
+}
+
+/// Whether all of them are nodes of a cluster, each there once.
+pub(super) fn is_list_of_members(members: &[NodeId]) -> bool {
+    members.iter().enumerate().all(|(at, node)| *node != NodeId(0) && !members[..at].contains(node))
+}
+
 #[cfg(test)]
 mod tests {
-    use alloc::vec::Vec;
-
     use super::*;
 
     fn text(text: &'static str) -> ShortStr {
@@ -387,6 +454,7 @@ mod tests {
             vhost: text("/"),
             id: QueueId(0x0102),
             home: NodeId(0),
+            members: Vec::new(),
             name: text("q"),
             durable: true,
             exclusive,
@@ -431,8 +499,8 @@ mod tests {
             let longer: Vec<u8> = encoded.iter().copied().chain([0]).collect();
             assert!(matches!(Command::decode(longer.into()), Err(DecodeError::Malformed(_))));
             let mut later = encoded.to_vec();
-            later[0] = 4;
-            assert_eq!(Command::decode(later.into()), Err(DecodeError::UnknownVersion(4)));
+            later[0] = 5;
+            assert_eq!(Command::decode(later.into()), Err(DecodeError::UnknownVersion(5)));
         }
     }
 }

@@ -39,6 +39,7 @@ use slotmap::SlotMap;
 use crate::amqp::{AmqpError, FieldTable, LongStr, ReplyCode, ShortStr};
 use crate::collections::IdMap;
 use crate::ids::{ConnectionId, NodeId, QueueId};
+use crate::queue::QueueKind;
 use crate::routing::{Destination, ExchangeKey, QueueKey};
 
 pub use admin_error::{AdminError, AdminErrorKind};
@@ -55,11 +56,12 @@ pub use name::{check_queue_name, server_name, stripped};
 pub use pattern::Pattern;
 pub use policy::{ApplyTo, JsonMap, Policy, PolicyKind, check_definition};
 pub use policy_apply::AppliedPolicies;
-pub use queue::QueueRecord;
+pub use queue::{LeaderLocator, QueueRecord};
 pub use settings::{DeadLetterStrategy, QueueSettings};
 pub use user::{Access, Permissions, TopicPermissions, User, UserLimits};
 pub use vhost::{EVENT_EXCHANGE, Vhost, VhostKey, VhostLimits, VhostSettings};
 
+use command::is_list_of_members;
 use name::Named;
 
 /// The answer to a command that was only looked at.
@@ -142,6 +144,8 @@ pub enum Change {
     QueueDeleted(QueueKey, QueueId),
     /// A queue's settings are others: a policy came, went or changed.
     QueueSettings(QueueKey),
+    /// A replicated queue has other members.
+    QueueMembers(QueueKey),
     /// A vhost is gone; what was in it went before.
     VhostDeleted(VhostKey),
     /// A user is gone.
@@ -353,6 +357,12 @@ impl Metadata {
                 queue.name
             );
             assert!(queue.id < self.next_queue_id, "queue id {} would be given out again", queue.id);
+            assert!(is_list_of_members(&queue.members), "queue {} has members {:?}", queue.name, queue.members);
+            if queue.is_replicated() {
+                assert_eq!(queue.home, NodeId(0), "replicated queue {} is on one node", queue.name);
+                assert!(queue.durable, "replicated queue {} does not survive a restart", queue.name);
+                assert_eq!(queue.arguments.kind, QueueKind::Quorum, "queue {} has replicas", queue.name);
+            }
         }
         assert_eq!(self.queue_ids.len(), self.queues.len(), "the index of ids has more queues than there are");
         for (key, exchange) in &self.exchanges {

@@ -1,6 +1,7 @@
 //! A declared queue: what it is, not what is in it.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use super::arguments::QueueArguments;
 use super::binding::Inbound;
@@ -8,6 +9,16 @@ use super::settings::QueueSettings;
 use super::{AppliedPolicies, VhostKey};
 use crate::amqp::{FieldTable, ShortStr};
 use crate::ids::{ConnectionId, NodeId, QueueId};
+
+/// Who is to lead the replicas of a queue at first (RabbitMQ docs: Quorum Queues / Leader Placement).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LeaderLocator {
+    /// The node on which it is declared.
+    #[default]
+    ClientLocal,
+    /// The member that leads the fewest queues.
+    Balanced,
+}
 
 /// The record of a queue.
 #[derive(Clone, Debug)]
@@ -20,8 +31,11 @@ pub struct QueueRecord {
     pub name: ShortStr,
     /// Whether it and its persistent messages survive a restart. Never so for an exclusive queue, whatever its declaration said.
     pub durable: bool,
-    /// The node on which it is; 0 where there is but one, which has no number.
+    /// The node on which it is; 0 where there is but one, which has no number, and for a replicated queue.
     pub home: NodeId,
+    /// The nodes on which a replicated queue has its replicas, each once, first who is to lead them at first. Empty: the queue is on one
+    /// node, which is `home`.
+    pub members: Vec<NodeId>,
     /// The only connection, one of that node's, that may use it, with whose end it goes; `None` if everybody may.
     pub exclusive: Option<ConnectionId>,
     /// Whether it goes with its last consumer.
@@ -36,4 +50,16 @@ pub struct QueueRecord {
     pub raw_arguments: FieldTable,
     /// Exchanges with bindings to it.
     pub(super) inbound: Inbound,
+}
+
+impl QueueRecord {
+    /// Whether it has replicas that agree on what is in it, rather than being on one node.
+    pub fn is_replicated(&self) -> bool {
+        !self.members.is_empty()
+    }
+
+    /// Whether its replicas would be on other nodes with these members. A queue that is on one node stays there.
+    pub(super) fn would_move_to(&self, members: &[NodeId]) -> bool {
+        self.is_replicated() && !members.is_empty() && self.members != members
+    }
 }

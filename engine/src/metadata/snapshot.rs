@@ -6,7 +6,8 @@
 //! users and the global parameters.
 //! Version 3 is that of clusters, and has also what does not outlive a restart: after the next queue id the number of the last command
 //! carried out (8) and whether the cluster has begun (1); of exchanges and queues whether they are durable; of queues their home (8),
-//! and the connection (8) they belong to alone, if they do.
+//! and the connection (8) they belong to alone, if they do. Version 4 adds to each queue, after its home, the count (4) of its members
+//! and those (8 each); it is written once a queue has any, so that nodes of one cluster need not learn it all at once.
 
 use alloc::format;
 use alloc::string::String;
@@ -20,7 +21,7 @@ use super::administration::{
     read_topic_permissions, read_user_limits, read_vhost_limits, read_vhost_settings,
 };
 use super::binding::BindingView;
-use super::command::{put_destination, read_destination};
+use super::command::{put_destination, put_members, read_destination, read_members};
 use super::encoding::{DecodeError, Reader, put_count, put_short};
 use super::name::is_reserved;
 use super::{Changes, DestinationName, Exchange, Metadata, PolicyKind, QueueRecord, User, Vhost, VhostKey};
@@ -30,8 +31,10 @@ use crate::routing::{Destination, ExchangeKind};
 
 /// What one node writes for itself.
 const VERSION: u8 = 2;
-/// What a cluster writes.
+/// What a cluster writes while no queue is replicated.
 const VERSION_3: u8 = 3;
+/// What a cluster writes otherwise.
+const VERSION_4: u8 = 4;
 
 impl Metadata {
     /// What outlives a restart: durable exchanges and queues, and the bindings between them.
@@ -41,11 +44,12 @@ impl Metadata {
 
     /// Everything: what all nodes of a cluster have in common.
     pub fn snapshot_all(&self) -> Bytes {
-        self.encode(VERSION_3)
+        let has_members = self.queues.values().any(QueueRecord::is_replicated);
+        self.encode(if has_members { VERSION_4 } else { VERSION_3 })
     }
 
     fn encode(&self, version: u8) -> Bytes {
-        let is_whole = version == VERSION_3;
+        let is_whole = version >= VERSION_3;
         // Room for that of a small node.
         let mut out = BytesMut::with_capacity(1024);
         out.put_u8(version);
@@ -99,7 +103,7 @@ impl Metadata {
     pub fn restore(snapshot: Bytes, hash_seed: u64) -> Result<Self, DecodeError> {
         let mut metadata = Self::empty(hash_seed);
         let mut reader = Reader::new(snapshot);
-        let version = reader.version(VERSION_3)?;
+        let version = reader.version(VERSION_4)?;
         metadata.next_queue_id = QueueId(reader.u64()?);
         if version >= VERSION_3 {
             metadata.applied = reader.u64()?;
@@ -200,6 +204,10 @@ impl Metadata {
             return Err(DecodeError::Malformed(format!("queue {name} is not durable")));
         }
         let home = NodeId(if version >= VERSION_3 { reader.u64()? } else { 0 });
+        let members = if version >= VERSION_4 { read_members(reader)? } else { Vec::new() };
+        if !members.is_empty() && home != NodeId(0) {
+            return Err(DecodeError::Malformed(format!("queue {name} has members and is on node {home}")));
+        }
         let exclusive = if is_exclusive { Some(ConnectionId(reader.u64()?)) } else { None };
         let arguments = reader.table()?;
         if self.queue(vhost, name.as_bytes()).is_some() || self.queue_by_id(id).is_some() {
@@ -208,7 +216,7 @@ impl Metadata {
         let durable = !is_transient;
         let mut queue =
             self.new_queue(vhost, id, &name, durable, exclusive, auto_delete, &arguments).map_err(refused)?;
-        queue.home = home;
+        (queue.home, queue.members) = (home, members);
         self.insert_queue(queue);
         Ok(())
     }
@@ -293,6 +301,9 @@ fn put_queue(out: &mut BytesMut, queue: &QueueRecord, version: u8) {
         let exclusive = queue.exclusive.map_or(0, |_| 1 << 2);
         out.put_u8(u8::from(queue.auto_delete) | u8::from(!queue.durable) << 1 | exclusive);
         out.put_u64(queue.home.0);
+        if version >= VERSION_4 {
+            put_members(out, &queue.members);
+        }
         if let Some(connection) = queue.exclusive {
             out.put_u64(connection.0);
         }

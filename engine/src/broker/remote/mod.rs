@@ -200,7 +200,7 @@ impl Remote {
 }
 
 impl Broker {
-    /// Whether a queue is on another node.
+    /// Whether a queue is on another node or on several, so that it is used through a session.
     pub(crate) fn is_remote(&self, key: QueueKey) -> bool {
         self.peers.is_some() && self.metadata.queue_by_key(key).is_some_and(|record| !self.metadata.is_here(record))
     }

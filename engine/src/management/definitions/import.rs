@@ -228,6 +228,7 @@ impl Import {
         let home = self.metadata.own();
         self.carry_out(Command::DeclareQueue {
             home,
+            members: Vec::new(),
             vhost,
             id,
             name,

@@ -14,17 +14,44 @@ fn random(seed: u64, commands: u64, own: u64) -> Metadata {
     metadata.enter_cluster(NodeId(own));
     let state = metadata.snapshot_all();
     metadata.apply(Command::Found { state }).unwrap();
-    for index in 1..=commands {
+    go_on(&mut metadata, &mut rng, commands);
+    metadata
+}
+
+/// Some of the nodes 1 to 4, at least one, in any order.
+fn some_members(rng: &mut Rng) -> Vec<NodeId> {
+    let mut nodes: Vec<NodeId> = (1..=4).map(NodeId).collect();
+    while rng.one_in(2) && nodes.len() > 1 {
+        nodes.remove(usize::try_from(rng.below(nodes.len() as u64)).unwrap());
+    }
+    let by = rng.below(nodes.len() as u64);
+    nodes.rotate_left(usize::try_from(by).unwrap());
+    nodes
+}
+
+/// So many random commands, as the cluster's log brings them.
+fn go_on(metadata: &mut Metadata, rng: &mut Rng, commands: u64) {
+    let before = metadata.applied();
+    for index in before + 1..=before + commands {
+        metadata.set_applied(index);
         let name = |rng: &mut Rng, of: &str| format!("{of}{}", rng.below(5));
-        let command = match rng.below(12) {
+        let command = match rng.below(14) {
             0..3 => {
                 let (home, exclusive) = (NodeId(1 + rng.below(3)), rng.one_in(4).then_some(OWNER));
-                let (durable, name) = (rng.one_in(2), short(&name(&mut rng, "q")));
+                let (durable, name) = (rng.one_in(2), short(&name(rng, "q")));
                 let (vhost, id, arguments) = (slash(), QueueId(0), FieldTable::new());
-                Command::DeclareQueue { vhost, id, home, name, durable, exclusive, auto_delete: false, arguments }
+                let (auto_delete, members) = (false, Vec::new());
+                Command::DeclareQueue { vhost, id, home, members, name, durable, exclusive, auto_delete, arguments }
+            }
+            12 => replicated(&name(rng, "q"), some_members(rng)),
+            13 => {
+                let queue = metadata.queue(metadata.vhost(b"/").unwrap(), name(rng, "q").as_bytes());
+                let Some((_, queue)) = queue else { continue };
+                let id = if rng.one_in(8) { QueueId(queue.id.0 + 1) } else { queue.id };
+                Command::SetMembers { vhost: slash(), name: queue.name.clone(), id, members: some_members(rng) }
             }
             3 => {
-                let queue = metadata.queue(metadata.vhost(b"/").unwrap(), name(&mut rng, "q").as_bytes());
+                let queue = metadata.queue(metadata.vhost(b"/").unwrap(), name(rng, "q").as_bytes());
                 let Some((_, queue)) = queue else { continue };
                 Command::DeleteQueue { vhost: slash(), name: queue.name.clone(), id: queue.id }
             }
@@ -35,24 +62,44 @@ fn random(seed: u64, commands: u64, own: u64) -> Metadata {
                     "x-delayed-message" => FieldTable::new().with("x-delayed-type", "direct"),
                     _ => FieldTable::new(),
                 };
-                exchange_with(&name(&mut rng, "e"), kind, flags, arguments)
+                exchange_with(&name(rng, "e"), kind, flags, arguments)
             }
-            6 => delete_exchange(&name(&mut rng, "e")),
+            6 => delete_exchange(&name(rng, "e")),
             7 => Command::Administer(Box::new(Administration::PutVhost {
-                name: short(&name(&mut rng, "v")),
-                settings: VhostSettings { description: name(&mut rng, "text"), ..VhostSettings::default() },
+                name: short(&name(rng, "v")),
+                settings: VhostSettings { description: name(rng, "text"), ..VhostSettings::default() },
             })),
             8 => Command::Begin { node: NodeId(1 + rng.below(3)), is_alone: rng.one_in(8) },
             _ => {
                 let of = ["q", "e"][usize::try_from(rng.below(2)).unwrap()];
-                let (source, to) = (name(&mut rng, "e"), name(&mut rng, of));
-                bind_with(&source, &to, &name(&mut rng, "k"), FieldTable::new().with("n", rng.one_in(2)))
+                let (source, to) = (name(rng, "e"), name(rng, of));
+                bind_with(&source, &to, &name(rng, "k"), FieldTable::new().with("n", rng.one_in(2)))
             }
         };
-        metadata.set_applied(index);
+        let mut encoded = bytes::BytesMut::new();
+        command.encode(&mut encoded);
+        assert_eq!(Command::decode(encoded.freeze()).unwrap(), command);
         let _ = metadata.apply(command);
     }
-    metadata
+}
+
+fn replicated(name: &str, members: Vec<NodeId>) -> Command {
+    Command::DeclareQueue {
+        vhost: slash(),
+        id: QueueId(0),
+        home: NodeId(1),
+        members,
+        name: short(name),
+        durable: true,
+        exclusive: None,
+        auto_delete: false,
+        arguments: FieldTable::new().with("x-queue-type", "quorum"),
+    }
+}
+
+/// The ids and members of all queues.
+fn members(metadata: &Metadata) -> BTreeMap<QueueId, Vec<NodeId>> {
+    metadata.queues().into_iter().map(|(_, queue)| (queue.id, queue.members.clone())).collect()
 }
 
 #[test]
@@ -80,6 +127,93 @@ fn a_node_becomes_what_another_one_is_whatever_both_had() {
         );
         assert_eq!(ours.become_other(state).unwrap(), None, "who is as far need not do it again");
     }
+}
+
+#[test]
+fn a_node_that_was_away_is_told_which_queues_have_other_members() {
+    let mut told = 0;
+    for seed in 0..seeds(300) {
+        let mut ours = random(seed, 40, 1);
+        let mut theirs = ours.clone();
+        go_on(&mut theirs, &mut Rng(mix(seed ^ 0xff)), 1 + seed % 40);
+        let (before, after) = (members(&ours), members(&theirs));
+        let changes = ours.become_other(theirs.snapshot_all()).unwrap().expect("the other is further");
+        ours.check_invariants();
+        assert_eq!(members(&ours), after, "seed {seed}");
+        let mut moved: Vec<QueueId> = Vec::new();
+        for change in &changes.list {
+            match change {
+                Change::QueueMembers(key) => moved.push(ours.queue_by_key(*key).unwrap().id),
+                Change::QueueCreated(_, id) => assert!(!before.contains_key(id), "the queue is the same"),
+                Change::QueueDeleted(_, id) => assert!(!after.contains_key(id), "the queue is the same"),
+                _ => {}
+            }
+        }
+        moved.sort();
+        let others = before.iter().filter(|(id, members)| after.get(id).is_some_and(|after| after != *members));
+        assert_eq!(moved, others.map(|(id, _)| *id).collect::<Vec<_>>(), "seed {seed}");
+        told += moved.len();
+    }
+    assert!(told > 0, "it happened");
+}
+
+#[test]
+fn a_replicated_queue_is_on_no_node_alone() {
+    let mut metadata = random(1, 0, 2);
+    let nodes = |nodes: &[u64]| nodes.iter().copied().map(NodeId).collect::<Vec<_>>();
+    let changes = metadata.apply(replicated("q", nodes(&[3, 2]))).unwrap();
+    let [Change::QueueCreated(key, id)] = changes.list[..] else { panic!("{changes:?}") };
+    let record = |metadata: &Metadata| metadata.queue_by_key(key).unwrap().clone();
+    let queue = record(&metadata);
+    assert_eq!((queue.home, queue.is_replicated()), (NodeId(0), true));
+    assert!(!metadata.is_here(&queue));
+    assert!(metadata.has_replica_here(&queue));
+    assert_eq!(metadata.queues_here().count(), 0);
+
+    let set = |id, members| Command::SetMembers { vhost: slash(), name: short("q"), id, members };
+    let check = |metadata: &Metadata, command, expected| {
+        assert_eq!(metadata.check(&command, None), Ok(expected));
+        assert!(metadata.is_durable(&command));
+    };
+    check(&metadata, set(id, nodes(&[3, 2])), Answer::AlreadySo);
+    check(&metadata, set(id, Vec::new()), Answer::AlreadySo);
+    check(&metadata, set(QueueId(id.0 + 1), nodes(&[3])), Answer::AlreadySo);
+    // The first leads at first, so another order is another list.
+    check(&metadata, set(id, nodes(&[2, 3])), Answer::NeedsApply);
+    let changes = metadata.apply(set(id, nodes(&[1, 3]))).unwrap();
+    assert_eq!(changes.list, [Change::QueueMembers(key)]);
+    assert_eq!(record(&metadata).members, nodes(&[1, 3]));
+    assert!(!metadata.has_replica_here(&record(&metadata)));
+    assert_eq!(metadata.check(&replicated("q", nodes(&[4])), None), Ok(Answer::AlreadySo), "declared again it stays");
+
+    metadata.enter_cluster(NodeId(2));
+    metadata.apply(Command::Begin { node: NodeId(1), is_alone: false }).unwrap();
+    assert_eq!(record(&metadata).home, NodeId(0));
+    let gone = metadata.apply(Command::DeleteQueue { vhost: slash(), name: short("q"), id }).unwrap();
+    assert_eq!(gone.list, [Change::QueueDeleted(key, id)]);
+    metadata.check_invariants();
+}
+
+#[test]
+fn replicas_are_counted_by_node() {
+    let mut metadata = random(1, 0, 1);
+    for (name, members) in [("q1", &[1, 2, 3][..]), ("q2", &[1, 3]), ("q3", &[3])] {
+        metadata.apply(replicated(name, members.iter().copied().map(NodeId).collect())).unwrap();
+    }
+    let command = queue_with(&mut metadata, "on one", "d", FieldTable::new());
+    metadata.apply(command).unwrap();
+    let loads = [(NodeId(1), (2, 2)), (NodeId(2), (1, 0)), (NodeId(3), (3, 1))];
+    assert_eq!(metadata.replica_loads(), loads.into());
+}
+
+#[test]
+fn a_queue_on_one_node_gets_no_members() {
+    let mut metadata = random(1, 0, 2);
+    let (name, id) = (short("q"), QueueId(1));
+    let command = queue_with(&mut metadata, "q", "d", FieldTable::new().with("x-queue-type", "quorum"));
+    metadata.apply(command).unwrap();
+    let command = Command::SetMembers { vhost: slash(), name, id, members: [NodeId(2)].into() };
+    assert_eq!(metadata.apply(command).unwrap(), Changes::default());
 }
 
 #[test]
@@ -111,6 +245,7 @@ fn version_3_is_read_and_written() {
         vhost: slash(),
         id: QueueId(0),
         home: NodeId(2),
+        members: Vec::new(),
         name: short(name),
         durable,
         exclusive,
@@ -137,4 +272,87 @@ fn version_3_is_read_and_written() {
     assert_eq!(metadata.snapshot_all()[..18], [3, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 7, 1]);
     let restored = Metadata::restore(metadata.snapshot_all(), 5).unwrap();
     assert_eq!(restored.snapshot_all(), metadata.snapshot_all());
+}
+
+/// What other nodes and later versions have to be able to read.
+#[test]
+fn version_4_is_read_and_written() {
+    let mut metadata = random(1, 0, 1);
+    metadata.set_applied(7);
+    let members = || [NodeId(2), NodeId(1)].into();
+    let set_members = Command::SetMembers { vhost: slash(), name: short("q"), id: QueueId(1), members: members() };
+    for (command, bytes) in [
+        (
+            replicated("q", [NodeId(3)].into()),
+            concat!(
+                "0403 012f 0000000000000000 0000000000000001 00000001 0000000000000003 0171 01",
+                "00000018 0c782d71756575652d74797065 5300000006 71756f72756d",
+            ),
+        ),
+        (set_members, "040a 012f 0171 0000000000000001 00000002 0000000000000002 0000000000000001"),
+    ] {
+        let mut encoded = bytes::BytesMut::new();
+        command.encode(&mut encoded);
+        let hex: String = encoded.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, bytes.replace(' ', ""), "{command:?}");
+        assert_eq!(Command::decode(encoded.clone().freeze()).unwrap(), command);
+        let encoded = encoded.freeze();
+        for len in 0..encoded.len() {
+            assert!(matches!(Command::decode(encoded.slice(..len)), Err(DecodeError::Malformed(_))), "{len} bytes");
+        }
+        metadata.apply(command).unwrap();
+    }
+    let on_one = queue_with(&mut metadata, "r", "", FieldTable::new());
+    let Command::DeclareQueue { vhost, id, name, durable, exclusive, auto_delete, arguments, members, .. } = on_one
+    else {
+        panic!("it is a declaration")
+    };
+    let home = NodeId(2);
+    let on_one = Command::DeclareQueue { vhost, id, home, members, name, durable, exclusive, auto_delete, arguments };
+    metadata.apply(on_one).unwrap();
+    let state = concat!(
+        "04 0000000000000003 0000000000000007 01", // version, next id, what is applied, whether the cluster has begun
+        "00000001 012f 00000000 00000000 00 00 ffffffffffffffff ffffffffffffffff 00000000 00000000",
+        "00000000 00000002", // no exchanges, two queues
+        "0171 0000000000000001 00 0000000000000000 00000002 0000000000000002 0000000000000001",
+        "00000018 0c782d71756575652d74797065 5300000006 71756f72756d",
+        "0172 0000000000000002 02 0000000000000002 00000000 00000000",
+        "00000000",             // no bindings
+        "00 00000000 00000000", // no users, no global parameters
+    );
+    let snapshot = metadata.snapshot_all();
+    let hex: String = snapshot.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, state.replace(' ', ""));
+    let restored = Metadata::restore(snapshot.clone(), 5).unwrap();
+    restored.check_invariants();
+    assert_eq!(restored.snapshot_all(), snapshot);
+    for len in 0..snapshot.len() {
+        assert!(matches!(Metadata::restore(snapshot.slice(..len), 5), Err(DecodeError::Malformed(_))), "{len} bytes");
+    }
+    let at_home = snapshot.iter().position(|byte| *byte == b'q').unwrap() + 17;
+    let mut on_one = snapshot.to_vec();
+    on_one[at_home] = 3;
+    assert!(matches!(Metadata::restore(on_one.into(), 5), Err(DecodeError::Malformed(_))), "it has members and a home");
+}
+
+#[test]
+fn members_that_cannot_be_are_refused() {
+    let encoded = |members: &str| {
+        let hex = format!("040a 012f 0171 0000000000000001 {members}").replace(' ', "");
+        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        Bytes::from((0..hex.len()).step_by(2).map(byte).collect::<Vec<u8>>())
+    };
+    let check = |members| {
+        let decoded = Command::decode(encoded(members));
+        assert!(matches!(decoded, Err(DecodeError::Malformed(_))), "{decoded:?}");
+    };
+    check("00000001 0000000000000000");
+    check("00000002 0000000000000003 0000000000000003");
+    check("ffffffff 0000000000000003");
+    assert!(Command::decode(encoded("00000000")).is_ok(), "it changes nothing");
+    let mut older = encoded("00000000").to_vec();
+    for version in [1, 3] {
+        older[0] = version;
+        assert!(matches!(Command::decode(older.clone().into()), Err(DecodeError::Malformed(_))), "version {version}");
+    }
 }

@@ -65,6 +65,7 @@ fn queue_with(metadata: &mut Metadata, name: &str, flags: &str, arguments: Field
         vhost: slash(),
         id: metadata.allocate_queue_id(),
         home: NodeId(0),
+        members: Vec::new(),
         name: short(name),
         durable: flags.contains('d'),
         exclusive,

@@ -1,6 +1,7 @@
 //! Nodes that are one broker.
 
 mod administration;
+mod placement;
 mod remote;
 mod world;
 

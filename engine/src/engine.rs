@@ -274,6 +274,11 @@ impl Engine {
         queues.map(|(_, record)| (record.name.to_string_lossy().into_owned(), metadata.is_here(record)))
     }
 
+    /// The replicas of quorum queues that are on this node, ordered by queue. Walks all their messages.
+    pub fn replicas(&self) -> Vec<ReplicaStatus> {
+        self.broker.replica_statuses().collect()
+    }
+
     /// What the node holds, for limits, metrics and the simulator.
     pub fn usage(&self) -> Usage {
         let log = self.broker.log.usage();
@@ -462,7 +467,7 @@ impl Engine {
                 let Some(peers) = peers else { return };
                 match peers.on_read(log, &outcome, &mut effects.disk) {
                     Ok(_) if self.phase == Phase::Recovering => self.go_on_recovering(effects),
-                    Ok(_) => {}
+                    Ok(_) => self.broker.on_bodies(),
                     Err(text) => self.stop(effects, Stop::Fatal(text)),
                 }
             }
@@ -514,6 +519,7 @@ impl Engine {
 
     /// Brings round what one machine left for others, until nothing is left.
     fn settle(&mut self, now: Now, effects: &mut Effects) {
+        self.broker.resume_remote_waiters();
         loop {
             if let Some(notice) = self.broker.notices.pop_front() {
                 self.on_notice(now, effects, notice);
@@ -527,11 +533,14 @@ impl Engine {
             } else if self.broker.publish_next_internal()
                 || self.broker.release_next_hold(&mut effects.disk)
                 || self.broker.scan_next(&mut effects.disk)
+                || self.broker.pump_next_replica(&mut effects.disk)
             {
             } else if let Some(key) = self.broker.next_active() {
                 self.pump(now, effects, key);
             } else if let Some(session) = self.broker.next_active_session() {
                 self.pump_session(now, effects, session);
+            } else if self.broker.has_looped() {
+                self.broker.on_queue_messages();
             } else {
                 break;
             }
@@ -721,6 +730,25 @@ pub struct QueueStatus {
     pub unacked: u64,
     /// Messages that died here and are still to be dead-lettered.
     pub dying: u64,
+    /// Consumers.
+    pub consumers: u64,
+}
+
+/// A replica of a queue, as an observer sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaStatus {
+    /// The queue.
+    pub queue: QueueId,
+    /// The last entry of the queue's group that it has applied.
+    pub applied: u64,
+    /// The same for all replicas that have applied the same.
+    pub state_hash: u64,
+    /// Whether it leads.
+    pub leads: bool,
+    /// Messages waiting for a consumer.
+    pub ready: u64,
+    /// Messages out with consumers.
+    pub unacked: u64,
     /// Consumers.
     pub consumers: u64,
 }

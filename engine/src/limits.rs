@@ -205,6 +205,12 @@ pub const LINK_LANE_HIGH_BYTES: usize = 8 * 1024 * 1024;
 pub const LINK_LANE_LOW_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes waiting in one lane above which it takes no more: room for what is sent in spite of congestion. One message always fits.
 pub const LINK_LANE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of entries that a replica keeps in memory for deliveries.
+pub const REPLICA_RECENT_BYTES: usize = 1024 * 1024;
+/// Entries in front of a written state that stay in a queue's log, for members that lag behind a little.
+pub const REPLICA_LOG_KEPT: u64 = 256;
+/// After this time whoever waits for the leader of a queue asks again, and a leader says again what it has to say.
+pub const REPLICA_RETRY: Duration = Duration::from_millis(500);
 /// How long a node without a link is waited for, before its queues count as out of reach and its sessions as over. A process that died
 /// and one that restarts are known sooner; this is for a network that is cut, where RabbitMQ's `net_ticktime` takes a minute.
 pub const REMOTE_GRACE: Duration = Duration::from_secs(5);

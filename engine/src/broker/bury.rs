@@ -194,7 +194,7 @@ impl Broker {
     }
 
     /// What is to be published in place of a message that died; `None` if nothing is.
-    fn dead_letter_of(
+    pub(super) fn dead_letter_of(
         &self,
         key: QueueKey,
         message: &Message,

@@ -56,6 +56,7 @@ impl Broker {
     /// # Errors
     /// 541 INTERNAL_ERROR on the connection if the cluster takes no more.
     pub(super) fn ask_cluster(&mut self, command: Command, requester: Option<Requester>) -> Result<(), AmqpError> {
+        let command = self.with_members(command);
         let Some(peers) = &mut self.peers else { return Ok(()) };
         let mut encoded = BytesMut::new();
         command.encode(&mut encoded);
@@ -96,22 +97,29 @@ impl Broker {
         self.watch_links();
         self.flush_sessions();
         self.tell_guests();
-        self.resume_waiting_guests();
         let Some(mut peers) = self.peers.take() else { return Ok(false) };
         let decisions = peers.flush(self.now.mono, &mut self.log, effects);
         self.peers = Some(peers);
-        let Decisions { decided, is_state_wanted, fatal } = decisions;
+        let Decisions { decided, of_groups, is_state_wanted, fatal } = decisions;
         if let Some(text) = fatal {
             return Err(text);
         }
-        let has_more = !decided.is_empty();
+        let has_more = !decided.is_empty() || !of_groups.is_empty();
+        for (queue, what) in of_groups {
+            self.on_group(queue, what)?;
+        }
         for decided in decided {
             self.carry_out(decided)?;
         }
         if is_state_wanted && let Some(peers) = &mut self.peers {
             peers.keep_state(&mut self.log, &self.metadata.snapshot_all());
         }
-        Ok(self.enter_cluster()? || has_more)
+        Ok(self.enter_cluster()? || has_more || self.has_unsettled())
+    }
+
+    /// Whether something waits to be brought round.
+    fn has_unsettled(&self) -> bool {
+        !self.notices.is_empty() || self.has_looped() || self.replicas.has_active()
     }
 
     fn carry_out(&mut self, decided: Decided) -> Result<(), String> {

@@ -127,7 +127,7 @@ impl Broker {
     fn add_queue(&mut self, key: QueueKey, id: QueueId) {
         let record = self.metadata.queue_by_key(key).expect("the queue was just created");
         if !self.metadata.is_here(record) {
-            return;
+            return self.add_replica(key, id);
         }
         self.remember_for_queue(key);
         let record = self.metadata.queue_by_key(key).expect("the queue was just created");
@@ -144,6 +144,16 @@ impl Broker {
         self.queues.insert(key, queue);
         self.activate(key);
         self.on_queue_known(id);
+    }
+
+    /// A queue that is not on this node alone may have a replica here.
+    fn add_replica(&mut self, key: QueueKey, id: QueueId) {
+        let record = self.metadata.queue_by_key(key).filter(|record| self.metadata.has_replica_here(record));
+        if record.is_some() {
+            // Of a queue that was just declared the log holds nothing.
+            self.open_replica(key).expect("a replica can begin");
+            self.on_queue_known(id);
+        }
     }
 
     /// Declaring a queue again renews its lease, but not that of a quorum queue (RabbitMQ docs: Time-To-Live / Queue TTL).
@@ -185,7 +195,10 @@ impl Broker {
 
     fn drop_queue(&mut self, key: QueueKey, id: QueueId) {
         self.forget_for_queue(key);
-        let Some(mut queue) = self.queues.remove(key) else { return self.drop_remote(key) };
+        let Some(mut queue) = self.queues.remove(key) else {
+            self.close_replica(id);
+            return self.drop_remote(key);
+        };
         self.on_guests_queue_gone(key);
         if let Some(owner) = queue.owner {
             self.exclusive.remove(&(owner, key));

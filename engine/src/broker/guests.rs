@@ -127,6 +127,14 @@ impl Broker {
     /// # Errors
     /// If that is nothing that a node may say.
     pub(super) fn on_guest_commands(&mut self, from: NodeId, queue: QueueId, entry: Bytes) -> Result<(), Malformed> {
+        if self.replicas.has(queue) {
+            self.on_replica_commands(from, queue, &entry);
+            return Ok(());
+        }
+        if self.is_replicated(queue) {
+            self.send_elsewhere(from, queue);
+            return Ok(());
+        }
         let Some(key) = self.queue_for_guest(queue) else {
             if queue >= self.metadata.next_queue_id() {
                 let early = self.guests.early.entry(queue).or_default();
@@ -157,6 +165,10 @@ impl Broker {
         self.guests.commands = commands;
         self.trim_returned();
         read
+    }
+
+    fn is_replicated(&self, queue: QueueId) -> bool {
+        self.metadata.queue_by_id(queue).is_some_and(|(_, record)| record.is_replicated())
     }
 
     /// The queue of this node with this id.
@@ -201,6 +213,7 @@ impl Broker {
                 | Frame::Deliver { .. }
                 | Frame::Notice(_)
                 | Frame::Synced(_)
+                | Frame::Elsewhere { .. }
                 | Frame::Answer { .. } => Ok(()),
             };
         }
@@ -275,7 +288,7 @@ impl Broker {
                 let up_to = seqno;
                 self.end_guest(session, Return::Failed);
                 let applied = Applied { session, up_to, is_full: false };
-                return self.say_to(session.node, &Frame::Applied(applied));
+                return self.say(session.node, &Frame::Applied(applied));
             }
         };
         if end > self.log.durable()
@@ -500,6 +513,9 @@ impl Broker {
         if session.node != from {
             return;
         }
+        if self.is_replicated(queue) {
+            return self.on_replica_sync(from, queue, sync);
+        }
         if queue >= self.metadata.next_queue_id() {
             let frame = Frame::Sync { queue, sync: sync.clone() };
             return self.guests.early.entry(queue).or_default().push((from, frame));
@@ -531,7 +547,7 @@ impl Broker {
         });
         let consumers = consumers.collect();
         let answer = SyncAnswer { session, next: Some(guest.told.next()), is_full: false, is_gone: false, consumers };
-        self.say_to(from, &Frame::Synced(answer));
+        self.say(from, &Frame::Synced(answer));
         self.resume_guest(session);
     }
 
@@ -595,8 +611,15 @@ impl Broker {
         self.activate(queue);
     }
 
-    /// Links have room again.
-    pub(super) fn resume_waiting_guests(&mut self) {
+    /// Links may have room again, and the log may have been written.
+    pub(crate) fn resume_remote_waiters(&mut self) {
+        if self.peers.is_some() {
+            self.resume_waiting_guests();
+            self.resume_replicas();
+        }
+    }
+
+    fn resume_waiting_guests(&mut self) {
         if self.guests.waiting.is_empty() {
             return;
         }
@@ -640,6 +663,9 @@ impl Broker {
 
     /// Somebody asks about a queue.
     pub(super) fn on_question(&mut self, from: NodeId, number: u64, queue: QueueId, question: Question) {
+        if self.is_replicated(queue) {
+            return self.on_replica_question(from, number, queue, question);
+        }
         let answer = match self.queue_for_guest(queue) {
             None if queue >= self.metadata.next_queue_id() => {
                 let frame = Frame::Ask { number, queue, question };
@@ -656,13 +682,14 @@ impl Broker {
                 Question::Purge => Answer::Purged(self.purge(key) as u64),
             },
         };
-        self.say_to(from, &Frame::Answer { number, answer });
+        self.say(from, &Frame::Answer { number, answer });
     }
 
     /// Tells sessions how far what they wanted is applied.
     pub(super) fn tell_guests(&mut self) {
         let durable = self.log.durable();
         let mut untold = core::mem::take(&mut self.guests.untold);
+        let mut told = Vec::new();
         untold.sort_unstable();
         untold.dedup();
         untold.retain(|session| {
@@ -672,24 +699,19 @@ impl Broker {
             if up_to > guest.told || (guest.told.0 == 0 && up_to.0 > 0) {
                 guest.told = up_to;
                 let applied = Applied { session: *session, up_to, is_full: false };
-                if let Some(peers) = &mut self.peers {
-                    peers.send_to_queues(self.now.mono, session.node, Frame::Applied(applied).encode());
-                }
+                told.push(applied);
             }
             !is_all
         });
         self.guests.untold.append(&mut untold);
+        for applied in told {
+            self.say(applied.session.node, &Frame::Applied(applied));
+        }
     }
 
     fn tell_guest(&mut self, notice: &Notice) {
         if let Some(session) = notice.session() {
-            self.say_to(session.node, &Frame::Notice(*notice));
-        }
-    }
-
-    fn say_to(&mut self, node: NodeId, frame: &Frame) {
-        if let Some(peers) = &mut self.peers {
-            peers.send_to_queues(self.now.mono, node, frame.encode());
+            self.say(session.node, &Frame::Notice(*notice));
         }
     }
 

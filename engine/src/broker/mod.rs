@@ -21,6 +21,7 @@ mod placement;
 mod publish;
 mod recovery;
 mod remote;
+mod replicas;
 mod reply;
 mod sessions;
 mod timeout;
@@ -62,6 +63,7 @@ pub(crate) use holds::Holds;
 pub(crate) use publish::Routed;
 use remote::Remote;
 pub(crate) use remote::{Asked, AskedOf, Wanted};
+use replicas::Replicas;
 pub(crate) use reply::is_reply_name;
 pub(crate) use sessions::{ConnectionLimits, Sessions};
 
@@ -87,6 +89,8 @@ pub(crate) struct Broker {
     pub(crate) remote: Remote,
     /// Channels of other nodes that use queues of this one.
     guests: Guests,
+    /// Replicas of quorum queues.
+    replicas: Replicas,
     /// What exchanges and queues remember of messages.
     memories: Memories,
     /// Who is connected.
@@ -335,6 +339,7 @@ impl Broker {
             queues: Queues::default(),
             remote: Remote::default(),
             guests: Guests::default(),
+            replicas: Replicas::default(),
             memories: Memories::default(),
             sessions: Sessions::default(),
             holds: Holds::default(),
@@ -425,6 +430,7 @@ impl Broker {
             peers.check_invariants();
             self.check_remote_invariants();
             self.check_guest_invariants();
+            self.check_replica_invariants();
         }
         self.log.check_invariants();
     }

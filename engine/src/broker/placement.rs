@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use super::Broker;
 use crate::amqp::FieldTable;
 use crate::ids::NodeId;
-use crate::metadata::{LeaderLocator, QueueArguments};
+use crate::metadata::{Command, LeaderLocator, QueueArguments};
 use crate::queue::QueueKind;
 
 /// A node that may get a replica.
@@ -26,11 +26,23 @@ struct Candidate {
 }
 
 impl Broker {
+    /// The same command; a declaration of a quorum queue names the queue's members from here on.
+    pub(super) fn with_members(&self, mut command: Command) -> Command {
+        if let Command::DeclareQueue { members, home, arguments, .. } = &mut command
+            && members.is_empty()
+        {
+            *members = self.members_for(arguments);
+            if !members.is_empty() {
+                *home = NodeId(0);
+            }
+        }
+        command
+    }
+
     /// The members of a queue that is to be declared here with these arguments, first who is to lead; none if it is to be on one node.
     ///
     /// Looks at all queues, so it is to be asked for queues only that are not there yet. What is wrong with arguments is for
     /// [`crate::metadata::Metadata::check`] to tell.
-    #[cfg_attr(not(test), expect(dead_code, reason = "declarations ask for replicas once queues can have any"))]
     pub(crate) fn members_for(&self, arguments: &FieldTable) -> Vec<NodeId> {
         let own = self.metadata.own();
         let Some(peers) = self.peers.as_ref().filter(|_| own != NodeId(0)) else { return Vec::new() };

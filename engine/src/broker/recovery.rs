@@ -113,6 +113,7 @@ impl Broker {
             self.activate(*key);
         }
         messages += self.recover_holds(&mut owners);
+        self.open_replicas()?;
         Ok((messages, keys.len() as u64))
     }
 

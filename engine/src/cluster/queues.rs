@@ -7,11 +7,11 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
 
-use crate::ids::QueueId;
+use crate::ids::{NodeId, QueueId};
 use crate::message::Message;
 use crate::queue::quorum::{
-    Applied, ConsumerId, ConsumerSync, DeliveryNumber, Notice, Numbers, SessionId, SessionSeqno, Sync, SyncAnswer,
-    put_session, read_session,
+    self as numbered, Applied, BodyPlace, ConsumerId, ConsumerSync, DeliveryNumber, Notice, NumberRange, SessionId,
+    SessionSeqno, Sync, SyncAnswer, put_session, read_session,
 };
 use crate::storage::codec::{Reader, put_varint};
 
@@ -36,10 +36,12 @@ pub(crate) enum Frame {
     Deliver { delivery: Delivery, message: Bytes },
     /// Something else.
     Notice(Notice),
-    /// The answer to [`Frame::Sync`]; deliveries come on their own.
+    /// The answer to [`Frame::Sync`]; what deliveries hold comes on its own.
     Synced(SyncAnswer),
     /// The answer to [`Frame::Ask`].
     Answer { number: u64, answer: Answer },
+    /// The sender does not lead that queue; who does, as far as it knows, or node 0.
+    Elsewhere { queue: QueueId, leader: NodeId },
 }
 
 /// What is asked about a queue.
@@ -85,6 +87,7 @@ mod kind {
     pub(super) const DELIVER: u8 = 17;
     pub(super) const SYNCED: u8 = 18;
     pub(super) const ANSWER: u8 = 19;
+    pub(super) const ELSEWHERE: u8 = 20;
     pub(super) const RESEND: u8 = 32;
     pub(super) const UNKNOWN: u8 = 33;
     pub(super) const REFUSED: u8 = 34;
@@ -188,6 +191,17 @@ impl Frame {
                 for consumer in consumers {
                     put_varint(&mut out, consumer.tag.into());
                     put_varint(&mut out, consumer.next.0);
+                    put_varint(&mut out, consumer.deliveries.len() as u64);
+                    for delivery in &consumer.deliveries {
+                        let (failed, acquired) = (u64::from(delivery.failed), u64::from(delivery.acquired));
+                        [delivery.number.0, failed, acquired]
+                            .into_iter()
+                            .for_each(|number| put_varint(&mut out, number));
+                    }
+                    put_varint(&mut out, consumer.timed_out.len() as u64);
+                    for range in &consumer.timed_out {
+                        [range.first, range.last].into_iter().for_each(|number| put_varint(&mut out, number));
+                    }
                 }
             }
             Self::Answer { number, answer } => {
@@ -200,6 +214,11 @@ impl Frame {
                 };
                 out.push(which);
                 numbers.into_iter().for_each(|number| put_varint(&mut out, number));
+            }
+            Self::Elsewhere { queue, leader } => {
+                start(&mut out, kind::ELSEWHERE);
+                put_varint(&mut out, queue.0);
+                put_varint(&mut out, leader.0);
             }
         }
         out.into()
@@ -294,7 +313,16 @@ fn read(bytes: &Bytes, reader: &mut Reader<'_>) -> Option<Frame> {
             let (is_full, is_gone) = (read_flag(reader)?, read_flag(reader)?);
             let consumers = read_list(reader, |reader| {
                 let (tag, next) = (reader.varint_u32()?, DeliveryNumber(reader.varint()?));
-                Some(ConsumerSync { tag, next, deliveries: Vec::new(), timed_out: Numbers::new() })
+                let deliveries = read_list(reader, |reader| {
+                    let number = DeliveryNumber(reader.varint()?);
+                    let (failed, acquired) =
+                        (u16::try_from(reader.varint()?).ok()?, u16::try_from(reader.varint()?).ok()?);
+                    let (consumer, body) = (session.consumer(tag), BodyPlace::default());
+                    Some(numbered::Delivery { consumer, number, body, failed, acquired })
+                })?;
+                let timed_out =
+                    read_list(reader, |reader| Some(NumberRange { first: reader.varint()?, last: reader.varint()? }))?;
+                Some(ConsumerSync { tag, next, deliveries, timed_out: timed_out.into_iter().collect() })
             })?;
             Frame::Synced(SyncAnswer { session, next, is_full, is_gone, consumers })
         }
@@ -309,6 +337,7 @@ fn read(bytes: &Bytes, reader: &mut Reader<'_>) -> Option<Frame> {
             };
             Frame::Answer { number, answer }
         }
+        kind::ELSEWHERE => Frame::Elsewhere { queue: QueueId(reader.varint()?), leader: NodeId(reader.varint()?) },
         _ => Frame::Notice(read_notice(reader, kind)?),
     };
     reader.is_empty().then_some(frame)
@@ -354,7 +383,8 @@ mod tests {
     use alloc::vec;
 
     use super::*;
-    use crate::ids::{Boot, NodeId};
+    use crate::ids::Boot;
+    use crate::queue::quorum::Numbers;
 
     fn session() -> SessionId {
         SessionId { node: NodeId(2), boot: Boot(3), number: 300 }
@@ -365,7 +395,10 @@ mod tests {
         let queue = QueueId(130);
         let delivery =
             Delivery { consumer, number: DeliveryNumber(5), failed: 1, is_redelivered: true, ready_left: 1000 };
-        let synced = ConsumerSync { tag: 7, next: DeliveryNumber(6), deliveries: vec![], timed_out: Numbers::new() };
+        let (body, number) = (BodyPlace::default(), DeliveryNumber(5));
+        let listed = numbered::Delivery { consumer, number, body, failed: 1, acquired: 2 };
+        let timed_out: Numbers = [NumberRange { first: 2, last: 3 }].into_iter().collect();
+        let synced = ConsumerSync { tag: 7, next: DeliveryNumber(6), deliveries: vec![listed], timed_out };
         let mut frames = vec![
             Frame::Commands { queue, entry: Bytes::from_static(b"entry") },
             Frame::Sync { queue, sync: Sync { session, consumers: vec![(7, DeliveryNumber(5))] } },
@@ -400,6 +433,7 @@ mod tests {
             Notice::DeadLettersWait,
         ];
         frames.extend(notices.map(Frame::Notice));
+        frames.push(Frame::Elsewhere { queue, leader: NodeId(3) });
         frames
     }
 
@@ -436,9 +470,9 @@ mod tests {
     #[rustfmt::skip]
     const FIXTURE: &[u8] = &[1, 1, 130, 1, 101, 110, 116, 114, 121, 1, 2, 130, 1, 2, 3, 172, 2, 1, 7, 5, 1, 3, 2, 3, 172, 2, 128, 32, 1, 4, 12,
         1, 16, 2, 3, 172, 2, 9, 1, 1, 17, 2, 3, 172, 2, 7, 5, 1, 1, 232, 7, 109, 101, 115, 115, 97, 103, 101,
-        1, 18, 2, 3, 172, 2, 9, 0, 1, 1, 7, 6,
+        1, 18, 2, 3, 172, 2, 9, 0, 1, 1, 7, 6, 1, 5, 1, 2, 1, 2, 3,
         1, 18, 2, 3, 172, 2, 0, 1, 0, 0,
         1, 5, 1, 130, 1, 0, 1, 5, 1, 130, 1, 1, 1, 5, 1, 130, 1, 2, 1, 19, 128, 1, 0, 0, 0, 1, 19, 128, 1, 1, 3, 200, 1, 1, 19, 128, 1, 2, 4, 0,
         1, 32, 2, 3, 172, 2, 9, 1, 33, 2, 3, 172, 2, 1, 34, 2, 3, 172, 2, 9, 1, 35, 2, 3, 172, 2, 7,
-        1, 36, 2, 3, 172, 2, 1, 1, 37, 2, 3, 172, 2, 1, 38, 2, 3, 172, 2, 7, 1, 39, 2, 3, 172, 2, 7, 1, 40, 2, 3, 172, 2, 7, 8, 1, 41];
+        1, 36, 2, 3, 172, 2, 1, 1, 37, 2, 3, 172, 2, 1, 38, 2, 3, 172, 2, 7, 1, 39, 2, 3, 172, 2, 7, 1, 40, 2, 3, 172, 2, 7, 8, 1, 41, 1, 20, 130, 1, 3];
 }

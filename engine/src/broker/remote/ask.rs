@@ -17,6 +17,7 @@ pub(super) struct Ask {
     names: QueueNames,
     id: QueueId,
     home: NodeId,
+    is_replicated: bool,
     question: Question,
 }
 
@@ -54,7 +55,12 @@ impl Broker {
             AskedOf::Counts { is_declare } => Question::Counts { is_declare },
             AskedOf::Purge => Question::Purge,
         };
-        let ask = Ask { channel, queue, names, id: record.id, home: record.home, question };
+        let (id, home, is_replicated) = (record.id, record.home, record.is_replicated());
+        let home = if is_replicated { self.guess_leader(queue, NodeId(0)) } else { home };
+        let ask = Ask { channel, queue, names, id, home, is_replicated, question };
+        if is_replicated {
+            self.look_at_leaders_later();
+        }
         self.remote.last_ask += 1;
         let number = self.remote.last_ask;
         self.send_ask(number, &ask);
@@ -63,10 +69,8 @@ impl Broker {
     }
 
     fn send_ask(&mut self, number: u64, ask: &Ask) {
-        let is_up = self.remote.nodes.get(&ask.home).is_some_and(super::NodeLink::is_up);
-        if is_up && let Some(peers) = &mut self.peers {
-            let frame = Frame::Ask { number, queue: ask.id, question: ask.question };
-            peers.send_to_queues(self.now.mono, ask.home, frame.encode());
+        if self.can_reach(ask.home) {
+            self.say(ask.home, &Frame::Ask { number, queue: ask.id, question: ask.question });
         }
     }
 
@@ -79,9 +83,25 @@ impl Broker {
         self.remote.asks = asks;
     }
 
+    /// The queue with this id has another leader, or should have: what nobody has answered is asked there.
+    pub(super) fn ask_leader(&mut self, queue: QueueId, leader: NodeId) {
+        let mut asks = core::mem::take(&mut self.remote.asks);
+        for (number, ask) in asks.iter_mut().filter(|(_, ask)| ask.id == queue) {
+            ask.home = leader;
+            self.send_ask(*number, ask);
+        }
+        self.remote.asks = asks;
+    }
+
+    /// Queues with replicas of which something is asked.
+    pub(super) fn asked_replicas(&self) -> Vec<(QueueKey, QueueId, NodeId)> {
+        let asks = self.remote.asks.values().filter(|ask| ask.is_replicated);
+        asks.map(|ask| (ask.queue, ask.id, ask.home)).collect()
+    }
+
     /// A node answers.
     pub(super) fn on_answer(&mut self, node: NodeId, number: u64, answer: Answer) {
-        if self.remote.asks.get(&number).is_none_or(|ask| ask.home != node) {
+        if self.remote.asks.get(&number).is_none_or(|ask| ask.home != node && !ask.is_replicated) {
             return;
         }
         let Some(ask) = self.remote.asks.remove(&number) else { return };
@@ -95,7 +115,7 @@ impl Broker {
 
     /// A node is lost: nobody will answer.
     pub(super) fn drop_asks(&mut self, node: NodeId) {
-        self.drop_asks_that(|ask| ask.home == node);
+        self.drop_asks_that(|ask| ask.home == node && !ask.is_replicated);
     }
 
     /// A queue is gone.

@@ -2,13 +2,16 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use smallvec::SmallVec;
 
 use super::super::{Broker, ChannelRef, Notice};
-use super::{RemoteConsumer, RemoteSession, User, cost};
+use super::{Arrived, RemoteConsumer, RemoteSession, User, cost};
 use crate::amqp::{AmqpError, ReplyCode};
+use crate::cluster::queues::Delivery;
 use crate::ids::{Lsn, QueueSeq};
 use crate::limits;
-use crate::queue::quorum::{Checkout, CreditMode, DeliveryNumber, NumberRange, ReturnKind};
+use crate::message::Message;
+use crate::queue::quorum::{Checkout, ConsumerSync, CreditMode, DeliveryNumber, NumberRange, ReturnKind, SyncAnswer};
 use crate::queue::{ConsumerKey, Get, Return, Subscriber, Subscription, Taken};
 use crate::routing::QueueKey;
 
@@ -163,8 +166,16 @@ impl Broker {
     pub(crate) fn next_arrived(&self, number: u64) -> Option<(QueueKey, usize, Subscription)> {
         let session = self.remote.sessions.get(&number)?;
         let User::Channel(ChannelRef { connection, channel, .. }) = session.user else { return None };
+        // Whose next message is not there yet.
+        let mut behind: SmallVec<[u32; 4]> = SmallVec::new();
         session.inbox.iter().enumerate().find_map(|(at, arrived)| {
             let tag = arrived.delivery.consumer.tag;
+            if arrived.message.is_none() {
+                behind.push(tag);
+            }
+            if behind.contains(&tag) {
+                return None;
+            }
             if let Some(no_ack) = session.gets.get(&tag) {
                 let who = Subscriber::asker(connection, channel);
                 return Some((session.queue, at, Subscription::Get(Get { who, no_ack: *no_ack })));
@@ -185,6 +196,7 @@ impl Broker {
     pub(crate) fn take_arrived(&mut self, number: u64, at: usize) -> Taken {
         let session = self.remote.sessions.get_mut(&number).expect("a message was found in it");
         let arrived = session.inbox.remove(at).expect("a message was found there");
+        let message = arrived.message.expect("only what is there is handed on");
         let (tag, delivered) = (arrived.delivery.consumer.tag, arrived.delivery.number);
         let get = session.gets.remove(&tag);
         let consumer = session.consumers.get(&tag).and_then(|key| self.remote.consumers.get(*key));
@@ -196,12 +208,12 @@ impl Broker {
         } else {
             session.out.insert(seq, (tag, delivered));
         }
-        if session.count_taken(&arrived.message) || no_ack {
+        if session.count_taken(&message) || no_ack {
             self.remote.dirty.insert(number);
         }
         Taken {
             seq: QueueSeq(seq),
-            message: Arc::clone(&arrived.message),
+            message,
             redelivered: arrived.delivery.is_redelivered,
             deliveries: arrived.delivery.failed,
             place: None,
@@ -259,6 +271,34 @@ impl Broker {
 }
 
 impl RemoteSession {
+    /// What a delivery holds has come.
+    pub(super) fn fill(&mut self, delivery: &Delivery, message: Message) {
+        let is_it = |arrived: &Arrived| {
+            let known = arrived.delivery;
+            (known.consumer, known.number) == (delivery.consumer, delivery.number) && arrived.message.is_none()
+        };
+        // Mostly the last.
+        if let Some(arrived) = self.inbox.iter_mut().rev().find(|arrived| is_it(arrived)) {
+            *arrived = Arrived { delivery: *delivery, message: Some(Arc::new(message)) };
+        }
+    }
+
+    /// The first delivery to a consumer of which only the number is known.
+    pub(super) fn first_without_content(&self, tag: u32) -> Option<DeliveryNumber> {
+        let of_tag = self.inbox.iter().filter(|arrived| arrived.delivery.consumer.tag == tag);
+        of_tag.filter(|arrived| arrived.message.is_none()).map(|arrived| arrived.delivery.number).next()
+    }
+
+    /// Forgets deliveries whose content will not come: they have gone back.
+    pub(super) fn drop_gone(&mut self, answer: &SyncAnswer) {
+        self.inbox.retain(|arrived| {
+            let of_consumer = answer.consumers.iter().find(|it| it.tag == arrived.delivery.consumer.tag);
+            let is_known =
+                |it: &ConsumerSync| it.deliveries.iter().any(|known| known.number == arrived.delivery.number);
+            arrived.message.is_some() || of_consumer.is_none_or(is_known)
+        });
+    }
+
     /// Gives back what arrived for these tags and was not handed to the channel.
     fn return_unseen(&mut self, is_meant: impl Fn(u32) -> bool) {
         let mut kept = alloc::collections::VecDeque::new();
@@ -268,7 +308,7 @@ impl RemoteSession {
                 kept.push_back(arrived);
                 continue;
             }
-            self.taken_bytes += cost(&arrived.message);
+            self.taken_bytes += arrived.message.as_deref().map_or(0, cost);
             let DeliveryNumber(number) = arrived.delivery.number;
             self.session.give_back(tag, &[NumberRange::one(number)], ReturnKind::Requeued);
         }
@@ -276,7 +316,7 @@ impl RemoteSession {
     }
 
     /// Notes that so much was handed on. Whether the queue's node should hear of it.
-    fn count_taken(&mut self, message: &crate::message::Message) -> bool {
+    fn count_taken(&mut self, message: &Message) -> bool {
         self.taken_bytes += cost(message);
         self.taken_bytes - self.told_bytes >= limits::REMOTE_WINDOW_BYTES / 4
     }

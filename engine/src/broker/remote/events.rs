@@ -1,6 +1,5 @@
 //! What comes of sessions with queues of other nodes: from the queue's node, or because that is lost.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -16,7 +15,7 @@ impl Broker {
     /// Takes what other nodes say to queues and sessions of this one.
     pub(crate) fn on_queue_messages(&mut self) {
         self.watch_links();
-        while let Some((node, bytes)) = self.peers.as_mut().and_then(|peers| peers.next_for_queues()) {
+        while let Some((node, bytes)) = self.next_queue_message() {
             let understood = Frame::decode(&bytes).and_then(|frame| self.on_frame(node, frame));
             if let Err(malformed) = understood
                 && let Some(peers) = &mut self.peers
@@ -24,6 +23,17 @@ impl Broker {
                 peers.refuse_node(self.now.mono, node, &alloc::format!("{malformed}"));
             }
         }
+    }
+
+    /// What another node says, or this one to itself.
+    fn next_queue_message(&mut self) -> Option<(NodeId, Bytes)> {
+        let peers = self.peers.as_mut()?;
+        peers.next_for_queues().or_else(|| Some((peers.own()?.0, self.remote.looped.pop_front()?)))
+    }
+
+    /// Whether this node has said something to itself.
+    pub(crate) fn has_looped(&self) -> bool {
+        !self.remote.looped.is_empty()
     }
 
     fn on_frame(&mut self, node: NodeId, frame: Frame) -> Result<(), Malformed> {
@@ -34,13 +44,17 @@ impl Broker {
             Frame::Forget { up_to } => self.forget_guests(node, up_to),
             Frame::Ask { number, queue, question } => self.on_question(node, number, queue, question),
             Frame::Answer { number, answer } => self.on_answer(node, number, answer),
+            Frame::Elsewhere { queue, leader } => self.on_elsewhere(node, queue, leader),
             Frame::Deliver { delivery, message } => return self.on_delivery(node, &delivery, message),
             Frame::Applied(applied) => {
                 self.with_own(node, applied.session, |session, events| session.session.on_applied(&applied, events));
                 self.remote.note_outstanding(applied.session.number);
             }
             Frame::Synced(answer) => {
-                self.with_own(node, answer.session, |session, events| session.session.on_sync(&answer, events));
+                self.with_own(node, answer.session, |session, events| {
+                    session.drop_gone(&answer);
+                    session.session.on_sync(&answer, events);
+                });
             }
             Frame::Notice(notice) => {
                 if let Some(id) = notice.session() {
@@ -54,7 +68,9 @@ impl Broker {
     /// As [`Broker::with_session`], if it is one of this life of the node, with a queue of that node.
     fn with_own(&mut self, node: NodeId, id: SessionId, act: impl FnOnce(&mut RemoteSession, &mut Vec<SessionEvent>)) {
         let session = self.remote.sessions.get(&id.number);
-        if session.is_some_and(|session| session.home == node && session.session.id() == id) {
+        // A leader that was is not wrong in what it says, only late; the session copes with that.
+        let is_meant = |session: &RemoteSession| session.home == node || session.is_replicated;
+        if session.is_some_and(|session| is_meant(session) && session.session.id() == id) {
             self.with_session(id.number, act);
         }
     }
@@ -65,12 +81,12 @@ impl Broker {
         let Delivery { consumer, number, failed, is_redelivered, .. } = *delivery;
         let acquired = failed.max(is_redelivered.into());
         let numbered = quorum::Delivery { consumer, number, body: BodyPlace::default(), failed, acquired };
-        self.with_own(node, id, |session, events| {
-            session.session.on_delivery(&numbered, events);
-            if events.contains(&SessionEvent::Delivered(numbered)) {
-                session.inbox.push_back(Arrived { delivery: *delivery, message: Arc::new(message) });
-            }
-        });
+        self.with_own(node, id, |session, events| session.session.on_delivery(&numbered, events));
+        // Its number may have come before.
+        if let Some(session) = self.remote.sessions.get_mut(&id.number).filter(|session| session.session.id() == id) {
+            session.fill(delivery, message);
+            self.remote.active.insert(id.number);
+        }
         Ok(())
     }
 
@@ -79,8 +95,16 @@ impl Broker {
         match event {
             SessionEvent::Confirmed(token) => self.part_done(token, false),
             SessionEvent::Rejected(token) => self.part_done(token, true),
-            SessionEvent::Delivered(_) => {
-                self.remote.active.insert(number);
+            SessionEvent::Delivered(delivery) => {
+                let Some(session) = self.remote.sessions.get_mut(&number) else { return };
+                let delivery = Delivery {
+                    consumer: delivery.consumer,
+                    number: delivery.number,
+                    failed: delivery.failed,
+                    is_redelivered: delivery.acquired > 0,
+                    ready_left: 0,
+                };
+                session.inbox.push_back(Arrived { delivery, message: None });
             }
             SessionEvent::Subscribed { tag } => self.on_subscribed(number, tag),
             SessionEvent::InUse { tag } => self.on_in_use(number, tag),

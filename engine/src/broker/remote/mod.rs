@@ -11,12 +11,16 @@
 //!     +--- inbox <--+
 //! ```
 //!
-//! When the queue's node has begun another life, or was out of reach for [`limits::REMOTE_GRACE`], what sessions had there is lost:
+//! A quorum queue is spoken to in the same way: its leader is "the queue's node", which may be this one, and may change. Then everything
+//! that is not known to be applied is sent again, and nothing is lost.
+//!
+//! When a classic queue's node has begun another life, or was out of reach for [`limits::REMOTE_GRACE`], what sessions had there is lost:
 //! what was published and not confirmed is nacked, and consumers are cancelled, as RabbitMQ does it when a queue's node goes.
 
 mod ask;
 mod consume;
 mod events;
+mod leaders;
 mod nodes;
 mod publish;
 
@@ -35,6 +39,7 @@ use crate::message::Message;
 use crate::queue::ConsumerKey;
 use crate::queue::quorum::{DeliveryNumber, EntryWriter, Session, SessionEvent, SessionId};
 use crate::routing::QueueKey;
+use crate::time::Instant;
 use crate::window::Window;
 
 use ask::Ask;
@@ -67,6 +72,10 @@ pub(crate) struct Remote {
     asks: BTreeMap<u64, Ask>,
     last_ask: u64,
     pub(super) nodes: BTreeMap<NodeId, NodeLink>,
+    /// What this node says to its own queues and sessions.
+    pub(super) looped: VecDeque<Bytes>,
+    /// When sessions that wait for a leader are looked at.
+    look_at: Option<Instant>,
     /// Where the message that is being published goes on other nodes.
     pub(super) routed: Vec<QueueKey>,
     /// Sessions that hold too much that is not applied, by connection.
@@ -99,8 +108,12 @@ struct RemoteSession {
     queue: QueueKey,
     names: QueueNames,
     id: QueueId,
-    /// The queue's node.
+    /// The queue's node, or that of its leader; 0 while that is not known.
     home: NodeId,
+    /// Whether its queue has replicas, one of which leads.
+    is_replicated: bool,
+    /// How far it was when it was last looked at, while it waited.
+    seen_at_look: Option<u64>,
     user: User,
     /// Its consumers.
     consumers: BTreeMap<u32, ConsumerKey>,
@@ -120,7 +133,8 @@ struct RemoteSession {
 #[derive(Debug)]
 struct Arrived {
     delivery: Delivery,
-    message: Arc<Message>,
+    /// `None` while only its number is known: what it holds comes later.
+    message: Option<Arc<Message>>,
 }
 
 /// A consumer at a queue of another node.
@@ -211,7 +225,8 @@ impl Broker {
             return Some(*number);
         }
         let record = self.metadata.queue_by_key(queue)?;
-        let (id, home) = (record.id, record.home);
+        let (id, is_replicated) = (record.id, record.is_replicated());
+        let home = if is_replicated { self.guess_leader(queue, NodeId(0)) } else { record.home };
         let (node, boot) = self.peers.as_ref()?.own()?;
         self.remote.last_number += 1;
         let number = self.remote.last_number;
@@ -222,6 +237,8 @@ impl Broker {
             names: self.queue_names(queue),
             id,
             home,
+            is_replicated,
+            seen_at_look: None,
             user,
             consumers: BTreeMap::new(),
             gets: BTreeMap::new(),
@@ -233,6 +250,9 @@ impl Broker {
         };
         self.remote.sessions.insert(number, session);
         self.remote.by_user.insert((user, queue), number);
+        if is_replicated {
+            self.look_at_leaders_later();
+        }
         Some(number)
     }
 
@@ -261,10 +281,12 @@ impl Broker {
             if full.contains(&home) {
                 continue;
             }
-            if !self.remote.nodes.get(&home).is_some_and(NodeLink::is_up) {
-                // All of its sessions say what they have to once there is a link again.
+            if !self.can_reach(home) {
+                // All of its sessions say what they have to once there is a link again, or a leader.
                 self.remote.dirty.remove(&number);
-                self.watch_node(home);
+                if home != NodeId(0) {
+                    self.watch_node(home);
+                }
                 continue;
             }
             if self.flush_session(number, home) {
@@ -277,28 +299,37 @@ impl Broker {
 
     /// Whether all of it could be sent.
     fn flush_session(&mut self, number: u64, home: NodeId) -> bool {
-        let (Some(peers), Some(session)) = (&mut self.peers, self.remote.sessions.get_mut(&number)) else {
-            return true;
-        };
-        let queue = session.id;
+        let Some(queue) = self.remote.sessions.get(&number).map(|session| session.id) else { return true };
         loop {
-            if peers.is_congested(home) {
+            if self.is_congested_to(home) {
                 return false;
             }
+            let Some(session) = self.remote.sessions.get_mut(&number) else { return true };
             let mut writer = EntryWriter::default();
             if !session.session.write(&mut writer, limits::REMOTE_ENTRY_BYTES) {
                 break;
             }
             let entry = Bytes::from(writer.take());
-            peers.send_to_queues(self.now.mono, home, Frame::Commands { queue, entry }.encode());
+            self.say(home, &Frame::Commands { queue, entry });
         }
-        if let Some(sync) = session.session.take_sync() {
-            peers.send_to_queues(self.now.mono, home, Frame::Sync { queue, sync }.encode());
-        }
-        if session.taken_bytes - session.told_bytes >= limits::REMOTE_WINDOW_BYTES / 4 {
+        let Some(session) = self.remote.sessions.get_mut(&number) else { return true };
+        let sync = session.session.take_sync().map(|mut sync| {
+            for (tag, next) in &mut sync.consumers {
+                *next = session.first_without_content(*tag).map_or(*next, |first| first.min(*next));
+            }
+            sync
+        });
+        // Leaders need not know what was taken: what consumers of quorum queues may have is limited.
+        let has_taken = session.taken_bytes - session.told_bytes >= limits::REMOTE_WINDOW_BYTES / 4;
+        let taken = (has_taken && !session.is_replicated).then(|| {
             session.told_bytes = session.taken_bytes;
-            let taken = Frame::Taken { session: session.session.id(), bytes: session.taken_bytes };
-            peers.send_to_queues(self.now.mono, home, taken.encode());
+            Frame::Taken { session: session.session.id(), bytes: session.taken_bytes }
+        });
+        if let Some(sync) = sync {
+            self.say(home, &Frame::Sync { queue, sync });
+        }
+        if let Some(taken) = taken {
+            self.say(home, &taken);
         }
         true
     }

@@ -59,6 +59,7 @@ impl Broker {
             known.until = self.now.mono + limits::REMOTE_GRACE;
         }
         self.on_guests_cut_off(node);
+        self.on_replica_nodes();
     }
 
     fn on_node_up(&mut self, node: NodeId, link: LinkId, boot: Boot) {
@@ -88,6 +89,8 @@ impl Broker {
             (session.taken_bytes, session.told_bytes) = (0, 0);
             self.remote.dirty.insert(*number);
         }
+        self.look_at_leaders();
+        self.on_replica_nodes();
     }
 
     /// A node is needed to which there is no link: from now on it is waited for.
@@ -104,7 +107,9 @@ impl Broker {
             (known.is_lost, known.forgotten) = (true, last);
         }
         self.drop_asks(node);
-        let sessions = self.remote.sessions.iter().filter(|(_, session)| session.home == node);
+        // What a quorum queue has it keeps.
+        let sessions =
+            self.remote.sessions.iter().filter(|(_, session)| session.home == node && !session.is_replicated);
         let sessions: Vec<u64> = sessions.map(|(number, _)| *number).collect();
         for number in sessions {
             self.lose_session(number);
@@ -120,12 +125,17 @@ impl Broker {
             self.lose_node(node);
             self.on_guests_lost(node);
         }
+        if self.remote.look_at.is_some_and(|at| at <= now) {
+            self.look_at_leaders();
+        }
+        self.on_replica_timeout();
     }
 
     /// When [`Broker::on_remote_timeout`] is next wanted.
     pub(in super::super) fn remote_timeout(&self) -> Option<Instant> {
         let waiting = self.remote.nodes.values().filter(|known| !known.is_up() && !known.is_lost);
-        waiting.map(|known| known.until).min()
+        let nodes = waiting.map(|known| known.until).min();
+        [nodes, self.remote.look_at, self.next_replica_due()].into_iter().flatten().min()
     }
 
     /// Whether a queue can be used: it is here, or its node is not given up.
@@ -137,6 +147,9 @@ impl Broker {
             return Ok(());
         }
         let Some(record) = self.metadata.queue_by_key(key) else { return Ok(()) };
+        if record.is_replicated() {
+            return Ok(());
+        }
         let home = record.home;
         self.watch_node(home);
         if self.remote.nodes.get(&home).is_some_and(|known| known.is_lost) {

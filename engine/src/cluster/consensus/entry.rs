@@ -63,6 +63,15 @@ pub struct Base {
     pub start: EntryId,
 }
 
+/// A state machine's place in its group's log: a snapshot taken there stands for all before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The last entry that it has applied.
+    pub id: EntryId,
+    /// The members as of then.
+    pub members: Members,
+}
+
 const COMMAND: u8 = 0;
 const MEMBERS: u8 = 1;
 

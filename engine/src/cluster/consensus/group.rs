@@ -8,7 +8,7 @@ use raft::eraftpb::{self, Message, MessageType};
 use raft::{RawNode, StateRole};
 
 use super::entropy;
-use super::entry::{Base, Content, Entry, EntryId, HardState};
+use super::entry::{Base, Content, Entry, EntryId, HardState, Mark};
 use super::groups::{Refused, Settings, Status};
 use super::guard;
 use super::members::{MemberChange, Members};
@@ -271,24 +271,34 @@ impl Group {
 
     /// A snapshot of the state machine as it is, for a member.
     pub(super) fn offer_snapshot(&mut self, to: NodeId, data: Bytes) {
-        let Some(term) = self.raw.store().term_at(self.applied) else { return };
-        let id = EntryId { term, index: self.applied };
-        let offer = snapshot(id, &self.members, data);
+        if let Some(mark) = self.mark() {
+            self.offer_marked(to, &mark, data);
+        }
+    }
+
+    /// A snapshot of the state machine as it was at a mark, for a member.
+    pub(super) fn offer_marked(&mut self, to: NodeId, mark: &Mark, data: Bytes) {
+        let offer = snapshot(mark.id, &mark.members, data);
         self.raw.mut_store().offer(to, offer);
     }
 
-    /// Writes down that a snapshot of the state machine as it is stands for all before. `keep` entries stay for members that lag.
-    pub(super) fn compact(&mut self, keep: u64, ticket: Ticket, out: &mut Vec<Write>) -> bool {
+    /// Where the state machine is, after all that was handed out.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        let term = self.raw.store().term_at(self.applied)?;
+        Some(Mark { id: EntryId { term, index: self.applied }, members: self.members.clone() })
+    }
+
+    /// Writes down that a snapshot of the state machine as it was at a mark stands for all before. `keep` entries before it stay for
+    /// members that lag.
+    pub(super) fn compact_to(&mut self, mark: &Mark, keep: u64, ticket: Ticket, out: &mut Vec<Write>) -> bool {
         let log = &self.raw.raft.raft_log;
         let done = self.applied.min(log.persisted).min(log.applied);
-        let start = done.saturating_sub(keep).max(self.raw.store().base().start.index);
-        let Some(term) = self.raw.store().term_at(self.applied) else { return false };
-        if done < self.applied || self.installing.is_some() || self.applied <= self.raw.store().base().snapshot.index {
+        let index = mark.id.index;
+        let start = index.saturating_sub(keep).max(self.raw.store().base().start.index);
+        if done < index || self.installing.is_some() || index <= self.raw.store().base().snapshot.index {
             return false;
         }
-        let snapshot = EntryId { term, index: self.applied };
-        let members = self.members.clone();
-        self.raw.mut_store().compact(snapshot, members, start);
+        self.raw.mut_store().compact(mark.id, mark.members.clone(), start);
         let base = self.raw.store().base().clone();
         let record = if is_planted(Mutant::SnapshotWithoutSuffix) {
             Record::Installed(Base { start: base.snapshot, ..base })

@@ -5,7 +5,7 @@ use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use super::entry::{Base, Content, Entry, EntryId, HardState};
+use super::entry::{Base, Content, Entry, EntryId, HardState, Mark};
 use super::group::{Group, Shared};
 use super::members::{MemberChange, Members};
 use super::output::{Outputs, SnapshotNeed, Ticket, Write};
@@ -312,6 +312,19 @@ impl Groups {
         });
     }
 
+    /// As [`Groups::offer_snapshot`], of the state machine as it was at a mark.
+    pub fn offer_marked(&mut self, group: GroupId, to: NodeId, mark: &Mark, data: Bytes) {
+        let _ = self.with(group, |group| {
+            group.offer_marked(to, mark, data);
+            Ok(())
+        });
+    }
+
+    /// Where the state machine is, after all that was handed out. `None` if the group is not here, or knows nothing yet.
+    pub fn mark(&self, group: GroupId) -> Option<Mark> {
+        self.group(group)?.mark()
+    }
+
     /// The content of the snapshot offered at this index is here, and durable.
     pub fn accept_snapshot(&mut self, group: GroupId, index: u64) {
         let _ = self.with(group, |group| {
@@ -331,8 +344,14 @@ impl Groups {
     /// The state machine, as it is after all that was handed out, is durable by itself: the log before it may go, except for `keep`
     /// entries for members that lag behind. Returns whether anything goes.
     pub fn compact(&mut self, group: GroupId, keep: u64) -> bool {
+        self.mark(group).is_some_and(|mark| self.compact_to(group, &mark, keep))
+    }
+
+    /// As [`Groups::compact`], if it is the state machine as it was at a mark that is durable by itself.
+    pub fn compact_to(&mut self, group: GroupId, mark: &Mark, keep: u64) -> bool {
         let (ticket, mut writes) = (self.next_ticket, core::mem::take(&mut self.writes));
-        let compacted = self.with(group, |group| Ok((group.compact(keep, ticket, &mut writes), group.incarnation())));
+        let compacted =
+            self.with(group, |group| Ok((group.compact_to(mark, keep, ticket, &mut writes), group.incarnation())));
         self.writes = writes;
         let Ok((true, incarnation)) = compacted else { return false };
         self.writers.push((group, incarnation));

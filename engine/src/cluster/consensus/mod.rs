@@ -59,7 +59,7 @@ mod journal;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{Base, Content, Entry, EntryId, HardState};
+pub use entry::{Base, Content, Entry, EntryId, HardState, Mark};
 pub use groups::{Counters, Groups, Identity, Origin, Refused, Settings, Status};
 pub use journal::{Found, Journal, decode_entry};
 pub use members::{MemberChange, Members};

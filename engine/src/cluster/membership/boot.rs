@@ -52,6 +52,11 @@ impl Reading {
         self.waiting.is_empty() && self.under_way.is_empty()
     }
 
+    /// The owners of which something was found and not taken.
+    pub(super) fn owners(&self) -> impl Iterator<Item = u64> {
+        self.owners.keys().copied()
+    }
+
     /// What was found of an owner, with the payloads.
     pub(super) fn found(&mut self, owner: u64) -> (RecoveredOwner, Vec<Bytes>) {
         let found = self.owners.remove(&owner).unwrap_or_default();

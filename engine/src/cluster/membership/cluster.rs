@@ -9,13 +9,14 @@ use super::boot::Reading;
 use super::command::{Command, What};
 use super::group::Fetching;
 use super::identity::{Identity, Place};
+use super::replicas::{self, OfGroup, Start};
 use super::roster::{Node, Roster};
 use super::single::Single;
 use super::state::State;
 use crate::cluster::consensus::{self, EntryId, Found, Groups, Journal};
 use crate::cluster::link::Lane;
 use crate::effect::DiskRequest;
-use crate::ids::{GroupId, LinkId, Lsn, NodeId};
+use crate::ids::{GroupId, LinkId, Lsn, NodeId, QueueId};
 use crate::limits;
 use crate::mutants::{Mutant, is_planted};
 use crate::storage::{Log, LogOutcome, Place as LogPlace, RecoveredOwner, RefState};
@@ -134,6 +135,8 @@ pub struct Outputs {
     pub refusals: Vec<(LinkId, String)>,
     /// For the state machine.
     pub decided: Vec<Decided>,
+    /// For the state machines of replicated queues.
+    pub(crate) of_groups: Vec<(QueueId, OfGroup)>,
     /// Facts.
     pub events: Vec<Event>,
     /// Once all of `decided` is carried out, [`Cluster::keep_state`] is to be called, before the next flush.
@@ -193,7 +196,16 @@ pub struct Cluster {
     pub(super) offered: BTreeMap<u64, State>,
     /// Nodes that need the state.
     pub(super) wanting: Vec<NodeId>,
-    pub(super) fetching: Option<Fetching>,
+    pub(super) fetching: BTreeMap<GroupId, Fetching>,
+    /// What was found of queues' groups and was not asked for yet.
+    pub(super) found_replicas: Option<Reading>,
+    /// Entries that are being read for their bodies, by token, and those that were.
+    pub(super) entry_reads: BTreeMap<u64, (QueueId, u64, LogPlace)>,
+    pub(super) entries_read: Vec<(QueueId, u64, Option<Bytes>)>,
+    /// The written states of queues' replicas.
+    pub(super) replica_states: BTreeMap<QueueId, Single>,
+    /// Replicas that are to start once the node may say something.
+    pub(super) to_start: Vec<(QueueId, Start)>,
     next_token: u64,
     pub(super) scratch: consensus::Outputs,
 }
@@ -247,7 +259,12 @@ impl Cluster {
             look_at: now,
             offered: BTreeMap::new(),
             wanting: Vec::new(),
-            fetching: None,
+            fetching: BTreeMap::new(),
+            found_replicas: None,
+            entry_reads: BTreeMap::new(),
+            entries_read: Vec::new(),
+            replica_states: BTreeMap::new(),
+            to_start: Vec::new(),
             next_token,
             scratch: consensus::Outputs::default(),
         }
@@ -295,6 +312,7 @@ impl Cluster {
             return None;
         }
         self.found = Some(found);
+        self.found_replicas = Some(reading);
         if self.identity.boot == 0 || !is_planted(Mutant::ClusterBootTwice) {
             self.identity.boot += 1;
         }
@@ -322,7 +340,9 @@ impl Cluster {
                 Ok(is_one)
             }
             Phase::Silent | Phase::Up => {
-                self.on_fetched(log, *token, data, out);
+                if !self.on_entry_read(log, *token, data) {
+                    self.on_fetched(log, *token, data, out);
+                }
                 Ok(true)
             }
         }
@@ -470,6 +490,9 @@ impl Cluster {
             groups.node_alive(*node);
         }
         self.groups = Some(groups);
+        for (queue, start) in core::mem::take(&mut self.to_start) {
+            self.start_group(queue, start)?;
+        }
         Ok(())
     }
 
@@ -516,7 +539,10 @@ impl Cluster {
             IDENTITY_OWNER => self.identity_record.live(seq, lsn),
             STATE_OWNER => self.state_record.live(seq, lsn),
             ROOT_OWNER => self.journal.live(owner, seq, lsn),
-            _ => None,
+            _ => match replicas::of_owner(owner)? {
+                (_, replicas::Kind::Journal) => self.journal.live(owner, seq, lsn),
+                (queue, replicas::Kind::State) => self.replica_states.get(&queue)?.live(seq, lsn),
+            },
         }
     }
 
@@ -528,6 +554,10 @@ impl Cluster {
         match owner {
             IDENTITY_OWNER => self.identity_record.moved(seq, to),
             STATE_OWNER => self.state_record.moved(seq, to),
+            _ if let Some((queue, replicas::Kind::State)) = replicas::of_owner(owner) => {
+                let state = self.replica_states.get_mut(&queue);
+                state.expect("only what lives is moved").moved(seq, to);
+            }
             _ => self.journal.moved(owner, seq, from, to),
         }
     }

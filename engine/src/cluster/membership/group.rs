@@ -4,12 +4,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use super::cluster::{Cluster, Decided, Event, Outputs, Phase, ROOT, ROOT_OWNER};
+use super::cluster::{Cluster, Decided, Event, Outputs, Phase, ROOT};
 use super::command::{Command, What, Word};
 use super::links::say;
+use super::replicas::{OfGroup, owner_of, queue_of};
 use super::state::State;
-use crate::cluster::consensus::{Applied, Apply, Content, Entry, Fetch, SnapshotNeed, decode_entry};
+use crate::cluster::consensus::{Applied, Apply, Content, Entry, Fetch, LeaderChange, SnapshotNeed, decode_entry};
 use crate::effect::DiskRequest;
+use crate::ids::GroupId;
 use crate::limits;
 use crate::storage::{Log, Place};
 use crate::time::Instant;
@@ -37,7 +39,7 @@ impl Cluster {
         }
         let mut ticket = None;
         for write in scratch.writes.drain(..) {
-            self.journal.write(log, ROOT_OWNER, &write.record, |_| false);
+            self.journal.write(log, owner_of(write.group), &write.record, |_| false);
             ticket = Some(write.ticket);
         }
         if let Some(ticket) = ticket {
@@ -47,13 +49,28 @@ impl Cluster {
             self.send_frame(message.to, message.bytes, out);
         }
         for change in scratch.leaders.drain(..) {
+            if let Some(queue) = queue_of(change.group) {
+                let LeaderChange { leader, term, .. } = change;
+                out.of_groups.push((queue, OfGroup::Leader { leader, term }));
+                continue;
+            }
             self.leader = (change.leader, change.term);
             out.events.push(Event::LeaderChanged { leader: change.leader, term: change.term });
         }
         for applied in scratch.applied.drain(..) {
+            if let Some(queue) = queue_of(applied.group) {
+                let Applied { id, what, .. } = applied;
+                out.of_groups.push((queue, OfGroup::Applied { id, what }));
+                continue;
+            }
             self.on_applied(applied, out);
         }
         for need in scratch.snapshots.drain(..) {
+            let (SnapshotNeed::Make { group, .. } | SnapshotNeed::Take { group, .. }) = need;
+            if let Some(queue) = queue_of(group) {
+                out.of_groups.push((queue, OfGroup::Needs(need)));
+                continue;
+            }
             self.on_need(log, need, out);
         }
         for fetch in scratch.fetches.drain(..) {
@@ -192,47 +209,60 @@ impl Cluster {
 
     /// Somebody lags behind further than what is in memory.
     fn on_fetch(&mut self, log: &mut Log, fetch: Fetch, disk: &mut Vec<DiskRequest>) {
-        if self.fetching.is_some() {
-            self.fetched(&[]);
+        let group = fetch.group;
+        if self.fetching.contains_key(&group) {
+            self.fetched(group, &[]);
             return;
         }
         let last = fetch.last.min(fetch.first + limits::FETCH_ENTRIES - 1);
-        self.fetch(log, fetch.first, Fetching { token: 0, place: NOWHERE, last, entries: Vec::new(), bytes: 0 }, disk);
+        let fetching = Fetching { token: 0, place: NOWHERE, last, entries: Vec::new(), bytes: 0 };
+        self.fetch(log, group, fetch.first, fetching, disk);
     }
 
     /// Reads the next entry, or hands over those that were read if it cannot be.
-    fn fetch(&mut self, log: &mut Log, index: u64, mut fetching: Fetching, disk: &mut Vec<DiskRequest>) {
+    fn fetch(
+        &mut self,
+        log: &mut Log,
+        group: GroupId,
+        index: u64,
+        mut fetching: Fetching,
+        disk: &mut Vec<DiskRequest>,
+    ) {
         let is_enough = index > fetching.last || fetching.bytes >= limits::GROUP_WINDOW_BYTES;
-        let place = self.journal.place(ROOT_OWNER, index).filter(|place| !is_enough && place.end() <= log.written());
+        let place =
+            self.journal.place(owner_of(group), index).filter(|place| !is_enough && place.end() <= log.written());
         if let Some(place) = place {
             fetching.token = self.token();
             fetching.place = place;
             if log.read(place.lsn, place.len, fetching.token, disk) == place.len {
-                self.fetching = Some(fetching);
+                self.fetching.insert(group, fetching);
                 return;
             }
         }
-        self.fetched(&fetching.entries);
+        self.fetched(group, &fetching.entries);
     }
 
     /// An entry was read.
     pub(super) fn on_fetched(&mut self, log: &mut Log, token: u64, data: &Bytes, disk: &mut Vec<DiskRequest>) {
-        let Some(mut fetching) = self.fetching.take_if(|fetching| fetching.token == token) else { return };
+        let Some(group) = self.fetching.iter().find(|(_, it)| it.token == token).map(|(group, _)| *group) else {
+            return;
+        };
+        let Some(mut fetching) = self.fetching.remove(&group) else { return };
         // It may have been given up while it was read; then there is nothing there that would pass for it.
         let payload = log.open_record(fetching.place.lsn, data).ok();
         let Some(entry) = payload.as_ref().and_then(decode_entry) else {
-            self.fetched(&fetching.entries);
+            self.fetched(group, &fetching.entries);
             return;
         };
         let next = entry.id.index + 1;
         fetching.bytes += data.len();
         fetching.entries.push(entry);
-        self.fetch(log, next, fetching, disk);
+        self.fetch(log, group, next, fetching, disk);
     }
 
-    fn fetched(&mut self, entries: &[Entry]) {
+    fn fetched(&mut self, group: GroupId, entries: &[Entry]) {
         if let Some(groups) = &mut self.groups {
-            groups.fetched(ROOT, entries);
+            groups.fetched(group, entries);
         }
     }
 }

@@ -37,6 +37,7 @@ mod cluster;
 mod group;
 mod links;
 mod look;
+mod replicas;
 
 #[cfg(test)]
 mod tests;
@@ -44,4 +45,5 @@ mod tests;
 pub(crate) use cluster::OWNERS_START;
 pub use cluster::{Cluster, Config, Decided, Event, NotTaken, Outputs, Peer, Send};
 pub use identity::Place;
+pub(crate) use replicas::OfGroup;
 pub use roster::Node;

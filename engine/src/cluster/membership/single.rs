@@ -45,6 +45,13 @@ impl Single {
         }
     }
 
+    /// The value counts no more.
+    pub(super) fn remove(self, log: &mut Log) {
+        if let Some((seq, at)) = self.kept {
+            log.settle(self.owner, seq, at);
+        }
+    }
+
     /// Whether the value is the record at this position.
     pub(super) fn live(&self, seq: u64, lsn: Lsn) -> Option<RefState> {
         self.kept.filter(|(kept, place)| *kept == seq && place.lsn == lsn).map(|_| RefState::default())

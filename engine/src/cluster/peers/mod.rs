@@ -15,11 +15,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::link::{Attempt, Dialer, Secret, Who};
-use super::membership::{Cluster, Config, Decided, Event as ClusterEvent, NotTaken, Outputs};
+use super::membership::{Cluster, Config, Decided, Event as ClusterEvent, NotTaken, OfGroup, Outputs};
 use crate::config::ClusterConfig;
 use crate::effect::{DiskRequest, Effects, PeerControl, PeerSend};
 use crate::event::Event;
-use crate::ids::{LinkId, Lsn, NodeId};
+use crate::ids::{LinkId, Lsn, NodeId, QueueId};
 use crate::limits;
 use crate::storage::codec::mix;
 use crate::storage::{Log, LogOutcome, Place, RecoveredOwner, RefState};
@@ -52,6 +52,8 @@ pub(crate) struct Peers {
 #[derive(Debug, Default)]
 pub(crate) struct Decisions {
     pub(crate) decided: Vec<Decided>,
+    /// What came of the groups of replicated queues.
+    pub(crate) of_groups: Vec<(QueueId, OfGroup)>,
     /// Once they are carried out, [`Peers::keep_state`] is to be called, before the log's flush.
     pub(crate) is_state_wanted: bool,
     /// The node cannot go on; a person reads this.
@@ -150,6 +152,11 @@ impl Peers {
         self.cluster.forget(name)
     }
 
+    /// The cluster, for the replicas of queues.
+    pub(crate) fn cluster_mut(&mut self) -> &mut Cluster {
+        &mut self.cluster
+    }
+
     /// The cluster as this node sees it.
     pub(crate) fn cluster(&self) -> &Cluster {
         &self.cluster
@@ -204,6 +211,7 @@ impl Peers {
         effects.events.append(&mut self.events);
         Decisions {
             decided: core::mem::take(&mut self.out.decided),
+            of_groups: core::mem::take(&mut self.out.of_groups),
             is_state_wanted: core::mem::take(&mut self.out.is_state_wanted),
             fatal: self.out.fatal.take(),
         }

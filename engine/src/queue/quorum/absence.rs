@@ -32,6 +32,15 @@ impl QuorumQueue {
         self.roster.nodes.iter().filter(|(_, state)| state.suspected_at.is_some()).map(|(node, _)| *node)
     }
 
+    /// The nodes that the queue knows, each with whether it takes it for unreachable, and the last of its lives that may have sessions.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeId, bool, Boot)> {
+        self.roster.nodes.iter().map(|(node, state)| {
+            // Of a life that has ended no session can begin.
+            let is_over = state.highest == u64::MAX;
+            (*node, state.suspected_at.is_some(), Boot(state.boot.0 + u64::from(is_over)))
+        })
+    }
+
     /// Takes messages back from those who had them for too long. That is nobody's failure (RabbitMQ 4.3: consumer timeout and consumer
     /// disconnected timeout do not count).
     pub(super) fn time_out(&mut self, actions: &mut Actions) {

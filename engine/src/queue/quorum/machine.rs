@@ -124,6 +124,12 @@ impl QuorumQueue {
         }
     }
 
+    /// Whether these settings hold, but for what the first ones say for good.
+    pub fn has_settings(&self, wanted: &Settings) -> bool {
+        let single_active_consumer = self.settings.single_active_consumer;
+        self.is_configured && self.settings == Settings { single_active_consumer, ..wanted.clone() }
+    }
+
     /// Switches on a bug in this queue alone.
     #[cfg(test)]
     pub(super) fn plant(&mut self, mutant: Option<Mutant>) {

@@ -158,6 +158,11 @@ impl Session {
         self.outstanding_bytes
     }
 
+    /// How far it is: the number of the first command that is not known to be applied.
+    pub fn progress(&self) -> u64 {
+        self.first.0
+    }
+
     /// Whether it waits for the queue: its owner then calls [`Session::on_timeout`] from time to time.
     pub fn is_waiting(&self) -> bool {
         !self.outstanding.is_empty() || self.is_full || self.consumers.values().any(|it| it.get.is_some())

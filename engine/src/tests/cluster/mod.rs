@@ -2,6 +2,7 @@
 
 mod administration;
 mod placement;
+mod quorum;
 mod remote;
 mod world;
 

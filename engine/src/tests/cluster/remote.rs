@@ -9,17 +9,17 @@ use alloc::vec::Vec;
 use super::world::{At, World};
 use super::{ask, declare, short};
 use crate::amqp::method::{basic, confirm, queue, tx};
-use crate::amqp::{Method, Properties, RawProperties, Routing};
+use crate::amqp::{FieldValue, Method, Properties, RawProperties, Routing};
 use crate::client::ClientEvent;
 use crate::engine::Engine;
 use crate::ids::ConnectionId;
 use crate::storage::codec::mix;
 use crate::storage::tests::rng::{Rng, seeds};
 
-const CHANNEL: u16 = 1;
+pub(super) const CHANNEL: u16 = 1;
 
 /// Its number, if the channel is in confirm mode.
-fn publish(world: &mut World, at: At, client: ConnectionId, queue: &str, body: &str) -> Option<u64> {
+pub(super) fn publish(world: &mut World, at: At, client: ConnectionId, queue: &str, body: &str) -> Option<u64> {
     let properties = RawProperties::from(&Properties { delivery_mode: Some(2), ..Properties::default() });
     let routing = Routing::new(&short(""), &short(queue));
     let mut seqno = None;
@@ -29,12 +29,12 @@ fn publish(world: &mut World, at: At, client: ConnectionId, queue: &str, body: &
     seqno
 }
 
-fn consume(queue: &str, tag: &str) -> basic::Consume {
+pub(super) fn consume(queue: &str, tag: &str) -> basic::Consume {
     basic::Consume { queue: short(queue), consumer_tag: short(tag), ..basic::Consume::default() }
 }
 
 /// Waits until the client hears something.
-fn hear(world: &mut World, at: At, client: ConnectionId, what: &str) -> ClientEvent {
+pub(super) fn hear(world: &mut World, at: At, client: ConnectionId, what: &str) -> ClientEvent {
     for _ in 0..400_000 {
         let events = world.events(at, client).expect("the client is connected");
         assert!(events.len() < 2, "one at a time: {events:?}");
@@ -43,7 +43,8 @@ fn hear(world: &mut World, at: At, client: ConnectionId, what: &str) -> ClientEv
         }
         world.step();
     }
-    panic!("no {what}");
+    let replicas = world.nodes.iter().map(|node| node.engine.as_ref().map(Engine::replicas));
+    panic!("no {what}: {:?}", replicas.collect::<Vec<_>>());
 }
 
 /// Steps for a while, and sees to it that the client hears nothing.
@@ -61,7 +62,7 @@ fn three() -> World {
 }
 
 /// Declares a durable queue on a node, and waits until all know it.
-fn make(world: &mut World, at: At, declare: queue::Declare) {
+pub(super) fn make(world: &mut World, at: At, declare: queue::Declare) {
     let name = declare.queue.to_string_lossy().into_owned();
     let client = world.client(at).expect("the node lets clients in");
     let answer = ask(world, at, client, declare);
@@ -158,8 +159,8 @@ fn exclusive_consumers_keep_others_away_whatever_their_node() {
 fn a_full_queue_of_another_node_refuses_what_comes() {
     let mut world = three();
     let mut full = declare("q", true);
-    full.arguments.push(short("x-max-length"), crate::amqp::FieldValue::I32(1));
-    full.arguments.push(short("x-overflow"), crate::amqp::FieldValue::LongStr("reject-publish".into()));
+    full.arguments.push(short("x-max-length"), FieldValue::I32(1));
+    full.arguments.push(short("x-overflow"), FieldValue::LongStr("reject-publish".into()));
     make(&mut world, 0, full);
     let client = world.client(1).unwrap();
     ask(&mut world, 1, client, confirm::Select { no_wait: false });
@@ -323,8 +324,16 @@ struct Known {
     seen: u32,
 }
 
+/// Messages that a node's queues hold, and the replicas of which it is the leader.
+pub(super) fn held(engine: &Engine) -> u64 {
+    let classic: u64 = engine.queues().iter().map(|queue| queue.ready + queue.unacked).sum();
+    let led = engine.replicas().into_iter().filter(|replica| replica.leads);
+    classic + led.map(|replica| replica.ready + replica.unacked).sum::<u64>()
+}
+
 struct Life {
     seed: u64,
+    is_quorum: bool,
     rng: Rng,
     world: World,
     publishers: Vec<Publisher>,
@@ -340,7 +349,7 @@ struct Life {
 }
 
 impl Life {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, is_quorum: bool) -> Self {
         let mut rng = Rng(mix(seed ^ 0x2e_a07e));
         let nodes = 2 + usize::try_from(rng.below(3)).unwrap();
         let mut world = World::new(seed, nodes, nodes);
@@ -349,11 +358,16 @@ impl Life {
         for number in 0..1 + rng.below(3) {
             let at = usize::try_from(rng.below(nodes as u64)).unwrap();
             let name = format!("q{number}");
-            make(&mut world, at, declare(&name, true));
+            let mut made = declare(&name, true);
+            if is_quorum {
+                made.arguments.push(short("x-queue-type"), FieldValue::LongStr("quorum".into()));
+            }
+            make(&mut world, at, made);
             queues.push((at, name));
         }
         Self {
             seed,
+            is_quorum,
             rng,
             world,
             publishers: Vec::new(),
@@ -574,9 +588,7 @@ impl Life {
                     self.world.with_client(at, client, |client| drop(client.ack(CHANNEL, tag, false)));
                 }
             }
-            let is_empty = self.world.nodes.iter().all(|node| {
-                node.engine.as_ref().unwrap().queues().iter().all(|queue| (queue.ready, queue.unacked) == (0, 0))
-            });
+            let is_empty = self.world.nodes.iter().all(|node| held(node.engine.as_ref().unwrap()) == 0);
             if is_empty && self.publishers.iter().all(|publisher| publisher.sent.is_empty()) && round > 20 {
                 break;
             }
@@ -586,15 +598,14 @@ impl Life {
             assert!(publisher.sent.is_empty(), "seed {seed}: never answered: {:?}", publisher.sent);
         }
         for node in &self.world.nodes {
-            for queue in node.engine.as_ref().unwrap().queues() {
-                assert_eq!((queue.ready, queue.unacked), (0, 0), "seed {seed}: {} is not empty", queue.name);
-            }
+            let held = held(node.engine.as_ref().unwrap());
+            assert_eq!(held, 0, "seed {seed}: queues of {} are not empty", node.name);
         }
         for (number, known) in &self.messages {
             let is_kept = known.fate != Fate::Confirmed || known.seen > 0;
             assert!(is_kept, "seed {seed}: {number} was confirmed and is lost");
             let home = self.queues[known.queue].0;
-            if !self.killed.contains(&home) {
+            if self.is_quorum || !self.killed.contains(&home) {
                 assert!(!self.fresh_twice.contains(number), "seed {seed}: {number} came twice as if it were new");
             }
         }
@@ -604,7 +615,7 @@ impl Life {
 #[test]
 fn without_faults_every_message_comes_once() {
     for seed in 0..seeds(20) {
-        let mut life = Life::new(seed);
+        let mut life = Life::new(seed, seed % 2 == 1);
         life.run(false);
         assert!(life.messages.values().all(|known| known.fate != Fate::Refused), "seed {seed}");
         let unanswered = life.messages.values().filter(|known| known.fate == Fate::Unknown).count();
@@ -614,17 +625,28 @@ fn without_faults_every_message_comes_once() {
 
 #[test]
 fn whatever_happens_to_nodes_and_links_nothing_confirmed_is_lost() {
+    lives(60, false);
+}
+
+#[test]
+fn whatever_happens_to_a_minority_of_replicas_nothing_confirmed_is_lost() {
+    lives(60, true);
+}
+
+fn lives(count: u64, is_quorum: bool) {
     let (mut answered, mut redelivered) = ([0; 2], 0);
-    for seed in 0..seeds(60) {
-        let mut life = Life::new(seed);
+    for seed in 0..seeds(count) {
+        let mut life = Life::new(seed, is_quorum);
         life.run(true);
         answered.iter_mut().zip(life.answered).for_each(|(sum, one)| *sum += one);
         redelivered += life.redelivered;
         if seed % 16 == 0 {
-            let mut again = Life::new(seed);
+            let mut again = Life::new(seed, is_quorum);
             again.run(true);
             assert_eq!(again.world.hash, life.world.hash, "seed {seed} is not the same twice");
         }
     }
-    assert!(answered[0] > 200 && answered[1] > 10 && redelivered > 20, "{answered:?} {redelivered}");
+    assert!(answered[0] > 200 && redelivered > 20, "{answered:?} {redelivered}");
+    // A quorum queue refuses nothing because of a node.
+    assert_eq!(is_quorum, answered[1] == 0, "{answered:?}");
 }

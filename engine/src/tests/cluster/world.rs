@@ -74,6 +74,8 @@ pub(super) struct World {
     pub(super) stalled: BTreeSet<(At, At)>,
     /// What all nodes agreed on after each of the cluster's commands.
     pub(super) states: BTreeMap<u64, Bytes>,
+    /// The same of replicas of queues, by queue and entry.
+    replica_states: BTreeMap<(u64, u64), u64>,
     pub(super) reasons: BTreeSet<String>,
     pub(super) seen: Seen,
     pub(super) hash: u64,
@@ -109,6 +111,7 @@ impl World {
             cut: BTreeSet::new(),
             stalled: BTreeSet::new(),
             states: BTreeMap::new(),
+            replica_states: BTreeMap::new(),
             reasons: BTreeSet::new(),
             seen: Seen::default(),
             hash: 0,
@@ -270,6 +273,10 @@ impl World {
         if let Some((applied, state)) = engine.shared_state() {
             let known = self.states.entry(applied).or_insert_with(|| state.clone());
             assert!(*known == state, "{} differs after command {applied}", node.name);
+        }
+        for replica in engine.replicas() {
+            let known = self.replica_states.entry((replica.queue.0, replica.applied)).or_insert(replica.state_hash);
+            assert_eq!(*known, replica.state_hash, "{}: {replica:?} is not what others are", node.name);
         }
         if engine.is_ready() && !node.is_ready {
             node.is_ready = true;

@@ -1,0 +1,104 @@
+//! Who leads the quorum queues that are used from here.
+
+use alloc::vec::Vec;
+
+use super::super::Broker;
+use super::NodeLink;
+use crate::ids::{NodeId, QueueId};
+use crate::limits;
+use crate::routing::QueueKey;
+use crate::time::Instant;
+
+impl Broker {
+    /// Whether something can be said to the queues and sessions of a node.
+    pub(super) fn can_reach(&self, node: NodeId) -> bool {
+        self.is_own(node) || self.remote.nodes.get(&node).is_some_and(NodeLink::is_up)
+    }
+
+    fn is_own(&self, node: NodeId) -> bool {
+        self.peers.as_ref().and_then(|peers| peers.own()).is_some_and(|(own, _)| own == node)
+    }
+
+    /// Whether a node should not be told more for now.
+    pub(super) fn is_congested_to(&self, node: NodeId) -> bool {
+        !self.is_own(node) && self.peers.as_ref().is_none_or(|peers| peers.is_congested(node))
+    }
+
+    /// Who leads a queue, or who may know; not the one that has just failed. 0 if there is nobody to ask.
+    pub(super) fn guess_leader(&self, queue: QueueKey, failed: NodeId) -> NodeId {
+        let Some(record) = self.metadata.queue_by_key(queue) else { return NodeId(0) };
+        match self.replicas.leader(record.id) {
+            Some(leader) => leader.unwrap_or_default(),
+            None => {
+                let members = &record.members;
+                let after = members.iter().position(|member| *member == failed).map_or(0, |at| at + 1);
+                let in_turn = members.iter().cycle().skip(after).take(members.len());
+                in_turn.copied().find(|member| self.can_reach(*member)).unwrap_or_default()
+            }
+        }
+    }
+
+    /// A queue has a leader, as its replica here knows.
+    pub(in super::super) fn on_queue_leader(&mut self, queue: QueueId, leader: NodeId) {
+        let sessions = self.remote.sessions.iter_mut().filter(|(_, session)| session.id == queue);
+        for (number, session) in sessions.filter(|(_, session)| session.home != leader) {
+            session.home = leader;
+            session.session.on_leader();
+            self.remote.dirty.insert(*number);
+        }
+        self.ask_leader(queue, leader);
+    }
+
+    /// A node does not lead a queue.
+    pub(super) fn on_elsewhere(&mut self, from: NodeId, queue: QueueId, leader: NodeId) {
+        let asked = self.remote.sessions.values().any(|session| session.id == queue && session.home == from);
+        let is_asked = asked || self.asked_replicas().iter().any(|(_, id, home)| *id == queue && *home == from);
+        // Whoever has a replica knows better, and who leads nobody is found at the next look.
+        if is_asked && leader != NodeId(0) && leader != from && self.replicas.leader(queue).is_none() {
+            self.on_queue_leader(queue, leader);
+        }
+    }
+
+    /// Sees to it that sessions that wait for a leader are looked at.
+    pub(super) fn look_at_leaders_later(&mut self) {
+        let at = self.now.mono + limits::REPLICA_RETRY;
+        self.remote.look_at = Some(self.remote.look_at.map_or(at, |other| other.min(at)));
+    }
+
+    /// Sessions that wait and have not come on since the last look ask again, elsewhere if need be.
+    pub(super) fn look_at_leaders(&mut self) {
+        self.remote.look_at = None;
+        let replicated = self.remote.sessions.iter_mut().filter(|(_, session)| session.is_replicated);
+        let mut stuck: Vec<(u64, QueueKey, NodeId)> = Vec::new();
+        let mut are_any = false;
+        for (number, session) in replicated {
+            let progress = session.session.is_waiting().then(|| session.session.progress());
+            are_any |= progress.is_some();
+            let was = core::mem::replace(&mut session.seen_at_look, progress);
+            if progress.is_some() && was == progress {
+                stuck.push((*number, session.queue, session.home));
+            }
+        }
+        for (number, queue, home) in stuck {
+            let leader = self.guess_leader(queue, home);
+            if let Some(session) = self.remote.sessions.get_mut(&number) {
+                session.home = leader;
+                session.session.on_leader();
+                self.remote.dirty.insert(number);
+            }
+        }
+        let asked = self.asked_replicas();
+        for (queue, id, home) in &asked {
+            let leader = self.guess_leader(*queue, *home);
+            self.ask_leader(*id, leader);
+        }
+        if are_any || !asked.is_empty() {
+            self.look_at_leaders_later();
+        }
+    }
+
+    /// When time alone changes something in a queue that this node leads.
+    pub(super) fn next_replica_due(&self) -> Option<Instant> {
+        self.replicas.next_due()
+    }
+}

@@ -1,0 +1,257 @@
+//! What the replica that leads a queue does beside applying: it takes what sessions want, tells the group what time it is and which
+//! nodes can be reached, and answers.
+
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::time::Duration;
+
+use super::super::Broker;
+use super::apply::encode_command;
+use super::deliver::Outgoing;
+use crate::cluster::consensus::EntryId;
+use crate::cluster::queues::{Answer as Told, Frame, Question};
+use crate::ids::{Boot, NodeId, QueueId};
+use crate::limits;
+use crate::queue::quorum::{Actions, Answer, Command, EntryWriter, Notice, Settings, Sync, deaths};
+
+/// Who waits for an answer to a command.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker {
+    node: NodeId,
+    number: u64,
+}
+
+impl Broker {
+    /// Who leads a queue is another.
+    pub(super) fn on_leader(&mut self, queue: QueueId, leader: Option<NodeId>, term: u64) {
+        let Some(replica) = self.replicas.by_queue.get_mut(&queue) else { return };
+        (replica.leader, replica.term) = (leader, term);
+        if replica.leads {
+            replica.leads = false;
+            replica.outgoing.clear();
+            replica.asked.clear();
+            replica.own_proposal = 0;
+            if let Some(at) = replica.due.take() {
+                self.replicas.due.remove(&(at, queue));
+            }
+        }
+        if let Some(leader) = leader {
+            self.on_queue_leader(queue, leader);
+        }
+    }
+
+    /// This node leads a queue if it is the one that was elected: all that was decided before is applied.
+    pub(super) fn begin_to_lead(&mut self, queue: QueueId) {
+        let own = self.peers.as_ref().and_then(|peers| peers.own()).map(|(own, _)| own);
+        let Some(replica) = self.replicas.by_queue.get_mut(&queue) else { return };
+        if replica.leader.is_some() && replica.leader == own {
+            replica.leads = true;
+            replica.dead_sent = crate::queue::quorum::DeathNumber(0);
+            self.send_dead(queue);
+            self.see_to(queue);
+        }
+    }
+
+    /// Whether this node leads a queue.
+    fn leads(&self, queue: QueueId) -> bool {
+        self.replicas.by_queue.get(&queue).is_some_and(|replica| replica.leads)
+    }
+
+    /// Sessions want something of a queue with a replica here.
+    pub(in super::super) fn on_replica_commands(&mut self, from: NodeId, queue: QueueId, entry: &[u8]) {
+        if !self.leads(queue) {
+            return self.send_elsewhere(from, queue);
+        }
+        let command = encode_command(self.now.wall.as_millis(), entry);
+        // What is refused is sent again.
+        let _ = self.propose_to(queue, command);
+    }
+
+    fn propose_to(&mut self, queue: QueueId, command: Bytes) -> Option<EntryId> {
+        self.peers.as_mut()?.cluster_mut().propose_to(queue, command).ok()
+    }
+
+    /// Says who leads, to somebody who took this node for the leader.
+    pub(in super::super) fn send_elsewhere(&mut self, to: NodeId, queue: QueueId) {
+        let leader = self.replicas.leader(queue).flatten().unwrap_or_default();
+        self.say(to, &Frame::Elsewhere { queue, leader });
+    }
+
+    /// A session may have missed something.
+    pub(in super::super) fn on_replica_sync(&mut self, from: NodeId, queue: QueueId, sync: &Sync) {
+        if !self.leads(queue) {
+            return self.send_elsewhere(from, queue);
+        }
+        let Some(replica) = self.replicas.by_queue.get_mut(&queue) else { return };
+        let answer = replica.machine.answer(sync);
+        let missing: Vec<_> = answer.consumers.iter().flat_map(|it| it.deliveries.iter().copied()).collect();
+        // What is on its way to it already comes once more, and is known by its number.
+        replica.outgoing.extend(missing.into_iter().map(Outgoing::Deliver));
+        self.replicas.active.insert(queue);
+        self.say(from, &Frame::Synced(answer));
+    }
+
+    /// Somebody asks about a queue with a replica here.
+    pub(in super::super) fn on_replica_question(
+        &mut self,
+        from: NodeId,
+        number: u64,
+        queue: QueueId,
+        question: Question,
+    ) {
+        if !self.leads(queue) {
+            return self.send_elsewhere(from, queue);
+        }
+        match question {
+            Question::Counts { .. } => {
+                let stat = self.replicas.machine(queue).map(|machine| machine.stat()).unwrap_or_default();
+                let answer = Told::Counts { ready: stat.ready, consumers: stat.consumers };
+                self.say(from, &Frame::Answer { number, answer });
+            }
+            Question::Purge => {
+                let place = self.propose_own(queue, &[Command::Purge]);
+                if let (Some(id), Some(replica)) = (place, self.replicas.by_queue.get_mut(&queue)) {
+                    replica.asked.insert(id.index, Asker { node: from, number });
+                }
+            }
+        }
+    }
+
+    pub(super) fn answer_gone(&mut self, asker: Asker) {
+        self.say(asker.node, &Frame::Answer { number: asker.number, answer: Told::Gone });
+    }
+
+    fn propose_own(&mut self, queue: QueueId, commands: &[Command]) -> Option<EntryId> {
+        let mut writer = EntryWriter::default();
+        commands.iter().for_each(|command| writer.push(command, &[]));
+        let command = encode_command(self.now.wall.as_millis(), &writer.take());
+        self.propose_to(queue, command)
+    }
+
+    /// Does what the machine says, as its leader.
+    pub(super) fn carry_out_actions(&mut self, queue: QueueId, id: EntryId, actions: &mut Actions) {
+        for applied in actions.applied.drain(..) {
+            self.say(applied.session.node, &Frame::Applied(applied));
+        }
+        let mut are_dead_waiting = false;
+        for notice in actions.notices.drain(..) {
+            are_dead_waiting |= notice == Notice::DeadLettersWait;
+            if let Some(session) = notice.session() {
+                self.say(session.node, &Frame::Notice(notice));
+            }
+        }
+        let Some(replica) = self.replicas.by_queue.get_mut(&queue) else { return };
+        replica.outgoing.extend(actions.deliveries.drain(..).map(Outgoing::Deliver));
+        let letters = actions.left.drain(..).filter(|left| left.is_dead_letter);
+        replica.outgoing.extend(letters.map(Outgoing::Bury));
+        if !replica.outgoing.is_empty() {
+            self.replicas.active.insert(queue);
+        }
+        let asker = replica.asked.remove(&id.index);
+        for reply in actions.replies.drain(..) {
+            if let (Some(asker), Answer::Purged(count)) = (asker, reply.answer) {
+                self.say(asker.node, &Frame::Answer { number: asker.number, answer: Told::Purged(count) });
+            }
+        }
+        if are_dead_waiting {
+            self.send_dead(queue);
+        }
+        self.see_to(queue);
+    }
+
+    /// Hands out the dead that are kept until they arrived.
+    fn send_dead(&mut self, queue: QueueId) {
+        let Some(replica) = self.replicas.by_queue.get_mut(&queue) else { return };
+        let sent = replica.machine.dead_letters(replica.dead_sent).take(limits::DEAD_LETTER_WINDOW);
+        let sent: Vec<_> = sent.collect();
+        if let Some(last) = sent.last() {
+            replica.dead_sent = last.number;
+            replica.outgoing.extend(sent.into_iter().map(Outgoing::DeadLetter));
+            self.replicas.active.insert(queue);
+        }
+    }
+
+    /// Tells the group what has changed of which the entries know nothing: settings, nodes, what time it is, what arrived elsewhere.
+    /// One entry at a time; when it is applied, this is called again.
+    pub(in super::super) fn see_to(&mut self, queue: QueueId) {
+        let Some(peers) = &self.peers else { return };
+        let Some((own, boot)) = peers.own() else { return };
+        let Some(replica) = self.replicas.by_queue.get(&queue).filter(|replica| replica.leads) else { return };
+        let now_ms = self.now.wall.as_millis();
+        let is_under_way = replica.own_proposal > replica.applied();
+        let mut commands = Vec::new();
+        if !is_under_way {
+            if let Some(record) = self.metadata.queue_by_key(replica.key) {
+                let wanted = Settings::new(&record.settings, record.arguments.single_active_consumer);
+                if !replica.machine.has_settings(&wanted) {
+                    commands.push(Command::Update(wanted.into()));
+                }
+            }
+            for (node, is_suspected, known) in replica.machine.nodes() {
+                let linked = peers.linked().find(|(other, ..)| *other == node).map(|(_, _, boot)| boot);
+                let life = if node == own { Some(Boot(boot)) } else { linked };
+                match life {
+                    Some(boot) if is_suspected || known < boot => commands.push(Command::NodeUp { node, boot }),
+                    None if !is_suspected => commands.push(Command::NodeSuspected { node }),
+                    Some(_) | None => {}
+                }
+            }
+            if !replica.arrived.is_empty() {
+                let deaths = deaths(replica.arrived.iter().copied());
+                commands.push(Command::DeadLettered { deaths });
+            }
+            if replica.machine.next_due().is_some_and(|due| due <= now_ms) {
+                commands.push(Command::Tick);
+            }
+        }
+        let is_unused = replica.machine.ends_at().is_some_and(|at| at <= now_ms);
+        let key = replica.key;
+        let proposed = if commands.is_empty() { None } else { self.propose_own(queue, &commands) };
+        if is_unused {
+            self.propose_delete_queue(key);
+        }
+        let Some(replica) = self.replicas.by_queue.get_mut(&queue) else { return };
+        if let Some(id) = proposed {
+            replica.own_proposal = id.index;
+            replica.arrived.clear();
+        }
+        let due_ms = [replica.machine.next_due(), replica.machine.ends_at()].into_iter().flatten().min();
+        let mut due = due_ms.map(|at| self.now.mono + Duration::from_millis(at.saturating_sub(now_ms)));
+        if !commands.is_empty() {
+            // Should it be lost, or refused, it is looked at again.
+            let again = self.now.mono + limits::REPLICA_RETRY;
+            due = Some(due.map_or(again, |due| due.max(again)));
+        }
+        if due != replica.due {
+            if let Some(at) = replica.due {
+                self.replicas.due.remove(&(at, queue));
+            }
+            if let Some(at) = due {
+                self.replicas.due.insert((at, queue));
+            }
+            replica.due = due;
+        }
+    }
+
+    /// Time alone may have changed something in queues that this node leads.
+    pub(in super::super) fn on_replica_timeout(&mut self) {
+        while let Some((at, queue)) = self.replicas.due.first().copied().filter(|(at, _)| *at <= self.now.mono) {
+            self.replicas.due.remove(&(at, queue));
+            if let Some(replica) = self.replicas.by_queue.get_mut(&queue) {
+                replica.due = None;
+                // An entry that did not come back by now may never do.
+                replica.own_proposal = 0;
+            }
+            self.see_to(queue);
+        }
+    }
+
+    /// Nodes came or went.
+    pub(in super::super) fn on_replica_nodes(&mut self) {
+        let led = self.replicas.by_queue.iter().filter(|(_, replica)| replica.leads);
+        let led: Vec<QueueId> = led.map(|(queue, _)| *queue).collect();
+        for queue in led {
+            self.see_to(queue);
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Quorum queues of a cluster.
+
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::remote::{CHANNEL, consume, hear, held, make, publish};
+use super::world::{At, World};
+use super::{ask, declare, short};
+use crate::amqp::method::{basic, confirm, queue};
+use crate::amqp::{FieldValue, Method};
+use crate::client::ClientEvent;
+use crate::engine::ReplicaStatus;
+use crate::ids::ConnectionId;
+use crate::limits;
+
+fn quorum(name: &str, arguments: &[(&str, FieldValue)]) -> queue::Declare {
+    let mut declare = declare(name, true);
+    declare.arguments.push(short("x-queue-type"), FieldValue::LongStr("quorum".into()));
+    for (key, value) in arguments {
+        declare.arguments.push(short(key), value.clone());
+    }
+    declare
+}
+
+fn three() -> World {
+    let mut world = World::new(31, 3, 3);
+    world.until("a cluster", World::is_agreed);
+    world
+}
+
+fn replicas(world: &World, at: At) -> Vec<ReplicaStatus> {
+    world.nodes[at].engine.as_ref().map(crate::engine::Engine::replicas).unwrap_or_default()
+}
+
+/// The node that leads the only queue there is, once there is one.
+fn leader(world: &mut World) -> At {
+    let leads = |world: &World, at: At| replicas(world, at).iter().any(|replica| replica.leads);
+    world.until("a leader", |world| (0..3).any(|at| leads(world, at)));
+    (0..3).find(|at| leads(world, *at)).unwrap()
+}
+
+/// A client in confirm mode.
+fn publisher(world: &mut World, at: At) -> ConnectionId {
+    let client = world.client(at).unwrap();
+    ask(world, at, client, confirm::Select { no_wait: false });
+    client
+}
+
+fn publish_confirmed(world: &mut World, at: At, client: ConnectionId, queue: &str, body: &str) {
+    let number = publish(world, at, client, queue, body).expect("the channel confirms");
+    let event = hear(world, at, client, "confirm");
+    assert!(matches!(event, ClientEvent::Acked { seqno, .. } if seqno == number), "{event:?}");
+}
+
+/// The next message, which is acked.
+fn next(world: &mut World, at: At, client: ConnectionId) -> (Vec<u8>, bool) {
+    let event = hear(world, at, client, "delivery");
+    let ClientEvent::Delivery { body, redelivered, delivery_tag, .. } = event else { panic!("{event:?}") };
+    world.with_client(at, client, |client| client.ack(CHANNEL, delivery_tag, false).unwrap());
+    (body.to_vec(), redelivered)
+}
+
+#[test]
+fn a_quorum_queue_serves_all_nodes_while_its_leader_is_killed_again_and_again() {
+    let mut world = three();
+    make(&mut world, 1, quorum("q", &[]));
+    for round in 0..6 {
+        let leader = leader(&mut world);
+        let (one, other) = ((leader + 1) % 3, (leader + 2) % 3);
+        let client = publisher(&mut world, one);
+        let consumer = world.client(other).unwrap();
+        let answer = ask(&mut world, other, consumer, consume("q", "c"));
+        assert!(matches!(answer, ClientEvent::Method { method: Method::BasicConsumeOk(_), .. }), "{answer:?}");
+        publish_confirmed(&mut world, one, client, "q", "before");
+        assert_eq!(next(&mut world, other, consumer), (b"before".to_vec(), false));
+        world.crash(leader, round % 2 == 0);
+        // Publisher and consumer notice nothing.
+        publish_confirmed(&mut world, one, client, "q", "after");
+        assert_eq!(next(&mut world, other, consumer), (b"after".to_vec(), false));
+        world.start(leader);
+        world.until("the node", |world| world.nodes[leader].is_ready);
+        world.with_client(one, client, |client| client.close_channel(CHANNEL).unwrap());
+        world.with_client(other, consumer, |client| client.close_channel(CHANNEL).unwrap());
+    }
+}
+
+#[test]
+fn what_was_confirmed_survives_that_all_nodes_lose_power_at_once() {
+    let mut world = three();
+    make(&mut world, 0, quorum("q", &[]));
+    let client = publisher(&mut world, 2);
+    for number in 0..30 {
+        publish_confirmed(&mut world, 2, client, "q", &format!("{number}"));
+    }
+    (0..3).for_each(|at| world.crash(at, true));
+    (0..3).for_each(|at| world.start(at));
+    world.until("agreement", World::is_agreed);
+    let consumer = world.client(1).unwrap();
+    ask(&mut world, 1, consumer, basic::Qos { prefetch_count: 1, ..basic::Qos::default() });
+    world.send(1, consumer, basic::Consume { no_wait: true, ..consume("q", "c") });
+    for number in 0..30 {
+        assert_eq!(next(&mut world, 1, consumer), (format!("{number}").into_bytes(), false));
+    }
+    world.until("an empty queue", |world| (0..3).all(|at| held(world.nodes[at].engine.as_ref().unwrap()) == 0));
+}
+
+#[test]
+fn a_member_that_was_away_for_long_gets_a_state_and_leads_in_its_turn() {
+    let mut world = three();
+    make(&mut world, 0, quorum("q", &[]));
+    let client = publisher(&mut world, 0);
+    let consumer = world.client(1).unwrap();
+    ask(&mut world, 1, consumer, consume("q", "c"));
+    publish_confirmed(&mut world, 0, client, "q", "first");
+    next(&mut world, 1, consumer);
+    world.crash(2, false);
+    let count = 2 * limits::REPLICA_LOG_KEPT;
+    for number in 0..count {
+        publish_confirmed(&mut world, 0, client, "q", &format!("{number}"));
+        assert_eq!(next(&mut world, 1, consumer).0, format!("{number}").into_bytes());
+    }
+    publish_confirmed(&mut world, 0, client, "q", "last");
+    world.start(2);
+    world.until("the third to have caught up", |world| {
+        let applied = |at| replicas(world, at).first().map(|replica| replica.applied);
+        applied(2).is_some() && applied(2) == applied(0) && applied(2) == applied(1)
+    });
+    // Without the others but for one, it is asked for what it has.
+    world.crash(0, false);
+    let (body, _) = next(&mut world, 1, consumer);
+    assert_eq!(body, b"last");
+}
+
+#[test]
+fn a_quorum_queue_answers_as_a_queue_does() {
+    let mut world = three();
+    make(&mut world, 0, quorum("q", &[]));
+    let client = publisher(&mut world, 1);
+    let get = basic::Get { queue: short("q"), no_ack: false };
+    let answer = ask(&mut world, 1, client, get.clone());
+    assert!(matches!(answer, ClientEvent::Method { method: Method::BasicGetEmpty(_), .. }), "{answer:?}");
+    for body in ["one", "two", "three"] {
+        publish_confirmed(&mut world, 1, client, "q", body);
+    }
+    let answer = ask(&mut world, 1, client, get);
+    let ClientEvent::GetOk { body, message_count: 2, delivery_tag: 1, redelivered: false, .. } = &answer else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(&body[..], b"one");
+    let passive = queue::Declare { passive: true, ..declare("q", true) };
+    let answer = ask(&mut world, 1, client, passive);
+    let ClientEvent::Method { method: Method::QueueDeclareOk(ok), .. } = &answer else { panic!("{answer:?}") };
+    assert_eq!((ok.message_count, ok.consumer_count), (2, 0));
+    // What is rejected comes back in front, as a failure.
+    world.with_client(1, client, |client| client.nack(CHANNEL, 1, false, true).unwrap());
+    let answer = ask(&mut world, 1, client, basic::Get { queue: short("q"), no_ack: true });
+    let ClientEvent::GetOk { body, redelivered: true, .. } = &answer else { panic!("{answer:?}") };
+    assert_eq!(&body[..], b"one");
+}
+
+#[test]
+fn messages_expire_and_are_dead_lettered_by_whoever_leads() {
+    let mut world = three();
+    make(&mut world, 1, declare("dead", true));
+    let arguments = [
+        ("x-message-ttl", FieldValue::I32(50)),
+        ("x-dead-letter-exchange", FieldValue::LongStr("".into())),
+        ("x-dead-letter-routing-key", FieldValue::LongStr("dead".into())),
+    ];
+    make(&mut world, 0, quorum("q", &arguments));
+    let client = publisher(&mut world, 2);
+    let consumer = world.client(2).unwrap();
+    ask(&mut world, 2, consumer, consume("dead", "c"));
+    for number in 0..5 {
+        publish_confirmed(&mut world, 2, client, "q", &format!("{number}"));
+    }
+    let mut bodies = Vec::new();
+    while bodies.len() < 5 {
+        world.step();
+        bodies.extend(world.events(2, consumer).unwrap().into_iter().map(|event| match event {
+            ClientEvent::Delivery { body, .. } => body.to_vec(),
+            other => panic!("{other:?}"),
+        }));
+    }
+    bodies.sort();
+    assert_eq!(bodies, (0..5).map(|number| format!("{number}").into_bytes()).collect::<Vec<_>>());
+    world.until("an empty queue", |world| {
+        (0..3).all(|at| replicas(world, at).iter().all(|replica| (replica.ready, replica.unacked) == (0, 0)))
+    });
+}
+
+#[test]
+fn a_deleted_quorum_queue_leaves_nothing_behind() {
+    let mut world = three();
+    make(&mut world, 0, quorum("q", &[]));
+    let client = publisher(&mut world, 1);
+    publish_confirmed(&mut world, 1, client, "q", "x");
+    let answer = ask(&mut world, 1, client, queue::Purge { queue: short("q"), no_wait: false });
+    assert!(
+        matches!(&answer, ClientEvent::Method { method: Method::QueuePurgeOk(ok), .. } if ok.message_count == 1),
+        "{answer:?}"
+    );
+    publish_confirmed(&mut world, 1, client, "q", "y");
+    let answer = ask(&mut world, 1, client, queue::Delete { queue: short("q"), ..queue::Delete::default() });
+    assert!(
+        matches!(&answer, ClientEvent::Method { method: Method::QueueDeleteOk(ok), .. } if ok.message_count == 1),
+        "{answer:?}"
+    );
+    world.until("all replicas to be gone", |world| (0..3).all(|at| replicas(world, at) == vec![]));
+    // One of the same name is another queue, also after a restart.
+    make(&mut world, 2, quorum("q", &[]));
+    (0..3).for_each(|at| world.crash(at, false));
+    (0..3).for_each(|at| world.start(at));
+    world.until("agreement", World::is_agreed);
+    leader(&mut world);
+    assert!((0..3).all(|at| held(world.nodes[at].engine.as_ref().unwrap()) == 0));
+}

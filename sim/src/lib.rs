@@ -24,6 +24,7 @@ pub mod mutants;
 mod nemesis;
 mod network;
 mod node;
+mod nodes;
 pub mod operator;
 mod options;
 mod oracle;

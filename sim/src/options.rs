@@ -69,6 +69,7 @@ fn generate_all(scenario: &Scenario, seed: u64) -> Plan {
         format: FORMAT,
         seed,
         scenario: scenario.name.clone(),
+        cluster: None,
         knobs,
         disk,
         topology,
@@ -280,7 +281,7 @@ impl Maker<'_> {
             Kind::Churner => self.churner(stream),
             Kind::Rogue => self.rogue(stream),
         };
-        ClientPlan { start_us, heartbeat_s, frame_max, link, reconnect_us, role }
+        ClientPlan { start_us, heartbeat_s, frame_max, link, reconnect_us, node: 0, role }
     }
 
     pub(crate) fn link(&self, stream: &mut Stream) -> LinkPlan {
@@ -547,7 +548,7 @@ fn faults(scenario: &Scenario, chaos_us: Micros, clients: usize, stream: &mut St
         for _ in 0..count {
             let at_us = stream.range(chaos_us / 20, chaos_us);
             let for_us = stream.range(MILLISECOND, longest);
-            faults.push(Fault { at_us, for_us, kind: kind(stream), on: None });
+            faults.push(Fault { at_us, for_us, kind: kind(stream), node: 0, on: None });
         }
     };
     for (span, how) in

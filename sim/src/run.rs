@@ -91,7 +91,9 @@ pub fn record(plan: Plan, options: RunOptions) -> (Report, Recording) {
     world.recorder = Some(Box::new(Recorder::new(&world.plan)));
     carry_out(&mut world);
     if world.failure.as_ref().is_none_or(|failure| failure.kind != FailureKind::Crash) {
-        world.record_look(true);
+        for at in world.nodes.all() {
+            world.record_look(at, true);
+        }
     }
     let recorder = world.recorder.take().expect("it was put there");
     let report = world.report();
@@ -102,7 +104,7 @@ pub fn record(plan: Plan, options: RunOptions) -> (Report, Recording) {
 /// Carries out what is planned in a world.
 pub(crate) fn carry_out(world: &mut World) {
     #[cfg(feature = "mutants")]
-    let _alone = planting::enter(world.node.options.mutant.or_else(|| planted(&world.plan)).is_some());
+    let _alone = planting::enter(world.options.mutant.or_else(|| planted(&world.plan)).is_some());
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
     if let Err(payload) = outcome {
         let place = PANIC.with_borrow_mut(Option::take);

@@ -233,7 +233,7 @@ impl Lab {
 
     /// Something goes wrong at a time, for a while.
     pub fn fault(&mut self, at: Duration, lasting: Duration, kind: FaultKind) -> &mut Self {
-        self.faults.push(Fault { at_us: micros(at), for_us: micros(lasting), kind, on: None });
+        self.faults.push(Fault { at_us: micros(at), for_us: micros(lasting), kind, node: 0, on: None });
         self
     }
 

@@ -201,10 +201,10 @@ impl Topology {
         self.bindings.retain(|key, _| key.destination != Destination::Queue(queue));
     }
 
-    /// Only what is durable is left.
-    pub(crate) fn restart(&mut self, is_queue_durable: impl Fn(u32) -> bool) {
+    /// Of what was on one node only what is durable is left. Exchanges are on no node, unless it is the only one.
+    pub(crate) fn restart(&mut self, is_alone: bool, is_queue_durable: impl Fn(u32) -> bool) {
         self.touch();
-        self.exchanges.retain(|_, exchange| exchange.is_durable);
+        self.exchanges.retain(|_, exchange| exchange.is_durable || !is_alone);
         let exchanges = &self.exchanges;
         self.bindings.retain(|key, _| {
             exchanges.contains_key(&key.source)

@@ -15,6 +15,9 @@ pub struct Fault {
     pub for_us: Micros,
     /// What it is.
     pub kind: FaultKind,
+    /// The node that it happens to, if it is a fault of a node, or between a node and its clients.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub node: usize,
     /// What it waits for instead of a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<Trigger>,

@@ -4,6 +4,7 @@
 //! plan keeps failing after the generator changed, and after parts of it were taken out.
 
 mod client;
+mod cluster;
 mod fault;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ pub use client::{
     GetterPlan, LinkPlan, PublishMode, PublisherPlan, RogueDeed, RoguePlan, RogueStep, Role, TopologyOp,
 };
 pub(crate) use client::{USUAL_FRAME_MAX, USUAL_RECONNECT};
+pub use cluster::{ClusterPlan, WirePlan};
 pub use fault::{DiskWork, Ending, Fault, FaultKind, Moment, Trigger};
 
 /// Version of the plan file format.
@@ -32,10 +34,13 @@ pub struct Plan {
     pub seed: u64,
     /// The scenario it was made for.
     pub scenario: String,
-    /// The node's settings.
+    /// The nodes, if they are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterPlan>,
+    /// The settings of each node.
     #[serde(default, skip_serializing_if = "is_default")]
     pub knobs: Knobs,
-    /// The disk's temper.
+    /// The temper of each node's disk.
     #[serde(default, skip_serializing_if = "is_default")]
     pub disk: DiskPlan,
     /// What is declared before any fault begins.
@@ -296,6 +301,11 @@ pub struct HeaderMatch {
 }
 
 impl Plan {
+    /// How many nodes there are.
+    pub fn node_count(&self) -> usize {
+        self.cluster.as_ref().map_or(1, |cluster| cluster.nodes)
+    }
+
     /// The plan as its file has it: JSON, laid out for people.
     ///
     /// # Panics
@@ -306,6 +316,6 @@ impl Plan {
 }
 
 /// Whether a field says no more than its absence would, so that a small plan is a short file.
-fn is_default<T: Default + PartialEq>(field: &T) -> bool {
+pub(crate) fn is_default<T: Default + PartialEq>(field: &T) -> bool {
     *field == T::default()
 }

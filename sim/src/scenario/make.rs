@@ -112,6 +112,7 @@ impl Maker<'_> {
             frame_max: *stream.pick(&[4096, 131_072]),
             link,
             reconnect_us: spec.reconnect.unwrap_or(Pair(Time(MILLISECOND), Time(100 * MILLISECOND))).micros(),
+            node: 0,
             role,
         }
     }
@@ -243,7 +244,7 @@ pub(crate) fn faults(scenario: &Scenario, chaos_us: Micros, clients: &[ClientPla
         let mut stream = Stream::new(seed, "crashes by hand", client as u64);
         let mut at_us = every.draw(&mut stream);
         while at_us < chaos_us {
-            faults.push(Fault { at_us, for_us: MILLISECOND, kind: FaultKind::Reset { client }, on: None });
+            faults.push(Fault { at_us, for_us: MILLISECOND, kind: FaultKind::Reset { client }, node: 0, on: None });
             at_us += every.draw(&mut stream).max(MILLISECOND);
         }
     }
@@ -265,7 +266,7 @@ fn one(scenario: &Scenario, fault: &FaultByHand, clients: &[ClientPlan], stream:
     let details = details(fault.again, fault.factor, fault.bytes_per_ms, fault.append);
     victims(scenario, kind, fault.target.as_ref().map(|it| &**it.as_ref()), clients)
         .into_iter()
-        .map(|client| Fault { at_us, for_us, kind: (kind.make)(details, client), on: on.clone() })
+        .map(|client| Fault { at_us, for_us, kind: (kind.make)(details, client), node: 0, on: on.clone() })
         .collect()
 }
 
@@ -285,7 +286,7 @@ fn repeated(
     while at_us < chaos_us && !victims.is_empty() {
         let client = *stream.pick(&victims);
         let for_us = nemesis.lasts.map_or(kind.default_us, |lasts| lasts.draw(stream));
-        faults.push(Fault { at_us, for_us, kind: (kind.make)(details, client), on: None });
+        faults.push(Fault { at_us, for_us, kind: (kind.make)(details, client), node: 0, on: None });
         at_us += nemesis.every.as_ref().draw(stream);
     }
     faults

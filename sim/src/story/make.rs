@@ -143,6 +143,7 @@ impl Maker<'_> {
                 frame_max: *stream.pick(&[4096, 131_072]),
                 link: self.link(stream),
                 reconnect_us: (MILLISECOND, stream.range(2, 300) * MILLISECOND),
+                node: 0,
                 role,
             };
             self.clients.push(client);

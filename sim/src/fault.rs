@@ -35,7 +35,7 @@ impl World {
             return;
         }
         let fault = self.plan.faults[index as usize].clone();
-        let at = At::new(fault.node);
+        let at = self.whom(index);
         let now = self.scheduler.time();
         match fault.kind {
             FaultKind::End { how, busy, again } => {
@@ -135,13 +135,31 @@ impl World {
                 }
                 return;
             }
+            FaultKind::Partition { .. }
+            | FaultKind::Isolate { .. }
+            | FaultKind::SlowPeers { .. }
+            | FaultKind::LossyPeers { .. }
+            | FaultKind::ResetPeers { .. } => self.begin_between(at, &fault.kind),
         }
         self.record_fault(index);
         self.scheduler.after(fault.for_us, Event::Finish(index));
     }
 
+    /// The node that a fault happens to: until it is over, the one that it began with.
+    pub(crate) fn whom(&mut self, index: u32) -> At {
+        let fault = &self.plan.faults[index as usize];
+        let planned = At::new(fault.node);
+        if !fault.of_leader {
+            return planned;
+        }
+        let leader = self.leader.map_or(planned, |(leader, _)| leader);
+        *self.victims.entry(index).or_insert(leader)
+    }
+
     fn record_fault(&mut self, index: u32) {
+        let at = self.whom(index);
         if let Some(recorder) = &mut self.recorder {
+            recorder.about(at);
             recorder.fault_begins(self.scheduler.time(), index, &self.plan.faults[index as usize]);
         }
     }
@@ -153,7 +171,8 @@ impl World {
         if let Some(recorder) = &mut self.recorder {
             recorder.fault_ends(self.scheduler.time(), index);
         }
-        let at = At::new(self.plan.faults[index as usize].node);
+        let at = self.whom(index);
+        self.victims.remove(&index);
         match self.plan.faults[index as usize].kind {
             FaultKind::DiskFull { .. } => {
                 self.nodes[at].disk.trouble_mut().full_create = false;
@@ -189,7 +208,15 @@ impl World {
                 let kind = self.plan.faults[index as usize].kind.clone();
                 self.finish_outage(at, &kind);
             }
-            FaultKind::WallJump { .. }
+            FaultKind::Partition { .. }
+            | FaultKind::Isolate { .. }
+            | FaultKind::SlowPeers { .. }
+            | FaultKind::LossyPeers { .. } => {
+                let kind = self.plan.faults[index as usize].kind.clone();
+                self.finish_between(at, &kind);
+            }
+            FaultKind::ResetPeers { .. }
+            | FaultKind::WallJump { .. }
             | FaultKind::IoError { .. }
             | FaultKind::MisdirectedWrite
             | FaultKind::MisdirectedRead
@@ -262,6 +289,8 @@ impl World {
         if let Some(recorder) = &mut self.recorder {
             recorder.mended(self.scheduler.time());
         }
+        self.victims.clear();
+        self.mend_peers();
         for at in self.nodes.all() {
             self.resume(at);
             self.mend_network(at);

@@ -1,13 +1,15 @@
 //! A node: the real engine, its disk and its clocks, and the driver that carries inputs in and effects out.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use leveret_engine::alarm::ResourceLimits;
-use leveret_engine::config::{Config, LogConfig};
+use leveret_engine::cluster::link::Secret;
+use leveret_engine::config::{ClusterConfig, Config, LogConfig};
 use leveret_engine::effect::{ClientControl, ClientSend, DiskOp, DiskRequest, Effects, Stop};
-use leveret_engine::engine::{Engine, QueueStatus, Usage};
+use leveret_engine::engine::{Engine, LogReach, QueueStatus, Usage};
 use leveret_engine::event::Event as EngineEvent;
-use leveret_engine::ids::{AdminId, ConnectionId};
+use leveret_engine::ids::{AdminId, ConnectionId, Lsn};
 use leveret_engine::input::{DiskOutcome, Input};
 use leveret_engine::management::{AdminAnswer, PolicyInfo, PolicyRequest};
 use leveret_engine::metadata::PolicyKind;
@@ -18,7 +20,7 @@ use crate::disk::{Lane, SimDisk};
 use crate::fault::{RESOURCE_LIMIT, Shortages};
 use crate::nodes::At;
 use crate::outage::Outage;
-use crate::plan::{Ending, Knobs, Moment, Plan};
+use crate::plan::{ClusterPlan, Ending, Knobs, Moment, Plan};
 use crate::record::{Direction, NodeState};
 use crate::report::Failure;
 use crate::rng::{Fate, key, scale};
@@ -33,6 +35,10 @@ const STEPS_PER_LOOK: u64 = 8;
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) at: At,
+    /// Its name among nodes.
+    pub(crate) name: String,
+    /// Its machine has no power.
+    pub(crate) is_dark: bool,
     pub(crate) engine: Option<Box<Engine>>,
     pub(crate) disk: SimDisk,
     pub(crate) shortages: Shortages,
@@ -59,6 +65,10 @@ pub(crate) struct Node {
     /// Failures of the disk until its boot.
     failures: u64,
     steps: u64,
+    /// Changes of the cluster that it has carried out, each with where its log ended then, as far as a loss of power may take it.
+    pub(crate) carried_out: VecDeque<(u64, u64)>,
+    /// The last one since its boot.
+    pub(crate) applied: Option<u64>,
 }
 
 impl Node {
@@ -66,8 +76,13 @@ impl Node {
     pub(crate) fn new(at: At, plan: &Plan) -> Self {
         // Each has its own fates, and the first those that a single one has.
         let seed = plan.seed ^ ((at.number() as u64) << 56);
+        let ahead = plan.cluster.as_ref().and_then(|cluster| cluster.clocks_ahead_ms.get(at.number()));
+        let mut clock = NodeClock::new(0, 0);
+        clock.jump(ahead.copied().unwrap_or(0));
         Self {
             at,
+            name: name_of(at),
+            is_dark: false,
             disk: SimDisk::new(seed, plan.disk.clone()),
             shortages: Shortages::default(),
             outage: Outage::default(),
@@ -77,7 +92,7 @@ impl Node {
             held: None,
             engine: None,
             boot: 0,
-            clock: NodeClock::new(0, 0),
+            clock,
             effects: Effects::default(),
             batch: 0,
             flush_is_due: false,
@@ -87,6 +102,8 @@ impl Node {
             again: (0, Ending::Kill),
             failures: 0,
             steps: 0,
+            carried_out: VecDeque::new(),
+            applied: None,
         }
     }
 
@@ -100,9 +117,23 @@ impl Node {
         self.is_ready && !self.is_stopping && self.engine.is_some()
     }
 
+    /// It ended: of the changes that it had carried out, it remembers those that are in its log up to `kept`.
+    fn forget_changes(&mut self, kept: u64) {
+        self.carried_out.retain(|(_, end)| *end <= kept);
+        self.applied = None;
+    }
+
     /// What it holds; nothing while it is away.
     pub(crate) fn usage(&self) -> Usage {
         self.engine.as_ref().map(|engine| engine.usage()).unwrap_or_default()
+    }
+
+    /// Segments of its log, without those that the cluster's part of it may take: what is live twice, the slack, and one that is not full.
+    pub(crate) fn idle_segments(&self) -> u64 {
+        let Usage { log_segments, log_live_bytes, .. } = self.usage();
+        let is_alone = self.engine.as_ref().is_none_or(|engine| engine.shared_applied().is_none());
+        let of_cluster = 2 * log_live_bytes + self.knobs.slack_bytes;
+        log_segments.saturating_sub(if is_alone { 0 } else { of_cluster.div_ceil(self.knobs.segment_bytes) + 1 })
     }
 
     /// The queues that are on it; none while it is away.
@@ -132,18 +163,22 @@ impl World {
         }
         self.nodes[at].failures = self.nodes[at].disk.failures();
         self.counts.boots += 1;
+        self.light_up(at);
         self.trigger(Moment::Boot, None, 0);
         self.trace.word(boot);
         if let Some(recorder) = &mut self.recorder {
+            recorder.about(at);
             recorder.node_is(time, NodeState::Recovering);
         }
         let config = Config {
+            cluster: self.cluster_config(),
+            node_name: self.node_name(at),
             buggify: self.nodes[at].knobs.buggify.then(|| self.nodes[at].fates.of(8, boot)),
             ..config(&self.nodes[at].knobs, self.options)
         };
         #[cfg(feature = "mutants")]
         let config = Config { mutant: config.mutant.or_else(|| crate::run::planted(&self.plan)), ..config };
-        let engine = Engine::new(config, key(self.plan.seed, "engine", boot));
+        let engine = Engine::new(config, key(self.plan.seed, "engine", ((at.number() as u64) << 32) | boot));
         self.nodes[at].engine = Some(Box::new(engine));
         self.nodes[at].effects = Effects::default();
         self.flush(at, self.nodes[at].clock.now(time));
@@ -162,10 +197,16 @@ impl World {
         }
         self.counts.inputs += 1;
         self.model.input(at);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.about(at);
+        }
         if let (Some(recorder), Input::Shutdown) = (&mut self.recorder, &input) {
             recorder.node_is(time, NodeState::Stopping);
         }
         self.trace.word(time);
+        if self.plan.cluster.is_some() {
+            self.trace.word(at.number() as u64);
+        }
         match &input {
             Input::ClientOpened { connection, .. } => {
                 self.trace.word(1 << 56 | connection.0);
@@ -238,6 +279,9 @@ impl World {
         let time = self.scheduler.time();
         let node = &mut self.nodes[at];
         let Some(engine) = &mut node.engine else { return };
+        if let Some(recorder) = &mut self.recorder {
+            recorder.about(at);
+        }
         engine.flush(now, &mut node.effects);
         let mut is_newly_ready = false;
         node.batch = 0;
@@ -248,7 +292,7 @@ impl World {
         if !node.is_ready && engine.is_ready() {
             node.is_ready = true;
             node.again.0 = 0;
-            self.model.ready();
+            self.model.ready(at);
             if let Some(recorder) = &mut self.recorder {
                 recorder.node_is(time, NodeState::Ready);
             }
@@ -261,9 +305,17 @@ impl World {
         }
         let Effects { sends, controls, disk, events, .. } = &node.effects;
         self.counts.effects += (sends.len() + controls.len() + disk.len() + events.len()) as u64;
-        let reach = engine.log_reach();
+        let reach = match self.plan.cluster {
+            None => engine.log_reach(),
+            // What it has asked for is carried out by no position of its log: either something is still under way, or nothing is.
+            Some(_) if engine.has_asked_cluster() => LogReach { end: Lsn(1), durable: Lsn(0) },
+            Some(_) => LogReach { end: Lsn(0), durable: Lsn(u64::MAX) },
+        };
         let durable = node.disk.durable();
         self.heed_all(at);
+        if self.plan.cluster.is_some() {
+            self.compare(at);
+        }
         if !self.nodes[at].effects.sends.is_empty() {
             let mut sends = std::mem::take(&mut self.nodes[at].effects.sends);
             sends.drain(..).for_each(|send| self.send(at, send, durable));
@@ -273,6 +325,11 @@ impl World {
             let mut controls = std::mem::take(&mut self.nodes[at].effects.controls);
             controls.drain(..).for_each(|control| self.control(control));
             self.nodes[at].effects.controls = controls;
+        }
+        let Effects { peers, peer_controls, .. } = &mut self.nodes[at].effects;
+        if !(peers.is_empty() && peer_controls.is_empty()) {
+            let (peers, peer_controls) = (std::mem::take(peers), std::mem::take(peer_controls));
+            self.deal_with_peers(at, peers, peer_controls);
         }
         if !self.nodes[at].effects.disk.is_empty() {
             let mut disk = std::mem::take(&mut self.nodes[at].effects.disk);
@@ -285,7 +342,7 @@ impl World {
         }
         self.model.end_step(at, durable, reach);
         self.end_story_step(at);
-        self.record_look(at, false);
+        self.record_look(false);
         match self.nodes[at].effects.stop.take() {
             Some(Stop::Clean) => {
                 self.end_node(at, Ending::Shutdown, false);
@@ -313,15 +370,27 @@ impl World {
         }
     }
 
-    /// Shows the recorder what the node holds, if it is time or `is_due`.
-    pub(crate) fn record_look(&mut self, at: At, is_due: bool) {
-        let (time, engine) = (self.scheduler.time(), self.nodes[at].engine.as_deref());
-        if let Some(recorder) = self.recorder.as_mut().filter(|recorder| is_due || recorder.wants_look(time)) {
-            match engine.filter(|_| self.nodes[at].is_ready) {
-                Some(engine) => recorder.look(time, &engine.queues(), engine.usage()),
-                None => recorder.look_at_nothing(time),
-            }
+    /// Shows the recorder what all nodes hold, if it is time or `is_due`.
+    pub(crate) fn record_look(&mut self, is_due: bool) {
+        let time = self.scheduler.time();
+        let Some(recorder) = self.recorder.as_mut().filter(|recorder| is_due || recorder.wants_look(time)) else {
+            return;
+        };
+        let ready: Vec<&Node> = self.nodes.iter().filter(|node| node.is_ready && node.engine.is_some()).collect();
+        if ready.is_empty() {
+            return recorder.look_at_nothing(time);
         }
+        let queues: Vec<QueueStatus> = ready.iter().flat_map(|node| node.queues()).collect();
+        let usage = ready.iter().map(|node| node.usage()).fold(Usage::default(), |one, other| Usage {
+            connections: one.connections + other.connections,
+            channels: one.channels + other.channels,
+            body_bytes: one.body_bytes + other.body_bytes,
+            outbox_bytes: one.outbox_bytes + other.outbox_bytes,
+            log_segments: one.log_segments + other.log_segments,
+            log_bytes: one.log_bytes + other.log_bytes,
+            log_live_bytes: one.log_live_bytes + other.log_live_bytes,
+        });
+        recorder.look(time, &queues, usage);
     }
 
     /// An operator changes the policy.
@@ -410,6 +479,7 @@ impl World {
             EngineEvent::Enqueued { lsn: Some(lsn), publisher: Some((connection, channel)), seqno, .. } => {
                 self.model.logged(number(*connection), channel.0, seqno.map(|seqno| seqno.0), lsn.0);
             }
+            EngineEvent::ClusterLeader { leader: Some(leader), term } => self.leads(leader, *term),
             EngineEvent::Ready { .. }
             | EngineEvent::ConnectionOpened { .. }
             | EngineEvent::ConnectionClosed { .. }
@@ -421,13 +491,24 @@ impl World {
             | EngineEvent::PeerDown { .. }
             | EngineEvent::ClusterEntered { .. }
             | EngineEvent::ClusterNodes { .. }
-            | EngineEvent::ClusterLeader { .. }
+            | EngineEvent::ClusterLeader { leader: None, .. }
             | EngineEvent::QueueCreated { .. }
             | EngineEvent::QueueDeleted { .. }
             | EngineEvent::Enqueued { .. }
             | EngineEvent::Left { .. }
             | EngineEvent::Settled { .. }
             | EngineEvent::Confirmed { .. } => {}
+        }
+    }
+
+    /// A node says who leads the cluster.
+    fn leads(&mut self, name: &str, term: u64) {
+        let Some(at) = self.nodes.iter().find(|node| node.name == name).map(|node| node.at) else { return };
+        if self.leader.is_none_or(|(_, since)| term > since) {
+            if self.leader.is_some_and(|(before, _)| before != at) {
+                self.situations.saw(Situation::LeaderChanged);
+            }
+            self.leader = Some((at, term));
         }
     }
 
@@ -556,6 +637,7 @@ impl World {
             Err(until) => self.scheduler.at(until, Event::Disk(at, boot, lane)),
             Ok(Some(input)) => {
                 if let Some(recorder) = &mut self.recorder {
+                    recorder.about(at);
                     let (written, durable) = (self.nodes[at].disk.written(), self.nodes[at].disk.durable());
                     recorder.disk_ends(self.scheduler.time(), &input, written, durable);
                 }
@@ -586,12 +668,15 @@ impl World {
             Ending::Kill | Ending::Shutdown => self.nodes[at].disk.kill(),
         }
         let kept = if how == Ending::PowerLoss { self.nodes[at].disk.durable() } else { self.nodes[at].disk.written() };
+        self.nodes[at].forget_changes(kept);
         self.model.ended(at, how, by_itself, kept, self.nodes[at].disk.durable());
         self.operators.ended(at);
+        self.lose_peers(at, how);
         if let Some(recorder) = &mut self.recorder {
+            recorder.about(at);
             recorder.node_ended(self.scheduler.time(), how, by_itself, kept);
         }
-        self.record_look(at, true);
+        self.record_look(true);
         if let Some(story) = &mut self.story {
             story.ended(how, by_itself);
         }
@@ -627,6 +712,27 @@ impl World {
         }
         self.scheduler.after(self.nodes[at].fates.of(5, self.nodes[at].boot) % 100_000, Event::Boot(at));
     }
+}
+
+impl World {
+    /// What the nodes are told of each other.
+    fn cluster_config(&self) -> Option<ClusterConfig> {
+        let cluster = self.plan.cluster.as_ref()?;
+        let names = self.nodes.iter().map(|node| node.name.clone()).collect();
+        let secret = Secret::new("a secret of the simulated nodes").expect("it is neither empty nor long");
+        let ClusterPlan { log_entries, log_kept, .. } = *cluster;
+        Some(ClusterConfig { log_entries, log_kept, ..ClusterConfig::new(names, secret) })
+    }
+
+    fn node_name(&self, at: At) -> String {
+        let is_alone = self.plan.cluster.is_none();
+        if is_alone { Config::default().node_name } else { self.nodes[at].name.clone() }
+    }
+}
+
+/// A node's name among nodes.
+fn name_of(at: At) -> String {
+    format!("rabbit@{}", at.letter())
 }
 
 /// The world's number of a connection.

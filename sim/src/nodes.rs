@@ -29,6 +29,16 @@ impl At {
         char::from(b'a' + self.0)
     }
 
+    /// The letters of so many nodes.
+    pub(crate) fn letters(nodes: usize) -> Vec<String> {
+        (0..nodes).map(|at| Self::new(at).letter().to_string()).collect()
+    }
+
+    /// The node of that letter, if it is one.
+    pub(crate) fn of_letter(letter: &str) -> Option<Self> {
+        (0..NODES_MAX).map(Self::new).find(|at| letter.chars().eq([at.letter()]))
+    }
+
     /// Its number.
     pub(crate) fn number(self) -> usize {
         usize::from(self.0)
@@ -60,7 +70,7 @@ impl Nodes {
     }
 
     /// How each is meant.
-    pub(crate) fn all(&self) -> impl Iterator<Item = At> + use<> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = At> + Clone + use<> {
         (0..self.0.len()).map(At::new)
     }
 }

@@ -17,7 +17,7 @@ use crate::history::Fact;
 use crate::nodes::At;
 use crate::plan::{ClientPlan, Topology, is_default};
 use crate::quiesce::Phase;
-use crate::rng::Stream;
+use crate::rng::{Fate, Stream, index};
 use crate::scenario::Scenario;
 use crate::world::{World, connection};
 
@@ -91,6 +91,7 @@ pub(crate) fn draw(
     chaos_us: Micros,
     topology: &Topology,
     clients: &[ClientPlan],
+    nodes: usize,
 ) -> Vec<OperationPlan> {
     let mut stream = Stream::new(seed, "operators", 0);
     let mut operations = Vec::new();
@@ -125,6 +126,15 @@ pub(crate) fn draw(
         }
     }
     // What ends a pause comes before what begins one at the same time.
+    for operation in &mut operations {
+        operation.node = match &operation.what {
+            Operation::Peek { queue, .. } | Operation::Pause { queue } | Operation::Resume { queue } => {
+                topology.queues.iter().find(|it| it.name == *queue).map_or(0, |it| it.node)
+            }
+            Operation::Close { client } => clients[*client as usize].node,
+            _ => index(Fate::new(seed, "node of an operator").of(0, operation.at_us), nodes),
+        };
+    }
     operations.sort_by_key(|it| (it.at_us, matches!(it.what, Operation::Pause { .. })));
     operations
 }

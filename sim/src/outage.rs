@@ -151,10 +151,10 @@ impl World {
 
     /// Ends what has been silent for too long, and looks again later.
     pub(crate) fn look_for_idle(&mut self, index: u32) {
+        let at = self.whom(index);
         let fault = &self.plan.faults[index as usize];
         let now = self.scheduler.time();
         let FaultKind::IdleKill { after_us } = fault.kind else { return };
-        let at = At::new(fault.node);
         if self.phase != Phase::Chaos || now > fault.at_us + fault.for_us {
             return;
         }

@@ -42,8 +42,10 @@ impl World {
             Event::Policy(_) => Some(At::FIRST),
             Event::Operate(operation) => Some(At::new(self.plan.operations[operation as usize].node)),
             Event::Begin(fault) | Event::Finish(fault) => {
-                let fault = &self.plan.faults[fault as usize];
-                is_told(&fault.kind).then(|| At::new(fault.node))
+                is_told(&self.plan.faults[fault as usize].kind).then(|| self.whom(fault))
+            }
+            Event::Dialed(_) | Event::Inflow(..) | Event::Outflow(..) | Event::Forsake(..) => {
+                self.peers.process_of(event)
             }
             Event::Down(_)
             | Event::ClientGone(_)

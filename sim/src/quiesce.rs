@@ -79,7 +79,12 @@ impl World {
             return Some(format!("{} to stop", self.nodes.name_of(node.at)));
         }
         if let Some(node) = self.nodes.iter().find(|node| !node.is_ready()) {
-            return Some(format!("{} to become ready", self.nodes.name_of(node.at)));
+            return Some(format!("{} to become ready{}", self.nodes.name_of(node.at), self.leadership()));
+        }
+        if self.phase != Phase::Finishing
+            && let Some(reason) = self.disagreement()
+        {
+            return Some(reason);
         }
         match self.phase {
             Phase::Chaos | Phase::Done => None,
@@ -127,13 +132,40 @@ impl World {
                 }
                 let is_at_rest = self.nodes.iter().all(|node| {
                     let usage = node.usage();
-                    usage.log_segments <= 3 && usage.body_bytes == 0 && usage.outbox_bytes == 0
+                    node.idle_segments() <= 3 && usage.body_bytes == 0 && usage.outbox_bytes == 0
                 });
                 // What does not come back in time is the oracle's affair.
                 (!self.in_phase_for(settle) || (!is_at_rest && !self.in_phase_for(10 * SECOND)))
                     .then(|| "memory and disk to come back".to_owned())
             }
             Phase::Restarting => (!self.in_phase_for(settle)).then(|| "a moment".to_owned()),
+        }
+    }
+
+    /// Which node lags behind the others, or waits for the cluster to carry something out.
+    fn disagreement(&self) -> Option<String> {
+        self.plan.cluster.as_ref()?;
+        let applied = |node: &Node| Some((node.at, node.engine.as_ref()?.shared_applied()?));
+        let most = self.nodes.iter().filter_map(applied).max_by_key(|(_, applied)| *applied);
+        self.nodes.iter().find_map(|node| {
+            let name = self.nodes.name_of(node.at);
+            let (first, most) = most?;
+            let own = applied(node).map_or(0, |(_, own)| own);
+            if own < most {
+                let first = self.nodes.name_of(first);
+                return Some(format!("{name}, which has come to change {own}, to catch up with {first} at {most}"));
+            }
+            let waits = node.engine.as_ref().is_some_and(|engine| engine.has_asked_cluster());
+            waits.then(|| format!("{name} to learn what became of its changes{}", self.leadership()))
+        })
+    }
+
+    /// Who leads the cluster, as an aside.
+    fn leadership(&self) -> String {
+        match self.leader {
+            _ if self.plan.cluster.is_none() => String::new(),
+            None => "; no node leads".to_owned(),
+            Some((at, term)) => format!("; {} leads since term {term}", self.nodes.name_of(at)),
         }
     }
 
@@ -176,7 +208,7 @@ impl World {
                         body_bytes: usage.body_bytes,
                         outbox_bytes: usage.outbox_bytes,
                         connections: usage.connections,
-                        segments: usage.log_segments,
+                        segments: node.idle_segments(),
                     });
                 }
                 let Some(how) = self.plan.last_restart else {
@@ -214,11 +246,13 @@ impl World {
             }
             return;
         }
+        self.compare_declared();
         self.model.count(queues.iter().map(|queue| (&*queue.name, queue.ready, queue.unacked)));
     }
 
     fn bring_checker(&mut self, at: At) {
         let queues: Vec<String> = self.nodes[at].queues().into_iter().map(|queue| queue.name).collect();
+        let probe = self.plan.cluster.is_some().then(|| format!("declared by {}", at.letter()));
         let index = u32::try_from(self.actors.len()).expect("few clients");
         let idle = PublisherPlan { mode: PublishMode::Plain, republish: false, bursts: Vec::new() };
         let plan = ClientPlan {
@@ -230,7 +264,7 @@ impl World {
             node: at.number(),
             role: Role::Publisher(idle),
         };
-        let checker = Box::new(Checker::new(queues, self.left.clone()));
+        let checker = Box::new(Checker::new(queues, probe, self.left.clone()));
         self.actors.push(Actor::with_workload(self.plan.seed, index, plan, checker));
         self.schedule_wake(index);
     }

@@ -55,9 +55,8 @@ impl RunOptions {
     pub fn with_mutant(self, name: &str) -> Result<Self, String> {
         #[cfg(feature = "mutants")]
         {
-            use leveret_engine::mutants::Mutant;
-            let found = Mutant::ALL.into_iter().find(|mutant| format!("{mutant:?}") == name);
-            let known = || Mutant::ALL.map(|mutant| format!("{mutant:?}")).join(", ");
+            let found = all_planted().find(|mutant| format!("{mutant:?}") == name);
+            let known = || all_planted().map(|mutant| format!("{mutant:?}")).collect::<Vec<_>>().join(", ");
             let mutant = found.ok_or_else(|| format!("no planted bug is called {name}; there are {}", known()))?;
             Ok(Self { mutant: Some(mutant), ..self })
         }
@@ -91,9 +90,7 @@ pub fn record(plan: Plan, options: RunOptions) -> (Report, Recording) {
     world.recorder = Some(Box::new(Recorder::new(&world.plan)));
     carry_out(&mut world);
     if world.failure.as_ref().is_none_or(|failure| failure.kind != FailureKind::Crash) {
-        for at in world.nodes.all() {
-            world.record_look(at, true);
-        }
+        world.record_look(true);
     }
     let recorder = world.recorder.take().expect("it was put there");
     let report = world.report();
@@ -116,11 +113,17 @@ pub(crate) fn carry_out(world: &mut World) {
     }
 }
 
+/// The bugs that can be planted in a simulated node: those of one node, and those of nodes in a cluster.
+pub(crate) fn all_planted() -> impl Iterator<Item = leveret_engine::mutants::Mutant> {
+    use leveret_engine::mutants::Mutant;
+    Mutant::ALL.into_iter().chain(Mutant::CONSENSUS).chain(Mutant::MEMBERSHIP)
+}
+
 /// The bug that a plan plants.
 #[cfg(feature = "mutants")]
 pub(crate) fn planted(plan: &Plan) -> Option<leveret_engine::mutants::Mutant> {
     let name = plan.plant.as_ref()?;
-    leveret_engine::mutants::Mutant::ALL.into_iter().find(|mutant| format!("{mutant:?}") == *name)
+    all_planted().find(|mutant| format!("{mutant:?}") == *name)
 }
 
 /// A planted bug is planted in all engines of the process: whoever plants one runs alone.

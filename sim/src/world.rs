@@ -8,6 +8,7 @@ use std::sync::Arc;
 use leveret_engine::ids::ConnectionId;
 use leveret_engine::input::Input;
 
+use crate::agreement::Agreement;
 use crate::availability::Waiting;
 use crate::client::{Actor, Surroundings, Wish};
 use crate::clock::{MILLISECOND, Micros, SECOND};
@@ -21,6 +22,7 @@ use crate::node::Node;
 use crate::nodes::{At, Nodes};
 use crate::operator::Operators;
 use crate::oracle::Bench;
+use crate::peers::Peers;
 use crate::plan::{Plan, Topology};
 use crate::quiesce::Phase;
 use crate::record::{Direction, Recorder};
@@ -40,8 +42,18 @@ use crate::workload::Workload;
 pub(crate) struct World {
     pub(crate) plan: Arc<Plan>,
     pub(crate) topology: Arc<Topology>,
+    /// What the clients of each node use of it.
+    pub(crate) parts: Vec<Arc<Topology>>,
     pub(crate) scheduler: Scheduler<Event>,
     pub(crate) nodes: Nodes,
+    /// What is between the nodes.
+    pub(crate) peers: Peers,
+    /// What the nodes came to.
+    pub(crate) agreement: Agreement,
+    /// Which node leads the cluster as far as any has said, and since which term.
+    pub(crate) leader: Option<(At, u64)>,
+    /// The nodes that faults happen to which are meant for the leader.
+    pub(crate) victims: BTreeMap<u32, At>,
     /// Faults that wait for something to happen.
     pub(crate) triggers: Triggers,
     /// How long clients have been without what they wait for, where that matters.
@@ -137,6 +149,14 @@ pub(crate) enum Event {
     IdleLook(u32),
     /// The end of the run is looked at.
     Poll,
+    /// An attempt of a node to connect to another one arrives.
+    Dialed(u32),
+    /// Bytes of one node arrive at another: at one end of a connection.
+    Inflow(u32, u8),
+    /// A node's system took bytes for another node.
+    Outflow(u32, u8),
+    /// A node's driver waits no longer for the other end to close.
+    Forsake(u32, u8),
     /// It is looked at whether publishers get answers and consumers messages.
     Watch,
 }
@@ -159,18 +179,23 @@ impl World {
     ) -> Self {
         let plan = Arc::new(plan);
         let topology = Arc::new(plan.topology.clone());
+        let parts: Vec<_> = (0..plan.node_count()).map(|node| Arc::new(topology.of_node(node))).collect();
         let seed = plan.seed;
         let mut actors = Vec::new();
         for (at, client) in plan.clients.iter().enumerate() {
             let index = u32::try_from(at).expect("few clients");
             actors.push(match workloads.remove(&at) {
                 Some(workload) => Actor::with_workload(seed, index, client.clone(), workload),
-                None => Actor::new(seed, index, client.clone(), &topology),
+                None => Actor::new(seed, index, client.clone(), &parts[client.node]),
             });
         }
         let mut world = Self {
             nodes: Nodes::new((0..plan.node_count()).map(|at| Node::new(At::new(at), &plan)).collect()),
+            peers: Peers::new(seed, plan.node_count(), plan.cluster.as_ref()),
             options,
+            agreement: Agreement::default(),
+            leader: None,
+            victims: BTreeMap::new(),
             triggers: Triggers::new(&plan),
             waiting: Waiting::default(),
             operators: Operators::default(),
@@ -194,6 +219,7 @@ impl World {
             left,
             steps: None,
             recorder: None,
+            parts,
             topology,
             plan,
         };
@@ -273,7 +299,7 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
-        if self.is_held(event) || self.is_on_its_way(event) {
+        if self.is_held(event) || self.is_on_its_way(event) || self.is_cut_off(event) {
             return;
         }
         match event {
@@ -295,6 +321,10 @@ impl World {
             Event::Finish(fault) => self.finish_fault(fault),
             Event::IdleLook(fault) => self.look_for_idle(fault),
             Event::Poll => self.poll(),
+            Event::Dialed(dial) => self.dialed(dial),
+            Event::Inflow(wire, end) => self.inflow(wire, end),
+            Event::Outflow(wire, end) => self.outflow(wire, end),
+            Event::Forsake(wire, end) => self.forsake(wire, end),
             Event::Watch => self.watch(),
         }
     }
@@ -334,6 +364,9 @@ impl World {
                 let mut failure = Failure::safety(oracle, text, &lines);
                 let names = self.story.as_ref().map_or_else(|| self.model.queue_names(), Story::queue_names);
                 failure.lines.push(format!("queues: {names}"));
+                if let Fact::Known { .. } = fact {
+                    failure.lines.extend(self.agreement.difference.iter().cloned());
+                }
                 self.failure = Some(failure);
             }
         }
@@ -400,7 +433,7 @@ impl World {
         }
         link.active_at = self.scheduler.time();
         let bytes = link.arrive_down();
-        let client = link.client;
+        let (client, at) = (link.client, link.node);
         let has_room = link.has_room_up();
         if !link.down.is_empty() {
             let pause = link.pause_after(bytes.len());
@@ -417,8 +450,12 @@ impl World {
         if let Some(recorder) = &mut self.recorder {
             recorder.arrived(now, number, Direction::Down, &bytes);
         }
-        let surroundings =
-            Surroundings { messages: &mut self.messages, facts: &mut self.facts, topology: &self.topology, has_room };
+        let surroundings = Surroundings {
+            messages: &mut self.messages,
+            facts: &mut self.facts,
+            topology: &self.parts[at.number()],
+            has_room,
+        };
         let wish = self.actors[client as usize].receive(now, bytes, surroundings);
         self.after_client(client, wish);
     }
@@ -549,7 +586,7 @@ impl World {
             let surroundings = Surroundings {
                 messages: &mut self.messages,
                 facts: &mut self.facts,
-                topology: &self.topology,
+                topology: &self.parts[actor.plan.node],
                 has_room: self.links[number as usize].has_room_up(),
             };
             let wish = actor.wake(now, surroundings);
@@ -582,6 +619,7 @@ impl World {
         self.actors[client as usize].connected(number);
         self.model.connected(client, at, number);
         if let Some(recorder) = &mut self.recorder {
+            recorder.about(at);
             recorder.opened(now, client, number);
         }
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 40_000));

@@ -56,6 +56,9 @@ pub(crate) struct Model {
     facts: Vec<Fact>,
 }
 
+/// Things of one kind by their names, and whether each is certainly there.
+pub(crate) type Known = BTreeMap<Vec<String>, bool>;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SessionState {
     Alive,
@@ -214,7 +217,8 @@ impl Model {
 
     /// A node ended. `kept` is the position up to which its log survives, `durable` that up to which it survives a further ending.
     pub(crate) fn ended(&mut self, at: At, how: Ending, by_itself: bool, kept: u64, durable: u64) {
-        self.facts.push(Fact::Ended { how, by_itself });
+        let node = self.is_cluster().then_some(at);
+        self.facts.push(Fact::Ended { node, how, by_itself });
         let its: Vec<u32> = self.connections.iter().filter(|(_, held)| held.node == at).map(|(its, _)| its).collect();
         for connection in its {
             let Some(held) = self.connections.remove(connection) else { continue };
@@ -269,9 +273,26 @@ impl Model {
         QueueIndex(self.queue_index(name.as_bytes()))
     }
 
-    /// The node recovered.
-    pub(crate) fn ready(&mut self) {
-        self.facts.push(Fact::Ready);
+    /// A node recovered.
+    pub(crate) fn ready(&mut self, at: At) {
+        let node = self.is_cluster().then_some(at);
+        self.facts.push(Fact::Ready { node });
+    }
+
+    /// What is declared: queues, exchanges and bindings.
+    pub(crate) fn known(&self) -> [Known; 3] {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let queues = &self.contents.queues;
+        let there = queues.iter().filter_map(|queue| Some((vec![text(&queue.name)], queue.existence?.is_certain)));
+        let exchanges = self.topology.exchanges().map(|(name, is_certain)| (vec![text(name)], is_certain));
+        let bindings = self.topology.bindings().map(|(key, is_certain)| {
+            let (kind, name) = match &key.destination {
+                Destination::Queue(queue) => ("queue", &*queues[*queue as usize].name),
+                Destination::Exchange(name) => ("exchange", &**name),
+            };
+            (vec![text(&key.source), kind.to_owned(), text(name), text(&key.key)], is_certain)
+        });
+        [there.collect(), exchanges.collect(), bindings.collect()]
     }
 
     /// At rest: compares the node's queues with the model's.

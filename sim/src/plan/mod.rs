@@ -208,6 +208,9 @@ pub struct ExchangePlan {
     pub kind: String,
     /// Whether it survives a restart.
     pub durable: bool,
+    /// The node whose clients declare and use it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub node: usize,
 }
 
 /// One queue.
@@ -227,6 +230,9 @@ pub struct QueuePlan {
     /// Its arguments.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rules: QueueRules,
+    /// The node that it is on: only clients of that node declare and use it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub node: usize,
 }
 
 /// Arguments of a queue; those that are `None` or false are not sent.
@@ -298,6 +304,30 @@ pub struct HeaderMatch {
     pub shape: u8,
     /// The value of `colour`.
     pub colour: u8,
+}
+
+impl Topology {
+    /// What the clients of one node declare.
+    pub(crate) fn of_node(&self, node: usize) -> Self {
+        let source_of = |name: &str| self.exchanges.iter().find(|exchange| exchange.name == name).map(|it| it.node);
+        let target_of = |name: &str| self.queues.iter().find(|queue| queue.name == name).map(|it| it.node);
+        let is_its = |binding: &&BindingPlan| {
+            source_of(&binding.source).or_else(|| target_of(&binding.destination)).unwrap_or_default() == node
+        };
+        Self {
+            exchanges: self.exchanges.iter().filter(|exchange| exchange.node == node).cloned().collect(),
+            queues: self.queues.iter().filter(|queue| queue.node == node).cloned().collect(),
+            bindings: self.bindings.iter().filter(is_its).cloned().collect(),
+            rewrites: self.rewrites,
+        }
+    }
+
+    /// Adds what the clients of another node declare.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.exchanges.extend(other.exchanges);
+        self.queues.extend(other.queues);
+        self.bindings.extend(other.bindings);
+    }
 }
 
 impl Plan {

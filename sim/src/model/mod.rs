@@ -244,6 +244,10 @@ impl Model {
         self.contents.restart(at, how == Ending::Shutdown && !by_itself, is_alone, kept, durable);
         let queues = &self.contents.queues;
         self.topology.restart(is_alone, |queue| queues[queue as usize].existence.is_some());
+        if !self.floating.is_empty() {
+            // What was under way may have been that of this node alone: what comes next is not to overtake them.
+            self.sink();
+        }
         self.end_inputs(at);
     }
 

@@ -23,7 +23,7 @@ const GATHERED_MAX: usize = 400_000;
 #[derive(Debug)]
 pub(crate) struct Recorder {
     pub(super) recording: Recording,
-    /// Lanes of the clients, by their numbers; the one that checks at the end comes last.
+    /// Lanes of the clients, by their numbers; those that check at the end, one for each node, come last.
     pub(super) clients: Vec<LaneIndex>,
     /// The nodes, and the one that is told of.
     sites: Vec<Site>,
@@ -88,7 +88,7 @@ impl Recorder {
             kind: LaneKind::Client,
             name: format!("{} {number}", words::variant(role).0.split(' ').next().unwrap_or("client")),
         };
-        let (mut lanes, mut clients) = (Vec::new(), vec![0; plan.clients.len() + 1]);
+        let (mut lanes, mut clients) = (Vec::new(), vec![0; plan.clients.len() + plan.node_count()]);
         let mut add = |takers: bool, lanes: &mut Vec<Lane>| {
             for (number, client) in plan.clients.iter().enumerate().filter(|(_, it)| is_taker(&it.role) == takers) {
                 clients[number] = lanes.len();
@@ -115,8 +115,11 @@ impl Recorder {
         });
         let sites = sites.collect();
         add(true, &mut lanes);
-        clients[plan.clients.len()] = lanes.len();
-        lanes.push(Lane { kind: LaneKind::Client, name: "checker".to_owned() });
+        for at in 0..plan.node_count() {
+            clients[plan.clients.len() + at] = lanes.len();
+            let which = if plan.node_count() == 1 { String::new() } else { format!(" {}", At::new(at).letter()) };
+            lanes.push(Lane { kind: LaneKind::Client, name: format!("checker{which}") });
+        }
         Self {
             recording: Recording { lanes, ..Recording::default() },
             clients,
@@ -152,12 +155,14 @@ impl Recorder {
             self.here = here;
             self.enter(time, NodeState::Down, None);
         }
-        let Self { mut recording, .. } = self;
+        let Self { mut recording, sites, .. } = self;
         recording.end = time;
         recording.left_out += thin(&mut recording.events, recording.cause.as_ref(), EVENTS_MAX);
-        let checker = recording.lanes.len() - 1;
-        if !recording.events.iter().any(|event| event.lane == checker || event.to == Some(checker)) {
-            recording.lanes.pop();
+        for _ in &sites {
+            let checker = recording.lanes.len() - 1;
+            if !recording.events.iter().any(|event| event.lane == checker || event.to == Some(checker)) {
+                recording.lanes.pop();
+            }
         }
         recording
     }

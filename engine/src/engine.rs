@@ -9,6 +9,7 @@ use core::time::Duration;
 
 use crate::administer::Forgetting;
 use crate::alarm::Resource;
+use crate::amqp::ShortStr;
 use crate::broker::{Broker, Notice};
 use crate::buggify::Point;
 use crate::channel::Outcome;
@@ -23,7 +24,7 @@ use crate::input::Input;
 use crate::limits;
 use crate::queue::quorum::ConsumerId;
 use crate::queue::{Subscriber, Subscription};
-use crate::routing::QueueKey;
+use crate::routing::{Destination, QueueKey};
 use crate::storage::{LogOutcome, Recovered};
 use crate::time::{Instant, Now};
 use crate::timer::{TimerFor, TimerKind};
@@ -261,6 +262,17 @@ impl Engine {
         is_in.then(|| (metadata.applied(), metadata.snapshot_all()))
     }
 
+    /// The number that [`Engine::shared_state`] begins with, which costs nothing.
+    pub fn shared_applied(&self) -> Option<u64> {
+        let metadata = &self.broker.metadata;
+        (self.broker.peers.is_some() && metadata.is_founded()).then(|| metadata.applied())
+    }
+
+    /// Whether something that was asked of the cluster here is not carried out yet, as far as this node knows; for the simulator.
+    pub fn has_asked_cluster(&self) -> bool {
+        self.broker.has_asked_cluster()
+    }
+
     /// The names of the nodes of the cluster, in the order in which they came; empty while the node is in none.
     pub fn cluster_nodes(&self) -> Vec<String> {
         let peers = self.broker.peers.iter();
@@ -277,6 +289,22 @@ impl Engine {
     /// The replicas of quorum queues that are on this node, ordered by queue. Walks all their messages.
     pub fn replicas(&self) -> Vec<ReplicaStatus> {
         self.broker.replica_statuses().collect()
+    }
+
+    /// The names of all exchanges but the default one and those that are the broker's own, ordered by vhost and name.
+    pub fn declared_exchanges(&self) -> impl Iterator<Item = String> {
+        let exchanges = self.broker.metadata.exchanges().into_iter();
+        exchanges.map(|(_, exchange)| exchange.name.to_string_lossy().into_owned()).filter(|name| !name.is_empty())
+    }
+
+    /// All bindings: the source, "queue" or "exchange", the destination and the key.
+    pub fn declared_bindings(&self) -> impl Iterator<Item = [String; 4]> {
+        self.broker.metadata.bindings().into_iter().map(|binding| {
+            let kind = if let Destination::Exchange(_) = binding.destination { "exchange" } else { "queue" };
+            let text = |name: &ShortStr| name.to_string_lossy().into_owned();
+            let (source, destination) = (text(&binding.source.name), text(binding.destination_name));
+            [source, String::from(kind), destination, text(binding.routing_key)]
+        })
     }
 
     /// What the node holds, for limits, metrics and the simulator.

@@ -37,14 +37,25 @@ pub enum Family {
     Client,
     /// The network as a whole.
     Network,
+    /// What is between nodes, and what befalls all of them.
+    Cluster,
     /// Memory or disk are short by the node's own measure.
     Resources,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 8] =
-        [Self::Process, Self::Clock, Self::Space, Self::Disk, Self::Lies, Self::Client, Self::Network, Self::Resources];
+    pub const ALL: [Self; 9] = [
+        Self::Process,
+        Self::Clock,
+        Self::Space,
+        Self::Disk,
+        Self::Lies,
+        Self::Client,
+        Self::Network,
+        Self::Resources,
+        Self::Cluster,
+    ];
 
     /// Its name for people.
     pub fn name(self) -> &'static str {
@@ -57,6 +68,7 @@ impl Family {
             Self::Client => "client",
             Self::Network => "network",
             Self::Resources => "resources",
+            Self::Cluster => "cluster",
         }
     }
 }
@@ -131,6 +143,13 @@ atlas! {
     idle_kill Network covered "connections with heartbeats live, others come back";
     memory_high Resources covered "publishers are blocked until it is over";
     disk_low Resources covered "publishers are blocked until it is over";
+    partition Cluster covered "who has no majority declares nothing, and serves the queues it has; all agree when it is over";
+    one_way_partition Cluster covered "the same, though one side still hears the other";
+    slow_peers Cluster covered "is slow to declare";
+    lossy_peers Cluster covered "is slow to declare, and may choose other leaders";
+    reset_peers Cluster covered "connects again; nothing is declared twice";
+    all_power_loss Cluster covered "what was declared and answered is there when a majority is back";
+    rolling_restart Cluster covered "two of three go on declaring; nothing is gone";
 }
 
 /// Checks that a scenario without `beyond_claim` asks for no fault beyond it.

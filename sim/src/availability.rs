@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::clock::{MILLISECOND, Micros};
+use crate::nodes::At;
 use crate::quiesce::Phase;
 use crate::report::{Failure, seconds};
 use crate::world::{Event, World};
@@ -30,6 +31,8 @@ struct Unanswered {
 #[derive(Clone, Copy, Debug, Default)]
 struct Starving {
     waits: Unanswered,
+    /// The node that it is on.
+    node: At,
     /// The queue held messages when it was last seen; while the node is away it is not.
     has_messages: bool,
 }
@@ -97,10 +100,14 @@ impl World {
     /// A queue that holds messages while none of its consumers, who have nothing in hand, has got one for too long.
     fn starving(&self, waiting: &mut Waiting, longest: Micros) -> Option<(String, Micros)> {
         let now = self.scheduler.time();
-        if let Some(engine) = self.node.engine.as_ref().filter(|_| self.node.is_ready()) {
-            waiting.queues.values_mut().for_each(|known| known.has_messages = false);
+        for node in self.nodes.iter().filter(|node| node.is_ready()) {
+            let Some(engine) = &node.engine else { continue };
+            // What is on nodes that are away keeps what was last seen of it.
+            let is_seen = |known: &&mut Starving| known.node == node.at;
+            waiting.queues.values_mut().filter(is_seen).for_each(|known| known.has_messages = false);
             for queue in engine.queues() {
-                waiting.queues.entry(queue.name).or_default().has_messages = queue.ready > 0;
+                let known = waiting.queues.entry(queue.name).or_default();
+                (known.node, known.has_messages) = (node.at, queue.ready > 0);
             }
         }
         let mut consumers: BTreeMap<&str, (u64, bool)> = BTreeMap::new();

@@ -12,6 +12,7 @@ use crate::clock::{MILLISECOND, Micros};
 use crate::history::Fact;
 use crate::lab;
 use crate::message::{self, MessageInfo, MessageNumber, Messages, Room};
+use crate::nodes::At;
 use crate::plan::{ClientPlan, Topology};
 use crate::rng::{Fate, scale};
 use crate::workload::{self, Workload};
@@ -96,6 +97,11 @@ impl Actor {
             is_stopping: false,
             is_leaving: false,
         }
+    }
+
+    /// The node that it connects to.
+    pub(crate) fn node(&self) -> At {
+        At::new(self.plan.node)
     }
 
     /// When it wants to be woken next.

@@ -4,6 +4,7 @@ use leveret_engine::alarm::ResourceLevel;
 use leveret_engine::input::Input;
 
 use crate::clock::{ClockError, MILLISECOND};
+use crate::nodes::At;
 use crate::plan::{Ending, FaultKind};
 use crate::quiesce::Phase;
 use crate::record::Direction;
@@ -34,36 +35,37 @@ impl World {
             return;
         }
         let fault = self.plan.faults[index as usize].clone();
+        let at = self.whom(index);
         let now = self.scheduler.time();
         match fault.kind {
             FaultKind::End { how, busy, again } => {
-                if self.node.engine.is_none() {
+                if self.nodes[at].engine.is_none() {
                     return;
                 }
-                if busy && !self.disk.is_busy() && now < fault.at_us + BUSY_PATIENCE {
+                if busy && !self.nodes[at].disk.is_busy() && now < fault.at_us + BUSY_PATIENCE {
                     self.scheduler.after(BUSY_LOOK, Event::Begin(index));
                     return;
                 }
                 self.record_fault(index);
                 if how == Ending::Shutdown {
-                    if self.node.is_accepting() {
-                        self.node.is_stopping = true;
-                        self.input(Input::Shutdown);
+                    if self.nodes[at].is_accepting() {
+                        self.nodes[at].is_stopping = true;
+                        self.input(at, Input::Shutdown);
                     }
                     return;
                 }
-                self.node.again = (again, how);
-                self.end_node(how, false);
-                self.scheduler.after(fault.for_us, Event::Boot);
+                self.nodes[at].again = (again, how);
+                self.end_node(at, how, false);
+                self.scheduler.after(fault.for_us, Event::Boot(at));
                 return;
             }
             FaultKind::DiskFull { append } => {
-                self.disk.trouble_mut().full_create = true;
-                self.disk.trouble_mut().full_append = append;
+                self.nodes[at].disk.trouble_mut().full_create = true;
+                self.nodes[at].disk.trouble_mut().full_append = append;
             }
-            FaultKind::FsyncError => self.disk.trouble_mut().fail_sync = true,
-            FaultKind::DiskStall => self.disk.trouble_mut().stalled_until = now + fault.for_us,
-            FaultKind::DiskSlow { factor } => self.disk.trouble_mut().slow = factor,
+            FaultKind::FsyncError => self.nodes[at].disk.trouble_mut().fail_sync = true,
+            FaultKind::DiskStall => self.nodes[at].disk.trouble_mut().stalled_until = now + fault.for_us,
+            FaultKind::DiskSlow { factor } => self.nodes[at].disk.trouble_mut().slow = factor,
             FaultKind::Reset { client } => self.hang_up(client_number(client), false),
             FaultKind::Fin { client } => self.hang_up(client_number(client), true),
             FaultKind::HalfOpen { client } => self.cut(client_number(client)),
@@ -74,71 +76,90 @@ impl World {
                 }
             }
             FaultKind::MemoryHigh | FaultKind::DiskLow => {
-                self.tell_levels(fault.kind == FaultKind::MemoryHigh, 1);
+                self.tell_levels(at, fault.kind == FaultKind::MemoryHigh, 1);
             }
-            FaultKind::ReadErrors => self.disk.trouble_mut().fail_reads = Ratio(1, 10),
+            FaultKind::ReadErrors => self.nodes[at].disk.trouble_mut().fail_reads = Ratio(1, 10),
             FaultKind::Rot => {
                 let random = self.fates.of(6, u64::from(index));
-                self.disk.rot(random);
+                self.nodes[at].disk.rot(random);
             }
-            FaultKind::Pause => self.pause(),
+            FaultKind::Pause => self.pause(at),
             FaultKind::WallJump { millis } => {
-                self.node.clock.jump(millis);
-                self.clock_changed();
+                self.nodes[at].clock.jump(millis);
+                self.clock_changed(at);
             }
             FaultKind::ClockDrift { ppm } => {
-                self.node.clock.drift(now, ppm);
-                self.clock_changed();
+                self.nodes[at].clock.drift(now, ppm);
+                self.clock_changed(at);
             }
             FaultKind::ClockReset { corrected_after_us } => {
-                if self.node.engine.is_none() {
+                if self.nodes[at].engine.is_none() {
                     return;
                 }
-                self.end_node(Ending::PowerLoss, false);
-                self.node.clock.forget(now);
-                self.clock_changed();
-                self.scheduler.after(fault.for_us, Event::Boot);
+                self.end_node(at, Ending::PowerLoss, false);
+                self.nodes[at].clock.forget(now);
+                self.clock_changed(at);
+                self.scheduler.after(fault.for_us, Event::Boot(at));
                 self.scheduler.after(fault.for_us + corrected_after_us, Event::Finish(index));
                 return;
             }
-            FaultKind::NoSpace { work } => self.disk.trouble_mut().set_full(work, true),
-            FaultKind::IoError { work } => self.disk.trouble_mut().fail_next(work),
-            FaultKind::DiskQuota { bytes } => self.disk.trouble_mut().quota = Some(bytes),
+            FaultKind::NoSpace { work } => self.nodes[at].disk.trouble_mut().set_full(work, true),
+            FaultKind::IoError { work } => self.nodes[at].disk.trouble_mut().fail_next(work),
+            FaultKind::DiskQuota { bytes } => self.nodes[at].disk.trouble_mut().quota = Some(bytes),
             FaultKind::DiskStutter { every_us, stall_us } => {
-                self.disk.trouble_mut().stutter = Some(Stutter { since: now, every: every_us, length: stall_us });
+                self.nodes[at].disk.trouble_mut().stutter =
+                    Some(Stutter { since: now, every: every_us, length: stall_us });
             }
-            FaultKind::ReadOnly => self.disk.trouble_mut().read_only = true,
+            FaultKind::ReadOnly => self.nodes[at].disk.trouble_mut().read_only = true,
             FaultKind::MisdirectedWrite => {
-                self.disk.trouble_mut().misdirected_write = Some(self.fates.of(6, u64::from(index)));
+                self.nodes[at].disk.trouble_mut().misdirected_write = Some(self.fates.of(6, u64::from(index)));
             }
             FaultKind::MisdirectedRead => {
-                self.disk.trouble_mut().misdirected_read = Some(self.fates.of(6, u64::from(index)));
+                self.nodes[at].disk.trouble_mut().misdirected_read = Some(self.fates.of(6, u64::from(index)));
             }
-            FaultKind::LyingSync => self.disk.trouble_mut().lies = true,
+            FaultKind::LyingSync => self.nodes[at].disk.trouble_mut().lies = true,
             FaultKind::BadSector => {
                 let random = self.fates.of(6, u64::from(index));
-                self.disk.spoil(random);
+                self.nodes[at].disk.spoil(random);
             }
             FaultKind::NetworkCut { .. }
             | FaultKind::ResetAll
             | FaultKind::NoAccept { .. }
             | FaultKind::LatencySpike { .. }
-            | FaultKind::IdleKill { .. } => self.begin_outage(index, &fault.kind),
+            | FaultKind::IdleKill { .. } => self.begin_outage(at, index, &fault.kind),
             FaultKind::Reconfigure { knobs } => {
-                if self.node.is_accepting() {
-                    self.node.next_knobs = Some(knobs);
-                    self.node.is_stopping = true;
-                    self.input(Input::Shutdown);
+                if self.nodes[at].is_accepting() {
+                    self.nodes[at].next_knobs = Some(knobs);
+                    self.nodes[at].is_stopping = true;
+                    self.input(at, Input::Shutdown);
                 }
                 return;
             }
+            FaultKind::Partition { .. }
+            | FaultKind::Isolate { .. }
+            | FaultKind::SlowPeers { .. }
+            | FaultKind::LossyPeers { .. }
+            | FaultKind::ResetPeers { .. } => self.begin_between(at, &fault.kind),
         }
         self.record_fault(index);
         self.scheduler.after(fault.for_us, Event::Finish(index));
     }
 
+    /// The node that a fault happens to: until it is over, the one that it began with.
+    pub(crate) fn whom(&mut self, index: u32) -> At {
+        let fault = &self.plan.faults[index as usize];
+        let planned = At::new(fault.node);
+        if !fault.of_leader {
+            return planned;
+        }
+        let leader = self.leader.map_or(planned, |(leader, _)| leader);
+        *self.victims.entry(index).or_insert(leader)
+    }
+
     fn record_fault(&mut self, index: u32) {
+        let at = self.whom(index);
         if let Some(recorder) = &mut self.recorder {
+            recorder.about(at);
             recorder.fault_begins(self.scheduler.time(), index, &self.plan.faults[index as usize]);
         }
     }
@@ -150,42 +171,52 @@ impl World {
         if let Some(recorder) = &mut self.recorder {
             recorder.fault_ends(self.scheduler.time(), index);
         }
+        let at = self.whom(index);
+        self.victims.remove(&index);
         match self.plan.faults[index as usize].kind {
             FaultKind::DiskFull { .. } => {
-                self.disk.trouble_mut().full_create = false;
-                self.disk.trouble_mut().full_append = false;
+                self.nodes[at].disk.trouble_mut().full_create = false;
+                self.nodes[at].disk.trouble_mut().full_append = false;
             }
-            FaultKind::DiskSlow { .. } => self.disk.trouble_mut().slow = 0,
+            FaultKind::DiskSlow { .. } => self.nodes[at].disk.trouble_mut().slow = 0,
             FaultKind::StopReading { client } => self.set_reading(client_number(client), true),
             FaultKind::SlowLink { client, .. } => {
                 if let Some(link) = self.actors[client].link {
                     self.links[link as usize].rate = 0;
                 }
             }
-            FaultKind::MemoryHigh => self.tell_levels(true, -1),
-            FaultKind::DiskLow => self.tell_levels(false, -1),
-            FaultKind::ReadErrors => self.disk.trouble_mut().fail_reads = Ratio::NEVER,
-            FaultKind::Pause => self.resume(),
+            FaultKind::MemoryHigh => self.tell_levels(at, true, -1),
+            FaultKind::DiskLow => self.tell_levels(at, false, -1),
+            FaultKind::ReadErrors => self.nodes[at].disk.trouble_mut().fail_reads = Ratio::NEVER,
+            FaultKind::Pause => self.resume(at),
             FaultKind::ClockDrift { .. } => {
-                self.node.clock.drift(self.scheduler.time(), 0);
-                self.clock_changed();
+                self.nodes[at].clock.drift(self.scheduler.time(), 0);
+                self.clock_changed(at);
             }
-            FaultKind::ClockReset { .. } => self.correct_clock(),
-            FaultKind::NoSpace { work } => self.disk.trouble_mut().set_full(work, false),
+            FaultKind::ClockReset { .. } => self.correct_clock(at),
+            FaultKind::NoSpace { work } => self.nodes[at].disk.trouble_mut().set_full(work, false),
             FaultKind::DiskQuota { .. } => {
-                self.disk.trouble_mut().quota = None;
-                if self.disk.counts().over_quota > 0 {
+                self.nodes[at].disk.trouble_mut().quota = None;
+                if self.nodes[at].disk.counts().over_quota > 0 {
                     self.situations.saw(Situation::OverQuota);
                 }
             }
-            FaultKind::DiskStutter { .. } => self.disk.trouble_mut().stutter = None,
-            FaultKind::ReadOnly => self.disk.trouble_mut().read_only = false,
-            FaultKind::LyingSync => self.disk.trouble_mut().lies = false,
+            FaultKind::DiskStutter { .. } => self.nodes[at].disk.trouble_mut().stutter = None,
+            FaultKind::ReadOnly => self.nodes[at].disk.trouble_mut().read_only = false,
+            FaultKind::LyingSync => self.nodes[at].disk.trouble_mut().lies = false,
             FaultKind::NetworkCut { .. } | FaultKind::NoAccept { .. } | FaultKind::LatencySpike { .. } => {
                 let kind = self.plan.faults[index as usize].kind.clone();
-                self.finish_outage(&kind);
+                self.finish_outage(at, &kind);
             }
-            FaultKind::WallJump { .. }
+            FaultKind::Partition { .. }
+            | FaultKind::Isolate { .. }
+            | FaultKind::SlowPeers { .. }
+            | FaultKind::LossyPeers { .. } => {
+                let kind = self.plan.faults[index as usize].kind.clone();
+                self.finish_between(at, &kind);
+            }
+            FaultKind::ResetPeers { .. }
+            | FaultKind::WallJump { .. }
             | FaultKind::IoError { .. }
             | FaultKind::MisdirectedWrite
             | FaultKind::MisdirectedRead
@@ -204,26 +235,26 @@ impl World {
     }
 
     /// The node may end again, while it recovers.
-    pub(crate) fn end_again(&mut self, boot: u64) {
-        if boot != self.node.boot || self.node.is_ready() || self.node.again.0 == 0 {
+    pub(crate) fn end_again(&mut self, at: At, boot: u64) {
+        if boot != self.nodes[at].boot || self.nodes[at].is_ready() || self.nodes[at].again.0 == 0 {
             return;
         }
-        self.node.again.0 -= 1;
-        self.end_node(self.node.again.1, false);
-        self.scheduler.after(self.fates.of(7, boot) % 20_000, Event::Boot);
+        self.nodes[at].again.0 -= 1;
+        self.end_node(at, self.nodes[at].again.1, false);
+        self.scheduler.after(self.nodes[at].chance_of_return(boot) % 20_000, Event::Boot(at));
     }
 
     /// Memory, or else the disk, is short for one reason more or less; the node measures at once.
-    fn tell_levels(&mut self, is_memory: bool, change: i32) {
-        let shortages = &mut self.shortages;
+    fn tell_levels(&mut self, at: At, is_memory: bool, change: i32) {
+        let shortages = &mut self.nodes[at].shortages;
         let count = if is_memory { &mut shortages.memory } else { &mut shortages.disk };
         *count = count.saturating_add_signed(change);
-        self.measure();
+        self.measure(at);
     }
 
     /// The node is told its levels.
-    pub(crate) fn measure(&mut self) {
-        let short = Short { memory: self.shortages.memory > 0, disk: self.shortages.disk > 0 };
+    pub(crate) fn measure(&mut self, at: At) {
+        let short = Short { memory: self.nodes[at].shortages.memory > 0, disk: self.nodes[at].shortages.disk > 0 };
         let level = ResourceLevel {
             memory_bytes: if short.memory { RESOURCE_LIMIT + 1 } else { 0 },
             disk_free_bytes: if short.disk { 0 } else { RESOURCE_LIMIT },
@@ -231,26 +262,26 @@ impl World {
         if let Some(story) = &mut self.story {
             story.shortages(short);
         }
-        self.input(Input::ResourceLevel(level));
+        self.input(at, Input::ResourceLevel(level));
     }
 
     /// The machine is told what time it is, if it had forgotten.
-    fn correct_clock(&mut self) {
-        if self.node.clock.correct() {
-            self.clock_changed();
+    fn correct_clock(&mut self, at: At) {
+        if self.nodes[at].clock.correct() {
+            self.clock_changed(at);
         }
     }
 
     /// The node's clocks are set, or run differently: whoever judges by them has to know, and timers are due at other times.
-    fn clock_changed(&mut self) {
-        let error = self.node.clock.error();
+    fn clock_changed(&mut self, at: At) {
+        let error = self.nodes[at].clock.error();
         if error != ClockError::default() {
             self.situations.saw(Situation::WallOff);
         }
         if let Some(story) = &mut self.story {
             story.clock_is_off_by(error);
         }
-        self.schedule_timer();
+        self.schedule_timer(at);
     }
 
     /// Everything that is broken is mended.
@@ -258,19 +289,23 @@ impl World {
         if let Some(recorder) = &mut self.recorder {
             recorder.mended(self.scheduler.time());
         }
-        self.resume();
-        self.mend_network();
-        if self.node.clock.is_drifting() {
-            self.node.clock.drift(self.scheduler.time(), 0);
-            self.clock_changed();
+        self.victims.clear();
+        self.mend_peers();
+        for at in self.nodes.all() {
+            self.resume(at);
+            self.mend_network(at);
+            if self.nodes[at].clock.is_drifting() {
+                self.nodes[at].clock.drift(self.scheduler.time(), 0);
+                self.clock_changed(at);
+            }
+            self.correct_clock(at);
+            if self.nodes[at].shortages.memory + self.nodes[at].shortages.disk > 0 {
+                self.nodes[at].shortages = Shortages::default();
+                self.measure(at);
+            }
+            *self.nodes[at].disk.trouble_mut() = Trouble::default();
+            self.nodes[at].again.0 = 0;
         }
-        self.correct_clock();
-        if self.shortages.memory + self.shortages.disk > 0 {
-            self.shortages = Shortages::default();
-            self.measure();
-        }
-        *self.disk.trouble_mut() = Trouble::default();
-        self.node.again.0 = 0;
         for number in 0..self.links.len() {
             self.links[number].rate = 0;
             let number = u32::try_from(number).expect("few connections");

@@ -6,6 +6,7 @@ use std::fmt;
 
 use crate::clock::Micros;
 use crate::message::MessageNumber;
+use crate::nodes::At;
 use crate::plan::Ending;
 use crate::story::StoryFact;
 
@@ -62,6 +63,30 @@ pub(crate) enum Change {
     Refused,
     /// It is gone.
     Gone,
+}
+
+/// A kind of what can be declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Declared {
+    Queues,
+    Exchanges,
+    Bindings,
+}
+
+impl Declared {
+    /// Its name, of several.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Queues => "queues",
+            Self::Exchanges => "exchanges",
+            Self::Bindings => "bindings",
+        }
+    }
+}
+
+/// One node of several, or the only one.
+fn one_of(node: Option<At>) -> String {
+    node.map_or_else(|| "node".to_owned(), |at| format!("node {}", at.letter()))
 }
 
 /// A part of a message.
@@ -261,15 +286,49 @@ pub(crate) enum Fact {
         /// What.
         what: Change,
     },
-    /// The node ended.
+    /// A node ended.
     Ended {
+        /// Which of several.
+        node: Option<At>,
         /// How.
         how: Ending,
         /// By itself, because it could not go on.
         by_itself: bool,
     },
-    /// The node is ready after a start.
-    Ready,
+    /// A node is ready after a start.
+    Ready {
+        /// Which of several.
+        node: Option<At>,
+    },
+    /// A node has carried out changes that its cluster has decided.
+    Applied {
+        /// Which.
+        node: At,
+        /// The number of the last of them.
+        applied: u64,
+        /// The node that came to something else after the same change, if one did.
+        differs_from: Option<At>,
+    },
+    /// A node was started, and has read what it had carried out before.
+    Reread {
+        /// Which.
+        node: At,
+        /// The number of the last change that it remembers.
+        applied: u64,
+        /// The number of the last one that was in what its disk kept.
+        least: u64,
+    },
+    /// At rest, what a node knows of what was declared.
+    Known {
+        /// Which node.
+        node: At,
+        /// Queues, exchanges or bindings.
+        what: Declared,
+        /// How many of them are certain and not known to it.
+        missing: u32,
+        /// How many of them it knows and should not.
+        undue: u32,
+    },
     /// At rest, a queue's count.
     Counted {
         /// The queue.
@@ -388,7 +447,7 @@ impl Fact {
 
     /// Whether one who looks into `cause` wants to see this.
     fn is_relevant_to(&self, cause: &Self) -> bool {
-        if matches!(self, Self::Ended { .. } | Self::Ready) {
+        if matches!(self, Self::Ended { .. } | Self::Ready { .. }) {
             return true;
         }
         if cause.message().is_some() {
@@ -522,9 +581,23 @@ impl fmt::Display for Fact {
             Self::Departed { queue, message, how } => write!(f, "{message} leaves q{}: {how:?}", queue.0),
             Self::Requeued { queue, message } => write!(f, "{message} back into q{}", queue.0),
             Self::Changed { queue, what } => write!(f, "q{}: {what:?}", queue.0),
-            Self::Ended { how, by_itself: false } => write!(f, "node ends: {how:?}"),
-            Self::Ended { by_itself: true, .. } => f.write_str("node stops by itself"),
-            Self::Ready => f.write_str("node is ready"),
+            Self::Ended { node, how, by_itself: false } => write!(f, "{} ends: {how:?}", one_of(node)),
+            Self::Ended { node, by_itself: true, .. } => write!(f, "{} stops by itself", one_of(node)),
+            Self::Ready { node } => write!(f, "{} is ready", one_of(node)),
+            Self::Applied { node, applied, differs_from: None } => {
+                write!(f, "node {} has carried out change {applied}", node.letter())
+            }
+            Self::Applied { node, applied, differs_from: Some(other) } => {
+                let (node, other) = (node.letter(), other.letter());
+                write!(f, "node {node} has carried out change {applied} and is not what node {other} was then")
+            }
+            Self::Reread { node, applied, least } => {
+                write!(f, "node {} remembers change {applied}, and its disk kept {least}", node.letter())
+            }
+            Self::Known { node, what, missing, undue } => {
+                let what = what.name();
+                write!(f, "node {} lacks {missing} {what}, and knows {undue} that should be gone", node.letter())
+            }
             Self::Counted { queue, found, least, most } => {
                 write!(f, "q{} holds {found}; the model has {least} to {most}", queue.0)
             }

@@ -3,12 +3,14 @@
 //! A [`scenario::Scenario`] and a seed make a [`plan::Plan`]; the world carries it out; the model keeps beside the engine what the
 //! promise says; the oracles object. The same plan gives the same run to the byte, which the trace hash shows.
 
+mod agreement;
 pub mod atlas;
 mod availability;
 pub mod capsule;
 pub mod cli;
 mod client;
 pub mod clock;
+mod cluster;
 mod disk;
 pub mod expect;
 pub mod explain;
@@ -24,11 +26,13 @@ pub mod mutants;
 mod nemesis;
 mod network;
 mod node;
+mod nodes;
 pub mod operator;
 mod options;
 mod oracle;
 mod outage;
 mod pause;
+mod peers;
 pub mod perf;
 pub mod plan;
 mod quiesce;

@@ -54,6 +54,8 @@ pub fn hunt(mutant: Mutant, seeds: u64, only: Option<&str>) -> Hunt {
         .filter(|scenario| !scenario.run.beyond_claim && scenario.name != "steady")
         // Those written by hand are about one thing each; a seed of them says less.
         .filter(|scenario| scenario.queue.is_empty())
+        // The bugs are those of one node.
+        .filter(|scenario| scenario.nodes_max() == 1)
         .filter(|scenario| only.is_none_or(|only| only == scenario.name))
         .collect();
     let mut runs = 0;

@@ -107,7 +107,7 @@ impl Nemesis {
         for _ in 0..count.draw(&mut stream) {
             let at_us = stream.range(self.chaos_us / 20, self.chaos_us);
             let (for_us, kind) = one(&mut stream, self.chaos_us);
-            self.faults.push(Fault { at_us, for_us, kind, on: None });
+            self.faults.push(Fault { at_us, for_us, kind, node: 0, of_leader: false, on: None });
         }
     }
 
@@ -124,7 +124,7 @@ impl Nemesis {
             let (times, pause, longest, kind) = one(&mut stream);
             for _ in 0..times {
                 let for_us = stream.range(1, longest);
-                self.faults.push(Fault { at_us, for_us, kind: kind.clone(), on: None });
+                self.faults.push(Fault { at_us, for_us, kind: kind.clone(), node: 0, of_leader: false, on: None });
                 at_us += for_us + stream.range(1, pause);
             }
         }
@@ -204,8 +204,22 @@ mod tests {
 
     #[test]
     fn nobody_connects_while_connections_are_not_accepted() {
-        let silent = Fault { at_us: 0, for_us: 2 * SECOND, kind: FaultKind::NoAccept { silent: true }, on: None };
-        let refusing = Fault { at_us: 0, for_us: 2 * SECOND, kind: FaultKind::NoAccept { silent: false }, on: None };
+        let silent = Fault {
+            at_us: 0,
+            for_us: 2 * SECOND,
+            kind: FaultKind::NoAccept { silent: true },
+            node: 0,
+            of_leader: false,
+            on: None,
+        };
+        let refusing = Fault {
+            at_us: 0,
+            for_us: 2 * SECOND,
+            kind: FaultKind::NoAccept { silent: false },
+            node: 0,
+            of_leader: false,
+            on: None,
+        };
         let mut plan = plan(&scenario("[run]\nchaos_ms = [1000, 1000]"), 1);
         let published = |plan: &Plan| run_plan(plan.clone(), RunOptions::default()).messages;
         assert!(published(&plan) > 50);
@@ -220,8 +234,14 @@ mod tests {
     fn a_spike_makes_everything_late() {
         let mut plan = plan(&scenario("[run]\nchaos_ms = [1000, 1000]"), 1);
         let in_time = run_plan(plan.clone(), RunOptions::default()).messages;
-        plan.faults =
-            vec![Fault { at_us: 0, for_us: SECOND, kind: FaultKind::LatencySpike { extra_us: 400_000 }, on: None }];
+        plan.faults = vec![Fault {
+            at_us: 0,
+            for_us: SECOND,
+            kind: FaultKind::LatencySpike { extra_us: 400_000 },
+            node: 0,
+            of_leader: false,
+            on: None,
+        }];
         let late = run_plan(plan, RunOptions::default());
         assert_eq!(late.failure, None);
         assert!(late.messages < in_time, "{} {in_time}", late.messages);

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::clock::Micros;
+use crate::nodes::At;
 use crate::plan::LinkPlan;
 use crate::rng::{Fate, ThingFate, hits, scale};
 use crate::scheduler::Place;
@@ -17,6 +18,8 @@ use crate::scheduler::Place;
 pub(crate) struct Link {
     /// The client.
     pub(crate) client: u32,
+    /// The node.
+    pub(crate) node: At,
     plan: LinkPlan,
     ordinal: u64,
     fates: ThingFate,
@@ -72,9 +75,10 @@ pub(crate) struct Stream {
 
 impl Link {
     /// A new connection.
-    pub(crate) fn new(seed: u64, client: u32, number: u32, plan: LinkPlan) -> Self {
+    pub(crate) fn new(seed: u64, client: u32, node: At, number: u32, plan: LinkPlan) -> Self {
         Self {
             client,
+            node,
             plan,
             ordinal: 0,
             fates: Fate::new(seed, "net").thing(u64::from(number)),
@@ -206,7 +210,7 @@ mod tests {
 
     fn link(segment_bytes: u32, window_bytes: u32) -> Link {
         let plan = LinkPlan { latency_us: (1, 9), segment_bytes, cut: Ratio(1, 2), window_bytes };
-        Link::new(1, 0, 0, plan)
+        Link::new(1, 0, At::FIRST, 0, plan)
     }
 
     #[test]

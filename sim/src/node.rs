@@ -1,25 +1,29 @@
-//! The node: the real engine, its clock, and the driver that carries inputs in and effects out.
+//! A node: the real engine, its disk and its clocks, and the driver that carries inputs in and effects out.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use leveret_engine::alarm::ResourceLimits;
-use leveret_engine::config::{Config, LogConfig};
+use leveret_engine::cluster::link::Secret;
+use leveret_engine::config::{ClusterConfig, Config, LogConfig};
 use leveret_engine::effect::{ClientControl, ClientSend, DiskOp, DiskRequest, Effects, Stop};
-use leveret_engine::engine::Engine;
+use leveret_engine::engine::{Engine, LogReach, QueueStatus, Usage};
 use leveret_engine::event::Event as EngineEvent;
-use leveret_engine::ids::{AdminId, ConnectionId};
+use leveret_engine::ids::{AdminId, ConnectionId, Lsn};
 use leveret_engine::input::{DiskOutcome, Input};
 use leveret_engine::management::{AdminAnswer, PolicyInfo, PolicyRequest};
 use leveret_engine::metadata::PolicyKind;
 use leveret_engine::time::Now;
 
 use crate::clock::{Micros, NodeClock};
-use crate::disk::Lane;
-use crate::fault::RESOURCE_LIMIT;
-use crate::plan::{Ending, Knobs, Moment};
+use crate::disk::{Lane, SimDisk};
+use crate::fault::{RESOURCE_LIMIT, Shortages};
+use crate::nodes::At;
+use crate::outage::Outage;
+use crate::plan::{ClusterPlan, Ending, Knobs, Moment, Plan};
 use crate::record::{Direction, NodeState};
 use crate::report::Failure;
-use crate::rng::{key, scale};
+use crate::rng::{Fate, key, scale};
 use crate::run::RunOptions;
 use crate::situation::Situation;
 use crate::world::{CLOSE_PATIENCE, Event, World};
@@ -30,7 +34,18 @@ const STEPS_PER_LOOK: u64 = 8;
 /// One node over all its boots.
 #[derive(Debug)]
 pub(crate) struct Node {
+    pub(crate) at: At,
+    /// Its name among nodes.
+    pub(crate) name: String,
+    /// Its machine has no power.
+    pub(crate) is_dark: bool,
     pub(crate) engine: Option<Box<Engine>>,
+    pub(crate) disk: SimDisk,
+    pub(crate) shortages: Shortages,
+    /// What is wrong between it and its clients.
+    pub(crate) outage: Outage,
+    /// Its own chances.
+    fates: Fate,
     pub(crate) boot: u64,
     pub(crate) clock: NodeClock,
     /// Its settings at the moment, and those of its next boot if they are others.
@@ -49,19 +64,35 @@ pub(crate) struct Node {
     pub(crate) again: (u32, Ending),
     /// Failures of the disk until its boot.
     failures: u64,
-    pub(crate) options: RunOptions,
     steps: u64,
+    /// Changes of the cluster that it has carried out, each with where its log ended then, as far as a loss of power may take it.
+    pub(crate) carried_out: VecDeque<(u64, u64)>,
+    /// The last one since its boot.
+    pub(crate) applied: Option<u64>,
 }
 
 impl Node {
-    pub(crate) fn new(knobs: Knobs, options: RunOptions) -> Self {
+    /// The node of that number, before its first boot.
+    pub(crate) fn new(at: At, plan: &Plan) -> Self {
+        // Each has its own fates, and the first those that a single one has.
+        let seed = plan.seed ^ ((at.number() as u64) << 56);
+        let ahead = plan.cluster.as_ref().and_then(|cluster| cluster.clocks_ahead_ms.get(at.number()));
+        let mut clock = NodeClock::new(0, 0);
+        clock.jump(ahead.copied().unwrap_or(0));
         Self {
-            knobs,
+            at,
+            name: name_of(at),
+            is_dark: false,
+            disk: SimDisk::new(seed, plan.disk.clone()),
+            shortages: Shortages::default(),
+            outage: Outage::default(),
+            fates: Fate::new(seed, "world"),
+            knobs: plan.knobs.clone(),
             next_knobs: None,
             held: None,
             engine: None,
             boot: 0,
-            clock: NodeClock::new(0, 0),
+            clock,
             effects: Effects::default(),
             batch: 0,
             flush_is_due: false,
@@ -70,14 +101,44 @@ impl Node {
             is_stopping: false,
             again: (0, Ending::Kill),
             failures: 0,
-            options,
             steps: 0,
+            carried_out: VecDeque::new(),
+            applied: None,
         }
+    }
+
+    /// A number for how long it takes to come back.
+    pub(crate) fn chance_of_return(&self, boot: u64) -> u64 {
+        self.fates.of(7, boot)
     }
 
     /// Whether clients can connect.
     pub(crate) fn is_accepting(&self) -> bool {
         self.is_ready && !self.is_stopping && self.engine.is_some()
+    }
+
+    /// It ended: of the changes that it had carried out, it remembers those that are in its log up to `kept`.
+    fn forget_changes(&mut self, kept: u64) {
+        self.carried_out.retain(|(_, end)| *end <= kept);
+        self.applied = None;
+    }
+
+    /// What it holds; nothing while it is away.
+    pub(crate) fn usage(&self) -> Usage {
+        self.engine.as_ref().map(|engine| engine.usage()).unwrap_or_default()
+    }
+
+    /// Segments of its log, without those that the cluster's part of it may take: what is live twice, the slack, and one that is not full.
+    pub(crate) fn idle_segments(&self) -> u64 {
+        let Usage { log_segments, log_live_bytes, .. } = self.usage();
+        let is_alone = self.engine.as_ref().is_none_or(|engine| engine.shared_applied().is_none());
+        let of_cluster = 2 * log_live_bytes + self.knobs.slack_bytes;
+        log_segments.saturating_sub(if is_alone { 0 } else { of_cluster.div_ceil(self.knobs.segment_bytes) + 1 })
+    }
+
+    /// The queues that are on it; none while it is away.
+    pub(crate) fn queues(&self) -> Vec<QueueStatus> {
+        self.engine.as_ref().map(|engine| engine.queues()).unwrap_or_default()
     }
 
     /// Whether it is up and has recovered.
@@ -88,52 +149,64 @@ impl Node {
 
 impl World {
     /// Starts the engine.
-    pub(crate) fn boot(&mut self) {
-        if self.node.engine.is_some() {
+    pub(crate) fn boot(&mut self, at: At) {
+        if self.nodes[at].engine.is_some() {
             return;
         }
         let time = self.scheduler.time();
-        let boot = self.node.boot;
-        let origin = self.fates.of(1, boot) >> 20;
-        self.node.clock.boot(time, origin);
-        if let Some(knobs) = self.node.next_knobs.take() {
-            self.node.knobs = *knobs;
+        let boot = self.nodes[at].boot;
+        let origin = self.nodes[at].fates.of(1, boot) >> 20;
+        self.nodes[at].clock.boot(time, origin);
+        if let Some(knobs) = self.nodes[at].next_knobs.take() {
+            self.nodes[at].knobs = *knobs;
             self.situations.saw(Situation::Reconfigured);
         }
-        self.node.failures = self.disk.failures();
+        self.nodes[at].failures = self.nodes[at].disk.failures();
         self.counts.boots += 1;
+        self.light_up(at);
         self.trigger(Moment::Boot, None, 0);
         self.trace.word(boot);
         if let Some(recorder) = &mut self.recorder {
+            recorder.about(at);
             recorder.node_is(time, NodeState::Recovering);
         }
         let config = Config {
-            buggify: self.node.knobs.buggify.then(|| self.fates.of(8, boot)),
-            ..config(&self.node.knobs, self.node.options)
+            cluster: self.cluster_config(),
+            node_name: self.node_name(at),
+            buggify: self.nodes[at].knobs.buggify.then(|| self.nodes[at].fates.of(8, boot)),
+            ..config(&self.nodes[at].knobs, self.options)
         };
         #[cfg(feature = "mutants")]
         let config = Config { mutant: config.mutant.or_else(|| crate::run::planted(&self.plan)), ..config };
-        let engine = Engine::new(config, key(self.plan.seed, "engine", boot));
-        self.node.engine = Some(Box::new(engine));
-        self.node.effects = Effects::default();
-        self.flush(self.node.clock.now(time));
-        if self.node.again.0 > 0 {
-            let random = self.fates.of(2, boot);
+        let engine = Engine::new(config, key(self.plan.seed, "engine", ((at.number() as u64) << 32) | boot));
+        self.nodes[at].engine = Some(Box::new(engine));
+        self.nodes[at].effects = Effects::default();
+        self.flush(at, self.nodes[at].clock.now(time));
+        if self.nodes[at].again.0 > 0 {
+            let random = self.nodes[at].fates.of(2, boot);
             let delay = scale(random, 0, if random & 1 == 0 { 500 } else { 20_000 });
-            self.scheduler.after(delay, Event::EndAgain(boot));
+            self.scheduler.after(delay, Event::EndAgain(at, boot));
         }
     }
 
     /// Gives the engine an input, and flushes if the batch is full.
-    pub(crate) fn input(&mut self, input: Input) {
+    pub(crate) fn input(&mut self, at: At, input: Input) {
         let time = self.scheduler.time();
-        let Some(engine) = &mut self.node.engine else { return };
+        if self.nodes[at].engine.is_none() {
+            return;
+        }
         self.counts.inputs += 1;
-        self.model.input();
+        self.model.input(at);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.about(at);
+        }
         if let (Some(recorder), Input::Shutdown) = (&mut self.recorder, &input) {
             recorder.node_is(time, NodeState::Stopping);
         }
         self.trace.word(time);
+        if self.plan.cluster.is_some() {
+            self.trace.word(at.number() as u64);
+        }
         match &input {
             Input::ClientOpened { connection, .. } => {
                 self.trace.word(1 << 56 | connection.0);
@@ -179,42 +252,47 @@ impl World {
                 self.trace.word(level.disk_free_bytes);
             }
         }
-        let now = self.node.clock.now(time);
-        engine.handle(now, input, &mut self.node.effects);
-        self.node.batch += 1;
-        let knobs = &self.node.knobs;
-        if self.node.batch >= knobs.batch_inputs {
-            self.flush(now);
-        } else if !self.node.flush_is_due {
-            self.node.flush_is_due = true;
-            self.scheduler.after(knobs.batch_us, Event::Flush(self.node.boot));
+        let node = &mut self.nodes[at];
+        let Some(engine) = &mut node.engine else { return };
+        let now = node.clock.now(time);
+        engine.handle(now, input, &mut node.effects);
+        node.batch += 1;
+        if node.batch >= node.knobs.batch_inputs {
+            self.flush(at, now);
+        } else if !node.flush_is_due {
+            node.flush_is_due = true;
+            self.scheduler.after(node.knobs.batch_us, Event::Flush(at, node.boot));
         }
     }
 
-    pub(crate) fn flush_due(&mut self, boot: u64) {
-        if boot == self.node.boot && self.node.engine.is_some() {
-            self.node.flush_is_due = false;
-            if self.node.batch > 0 {
-                self.flush(self.node.clock.now(self.scheduler.time()));
+    pub(crate) fn flush_due(&mut self, at: At, boot: u64) {
+        if boot == self.nodes[at].boot && self.nodes[at].engine.is_some() {
+            self.nodes[at].flush_is_due = false;
+            if self.nodes[at].batch > 0 {
+                self.flush(at, self.nodes[at].clock.now(self.scheduler.time()));
             }
         }
     }
 
     /// Ends the batch and carries out what the engine wants.
-    fn flush(&mut self, now: Now) {
+    fn flush(&mut self, at: At, now: Now) {
         let time = self.scheduler.time();
-        let Some(engine) = &mut self.node.engine else { return };
-        engine.flush(now, &mut self.node.effects);
+        let node = &mut self.nodes[at];
+        let Some(engine) = &mut node.engine else { return };
+        if let Some(recorder) = &mut self.recorder {
+            recorder.about(at);
+        }
+        engine.flush(now, &mut node.effects);
         let mut is_newly_ready = false;
-        self.node.batch = 0;
-        self.node.steps += 1;
-        if self.node.steps.is_multiple_of(self.node.options.check_every) {
+        node.batch = 0;
+        node.steps += 1;
+        if node.steps.is_multiple_of(self.options.check_every) {
             engine.check_invariants();
         }
-        if !self.node.is_ready && engine.is_ready() {
-            self.node.is_ready = true;
-            self.node.again.0 = 0;
-            self.model.ready();
+        if !node.is_ready && engine.is_ready() {
+            node.is_ready = true;
+            node.again.0 = 0;
+            self.model.ready(at);
             if let Some(recorder) = &mut self.recorder {
                 recorder.node_is(time, NodeState::Ready);
             }
@@ -225,74 +303,100 @@ impl World {
                 self.triggers.note(&mut self.scheduler, Moment::Ready, None, 0);
             }
         }
-        let Effects { sends, controls, disk, events, .. } = &self.node.effects;
+        let Effects { sends, controls, disk, events, .. } = &node.effects;
         self.counts.effects += (sends.len() + controls.len() + disk.len() + events.len()) as u64;
-        let reach = engine.log_reach();
-        let durable = self.disk.durable();
-        self.heed_all();
-        if !self.node.effects.sends.is_empty() {
-            let mut sends = std::mem::take(&mut self.node.effects.sends);
-            sends.drain(..).for_each(|send| self.send(send, durable));
-            self.node.effects.sends = sends;
+        let reach = match self.plan.cluster {
+            None => engine.log_reach(),
+            // What it has asked for is carried out by no position of its log: either something is still under way, or nothing is.
+            Some(_) if engine.has_asked_cluster() => LogReach { end: Lsn(1), durable: Lsn(0) },
+            Some(_) => LogReach { end: Lsn(0), durable: Lsn(u64::MAX) },
+        };
+        let durable = node.disk.durable();
+        self.heed_all(at);
+        if self.plan.cluster.is_some() {
+            self.compare(at);
         }
-        if !self.node.effects.controls.is_empty() {
-            let mut controls = std::mem::take(&mut self.node.effects.controls);
+        if !self.nodes[at].effects.sends.is_empty() {
+            let mut sends = std::mem::take(&mut self.nodes[at].effects.sends);
+            sends.drain(..).for_each(|send| self.send(at, send, durable));
+            self.nodes[at].effects.sends = sends;
+        }
+        if !self.nodes[at].effects.controls.is_empty() {
+            let mut controls = std::mem::take(&mut self.nodes[at].effects.controls);
             controls.drain(..).for_each(|control| self.control(control));
-            self.node.effects.controls = controls;
+            self.nodes[at].effects.controls = controls;
         }
-        if !self.node.effects.disk.is_empty() {
-            let mut disk = std::mem::take(&mut self.node.effects.disk);
-            disk.drain(..).for_each(|request| self.submit(request));
-            self.node.effects.disk = disk;
+        let Effects { peers, peer_controls, .. } = &mut self.nodes[at].effects;
+        if !(peers.is_empty() && peer_controls.is_empty()) {
+            let (peers, peer_controls) = (std::mem::take(peers), std::mem::take(peer_controls));
+            self.deal_with_peers(at, peers, peer_controls);
         }
-        if !self.node.effects.admin.is_empty() {
-            let answers = std::mem::take(&mut self.node.effects.admin);
+        if !self.nodes[at].effects.disk.is_empty() {
+            let mut disk = std::mem::take(&mut self.nodes[at].effects.disk);
+            disk.drain(..).for_each(|request| self.submit(at, request));
+            self.nodes[at].effects.disk = disk;
+        }
+        if !self.nodes[at].effects.admin.is_empty() {
+            let answers = std::mem::take(&mut self.nodes[at].effects.admin);
             answers.iter().for_each(|answer| self.administered(answer));
         }
-        self.model.end_step(durable, reach);
-        self.end_story_step();
+        self.model.end_step(at, durable, reach);
+        self.end_story_step(at);
         self.record_look(false);
-        match self.node.effects.stop.take() {
+        match self.nodes[at].effects.stop.take() {
             Some(Stop::Clean) => {
-                self.end_node(Ending::Shutdown, false);
-                self.scheduler.after(self.fates.of(3, self.node.boot) % 100_000, Event::Boot);
+                self.end_node(at, Ending::Shutdown, false);
+                self.scheduler.after(self.nodes[at].fates.of(3, self.nodes[at].boot) % 100_000, Event::Boot(at));
             }
-            Some(Stop::Fatal(text)) => self.stopped_by_itself(&text),
-            None => self.schedule_timer(),
+            Some(Stop::Fatal(text)) => self.stopped_by_itself(at, &text),
+            None => self.schedule_timer(at),
         }
-        if is_newly_ready && let (Some(story), Some(engine)) = (&mut self.story, &self.node.engine) {
+        if is_newly_ready && let (Some(story), Some(engine)) = (&mut self.story, &self.nodes[at].engine) {
             for queue in engine.queues() {
                 story.queue_is(queue.id.0, &queue.name);
             }
-            self.measure();
+            self.measure(at);
         }
     }
 
     /// Tells the story that a step is over; now and then it looks at how long the queues are.
-    fn end_story_step(&mut self) {
-        let (Some(story), Some(engine)) = (&mut self.story, &self.node.engine) else { return };
-        story.at(self.node.clock.node_time(self.scheduler.time()));
+    fn end_story_step(&mut self, at: At) {
+        let (Some(story), Some(engine)) = (&mut self.story, &self.nodes[at].engine) else { return };
+        story.at(self.nodes[at].clock.node_time(self.scheduler.time()));
         story.end_step();
-        if self.node.is_ready && self.node.steps.is_multiple_of(STEPS_PER_LOOK) {
+        if self.nodes[at].is_ready && self.nodes[at].steps.is_multiple_of(STEPS_PER_LOOK) {
             let queues = engine.queues();
             story.look(queues.iter().map(|queue| (&*queue.name, queue.ready, queue.consumers)));
         }
     }
 
-    /// Shows the recorder what the node holds, if it is time or `is_due`.
+    /// Shows the recorder what all nodes hold, if it is time or `is_due`.
     pub(crate) fn record_look(&mut self, is_due: bool) {
-        let (time, engine) = (self.scheduler.time(), self.node.engine.as_deref());
-        if let Some(recorder) = self.recorder.as_mut().filter(|recorder| is_due || recorder.wants_look(time)) {
-            match engine.filter(|_| self.node.is_ready) {
-                Some(engine) => recorder.look(time, &engine.queues(), engine.usage()),
-                None => recorder.look_at_nothing(time),
-            }
+        let time = self.scheduler.time();
+        let Some(recorder) = self.recorder.as_mut().filter(|recorder| is_due || recorder.wants_look(time)) else {
+            return;
+        };
+        let ready: Vec<&Node> = self.nodes.iter().filter(|node| node.is_ready && node.engine.is_some()).collect();
+        if ready.is_empty() {
+            return recorder.look_at_nothing(time);
         }
+        let queues: Vec<QueueStatus> = ready.iter().flat_map(|node| node.queues()).collect();
+        let usage = ready.iter().map(|node| node.usage()).fold(Usage::default(), |one, other| Usage {
+            connections: one.connections + other.connections,
+            channels: one.channels + other.channels,
+            body_bytes: one.body_bytes + other.body_bytes,
+            outbox_bytes: one.outbox_bytes + other.outbox_bytes,
+            log_segments: one.log_segments + other.log_segments,
+            log_bytes: one.log_bytes + other.log_bytes,
+            log_live_bytes: one.log_live_bytes + other.log_live_bytes,
+        });
+        recorder.look(time, &queues, usage);
     }
 
     /// An operator changes the policy.
     pub(crate) fn change_policy(&mut self, index: u32) {
-        if !self.node.is_accepting() {
+        let at = At::FIRST;
+        if !self.nodes[at].is_accepting() {
             return;
         }
         let length_max = self.plan.policies[index as usize].length_max;
@@ -311,7 +415,7 @@ impl World {
                 }
             }
         };
-        self.input(Input::Admin { id: AdminId(u64::from(index)), request: Box::new(request.into()) });
+        self.input(at, Input::Admin { id: AdminId(u64::from(index)), request: Box::new(request.into()) });
     }
 
     /// What the operator was answered.
@@ -330,11 +434,11 @@ impl World {
     }
 
     /// Heeds what the engine says that it did.
-    fn heed_all(&mut self) {
-        if self.node.effects.events.is_empty() {
+    fn heed_all(&mut self, at: At) {
+        if self.nodes[at].effects.events.is_empty() {
             return;
         }
-        let mut events = std::mem::take(&mut self.node.effects.events);
+        let mut events = std::mem::take(&mut self.nodes[at].effects.events);
         let mut settled = None;
         for event in events.drain(..) {
             if let EngineEvent::Settled { lsn, .. } = &event {
@@ -345,9 +449,9 @@ impl World {
                 self.trigger_by_event(&event);
             }
         }
-        self.node.effects.events = events;
+        self.nodes[at].effects.events = events;
         if let Some(lsn) = settled {
-            self.model.settled(lsn.0);
+            self.model.settled(at, lsn.0);
         }
     }
 
@@ -375,6 +479,7 @@ impl World {
             EngineEvent::Enqueued { lsn: Some(lsn), publisher: Some((connection, channel)), seqno, .. } => {
                 self.model.logged(number(*connection), channel.0, seqno.map(|seqno| seqno.0), lsn.0);
             }
+            EngineEvent::ClusterLeader { leader: Some(leader), term } => self.leads(leader, *term),
             EngineEvent::Ready { .. }
             | EngineEvent::ConnectionOpened { .. }
             | EngineEvent::ConnectionClosed { .. }
@@ -386,7 +491,7 @@ impl World {
             | EngineEvent::PeerDown { .. }
             | EngineEvent::ClusterEntered { .. }
             | EngineEvent::ClusterNodes { .. }
-            | EngineEvent::ClusterLeader { .. }
+            | EngineEvent::ClusterLeader { leader: None, .. }
             | EngineEvent::QueueCreated { .. }
             | EngineEvent::QueueDeleted { .. }
             | EngineEvent::Enqueued { .. }
@@ -396,7 +501,18 @@ impl World {
         }
     }
 
-    fn send(&mut self, send: ClientSend, durable: u64) {
+    /// A node says who leads the cluster.
+    fn leads(&mut self, name: &str, term: u64) {
+        let Some(at) = self.nodes.iter().find(|node| node.name == name).map(|node| node.at) else { return };
+        if self.leader.is_none_or(|(_, since)| term > since) {
+            if self.leader.is_some_and(|(before, _)| before != at) {
+                self.situations.saw(Situation::LeaderChanged);
+            }
+            self.leader = Some((at, term));
+        }
+    }
+
+    fn send(&mut self, at: At, send: ClientSend, durable: u64) {
         let ClientSend { connection, bytes } = send;
         self.trace.word(10 << 56 | connection.0);
         self.trace.bytes(&bytes);
@@ -405,7 +521,7 @@ impl World {
         if !link.is_open_at_node {
             return;
         }
-        let time = self.node.clock.node_time(self.scheduler.time());
+        let time = self.nodes[at].clock.node_time(self.scheduler.time());
         let (model, story) = (&mut self.model, &mut self.story);
         self.taps[number as usize].down.hear(&bytes, |channel, said| match story {
             Some(story) => {
@@ -427,7 +543,7 @@ impl World {
     }
 
     /// Gives the disk an operation.
-    fn submit(&mut self, request: DiskRequest) {
+    fn submit(&mut self, at: At, request: DiskRequest) {
         let time = self.scheduler.time();
         self.trace.word(9 << 56 | request.id.0);
         trace_op(&mut self.trace, &request.op);
@@ -435,14 +551,14 @@ impl World {
             recorder.disk_begins(time, &request);
         }
         let is_synced = if let DiskOp::Append { sync, .. } = request.op { Some(sync) } else { None };
-        let (due, lane) = self.disk.submit(time, request);
+        let (due, lane) = self.nodes[at].disk.submit(time, request);
         if let Some(is_synced) = is_synced {
             self.trigger(Moment::Write, None, 0);
             if is_synced {
                 self.trigger(Moment::Unsynced, None, (due - time) / 2);
             }
         }
-        self.scheduler.at(due, Event::Disk(self.node.boot, lane));
+        self.scheduler.at(due, Event::Disk(at, self.nodes[at].boot, lane));
     }
 
     fn control(&mut self, control: ClientControl) {
@@ -476,84 +592,88 @@ impl World {
         }
     }
 
-    pub(crate) fn schedule_timer(&mut self) {
-        let Some(engine) = &self.node.engine else { return };
+    pub(crate) fn schedule_timer(&mut self, at: At) {
+        let Some(engine) = &self.nodes[at].engine else { return };
         let Some((instant, _)) = engine.next_timeout() else { return };
         let time = self.scheduler.time();
-        let late = self.node.knobs.timer_late_us;
-        let due = self.node.clock.world_time(instant).max(time);
-        if self.node.timer.is_none_or(|timer| due < timer) {
-            self.node.timer = Some(due);
-            let late = if late == 0 { 0 } else { scale(self.fates.of(4, due), 0, late) };
-            self.scheduler.at(due + late, Event::Timer(self.node.boot));
+        let late = self.nodes[at].knobs.timer_late_us;
+        let due = self.nodes[at].clock.world_time(instant).max(time);
+        if self.nodes[at].timer.is_none_or(|timer| due < timer) {
+            self.nodes[at].timer = Some(due);
+            let late = if late == 0 { 0 } else { scale(self.nodes[at].fates.of(4, due), 0, late) };
+            self.scheduler.at(due + late, Event::Timer(at, self.nodes[at].boot));
         }
     }
 
-    pub(crate) fn timer_due(&mut self, boot: u64) {
-        if boot != self.node.boot || self.node.engine.is_none() {
+    pub(crate) fn timer_due(&mut self, at: At, boot: u64) {
+        if boot != self.nodes[at].boot || self.nodes[at].engine.is_none() {
             return;
         }
         let time = self.scheduler.time();
-        match self.node.timer {
+        match self.nodes[at].timer {
             Some(due) if due <= time => {
-                self.node.timer = None;
+                self.nodes[at].timer = None;
                 self.counts.timeouts_here += 1;
                 if self.counts.timeouts_here > 1000 {
                     self.fail(Failure::liveness("the engine asks to be woken at once, for ever"));
                     return;
                 }
-                self.input(Input::Timeout);
+                self.input(at, Input::Timeout);
             }
             Some(_) | None => {}
         }
     }
 
-    pub(crate) fn disk_due(&mut self, boot: u64, lane: Lane) {
-        if boot != self.node.boot || self.node.engine.is_none() {
+    pub(crate) fn disk_due(&mut self, at: At, boot: u64, lane: Lane) {
+        if boot != self.nodes[at].boot || self.nodes[at].engine.is_none() {
             return;
         }
-        let syncs = self.disk.counts().syncs;
-        let completed = self.disk.complete(self.scheduler.time(), lane);
-        if self.disk.counts().syncs > syncs {
+        let syncs = self.nodes[at].disk.counts().syncs;
+        let completed = self.nodes[at].disk.complete(self.scheduler.time(), lane);
+        if self.nodes[at].disk.counts().syncs > syncs {
             self.trigger(Moment::Fsync, None, 0);
         }
         match completed {
-            Err(until) => self.scheduler.at(until, Event::Disk(boot, lane)),
+            Err(until) => self.scheduler.at(until, Event::Disk(at, boot, lane)),
             Ok(Some(input)) => {
                 if let Some(recorder) = &mut self.recorder {
-                    let (written, durable) = (self.disk.written(), self.disk.durable());
+                    recorder.about(at);
+                    let (written, durable) = (self.nodes[at].disk.written(), self.nodes[at].disk.durable());
                     recorder.disk_ends(self.scheduler.time(), &input, written, durable);
                 }
-                self.input(input);
+                self.input(at, input);
             }
             Ok(None) => {}
         }
-        if let Some(complaint) = self.disk.take_complaint() {
+        if let Some(complaint) = self.nodes[at].disk.take_complaint() {
             self.fail(Failure::safety("the disk's contract", complaint, &[]));
         }
     }
 
     /// The node ends in the given way; who starts it again is the caller's affair.
-    pub(crate) fn end_node(&mut self, how: Ending, by_itself: bool) {
-        if self.node.engine.take().is_none() {
+    pub(crate) fn end_node(&mut self, at: At, how: Ending, by_itself: bool) {
+        if self.nodes[at].engine.take().is_none() {
             return;
         }
-        self.resume();
+        self.resume(at);
         self.trace.word(14 << 56);
-        self.node.boot += 1;
-        self.node.batch = 0;
-        self.node.flush_is_due = false;
-        self.node.timer = None;
-        self.node.is_ready = false;
-        self.node.is_stopping = false;
+        self.nodes[at].boot += 1;
+        self.nodes[at].batch = 0;
+        self.nodes[at].flush_is_due = false;
+        self.nodes[at].timer = None;
+        self.nodes[at].is_ready = false;
+        self.nodes[at].is_stopping = false;
         match how {
-            Ending::PowerLoss => self.disk.power_loss(),
-            Ending::Kill | Ending::Shutdown => self.disk.kill(),
+            Ending::PowerLoss => self.nodes[at].disk.power_loss(),
+            Ending::Kill | Ending::Shutdown => self.nodes[at].disk.kill(),
         }
-        let kept = if how == Ending::PowerLoss { self.disk.durable() } else { self.disk.written() };
-        self.model.ended(how, by_itself, kept, self.disk.durable());
-        self.operators.ended();
+        let kept = if how == Ending::PowerLoss { self.nodes[at].disk.durable() } else { self.nodes[at].disk.written() };
+        self.nodes[at].forget_changes(kept);
+        self.model.ended(at, how, by_itself, kept, self.nodes[at].disk.durable());
+        self.operators.ended(at);
+        self.lose_peers(at, how);
         if let Some(recorder) = &mut self.recorder {
+            recorder.about(at);
             recorder.node_ended(self.scheduler.time(), how, by_itself, kept);
         }
         self.record_look(true);
@@ -562,6 +682,9 @@ impl World {
         }
         for number in 0..self.links.len() {
             let link = &mut self.links[number];
+            if link.node != at {
+                continue;
+            }
             if let Some(recorder) = self.recorder.as_mut().filter(|_| link.is_open_at_node) {
                 let connection = u32::try_from(number).expect("few connections");
                 recorder.closed(self.scheduler.time(), connection, Direction::Up);
@@ -574,9 +697,9 @@ impl World {
         }
     }
 
-    fn stopped_by_itself(&mut self, text: &str) {
-        let has_reason = self.disk.failures() > self.node.failures;
-        self.end_node(Ending::Kill, true);
+    fn stopped_by_itself(&mut self, at: At, text: &str) {
+        let has_reason = self.nodes[at].disk.failures() > self.nodes[at].failures;
+        self.end_node(at, Ending::Kill, true);
         if self.plan.beyond_claim {
             // To stop is a right answer there, and the end of the story.
             if !has_reason {
@@ -587,8 +710,29 @@ impl World {
             self.fail(Failure::safety("keeps running", format!("the node stops without a reason: {text}"), &[]));
             return;
         }
-        self.scheduler.after(self.fates.of(5, self.node.boot) % 100_000, Event::Boot);
+        self.scheduler.after(self.nodes[at].fates.of(5, self.nodes[at].boot) % 100_000, Event::Boot(at));
     }
+}
+
+impl World {
+    /// What the nodes are told of each other.
+    fn cluster_config(&self) -> Option<ClusterConfig> {
+        let cluster = self.plan.cluster.as_ref()?;
+        let names = self.nodes.iter().map(|node| node.name.clone()).collect();
+        let secret = Secret::new("a secret of the simulated nodes").expect("it is neither empty nor long");
+        let ClusterPlan { log_entries, log_kept, .. } = *cluster;
+        Some(ClusterConfig { log_entries, log_kept, ..ClusterConfig::new(names, secret) })
+    }
+
+    fn node_name(&self, at: At) -> String {
+        let is_alone = self.plan.cluster.is_none();
+        if is_alone { Config::default().node_name } else { self.nodes[at].name.clone() }
+    }
+}
+
+/// A node's name among nodes.
+fn name_of(at: At) -> String {
+    format!("rabbit@{}", at.letter())
 }
 
 /// The world's number of a connection.

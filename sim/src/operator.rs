@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{MILLISECOND, Micros};
 use crate::history::Fact;
-use crate::plan::{ClientPlan, Topology};
+use crate::nodes::At;
+use crate::plan::{ClientPlan, Topology, is_default};
 use crate::quiesce::Phase;
-use crate::rng::Stream;
+use crate::rng::{Fate, Stream, index};
 use crate::scenario::Scenario;
 use crate::world::{World, connection};
 
@@ -25,6 +26,9 @@ use crate::world::{World, connection};
 pub struct OperationPlan {
     /// When.
     pub at_us: Micros,
+    /// Of which node.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub node: usize,
     /// What is asked.
     pub what: Operation,
 }
@@ -87,6 +91,7 @@ pub(crate) fn draw(
     chaos_us: Micros,
     topology: &Topology,
     clients: &[ClientPlan],
+    nodes: usize,
 ) -> Vec<OperationPlan> {
     let mut stream = Stream::new(seed, "operators", 0);
     let mut operations = Vec::new();
@@ -109,7 +114,7 @@ pub(crate) fn draw(
                 (7, Some(queue)) if !scenario.is_story() => {
                     let until_us = (at_us + stream.range(MILLISECOND, PAUSE_MAX)).min(chaos_us);
                     let what = Operation::Resume { queue: queue.clone() };
-                    operations.push(OperationPlan { at_us: until_us, what });
+                    operations.push(OperationPlan { at_us: until_us, node: 0, what });
                     Operation::Pause { queue }
                 }
                 (8 | 9, Some(queue)) => {
@@ -117,10 +122,19 @@ pub(crate) fn draw(
                 }
                 _ => Operation::ListQueues,
             };
-            operations.push(OperationPlan { at_us, what });
+            operations.push(OperationPlan { at_us, node: 0, what });
         }
     }
     // What ends a pause comes before what begins one at the same time.
+    for operation in &mut operations {
+        operation.node = match &operation.what {
+            Operation::Peek { queue, .. } | Operation::Pause { queue } | Operation::Resume { queue } => {
+                topology.queues.iter().find(|it| it.name == *queue).map_or(0, |it| it.node)
+            }
+            Operation::Close { client } => clients[*client as usize].node,
+            _ => index(Fate::new(seed, "node of an operator").of(0, operation.at_us), nodes),
+        };
+    }
     operations.sort_by_key(|it| (it.at_us, matches!(it.what, Operation::Pause { .. })));
     operations
 }
@@ -128,22 +142,22 @@ pub(crate) fn draw(
 /// Requests and their answers.
 #[derive(Debug, Default)]
 pub(crate) struct Operators {
-    /// Those that wait for their answer, by their number: which of the plan's they are, if any.
-    asked: BTreeMap<u64, Option<u32>>,
+    /// Those that wait for their answer, by their number: who was asked, and which of the plan's they are, if any.
+    asked: BTreeMap<u64, (At, Option<u32>)>,
     next: u64,
     /// Answers so far.
     answers: u64,
     /// Answers to what was not asked, or was answered before.
     undue: u64,
-    /// Queues with pauses that are not over, and how many.
-    resting: BTreeMap<String, u32>,
+    /// Queues with pauses that are not over, where they are, and how many.
+    resting: BTreeMap<String, (At, u32)>,
 }
 
 impl Operators {
-    /// The node ended: nobody answers what it was asked, and nothing is paused.
-    pub(crate) fn ended(&mut self) {
-        self.asked.clear();
-        self.resting.clear();
+    /// A node ended: nobody answers what it was asked, and nothing of it is paused.
+    pub(crate) fn ended(&mut self, at: At) {
+        self.asked.retain(|_, (asked, _)| *asked != at);
+        self.resting.retain(|_, (rests, _)| *rests != at);
     }
 
     /// What became of all requests, once there has been time.
@@ -157,10 +171,11 @@ impl Operators {
 impl World {
     /// An operator asks for something.
     pub(crate) fn operate(&mut self, index: u32) {
-        if !self.node.is_accepting() {
+        let operation = &self.plan.operations[index as usize];
+        let (at, what) = (At::new(operation.node), operation.what.clone());
+        if !self.nodes[at].is_accepting() {
             return;
         }
-        let what = self.plan.operations[index as usize].what.clone();
         if self.phase != Phase::Chaos && matches!(what, Operation::Pause { .. }) {
             // Asked while the process had no time, as was the end of the rest, and nobody says which comes first.
             return;
@@ -168,11 +183,11 @@ impl World {
         let Some(request) = self.request(&what) else { return };
         match what {
             Operation::Pause { queue } => {
-                *self.operators.resting.entry(queue.clone()).or_default() += 1;
+                self.operators.resting.entry(queue.clone()).or_insert((at, 0)).1 += 1;
                 self.model.may_rest(&queue);
             }
             Operation::Resume { queue } => {
-                let Some(pauses) = self.operators.resting.get_mut(&queue) else { return };
+                let Some((_, pauses)) = self.operators.resting.get_mut(&queue) else { return };
                 *pauses -= 1;
                 if *pauses > 0 {
                     // Somebody else wants it to rest.
@@ -183,24 +198,25 @@ impl World {
             }
             _ => {}
         }
-        self.ask(Some(index), request);
+        self.ask(at, Some(index), request);
     }
 
     /// Ends all pauses.
     pub(crate) fn resume_queues(&mut self) {
-        for queue in std::mem::take(&mut self.operators.resting).into_keys() {
+        for (queue, (at, _)) in std::mem::take(&mut self.operators.resting) {
             self.model.rests_no_more(&queue);
-            if let Some(request) = self.request(&Operation::Resume { queue }).filter(|_| self.node.is_accepting()) {
-                self.ask(None, request);
+            if let Some(request) = self.request(&Operation::Resume { queue }).filter(|_| self.nodes[at].is_accepting())
+            {
+                self.ask(at, None, request);
             }
         }
     }
 
-    fn ask(&mut self, operation: Option<u32>, request: AdminRequest) {
+    fn ask(&mut self, at: At, operation: Option<u32>, request: AdminRequest) {
         let id = FIRST_ID + self.operators.next;
         self.operators.next += 1;
-        self.operators.asked.insert(id, operation);
-        self.input(Input::Admin { id: AdminId(id), request: Box::new(request) });
+        self.operators.asked.insert(id, (at, operation));
+        self.input(at, Input::Admin { id: AdminId(id), request: Box::new(request) });
     }
 
     fn request(&self, what: &Operation) -> Option<AdminRequest> {
@@ -239,7 +255,7 @@ impl World {
         if answer.id.0 < FIRST_ID {
             return false;
         }
-        let Some(operation) = self.operators.asked.remove(&answer.id.0) else {
+        let Some((_, operation)) = self.operators.asked.remove(&answer.id.0) else {
             self.operators.undue += 1;
             return true;
         };

@@ -4,7 +4,9 @@
 //! queue and never starves a consumer.
 
 use crate::clock::{MILLISECOND, Micros, SECOND};
+use crate::cluster;
 use crate::nemesis;
+use crate::nodes::At;
 use crate::operator;
 use crate::plan::{
     AnswerPlan, BindingPlan, Burst, BurstExtras, ChurnPlan, ChurnStep, ClientPlan, ConsumerAct, ConsumerDeed,
@@ -12,7 +14,7 @@ use crate::plan::{
     Plan, PublishMode, PublisherPlan, QueuePlan, QueueRules, RogueDeed, RoguePlan, RogueStep, Role, Topology,
     TopologyOp,
 };
-use crate::rng::{Ratio, Stream};
+use crate::rng::{Fate, Ratio, Stream};
 use crate::scenario::{ClientSpec, Scenario, make};
 use crate::story;
 use crate::swarm;
@@ -32,19 +34,27 @@ fn generate_all(scenario: &Scenario, seed: u64) -> Plan {
     let chaos_us = scenario.run.chaos_ms.draw(&mut config) * MILLISECOND;
     let knobs = knobs(scenario, &mut config);
     let disk = disk(&mut config);
+    let cluster = cluster::draw(scenario, seed);
+    let nodes = cluster.as_ref().map_or(1, |cluster| cluster.nodes);
     let chaos_us =
         scenario.phases.chaos.map_or(chaos_us, |chaos| chaos.draw(&mut Stream::new(seed, "phases by hand", 0)));
     let is_story = scenario.is_story();
     let is_by_hand = !scenario.queue.is_empty();
     let mut stream = Stream::new(seed, "story", 0);
     let topology = if is_by_hand {
-        make::topology(scenario)
+        make::topology(scenario, nodes)
     } else if is_story {
         story::make::topology(scenario, &mut stream)
     } else {
-        topology(scenario, &mut config)
+        let mut whole = topology(scenario, 0, &mut config);
+        for node in 1..nodes {
+            whole.add(topology(scenario, node, &mut Stream::new(seed, "topology of a node", node as u64)));
+        }
+        whole
     };
-    let mut maker = Maker { scenario, topology: &topology, knobs: &knobs, chaos_us, clients: Vec::new() };
+    let parts: Vec<Topology> = (0..nodes).map(|node| topology.of_node(node)).collect();
+    let mut maker =
+        Maker { scenario, whole: &topology, parts: &parts, node: 0, knobs: &knobs, chaos_us, clients: Vec::new() };
     if is_by_hand && scenario.clients == ClientSpec::default() {
         // All are written by hand.
     } else if is_story {
@@ -55,8 +65,12 @@ fn generate_all(scenario: &Scenario, seed: u64) -> Plan {
     maker.make_clients_by_hand(seed);
     let clients = maker.clients;
     let mut faults = faults(scenario, chaos_us, clients.len(), &mut Stream::new(seed, "nemesis", 0));
-    faults.extend(make::faults(scenario, chaos_us, &clients, seed));
-    faults.extend(nemesis::faults(scenario, seed, chaos_us));
+    cluster::spread(&mut faults, seed, nodes);
+    faults.extend(make::faults(scenario, chaos_us, &clients, &topology, nodes, seed));
+    let mut others = nemesis::faults(scenario, seed, chaos_us);
+    cluster::spread(&mut others, seed, nodes);
+    faults.extend(others);
+    faults.extend(cluster::faults(scenario, seed, chaos_us, nodes));
     faults.sort_by_key(|fault| fault.at_us);
     let last_restart = match config.range(0, 5) {
         0 => Some(Ending::Kill),
@@ -64,11 +78,12 @@ fn generate_all(scenario: &Scenario, seed: u64) -> Plan {
         2 => Some(Ending::Shutdown),
         _ => None,
     };
-    let operations = operator::draw(scenario, seed, chaos_us, &topology, &clients);
+    let operations = operator::draw(scenario, seed, chaos_us, &topology, &clients, nodes);
     Plan {
         format: FORMAT,
         seed,
         scenario: scenario.name.clone(),
+        cluster,
         knobs,
         disk,
         topology,
@@ -153,28 +168,38 @@ const TOPICS: [&str; 6] = ["a.b", "a.c", "a.b.c", "b", "c.a", ""];
 const PATTERNS: [&str; 6] = ["a.*", "#", "*.b.#", "b", "#.c", "a.#"];
 const KEYS: [&str; 3] = ["red", "green", "blue"];
 
-fn topology(scenario: &Scenario, stream: &mut Stream) -> Topology {
+/// What the names of a node's own things end with.
+fn suffix(node: usize) -> String {
+    if node == 0 { String::new() } else { format!(".{}", At::new(node).letter()) }
+}
+
+/// What the clients of one node declare and use.
+fn topology(scenario: &Scenario, node: usize, stream: &mut Stream) -> Topology {
     let mut topology = Topology::default();
+    let suffix = suffix(node);
     let count = scenario.clients.queues.draw(stream).max(1);
     for index in 0..count {
         let durable = index == 0 || stream.chance(4, 5);
         topology.queues.push(QueuePlan {
-            name: format!("q{index}"),
+            name: format!("q{index}{suffix}"),
             durable,
             auto_delete: false,
             exclusive: false,
             rules: QueueRules::default(),
+            node,
         });
     }
     for kind in KINDS {
         if stream.chance(1, 2) {
             let durable = stream.chance(4, 5);
-            topology.exchanges.push(ExchangePlan { name: format!("x.{kind}"), kind: kind.to_owned(), durable });
+            let (name, kind) = (format!("x.{kind}{suffix}"), kind.to_owned());
+            topology.exchanges.push(ExchangePlan { name, kind, durable, node });
         }
     }
     if scenario.clients.consistent_hash {
         let durable = stream.chance(4, 5);
-        topology.exchanges.push(ExchangePlan { name: RING.to_owned(), kind: "x-consistent-hash".to_owned(), durable });
+        let (name, kind) = (format!("{RING}{suffix}"), "x-consistent-hash".to_owned());
+        topology.exchanges.push(ExchangePlan { name, kind, durable, node });
     }
     for exchange in topology.exchanges.clone() {
         for queue in topology.queues.clone() {
@@ -220,7 +245,11 @@ fn binding(exchange: &ExchangePlan, destination: &str, to_exchange: bool, stream
 
 pub(crate) struct Maker<'a> {
     pub(crate) scenario: &'a Scenario,
-    pub(crate) topology: &'a Topology,
+    pub(crate) whole: &'a Topology,
+    /// What the clients of each node use of it.
+    parts: &'a [Topology],
+    /// The node of the client that is being made.
+    node: usize,
     knobs: &'a Knobs,
     pub(crate) chaos_us: Micros,
     pub(crate) clients: Vec<ClientPlan>,
@@ -246,12 +275,25 @@ impl Maker<'_> {
             (Kind::Churner, spec.churners.draw(&mut counts)),
             (Kind::Rogue, spec.rogues.draw(&mut counts)),
         ] {
-            for _ in 0..count {
+            for index in 0..count {
                 let mut stream = Stream::new(seed, "workload", self.clients.len() as u64);
+                self.node = self.node_of(index, seed);
                 let client = self.client(kind, &mut stream);
                 self.clients.push(client);
             }
         }
+    }
+
+    /// What the client that is being made may use.
+    pub(crate) fn topology(&self) -> &Topology {
+        &self.parts[self.node]
+    }
+
+    /// The node of a client: those of one kind take turns, and each seed begins elsewhere.
+    fn node_of(&self, index: u64, seed: u64) -> usize {
+        let nodes = self.parts.len() as u64;
+        let first = Fate::new(seed, "first node").of(0, 0) % nodes;
+        usize::try_from((first + index) % nodes).expect("few nodes")
     }
 
     fn client(&self, kind: Kind, stream: &mut Stream) -> ClientPlan {
@@ -280,7 +322,7 @@ impl Maker<'_> {
             Kind::Churner => self.churner(stream),
             Kind::Rogue => self.rogue(stream),
         };
-        ClientPlan { start_us, heartbeat_s, frame_max, link, reconnect_us, role }
+        ClientPlan { start_us, heartbeat_s, frame_max, link, reconnect_us, node: self.node, role }
     }
 
     pub(crate) fn link(&self, stream: &mut Stream) -> LinkPlan {
@@ -344,12 +386,13 @@ impl Maker<'_> {
 
     /// An exchange and a routing key for some messages.
     fn target(&self, stream: &mut Stream) -> (String, String) {
-        if self.topology.exchanges.is_empty() || stream.chance(1, 2) {
+        if self.topology().exchanges.is_empty() || stream.chance(1, 2) {
             let unroutable = stream.chance(1, 30);
-            let queue = if unroutable { "nowhere".to_owned() } else { stream.pick(&self.topology.queues).name.clone() };
+            let queue =
+                if unroutable { "nowhere".to_owned() } else { stream.pick(&self.topology().queues).name.clone() };
             return (String::new(), queue);
         }
-        let exchange = stream.pick(&self.topology.exchanges);
+        let exchange = stream.pick(&self.topology().exchanges);
         let key = match &*exchange.kind {
             "topic" => (*stream.pick(&TOPICS)).to_owned(),
             "direct" => (*stream.pick(&KEYS)).to_owned(),
@@ -379,10 +422,11 @@ impl Maker<'_> {
                 0 => String::new(),
                 _ => format!("own{}", self.clients.len()),
             };
-            let exchange = if self.topology.exchanges.is_empty() {
-                ExchangePlan { name: "amq.fanout".to_owned(), kind: "fanout".to_owned(), durable: true }
+            let exchange = if self.topology().exchanges.is_empty() {
+                let (name, kind) = ("amq.fanout".to_owned(), "fanout".to_owned());
+                ExchangePlan { name, kind, durable: true, node: self.node }
             } else {
-                stream.pick(&self.topology.exchanges).clone()
+                stream.pick(&self.topology().exchanges).clone()
             };
             for _ in 0..stream.range(1, 2) {
                 bindings.push(binding(&exchange, "", false, stream));
@@ -393,9 +437,10 @@ impl Maker<'_> {
                 auto_delete: kind >= 2,
                 exclusive: kind <= 1,
                 rules: QueueRules::default(),
+                node: self.node,
             }
         } else {
-            stream.pick(&self.topology.queues).clone()
+            stream.pick(&self.topology().queues).clone()
         };
         let no_ack = stream.chance(1, 8);
         let mut acts = Vec::new();
@@ -428,7 +473,7 @@ impl Maker<'_> {
     fn getter(&self, stream: &mut Stream) -> Role {
         let every_us = stream.range(500, 30_000);
         Role::Getter(GetterPlan {
-            queue: stream.pick(&self.topology.queues).name.clone(),
+            queue: stream.pick(&self.topology().queues).name.clone(),
             every_us,
             count: u32::try_from((self.chaos_us / every_us).min(2000)).expect("small"),
             no_ack: stream.chance(1, 4),
@@ -439,7 +484,8 @@ impl Maker<'_> {
     fn churner(&self, stream: &mut Stream) -> Role {
         let count = stream.range(20, 150);
         let wait_most = 2 * self.chaos_us / count;
-        let mut names = vec!["c0".to_owned(), "c1".to_owned()];
+        let suffix = suffix(self.node);
+        let mut names = vec![format!("c0{suffix}"), format!("c1{suffix}")];
         names.truncate(usize::try_from(stream.range(1, 2)).expect("small"));
         let durable = stream.chance(3, 4);
         let queue = |name: &String| QueuePlan {
@@ -448,16 +494,18 @@ impl Maker<'_> {
             auto_delete: false,
             exclusive: false,
             rules: QueueRules::default(),
+            node: self.node,
         };
         let purges_shared = stream.chance(1, 4);
-        let ring = self.topology.exchanges.iter().find(|exchange| exchange.name == RING);
+        let ring = self.topology().exchanges.iter().find(|exchange| exchange.name.starts_with(RING));
         // Each kind of operation is off in half of the runs, except declaring.
         let enabled: Vec<bool> = (0..8).map(|kind| kind == 0 || stream.chance(1, 2)).collect();
         let mut steps = Vec::new();
         for _ in 0..count {
             let name = stream.pick(&names).clone();
             let kind = stream.index(enabled.len());
-            let exchange = ExchangePlan { name: "c.x".to_owned(), kind: "fanout".to_owned(), durable };
+            let (exchange, kind_of_it) = (format!("c.x{suffix}"), "fanout".to_owned());
+            let exchange = ExchangePlan { name: exchange, kind: kind_of_it, durable, node: self.node };
             let ring = ring.filter(|_| stream.chance(1, 2));
             let bound = |stream: &mut Stream| match ring {
                 Some(ring) if stream.chance(1, 2) => binding(ring, &exchange.name, true, stream),
@@ -471,7 +519,7 @@ impl Maker<'_> {
                     if_empty: stream.chance(1, 4),
                 },
                 2 if purges_shared && stream.chance(1, 4) => {
-                    TopologyOp::Purge(stream.pick(&self.topology.queues).name.clone())
+                    TopologyOp::Purge(stream.pick(&self.topology().queues).name.clone())
                 }
                 2 => TopologyOp::Purge(name),
                 3 => TopologyOp::Bind(bound(stream)),
@@ -547,7 +595,7 @@ fn faults(scenario: &Scenario, chaos_us: Micros, clients: usize, stream: &mut St
         for _ in 0..count {
             let at_us = stream.range(chaos_us / 20, chaos_us);
             let for_us = stream.range(MILLISECOND, longest);
-            faults.push(Fault { at_us, for_us, kind: kind(stream), on: None });
+            faults.push(Fault { at_us, for_us, kind: kind(stream), node: 0, of_leader: false, on: None });
         }
     };
     for (span, how) in

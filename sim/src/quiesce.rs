@@ -6,6 +6,8 @@ use leveret_engine::input::Input;
 use crate::client::Actor;
 use crate::clock::{MILLISECOND, Micros, SECOND};
 use crate::history::Fact;
+use crate::node::Node;
+use crate::nodes::At;
 use crate::plan::{ClientPlan, Ending, LinkPlan, PublishMode, PublisherPlan, Role};
 use crate::report::Failure;
 use crate::rng::Ratio;
@@ -71,12 +73,18 @@ impl World {
 
     /// What the phase still waits for.
     fn pending(&self) -> Option<String> {
-        let settle = self.node.knobs.sync_interval_us + 100 * MILLISECOND;
-        if self.node.is_stopping {
-            return Some("the node to stop".to_owned());
+        let interval = self.nodes.iter().map(|node| node.knobs.sync_interval_us).max().unwrap_or_default();
+        let settle = interval + 100 * MILLISECOND;
+        if let Some(node) = self.nodes.iter().find(|node| node.is_stopping) {
+            return Some(format!("{} to stop", self.nodes.name_of(node.at)));
         }
-        if !self.node.is_ready() {
-            return Some("the node to become ready".to_owned());
+        if let Some(node) = self.nodes.iter().find(|node| !node.is_ready()) {
+            return Some(format!("{} to become ready{}", self.nodes.name_of(node.at), self.leadership()));
+        }
+        if self.phase != Phase::Finishing
+            && let Some(reason) = self.disagreement()
+        {
+            return Some(reason);
         }
         match self.phase {
             Phase::Chaos | Phase::Done => None,
@@ -122,13 +130,42 @@ impl World {
                 if self.links.iter().any(|link| link.is_open_at_node) {
                     return Some("the checker to leave".to_owned());
                 }
-                let usage = self.node.engine.as_ref().map(|engine| engine.usage()).unwrap_or_default();
-                let is_at_rest = usage.log_segments <= 3 && usage.body_bytes == 0 && usage.outbox_bytes == 0;
+                let is_at_rest = self.nodes.iter().all(|node| {
+                    let usage = node.usage();
+                    node.idle_segments() <= 3 && usage.body_bytes == 0 && usage.outbox_bytes == 0
+                });
                 // What does not come back in time is the oracle's affair.
                 (!self.in_phase_for(settle) || (!is_at_rest && !self.in_phase_for(10 * SECOND)))
                     .then(|| "memory and disk to come back".to_owned())
             }
             Phase::Restarting => (!self.in_phase_for(settle)).then(|| "a moment".to_owned()),
+        }
+    }
+
+    /// Which node lags behind the others, or waits for the cluster to carry something out.
+    fn disagreement(&self) -> Option<String> {
+        self.plan.cluster.as_ref()?;
+        let applied = |node: &Node| Some((node.at, node.engine.as_ref()?.shared_applied()?));
+        let most = self.nodes.iter().filter_map(applied).max_by_key(|(_, applied)| *applied);
+        self.nodes.iter().find_map(|node| {
+            let name = self.nodes.name_of(node.at);
+            let (first, most) = most?;
+            let own = applied(node).map_or(0, |(_, own)| own);
+            if own < most {
+                let first = self.nodes.name_of(first);
+                return Some(format!("{name}, which has come to change {own}, to catch up with {first} at {most}"));
+            }
+            let waits = node.engine.as_ref().is_some_and(|engine| engine.has_asked_cluster());
+            waits.then(|| format!("{name} to learn what became of its changes{}", self.leadership()))
+        })
+    }
+
+    /// Who leads the cluster, as an aside.
+    fn leadership(&self) -> String {
+        match self.leader {
+            _ if self.plan.cluster.is_none() => String::new(),
+            None => "; no node leads".to_owned(),
+            Some((at, term)) => format!("; {} leads since term {term}", self.nodes.name_of(at)),
         }
     }
 
@@ -146,7 +183,9 @@ impl World {
             Phase::Leaving => self.enter(Phase::Counting),
             Phase::Counting => {
                 self.count();
-                self.bring_checker();
+                for at in self.nodes.all() {
+                    self.bring_checker(at);
+                }
                 self.enter(Phase::Draining);
             }
             Phase::Draining => {
@@ -162,25 +201,28 @@ impl World {
                     story.drained();
                 }
                 self.count();
-                let usage = self.node.engine.as_ref().map(|engine| engine.usage()).unwrap_or_default();
                 self.facts.extend(self.operators.outcome());
-                self.facts.push(Fact::Rest {
-                    body_bytes: usage.body_bytes,
-                    outbox_bytes: usage.outbox_bytes,
-                    connections: usage.connections,
-                    segments: usage.log_segments,
-                });
-                match self.plan.last_restart {
-                    None => self.enter(Phase::Done),
-                    Some(Ending::Shutdown) => {
-                        self.enter(Phase::Restarting);
-                        self.node.is_stopping = true;
-                        self.input(Input::Shutdown);
-                    }
-                    Some(how) => {
-                        self.enter(Phase::Restarting);
-                        self.end_node(how, false);
-                        self.scheduler.after(MILLISECOND, Event::Boot);
+                for node in self.nodes.iter() {
+                    let usage = node.usage();
+                    self.facts.push(Fact::Rest {
+                        body_bytes: usage.body_bytes,
+                        outbox_bytes: usage.outbox_bytes,
+                        connections: usage.connections,
+                        segments: node.idle_segments(),
+                    });
+                }
+                let Some(how) = self.plan.last_restart else {
+                    self.enter(Phase::Done);
+                    return;
+                };
+                self.enter(Phase::Restarting);
+                for at in self.nodes.all() {
+                    if how == Ending::Shutdown {
+                        self.nodes[at].is_stopping = true;
+                        self.input(at, Input::Shutdown);
+                    } else {
+                        self.end_node(at, how, false);
+                        self.scheduler.after(MILLISECOND, Event::Boot(at));
                     }
                 }
             }
@@ -191,8 +233,9 @@ impl World {
         }
     }
 
+    /// The queues of all nodes.
     fn queues(&self) -> Vec<QueueStatus> {
-        self.node.engine.as_ref().map(|engine| engine.queues()).unwrap_or_default()
+        self.nodes.iter().flat_map(Node::queues).collect()
     }
 
     fn count(&mut self) {
@@ -203,11 +246,13 @@ impl World {
             }
             return;
         }
+        self.compare_declared();
         self.model.count(queues.iter().map(|queue| (&*queue.name, queue.ready, queue.unacked)));
     }
 
-    fn bring_checker(&mut self) {
-        let queues: Vec<String> = self.queues().into_iter().map(|queue| queue.name).collect();
+    fn bring_checker(&mut self, at: At) {
+        let queues: Vec<String> = self.nodes[at].queues().into_iter().map(|queue| queue.name).collect();
+        let probe = self.plan.cluster.is_some().then(|| format!("declared by {}", at.letter()));
         let index = u32::try_from(self.actors.len()).expect("few clients");
         let idle = PublisherPlan { mode: PublishMode::Plain, republish: false, bursts: Vec::new() };
         let plan = ClientPlan {
@@ -216,9 +261,10 @@ impl World {
             frame_max: 131_072,
             link: LinkPlan { latency_us: (10, 100), segment_bytes: 0, cut: Ratio::NEVER, window_bytes: 256 * 1024 },
             reconnect_us: (MILLISECOND, MILLISECOND),
+            node: at.number(),
             role: Role::Publisher(idle),
         };
-        let checker = Box::new(Checker::new(queues, self.left.clone()));
+        let checker = Box::new(Checker::new(queues, probe, self.left.clone()));
         self.actors.push(Actor::with_workload(self.plan.seed, index, plan, checker));
         self.schedule_wake(index);
     }

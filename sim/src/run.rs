@@ -55,9 +55,8 @@ impl RunOptions {
     pub fn with_mutant(self, name: &str) -> Result<Self, String> {
         #[cfg(feature = "mutants")]
         {
-            use leveret_engine::mutants::Mutant;
-            let found = Mutant::ALL.into_iter().find(|mutant| format!("{mutant:?}") == name);
-            let known = || Mutant::ALL.map(|mutant| format!("{mutant:?}")).join(", ");
+            let found = all_planted().find(|mutant| format!("{mutant:?}") == name);
+            let known = || all_planted().map(|mutant| format!("{mutant:?}")).collect::<Vec<_>>().join(", ");
             let mutant = found.ok_or_else(|| format!("no planted bug is called {name}; there are {}", known()))?;
             Ok(Self { mutant: Some(mutant), ..self })
         }
@@ -102,7 +101,7 @@ pub fn record(plan: Plan, options: RunOptions) -> (Report, Recording) {
 /// Carries out what is planned in a world.
 pub(crate) fn carry_out(world: &mut World) {
     #[cfg(feature = "mutants")]
-    let _alone = planting::enter(world.node.options.mutant.or_else(|| planted(&world.plan)).is_some());
+    let _alone = planting::enter(world.options.mutant.or_else(|| planted(&world.plan)).is_some());
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
     if let Err(payload) = outcome {
         let place = PANIC.with_borrow_mut(Option::take);
@@ -114,11 +113,17 @@ pub(crate) fn carry_out(world: &mut World) {
     }
 }
 
+/// The bugs that can be planted in a simulated node: those of one node, and those of nodes in a cluster.
+pub(crate) fn all_planted() -> impl Iterator<Item = leveret_engine::mutants::Mutant> {
+    use leveret_engine::mutants::Mutant;
+    Mutant::ALL.into_iter().chain(Mutant::CONSENSUS).chain(Mutant::MEMBERSHIP)
+}
+
 /// The bug that a plan plants.
 #[cfg(feature = "mutants")]
 pub(crate) fn planted(plan: &Plan) -> Option<leveret_engine::mutants::Mutant> {
     let name = plan.plant.as_ref()?;
-    leveret_engine::mutants::Mutant::ALL.into_iter().find(|mutant| format!("{mutant:?}") == *name)
+    all_planted().find(|mutant| format!("{mutant:?}") == *name)
 }
 
 /// A planted bug is planted in all engines of the process: whoever plants one runs alone.

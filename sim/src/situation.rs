@@ -81,6 +81,12 @@ situations! {
     Paused => "pauses with clients waiting",
     /// The network was cut while something was under way.
     CutHealed => "network cuts with bytes under way",
+    /// Another node became the leader of the cluster.
+    LeaderChanged => "changes of the cluster's leader",
+    /// A change was refused because no majority of the nodes could be asked.
+    NoMajority => "changes refused for want of a majority",
+    /// Two nodes could not hear each other while something was under way between them.
+    PartitionHealed => "partitions with bytes under way",
     /// All of several connections were reset at once.
     AllReset => "reset storms",
     /// A silent connection was ended by something between the ends.
@@ -104,6 +110,7 @@ impl Situation {
             Fact::Paused { .. } => Self::QueuePaused,
             Fact::Peeked { .. } => Self::Peeked,
             Fact::Changed { what: Change::Gone, .. } => Self::QueueGone,
+            Fact::Closed { code: 541, .. } => Self::NoMajority,
             Fact::Ended { by_itself: true, .. } => Self::StoppedByItself,
             Fact::Ended { how: Ending::Kill, .. } => Self::Killed,
             Fact::Ended { how: Ending::PowerLoss, .. } => Self::PowerFailed,
@@ -181,8 +188,8 @@ mod tests {
     #[test]
     fn a_situation_is_counted_under_its_name() {
         let mut situations = Situations::new();
-        situations.note(&Fact::Ended { how: Ending::PowerLoss, by_itself: false });
-        situations.note(&Fact::Ready);
+        situations.note(&Fact::Ended { node: None, how: Ending::PowerLoss, by_itself: false });
+        situations.note(&Fact::Ready { node: None });
         let there: Vec<_> = situations.iter().filter(|(_, count)| *count > 0).collect();
         assert_eq!(there, [("power failures", 1)]);
     }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use leveret_engine::input::Input;
 
 use crate::clock::Micros;
+use crate::nodes::At;
 use crate::plan::Plan;
 use crate::report::seconds;
 use crate::run::{RunOptions, carry_out};
@@ -34,10 +35,11 @@ impl World {
     /// Wakes the engine once without its having asked, at the first event from the given one on at which it is up: a run that is
     /// not the one of its seed, for testing that this is noticed.
     pub(crate) fn disturb(&mut self) {
-        let is_time = self.node.options.wrinkle.is_some_and(|event| self.counts.events >= event);
-        if is_time && self.node.engine.is_some() {
-            self.node.options.wrinkle = None;
-            self.input(Input::Timeout);
+        let is_time = self.options.wrinkle.is_some_and(|event| self.counts.events >= event);
+        let at = At::FIRST;
+        if is_time && self.nodes[at].engine.is_some() {
+            self.options.wrinkle = None;
+            self.input(at, Input::Timeout);
         }
     }
 }

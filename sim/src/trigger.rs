@@ -180,7 +180,14 @@ queue = \"orders\"
         };
         let text = format!("{ORDERS}[[fault]]\nkind = \"kill\"\nat = \"1s\"\n");
         let mut plan = plan(&Scenario::parse(&text).unwrap(), 0);
-        let fault = |trigger| Fault { at_us: 0, for_us: 1, kind: FaultKind::MemoryHigh, on: Some(trigger) };
+        let fault = |trigger| Fault {
+            at_us: 0,
+            for_us: 1,
+            kind: FaultKind::MemoryHigh,
+            node: 0,
+            of_leader: false,
+            on: Some(trigger),
+        };
         plan.faults.push(fault(on(Moment::Publish, "orders", 2, false)));
         plan.faults.push(fault(on(Moment::Write, "", 2, true)));
         let mut triggers = Triggers::new(&plan);

@@ -8,20 +8,21 @@ use std::sync::Arc;
 use leveret_engine::ids::ConnectionId;
 use leveret_engine::input::Input;
 
+use crate::agreement::Agreement;
 use crate::availability::Waiting;
 use crate::client::{Actor, Surroundings, Wish};
 use crate::clock::{MILLISECOND, Micros, SECOND};
-use crate::disk::{Lane, SimDisk};
-use crate::fault::Shortages;
+use crate::disk::Lane;
 use crate::history::{Fact, History};
 use crate::lab;
 use crate::message::Messages;
 use crate::model::Model;
 use crate::network::{Link, Telling};
 use crate::node::Node;
+use crate::nodes::{At, Nodes};
 use crate::operator::Operators;
 use crate::oracle::Bench;
-use crate::outage::Outage;
+use crate::peers::Peers;
 use crate::plan::{Plan, Topology};
 use crate::quiesce::Phase;
 use crate::record::{Direction, Recorder};
@@ -41,15 +42,22 @@ use crate::workload::Workload;
 pub(crate) struct World {
     pub(crate) plan: Arc<Plan>,
     pub(crate) topology: Arc<Topology>,
+    /// What the clients of each node use of it.
+    pub(crate) parts: Vec<Arc<Topology>>,
     pub(crate) scheduler: Scheduler<Event>,
-    pub(crate) node: Node,
-    pub(crate) disk: SimDisk,
-    pub(crate) shortages: Shortages,
+    pub(crate) nodes: Nodes,
+    /// What is between the nodes.
+    pub(crate) peers: Peers,
+    /// What the nodes came to.
+    pub(crate) agreement: Agreement,
+    /// Which node leads the cluster as far as any has said, and since which term.
+    pub(crate) leader: Option<(At, u64)>,
+    /// The nodes that faults happen to which are meant for the leader.
+    pub(crate) victims: BTreeMap<u32, At>,
     /// Faults that wait for something to happen.
     pub(crate) triggers: Triggers,
     /// How long clients have been without what they wait for, where that matters.
     pub(crate) waiting: Waiting,
-    pub(crate) outage: Outage,
     pub(crate) operators: Operators,
     pub(crate) links: Vec<Link>,
     pub(crate) taps: Vec<Taps>,
@@ -72,6 +80,7 @@ pub(crate) struct World {
     pub(crate) left: Option<LeftOver>,
     /// What happened, line by line, if that is asked for.
     pub(crate) steps: Option<Vec<String>>,
+    pub(crate) options: RunOptions,
     /// Listens, if the run is recorded.
     pub(crate) recorder: Option<Box<Recorder>>,
 }
@@ -119,15 +128,15 @@ pub(crate) enum Event {
     /// A client wants to be woken.
     Wake(u32),
     /// A disk operation is due, if the node has not ended since.
-    Disk(u64, Lane),
+    Disk(At, u64, Lane),
     /// The engine wants to be woken, if the node has not ended since.
-    Timer(u64),
+    Timer(At, u64),
     /// A batch of inputs has waited long enough.
-    Flush(u64),
-    /// The node starts.
-    Boot,
+    Flush(At, u64),
+    /// A node starts.
+    Boot(At),
     /// The node may end again, if it is still in its recovery.
-    EndAgain(u64),
+    EndAgain(At, u64),
     /// An operator changes the policy.
     Policy(u32),
     /// An operator asks for something.
@@ -140,6 +149,14 @@ pub(crate) enum Event {
     IdleLook(u32),
     /// The end of the run is looked at.
     Poll,
+    /// An attempt of a node to connect to another one arrives.
+    Dialed(u32),
+    /// Bytes of one node arrive at another: at one end of a connection.
+    Inflow(u32, u8),
+    /// A node's system took bytes for another node.
+    Outflow(u32, u8),
+    /// A node's driver waits no longer for the other end to close.
+    Forsake(u32, u8),
     /// It is looked at whether publishers get answers and consumers messages.
     Watch,
 }
@@ -162,29 +179,32 @@ impl World {
     ) -> Self {
         let plan = Arc::new(plan);
         let topology = Arc::new(plan.topology.clone());
+        let parts: Vec<_> = (0..plan.node_count()).map(|node| Arc::new(topology.of_node(node))).collect();
         let seed = plan.seed;
         let mut actors = Vec::new();
         for (at, client) in plan.clients.iter().enumerate() {
             let index = u32::try_from(at).expect("few clients");
             actors.push(match workloads.remove(&at) {
                 Some(workload) => Actor::with_workload(seed, index, client.clone(), workload),
-                None => Actor::new(seed, index, client.clone(), &topology),
+                None => Actor::new(seed, index, client.clone(), &parts[client.node]),
             });
         }
         let mut world = Self {
-            node: Node::new(plan.knobs.clone(), options),
-            disk: SimDisk::new(seed, plan.disk.clone()),
-            shortages: Shortages::default(),
+            nodes: Nodes::new((0..plan.node_count()).map(|at| Node::new(At::new(at), &plan)).collect()),
+            peers: Peers::new(seed, plan.node_count(), plan.cluster.as_ref()),
+            options,
+            agreement: Agreement::default(),
+            leader: None,
+            victims: BTreeMap::new(),
             triggers: Triggers::new(&plan),
             waiting: Waiting::default(),
-            outage: Outage::default(),
             operators: Operators::default(),
             scheduler: Scheduler::new(seed),
             links: Vec::new(),
             taps: Vec::new(),
             actors,
             messages: Messages::default(),
-            model: Model::new(),
+            model: Model::new(plan.node_count()),
             story: plan.is_story.then(|| Story::new(&plan)),
             bench: Bench::new(plan.beyond_claim),
             history: History::new(),
@@ -199,10 +219,13 @@ impl World {
             left,
             steps: None,
             recorder: None,
+            parts,
             topology,
             plan,
         };
-        world.scheduler.at(0, Event::Boot);
+        for at in world.nodes.all() {
+            world.scheduler.at(0, Event::Boot(at));
+        }
         for client in 0..world.actors.len() {
             world.schedule_wake(u32::try_from(client).expect("few clients"));
         }
@@ -247,7 +270,7 @@ impl World {
             self.counts.events += 1;
             let facts = self.history.total();
             self.happen(event);
-            if self.node.options.wrinkle.is_some() {
+            if self.options.wrinkle.is_some() {
                 self.disturb();
             }
             self.judge();
@@ -267,7 +290,7 @@ impl World {
             time: self.scheduler.time(),
             trace: self.trace.value(),
             counts: self.counts,
-            disk: self.disk.counts(),
+            disk: self.nodes.iter().map(|node| node.disk.counts()).sum(),
             messages: self.messages.len() as u64,
             facts: self.history.total(),
             judged: self.bench.judged().collect(),
@@ -276,7 +299,7 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
-        if self.is_held(event) || self.is_on_its_way(event) {
+        if self.is_held(event) || self.is_on_its_way(event) || self.is_cut_off(event) {
             return;
         }
         match event {
@@ -287,17 +310,21 @@ impl World {
             Event::ClientGone(link) => self.client_gone(link),
             Event::GiveUp(link) => self.peer_gone(link),
             Event::Wake(client) => self.wake(client),
-            Event::Disk(boot, lane) => self.disk_due(boot, lane),
-            Event::Timer(boot) => self.timer_due(boot),
-            Event::Flush(boot) => self.flush_due(boot),
-            Event::Boot => self.boot(),
-            Event::EndAgain(boot) => self.end_again(boot),
+            Event::Disk(at, boot, lane) => self.disk_due(at, boot, lane),
+            Event::Timer(at, boot) => self.timer_due(at, boot),
+            Event::Flush(at, boot) => self.flush_due(at, boot),
+            Event::Boot(at) => self.boot(at),
+            Event::EndAgain(at, boot) => self.end_again(at, boot),
             Event::Policy(index) => self.change_policy(index),
             Event::Operate(index) => self.operate(index),
             Event::Begin(fault) => self.begin_fault(fault),
             Event::Finish(fault) => self.finish_fault(fault),
             Event::IdleLook(fault) => self.look_for_idle(fault),
             Event::Poll => self.poll(),
+            Event::Dialed(dial) => self.dialed(dial),
+            Event::Inflow(wire, end) => self.inflow(wire, end),
+            Event::Outflow(wire, end) => self.outflow(wire, end),
+            Event::Forsake(wire, end) => self.forsake(wire, end),
             Event::Watch => self.watch(),
         }
     }
@@ -330,13 +357,16 @@ impl World {
                 if let Some(recorder) = &mut self.recorder {
                     recorder.objection(time, fact, oracle, &text, name);
                 }
-                let lines = match self.node.options.last_facts {
+                let lines = match self.options.last_facts {
                     Some(count) => self.history.last(count),
                     None => self.history.relevant(fact, 20),
                 };
                 let mut failure = Failure::safety(oracle, text, &lines);
                 let names = self.story.as_ref().map_or_else(|| self.model.queue_names(), Story::queue_names);
                 failure.lines.push(format!("queues: {names}"));
+                if let Fact::Known { .. } = fact {
+                    failure.lines.extend(self.agreement.difference.iter().cloned());
+                }
                 self.failure = Some(failure);
             }
         }
@@ -349,7 +379,7 @@ impl World {
             if let Some(recorder) = &mut self.recorder {
                 recorder.failed(self.scheduler.time(), &failure);
             }
-            let lines = self.history.last(self.node.options.last_facts.unwrap_or(20));
+            let lines = self.history.last(self.options.last_facts.unwrap_or(20));
             self.failure = Some(failure.with_lines(&lines));
         }
     }
@@ -358,6 +388,7 @@ impl World {
 
     fn arrive_up(&mut self, number: u32) {
         let link = &mut self.links[number as usize];
+        let at = link.node;
         link.up.is_due = false;
         if !link.is_open_at_node || link.up.is_stopped || link.is_cut {
             return;
@@ -378,7 +409,7 @@ impl World {
                 recorder.arrived(self.scheduler.time(), number, Direction::Up, &bytes);
             }
             let (model, messages) = (&mut self.model, &self.messages);
-            let (story, time) = (&mut self.story, self.node.clock.node_time(self.scheduler.time()));
+            let (story, time) = (&mut self.story, self.nodes[at].clock.node_time(self.scheduler.time()));
             self.taps[number as usize].up.hear(&bytes, |channel, said| match story {
                 Some(story) => {
                     story.at(time);
@@ -386,7 +417,7 @@ impl World {
                 }
                 None => model.client_says(number, channel, said, messages),
             });
-            self.input(Input::ClientReceived { connection: connection(number), bytes });
+            self.input(at, Input::ClientReceived { connection: connection(number), bytes });
         }
         if has_room && self.actors[client as usize].link == Some(number) {
             self.actors[client as usize].has_room(self.scheduler.time());
@@ -402,7 +433,7 @@ impl World {
         }
         link.active_at = self.scheduler.time();
         let bytes = link.arrive_down();
-        let client = link.client;
+        let (client, at) = (link.client, link.node);
         let has_room = link.has_room_up();
         if !link.down.is_empty() {
             let pause = link.pause_after(bytes.len());
@@ -419,14 +450,19 @@ impl World {
         if let Some(recorder) = &mut self.recorder {
             recorder.arrived(now, number, Direction::Down, &bytes);
         }
-        let surroundings =
-            Surroundings { messages: &mut self.messages, facts: &mut self.facts, topology: &self.topology, has_room };
+        let surroundings = Surroundings {
+            messages: &mut self.messages,
+            facts: &mut self.facts,
+            topology: &self.parts[at.number()],
+            has_room,
+        };
         let wish = self.actors[client as usize].receive(now, bytes, surroundings);
         self.after_client(client, wish);
     }
 
     pub(crate) fn schedule_written(&mut self, number: u32) {
         let link = &mut self.links[number as usize];
+        let node = &self.nodes[link.node];
         if !link.is_open_at_node || link.telling == Telling::Due {
             return;
         }
@@ -435,7 +471,7 @@ impl World {
             Telling::No | Telling::Kept(_) | Telling::Due => self.scheduler.keep_place(2),
         };
         // What is held back on its way counts, whether or not it tells something.
-        if link.has_newly_written() || self.node.held.is_some() || self.outage.is_cut_up() {
+        if link.has_newly_written() || node.held.is_some() || node.outage.is_cut_up() {
             link.telling = Telling::Due;
             self.scheduler.fill(place, Event::Written(number));
         } else {
@@ -443,10 +479,11 @@ impl World {
         }
     }
 
-    /// From here on events may be held back on their way to the node: those that would tell nothing become events too.
-    pub(crate) fn schedule_kept(&mut self) {
+    /// From here on events may be held back on their way to a node: those that would tell nothing become events too.
+    pub(crate) fn schedule_kept(&mut self, at: At) {
         for (number, link) in self.links.iter_mut().enumerate() {
-            if let Telling::Kept(place) = link.telling
+            if link.node == at
+                && let Telling::Kept(place) = link.telling
                 && !self.scheduler.is_past(place)
             {
                 link.telling = Telling::Due;
@@ -457,19 +494,21 @@ impl World {
 
     fn tell_written(&mut self, number: u32) {
         let link = &mut self.links[number as usize];
+        let at = link.node;
         link.telling = Telling::No;
         if !link.is_open_at_node {
             return;
         }
         let bytes = link.newly_written();
         if bytes > 0 {
-            self.input(Input::ClientWritten { connection: connection(number), bytes });
+            self.input(at, Input::ClientWritten { connection: connection(number), bytes });
         }
     }
 
     /// The node learns that a connection is over.
     pub(crate) fn peer_gone(&mut self, number: u32) {
         let link = &mut self.links[number as usize];
+        let at = link.node;
         if !link.is_open_at_node {
             return;
         }
@@ -485,7 +524,7 @@ impl World {
         if let Some(story) = &mut self.story {
             story.disconnected(number);
         }
-        self.input(Input::ClientClosed { connection: connection(number) });
+        self.input(at, Input::ClientClosed { connection: connection(number) });
     }
 
     fn client_gone(&mut self, number: u32) {
@@ -547,7 +586,7 @@ impl World {
             let surroundings = Surroundings {
                 messages: &mut self.messages,
                 facts: &mut self.facts,
-                topology: &self.topology,
+                topology: &self.parts[actor.plan.node],
                 has_room: self.links[number as usize].has_room_up(),
             };
             let wish = actor.wake(now, surroundings);
@@ -562,28 +601,30 @@ impl World {
 
     fn connect(&mut self, client: u32) {
         let now = self.scheduler.time();
-        if !self.node.is_accepting() || self.outage.is_refusing() {
+        let at = self.actors[client as usize].node();
+        if !self.nodes[at].is_accepting() || self.nodes[at].outage.is_refusing() {
             self.actors[client as usize].refused(now);
             self.schedule_wake(client);
             return;
         }
-        if self.is_unanswered(client) {
+        if self.is_unanswered(at, client) {
             return;
         }
         let number = u32::try_from(self.links.len()).expect("few connections");
         let plan = self.actors[client as usize].plan.link.clone();
-        let mut link = Link::new(self.plan.seed, client, number, plan);
-        (link.active_at, link.extra) = (now, self.outage.extra());
+        let mut link = Link::new(self.plan.seed, client, at, number, plan);
+        (link.active_at, link.extra) = (now, self.nodes[at].outage.extra());
         self.links.push(link);
         self.taps.push(Taps { up: Tap::of_client(), down: Tap::of_node() });
         self.actors[client as usize].connected(number);
-        self.model.connected(client, number);
+        self.model.connected(client, at, number);
         if let Some(recorder) = &mut self.recorder {
+            recorder.about(at);
             recorder.opened(now, client, number);
         }
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 40_000));
         let local = std::net::SocketAddr::from(([127, 0, 0, 1], 5672));
-        self.input(Input::ClientOpened { connection: connection(number), peer, local });
+        self.input(at, Input::ClientOpened { connection: connection(number), peer, local });
         self.after_client(client, Wish::Stay);
     }
 

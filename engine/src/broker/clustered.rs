@@ -14,7 +14,7 @@ use crate::amqp::{AmqpError, ReplyCode};
 use crate::cluster::membership::{Decided, NotTaken};
 use crate::cluster::peers::{Decisions, Peers};
 use crate::effect::Effects;
-use crate::ids::NodeId;
+use crate::ids::{ConnectionId, NodeId};
 use crate::limits;
 use crate::metadata::{Answer, Command};
 use crate::time::Instant;
@@ -48,6 +48,8 @@ pub(super) struct Asked {
     requester: Option<Requester>,
     /// When who asked is told that it takes too long.
     until: Instant,
+    /// It declares a queue that is one connection's alone, and that has ended.
+    is_forsaken: bool,
 }
 
 impl Broker {
@@ -72,7 +74,7 @@ impl Broker {
             *self.pending_names.entry(name.clone()).or_default() += 1;
         }
         let until = self.now.mono + limits::METADATA_TIMEOUT;
-        self.asked.push_back(Asked { number, command, names, requester, until });
+        self.asked.push_back(Asked { number, command, names, requester, until, is_forsaken: false });
         Ok(())
     }
 
@@ -184,6 +186,14 @@ impl Broker {
         Ok(())
     }
 
+    /// A connection has ended: queues that are to be its alone, and are not there yet, are to go as soon as they are.
+    pub(super) fn forsake(&mut self, connection: ConnectionId) {
+        for asked in &mut self.asked {
+            let owner = if let Command::DeclareQueue { exclusive, .. } = &asked.command { *exclusive } else { None };
+            asked.is_forsaken |= owner == Some(connection);
+        }
+    }
+
     /// Tells who had asked.
     fn finish(&mut self, asked: Asked, result: Result<(), AmqpError>) {
         for name in asked.names {
@@ -195,6 +205,11 @@ impl Broker {
             }
         }
         self.have_names_changed = true;
+        if let Command::DeclareQueue { exclusive: Some(owner), .. } = asked.command
+            && asked.is_forsaken
+        {
+            self.delete_exclusive_queues(owner);
+        }
         self.tell(asked.requester, result);
     }
 
@@ -282,6 +297,11 @@ impl Broker {
             }
             Entry::Entering | Entry::Beginning(_) | Entry::Inside => Ok(false),
         }
+    }
+
+    /// Whether something that this node has asked the cluster for is not carried out yet, as far as it knows.
+    pub(crate) fn has_asked_cluster(&self) -> bool {
+        !(self.asked.is_empty() && self.deletions.is_empty())
     }
 
     /// Whether clients may come.

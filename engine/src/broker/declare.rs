@@ -191,6 +191,7 @@ impl Broker {
             self.exclusive.remove(&(connection, key));
             self.propose_delete_queue(key);
         }
+        self.forsake(connection);
     }
 
     fn drop_queue(&mut self, key: QueueKey, id: QueueId) {

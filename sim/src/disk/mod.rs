@@ -64,6 +64,20 @@ pub(crate) struct DiskCounts {
     pub(crate) over_quota: u64,
 }
 
+impl std::iter::Sum for DiskCounts {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |one, other| Self {
+            operations: one.operations + other.operations,
+            syncs: one.syncs + other.syncs,
+            refused: one.refused + other.refused,
+            failed_syncs: one.failed_syncs + other.failed_syncs,
+            lost_sectors: one.lost_sectors + other.lost_sectors,
+            failed_others: one.failed_others + other.failed_others,
+            over_quota: one.over_quota + other.over_quota,
+        })
+    }
+}
+
 /// Where a completion will come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {

@@ -49,6 +49,13 @@ pub fn promise(oracle: &str) -> &'static str {
         }
         "highest priority first" => "A queue with priorities gives the highest first.",
         "nothing vanishes" => "What was confirmed is acked, or dead by a rule of its queue, or still there.",
+        "nodes agree" => "After the same change of what is declared, all nodes are the same.",
+        "changes stay carried out" => {
+            "A node that starts remembers what its disk kept of the changes that it had carried out."
+        }
+        "declared on all nodes" => {
+            "What was declared and answered is known to all nodes in the end, and what was deleted to none."
+        }
         "comes to rest" => "Once all faults are over, everything that was begun comes to its end in time.",
         "no panic" => "The node does not panic, whatever clients and disk do.",
         "keeps running" => "The node stops by itself only when its disk leaves it no choice.",

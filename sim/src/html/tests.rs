@@ -41,8 +41,12 @@ fn long_recording() -> Recording {
     };
     let queue =
         |number: u64| QueueLook { name: format!("q{number}"), ready: mix(number) % 900, unacked: 3, consumers: 2 };
-    let look =
-        |at: u64| Look { at: at * 2000, node: "ready", queues: (at..at + 7).map(queue).collect(), ..Look::default() };
+    let look = |at: u64| Look {
+        at: at * 2000,
+        node: "ready".to_owned(),
+        queues: (at..at + 7).map(queue).collect(),
+        ..Look::default()
+    };
     Recording {
         lanes,
         events: (1..=EVENTS_MAX as u64).map(event).collect(),

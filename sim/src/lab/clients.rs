@@ -172,6 +172,7 @@ fn client(seed: u64, number: usize, role: Role) -> ClientPlan {
         frame_max: *stream.pick(&[4096, 16_384, 131_072]),
         link,
         reconnect_us: (MILLISECOND, stream.range(2, 300) * MILLISECOND),
+        node: 0,
         role,
     }
 }

@@ -170,7 +170,14 @@ impl Lab {
     /// was seen. Publish to such queues by the default exchange then.
     pub fn queue_with(&mut self, name: &str, rules: QueueRules) -> &mut Self {
         let name = name.to_owned();
-        self.topology.queues.push(QueuePlan { name, durable: true, auto_delete: false, exclusive: false, rules });
+        self.topology.queues.push(QueuePlan {
+            name,
+            durable: true,
+            auto_delete: false,
+            exclusive: false,
+            rules,
+            node: 0,
+        });
         self
     }
 
@@ -181,7 +188,12 @@ impl Lab {
             ExchangeKind::Fanout => "fanout",
             ExchangeKind::Topic => "topic",
         };
-        self.topology.exchanges.push(ExchangePlan { name: name.to_owned(), kind: kind.to_owned(), durable: true });
+        self.topology.exchanges.push(ExchangePlan {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            durable: true,
+            node: 0,
+        });
         self
     }
 
@@ -233,7 +245,14 @@ impl Lab {
 
     /// Something goes wrong at a time, for a while.
     pub fn fault(&mut self, at: Duration, lasting: Duration, kind: FaultKind) -> &mut Self {
-        self.faults.push(Fault { at_us: micros(at), for_us: micros(lasting), kind, on: None });
+        self.faults.push(Fault {
+            at_us: micros(at),
+            for_us: micros(lasting),
+            kind,
+            node: 0,
+            of_leader: false,
+            on: None,
+        });
         self
     }
 

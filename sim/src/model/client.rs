@@ -13,12 +13,13 @@ impl Model {
     /// The client says something.
     pub(crate) fn client_says(&mut self, connection: u32, number: u16, said: Said<'_>, messages: &Messages) {
         let Some(held) = self.connections.get_mut(connection) else { return };
+        let node = held.node;
         match said {
             Said::ConnectionClose { .. } | Said::ConnectionCloseOk => {
                 let channels = std::mem::take(&mut held.channels);
                 held.is_closing = true;
                 for (number, mut channel) in channels {
-                    self.end_channel(&mut channel);
+                    self.end_channel(node, &mut channel);
                     self.leaving.push((connection, number, channel));
                 }
                 self.drop_exclusive(connection);
@@ -38,7 +39,7 @@ impl Model {
         let Some(channel) = held.channels.get_mut(number) else { return };
         if matches!(said, Said::ChannelClose { .. }) || (channel.is_closing && said == Said::ChannelCloseOk) {
             let mut channel = held.channels.remove(number).expect("just found");
-            self.end_channel(&mut channel);
+            self.end_channel(node, &mut channel);
             self.leaving.push((connection, number, channel));
             return;
         }
@@ -92,7 +93,11 @@ impl Model {
                 let was = (!name.is_empty() && !passive).then(|| {
                     let index = self.queue_index(name);
                     self.facts.push(Fact::Changed { queue: QueueIndex(index), what: Change::DeclareAsked });
+                    let node = self.node_of(connection);
                     let queue = &mut self.contents.queues[index as usize];
+                    if queue.existence.is_none() {
+                        queue.home = node;
+                    }
                     let was = queue.existence.map(|existence| existence.is_certain);
                     match &mut queue.existence {
                         Some(existence) => existence.last_change = change,
@@ -201,7 +206,7 @@ impl Model {
                         lsn: None,
                     });
                 }
-                self.publish_into(message, routing, &route);
+                self.publish_into(connection, message, routing, &route);
             }
         }
         let count = |set: &QueueSet| u32::try_from(set.len()).expect("few queues");
@@ -210,14 +215,15 @@ impl Model {
     }
 
     /// Puts a message into its queues, or, while changes are under way, into those where it may go.
-    pub(super) fn publish_into(&mut self, message: MessageNumber, routing: &[u8], route: &Route) {
+    pub(super) fn publish_into(&mut self, connection: u32, message: MessageNumber, routing: &[u8], route: &Route) {
         if self.is_settled() {
             self.enter(message, route);
             return;
         }
+        let node = self.node_of(connection);
         let possible = route.certain.iter().chain(&route.possible).copied().collect();
         self.enter(message, &Route { certain: QueueSet::new(), possible });
-        self.floating.push(Floating { message, routing: routing.into(), certain: route.certain.clone() });
+        self.floating.push(Floating { message, node, routing: routing.into(), certain: route.certain.clone() });
     }
 
     pub(super) fn enter(&mut self, message: MessageNumber, route: &Route) {
@@ -263,7 +269,7 @@ impl Model {
             for &queue in route.certain.iter().chain(&route.possible) {
                 channel.touch(step, message, queue);
             }
-            self.publish_into(message, &routing, &route);
+            self.publish_into(connection, message, &routing, &route);
         }
         for (unacked, verdict, _) in answers {
             self.settle(connection, number, session, &unacked, verdict);

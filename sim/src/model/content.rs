@@ -7,12 +7,15 @@ use smallvec::SmallVec;
 use crate::history::{Departure, Fact, Presence, QueueIndex, Session};
 use crate::message::MessageNumber;
 use crate::model::topology::Existence;
+use crate::nodes::At;
 use crate::sorted::Sorted;
 
 /// One queue name and what is known of the queue under it.
 #[derive(Debug)]
 pub(crate) struct Queue {
     pub(crate) name: Box<[u8]>,
+    /// The node that it is on.
+    pub(crate) home: At,
     /// `None` if it does not exist for certain.
     pub(crate) existence: Option<Existence>,
     pub(crate) is_durable: bool,
@@ -46,6 +49,7 @@ impl Queue {
     pub(crate) fn new(name: &[u8]) -> Self {
         Self {
             name: name.into(),
+            home: At::FIRST,
             existence: None,
             is_durable: false,
             is_auto_delete: false,
@@ -107,16 +111,28 @@ pub(crate) struct Settlement {
 pub(crate) struct Contents {
     pub(crate) queues: Vec<Queue>,
     pub(crate) messages: Vec<Message>,
-    pub(crate) settlements: VecDeque<Settlement>,
-    /// How many of the settlements have their position.
-    pub(crate) settlements_placed: usize,
+    /// What concerns the queues of one node.
+    pub(crate) sites: Vec<Site>,
     pub(crate) position: u64,
     pub(crate) step: u64,
+}
+
+/// What concerns the queues of one node.
+#[derive(Debug, Default)]
+pub(crate) struct Site {
+    settlements: VecDeque<Settlement>,
+    /// How many of the settlements have their position.
+    settlements_placed: usize,
     pub(crate) restarts: u32,
     pub(crate) crashes: u32,
 }
 
 impl Contents {
+    /// Nothing, on so many nodes.
+    pub(crate) fn new(nodes: usize) -> Self {
+        Self { sites: (0..nodes).map(|_| Site::default()).collect(), ..Self::default() }
+    }
+
     /// The message's record, made when first asked for.
     pub(crate) fn message_mut(&mut self, number: MessageNumber) -> &mut Message {
         if self.messages.len() <= number.index() {
@@ -128,6 +144,7 @@ impl Contents {
     /// Puts a message into a queue.
     pub(crate) fn enter(&mut self, number: MessageNumber, queue: u32, is_certain: bool) {
         let held = &mut self.queues[queue as usize];
+        let site = &self.sites[held.home.number()];
         let presence = if is_certain && held.purges == 0 { Presence::Ready } else { Presence::Maybe };
         let copy = Copy {
             queue,
@@ -137,8 +154,8 @@ impl Contents {
             deliveries: 0,
             entered: self.step,
             changed: self.step,
-            restarts: self.restarts,
-            crashes: self.crashes,
+            restarts: site.restarts,
+            crashes: site.crashes,
         };
         held.count(number, &copy, 1);
         self.message_mut(number).copies.push(copy);
@@ -180,7 +197,8 @@ impl Contents {
         let is_logged = self.messages[number.index()].is_persistent && self.queues[copy.queue as usize].is_durable;
         if is_logged {
             let settlement = Settlement { message: number, queue: copy.queue, generation: copy.generation, lsn: None };
-            self.settlements.push_back(settlement);
+            let home = self.queues[copy.queue as usize].home;
+            self.sites[home.number()].settlements.push_back(settlement);
         }
     }
 
@@ -191,21 +209,23 @@ impl Contents {
         facts.push(Fact::Departed { queue, message: number, how });
     }
 
-    /// The log has all settlements so far, up to `lsn`.
-    pub(crate) fn settled_at(&mut self, lsn: u64) {
-        for settlement in self.settlements.iter_mut().skip(self.settlements_placed) {
+    /// A node's log has all settlements so far, up to `lsn`.
+    pub(crate) fn settled_at(&mut self, at: At, lsn: u64) {
+        let site = &mut self.sites[at.number()];
+        for settlement in site.settlements.iter_mut().skip(site.settlements_placed) {
             settlement.lsn = Some(lsn);
         }
-        self.settlements_placed = self.settlements.len();
+        site.settlements_placed = site.settlements.len();
     }
 
     /// What is settled up to here, no crash undoes.
-    pub(crate) fn forget_settled(&mut self, durable: u64) {
-        while let Some(first) = self.settlements.front()
+    pub(crate) fn forget_settled(&mut self, at: At, durable: u64) {
+        let site = &mut self.sites[at.number()];
+        while let Some(first) = site.settlements.front()
             && first.lsn.is_some_and(|lsn| lsn <= durable)
         {
-            self.settlements.pop_front();
-            self.settlements_placed -= 1;
+            site.settlements.pop_front();
+            site.settlements_placed -= 1;
         }
     }
 
@@ -324,35 +344,41 @@ impl Contents {
         }
     }
 
-    /// The node is gone. `keeps_all` after an orderly stop; else `kept` is the position up to which the log survives, and `durable`
-    /// that up to which it survives whatever comes next.
-    pub(crate) fn restart(&mut self, keeps_all: bool, kept: u64, durable: u64) {
-        self.restarts += 1;
-        self.crashes += u32::from(!keeps_all);
+    /// A node is gone. `keeps_all` after an orderly stop; else `kept` is the position up to which the log survives, and `durable`
+    /// that up to which it survives whatever comes next. `is_alone`: what it was about to change, it has changed in order as well.
+    pub(crate) fn restart(&mut self, at: At, keeps_all: bool, is_alone: bool, kept: u64, durable: u64) {
+        let site = &mut self.sites[at.number()];
+        site.restarts += 1;
+        site.crashes += u32::from(!keeps_all);
         if !keeps_all {
-            self.forget_settled(durable);
-            let (survive, lost) = std::mem::take(&mut self.settlements)
+            self.forget_settled(at, durable);
+            let site = &mut self.sites[at.number()];
+            let (survive, lost) = std::mem::take(&mut site.settlements)
                 .into_iter()
                 .partition::<VecDeque<_>, _>(|settlement| settlement.lsn.is_some_and(|lsn| lsn <= kept));
-            self.settlements_placed = survive.len();
-            self.settlements = survive;
+            site.settlements_placed = survive.len();
+            site.settlements = survive;
             for settlement in lost {
                 let queue = &self.queues[settlement.queue as usize];
                 if queue.generation == settlement.generation
-                    && let Some(at) = self.find(settlement.message, settlement.queue)
-                    && matches!(self.messages[settlement.message.index()].copies[at].presence, Presence::Gone(_))
+                    && let Some(place) = self.find(settlement.message, settlement.queue)
+                    && matches!(self.messages[settlement.message.index()].copies[place].presence, Presence::Gone(_))
                 {
-                    self.set(settlement.message, at, Presence::Maybe);
+                    self.set(settlement.message, place, Presence::Maybe);
                 }
             }
         }
         if keeps_all {
-            self.settlements.clear();
-            self.settlements_placed = 0;
+            let site = &mut self.sites[at.number()];
+            site.settlements.clear();
+            site.settlements_placed = 0;
         }
         for index in 0..self.queues.len() {
             let queue = &mut self.queues[index];
-            if std::mem::take(&mut queue.is_forsaken) && keeps_all {
+            if queue.home != at {
+                continue;
+            }
+            if std::mem::take(&mut queue.is_forsaken) && keeps_all && is_alone {
                 queue.existence = None;
             }
             if queue.existence.is_some() && (!queue.is_durable || queue.owner.is_some()) {
@@ -363,8 +389,11 @@ impl Contents {
         }
         for number in 0..self.messages.len() {
             let (is_persistent, is_promised) = (self.messages[number].is_persistent, self.messages[number].is_promised);
-            for at in 0..self.messages[number].copies.len() {
-                let after = match self.messages[number].copies[at].presence {
+            for place in 0..self.messages[number].copies.len() {
+                if self.queues[self.messages[number].copies[place].queue as usize].home != at {
+                    continue;
+                }
+                let after = match self.messages[number].copies[place].presence {
                     Presence::Ready | Presence::Unacked(_) | Presence::Maybe if !is_persistent => {
                         Presence::Gone(Departure::Restarted)
                     }
@@ -372,8 +401,8 @@ impl Contents {
                     Presence::Ready | Presence::Unacked(_) => Presence::Maybe,
                     other @ (Presence::Maybe | Presence::Never | Presence::Gone(_)) => other,
                 };
-                if after != self.messages[number].copies[at].presence {
-                    self.set(MessageNumber(u32::try_from(number).expect("numbers fit")), at, after);
+                if after != self.messages[number].copies[place].presence {
+                    self.set(MessageNumber(u32::try_from(number).expect("numbers fit")), place, after);
                 }
             }
         }

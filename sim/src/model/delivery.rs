@@ -6,11 +6,12 @@ use super::session::{Pending, Unacked};
 use super::{Delivery, Model, SessionState};
 use crate::history::{Departure, Fact, Presence, QueueIndex};
 use crate::message::MessageNumber;
+use crate::nodes::At;
 
 impl Model {
     /// The engine was flushed: what it was told before and what it said are one step. `durable` as in [`Self::node_says`]; `reach` is
     /// what the engine says of its log.
-    pub(crate) fn end_step(&mut self, durable: u64, reach: LogReach) {
+    pub(crate) fn end_step(&mut self, at: At, durable: u64, reach: LogReach) {
         if !self.deliveries.is_empty() {
             let mut deliveries = std::mem::take(&mut self.deliveries);
             // What went to a channel that is closed or recovers in this same step went there first. Of several such, the first had it
@@ -30,9 +31,9 @@ impl Model {
         if !(self.empties.is_empty() && self.purges.is_empty() && self.successions.is_empty()) {
             self.end_requests();
         }
-        self.contents.forget_settled(durable);
-        if !self.untold_changes.is_empty() {
-            self.end_untold_changes(reach);
+        self.contents.forget_settled(at, durable);
+        if !self.sites[at.number()].untold_changes.is_empty() {
+            self.end_untold_changes(at, reach);
         }
         if !self.floating.is_empty() {
             self.sink();
@@ -40,9 +41,9 @@ impl Model {
         if !(self.rested.is_empty() && self.woken.is_empty()) {
             self.end_pauses();
         }
-        self.contents.step += 1;
-        self.inputs = 0;
-        self.leaving.clear();
+        self.end_inputs(at);
+        let connections = &self.connections;
+        self.leaving.retain(|(its, ..)| connections.get(*its).is_some_and(|held| held.node != at));
     }
 
     /// Looks at what was answered in this step with "empty" or "purged", and at who succeeded whom.
@@ -97,13 +98,17 @@ impl Model {
     }
 
     /// Looks whether the changes have happened that nobody is told of.
-    fn end_untold_changes(&mut self, reach: LogReach) {
-        self.untold_changes.end_step(reach.end.0, reach.durable.0);
-        if !self.untold_changes.is_empty() {
+    fn end_untold_changes(&mut self, at: At, reach: LogReach) {
+        let untold = &mut self.sites[at.number()].untold_changes;
+        untold.end_step(reach.end.0, reach.durable.0);
+        if !untold.is_empty() {
             return;
         }
         for index in 0..self.contents.queues.len() {
             let queue = &mut self.contents.queues[index];
+            if queue.home != at {
+                continue;
+            }
             if queue.existence.is_some_and(|existence| existence.last_change > queue.forsaken_at) {
                 // Somebody asked for it since; it may be there again.
                 queue.is_forsaken = false;
@@ -149,6 +154,7 @@ impl Model {
         if let Some((message, queue, at)) = found {
             let copy = self.contents.messages[message.index()].copies[at];
             let held = &self.contents.queues[queue as usize];
+            let site = &self.contents.sites[held.home.number()];
             if let Fact::Delivered { before, deliveries, maybe_unseen, crashed_since, position, .. } = &mut fact {
                 *before = match copy.presence {
                     Presence::Unacked(other) if self.sessions[other.0 as usize] == SessionState::Dying => {
@@ -157,11 +163,11 @@ impl Model {
                     presence => presence,
                 };
                 *deliveries = copy.deliveries;
-                *maybe_unseen = copy.restarts != self.contents.restarts || held.disturbed >= copy.entered;
-                *crashed_since = copy.crashes != self.contents.crashes;
+                *maybe_unseen = copy.restarts != site.restarts || held.disturbed >= copy.entered;
+                *crashed_since = copy.crashes != site.crashes;
                 *position = copy.position;
             }
-            let (restarts, crashes) = (self.contents.restarts, self.contents.crashes);
+            let (restarts, crashes) = (site.restarts, site.crashes);
             let copy = &mut self.contents.messages[message.index()].copies[at];
             copy.deliveries += 1;
             copy.restarts = restarts;

@@ -4,16 +4,18 @@ use super::session::{Channel, Pending};
 use super::{Model, SessionState};
 use crate::history::{Change, Departure, Fact, Presence, QueueIndex, Session};
 use crate::message::MessageNumber;
+use crate::nodes::At;
 
 impl Model {
     /// The node was told that a connection is over.
     pub(crate) fn disconnected(&mut self, connection: u32) {
+        let node = self.node_of(connection);
         // It closed them just before, and what the node said to them has had no time to go out.
         let leaving = std::mem::take(&mut self.leaving);
         let (own, others) = leaving.into_iter().partition::<Vec<_>, _>(|(its, ..)| *its == connection);
         self.leaving = others;
         for (.., mut channel) in own {
-            self.doubt_unseen(&channel);
+            self.doubt_unseen(node, &channel);
             self.doubt_touched(channel.touched_step, std::mem::take(&mut channel.touched));
         }
         // It may have done wrong before in this step, and what the node said of it has had no time to go out either.
@@ -24,8 +26,8 @@ impl Model {
         }
         if let Some(ended) = self.connections.remove(connection) {
             for (_, mut channel) in ended.channels {
-                self.doubt_unseen(&channel);
-                self.end_channel(&mut channel);
+                self.doubt_unseen(node, &channel);
+                self.end_channel(node, &mut channel);
             }
             self.drop_exclusive(connection);
             self.facts.push(Fact::Disconnected { connection });
@@ -61,7 +63,7 @@ impl Model {
 
     /// Whether no change of the topology is under way.
     pub(super) fn is_settled(&self) -> bool {
-        self.untold_changes.is_empty()
+        self.sites.iter().all(|site| site.untold_changes.is_empty())
             && self.connections.values().all(|held| {
                 held.channels.values().all(|channel| !channel.pending.as_ref().is_some_and(Pending::is_change))
             })
@@ -120,7 +122,8 @@ impl Model {
                     self.unfloat(index);
                     self.topology.doubt_queue(index);
                     self.contents.queues[index as usize].forsake(self.changes);
-                    self.untold_changes.are_new = true;
+                    let home = self.contents.queues[index as usize].home;
+                    self.sites[home.number()].untold_changes.are_new = true;
                     self.facts.push(Fact::Changed { queue: QueueIndex(index), what: Change::Gone });
                 } else {
                     self.remove_queue(index);
@@ -165,8 +168,8 @@ impl Model {
     }
 
     /// What the node sent to a connection that ended in the same step is never seen. If that counted as acked, it is gone.
-    pub(super) fn doubt_unseen(&mut self, channel: &Channel) {
-        if self.inputs == 0 {
+    pub(super) fn doubt_unseen(&mut self, node: At, channel: &Channel) {
+        if self.sites[node.number()].inputs == 0 {
             return;
         }
         let consumed = channel.consumers.iter().filter(|consumer| consumer.no_ack).map(|consumer| consumer.queue);
@@ -235,11 +238,11 @@ impl Model {
         }
     }
 
-    pub(super) fn end_channel(&mut self, channel: &mut Channel) {
+    pub(super) fn end_channel(&mut self, node: At, channel: &mut Channel) {
         self.sessions[channel.session.0 as usize] = SessionState::Dying;
         self.doubt_behind(channel);
         if channel.pending.as_ref().is_some_and(Pending::is_change) {
-            self.untold_changes.are_new = true;
+            self.sites[node.number()].untold_changes.are_new = true;
         }
         let answered = channel.transaction.answers.iter().map(|(unacked, ..)| *unacked);
         for unacked in channel.unacked.values().copied().chain(answered) {

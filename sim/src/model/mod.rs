@@ -23,6 +23,7 @@ use self::table::Table;
 use self::topology::{BindingKey, Destination, Route, Topology};
 use crate::history::{Fact, QueueIndex, Session};
 use crate::message::MessageNumber;
+use crate::nodes::At;
 use crate::plan::Ending;
 
 /// See the module.
@@ -35,8 +36,8 @@ pub(crate) struct Model {
     /// Whether each session may still hold messages.
     sessions: Vec<SessionState>,
     changes: u64,
-    /// Changes of the topology that nobody will be told of when they happen.
-    untold_changes: Untold,
+    /// What concerns one node alone.
+    sites: Vec<Site>,
     /// Publishes taken while changes were under way: the node may route them before or after those.
     floating: Vec<Floating>,
     deliveries: Vec<Delivery>,
@@ -52,10 +53,11 @@ pub(crate) struct Model {
     resting: BTreeSet<u32>,
     rested: Vec<u32>,
     woken: Vec<u32>,
-    /// Inputs of the current step.
-    inputs: u64,
     facts: Vec<Fact>,
 }
+
+/// Things of one kind by their names, and whether each is certainly there.
+pub(crate) type Known = BTreeMap<Vec<String>, bool>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SessionState {
@@ -64,7 +66,16 @@ enum SessionState {
     Dying,
 }
 
-/// See [`Model::untold_changes`].
+/// What the model knows of one node.
+#[derive(Debug, Default)]
+struct Site {
+    /// Changes of the topology that nobody will be told of when they happen.
+    untold_changes: Untold,
+    /// Inputs since its last flush.
+    inputs: u64,
+}
+
+/// See [`Site::untold_changes`].
 #[derive(Clone, Copy, Debug, Default)]
 struct Untold {
     /// Whether some were asked for in this step.
@@ -91,6 +102,8 @@ impl Untold {
 #[derive(Debug)]
 struct Floating {
     message: MessageNumber,
+    /// The node that it was published to.
+    node: At,
     routing: Box<[u8]>,
     /// Queues that were certain at every look so far.
     certain: topology::QueueSet,
@@ -116,16 +129,16 @@ struct Delivery {
 }
 
 impl Model {
-    /// An empty node.
-    pub(crate) fn new() -> Self {
+    /// So many empty nodes.
+    pub(crate) fn new(nodes: usize) -> Self {
         Self {
-            contents: Contents::default(),
+            contents: Contents::new(nodes),
             by_name: BTreeMap::new(),
             topology: Topology::new(),
             connections: Table::default(),
             sessions: Vec::new(),
             changes: 0,
-            untold_changes: Untold::default(),
+            sites: (0..nodes).map(|_| Site::default()).collect(),
             floating: Vec::new(),
             deliveries: Vec::new(),
             empties: Vec::new(),
@@ -135,7 +148,6 @@ impl Model {
             resting: BTreeSet::new(),
             rested: Vec::new(),
             woken: Vec::new(),
-            inputs: 0,
             facts: Vec::new(),
         }
     }
@@ -166,8 +178,8 @@ impl Model {
     }
 
     /// A client's connection was accepted.
-    pub(crate) fn connected(&mut self, client: u32, connection: u32) {
-        self.connections.insert(connection, Connection::default());
+    pub(crate) fn connected(&mut self, client: u32, at: At, connection: u32) {
+        self.connections.insert(connection, Connection::new(at));
         self.facts.push(Fact::Connected { client, connection });
     }
 
@@ -180,40 +192,63 @@ impl Model {
         }
     }
 
-    /// Settlements of this step and before are in the log up to `lsn` (reported by the engine).
-    pub(crate) fn settled(&mut self, lsn: u64) {
-        self.contents.settled_at(lsn);
+    /// Settlements of this step and before are in a node's log up to `lsn` (reported by the engine).
+    pub(crate) fn settled(&mut self, at: At, lsn: u64) {
+        self.contents.settled_at(at, lsn);
     }
 
-    /// The engine is about to be told something.
-    pub(crate) fn input(&mut self) {
-        self.inputs += 1;
+    /// An engine is about to be told something.
+    pub(crate) fn input(&mut self, at: At) {
+        self.sites[at.number()].inputs += 1;
     }
 
-    /// The node ended. `kept` is the position up to which the log survives, `durable` that up to which it survives a further ending.
-    pub(crate) fn ended(&mut self, how: Ending, by_itself: bool, kept: u64, durable: u64) {
-        self.facts.push(Fact::Ended { how, by_itself });
-        for channel in std::mem::take(&mut self.connections).values().flat_map(|held| held.channels.values()) {
-            self.doubt_behind(channel);
+    /// What comes next is another step, unless a batch of another node is open: what overlaps is one step.
+    fn end_inputs(&mut self, at: At) {
+        self.sites[at.number()].inputs = 0;
+        if self.sites.iter().all(|site| site.inputs == 0) {
+            self.contents.step += 1;
+        }
+    }
+
+    /// Whether the nodes are several, and what is declared is all of them's.
+    fn is_cluster(&self) -> bool {
+        self.sites.len() > 1
+    }
+
+    /// A node ended. `kept` is the position up to which its log survives, `durable` that up to which it survives a further ending.
+    pub(crate) fn ended(&mut self, at: At, how: Ending, by_itself: bool, kept: u64, durable: u64) {
+        let node = self.is_cluster().then_some(at);
+        self.facts.push(Fact::Ended { node, how, by_itself });
+        let its: Vec<u32> = self.connections.iter().filter(|(_, held)| held.node == at).map(|(its, _)| its).collect();
+        for connection in its {
+            let Some(held) = self.connections.remove(connection) else { continue };
+            for channel in held.channels.values() {
+                self.doubt_behind(channel);
+                self.sessions[channel.session.0 as usize] = SessionState::Dying;
+            }
         }
         self.deliveries.clear();
         self.empties.clear();
         self.purges.clear();
         self.successions.clear();
-        self.leaving.clear();
-        self.resting.clear();
-        self.rested.clear();
-        self.woken.clear();
-        self.inputs = 0;
-        for state in &mut self.sessions {
-            *state = SessionState::Dying;
-        }
-        self.untold_changes = Untold::default();
-        self.floating.clear();
-        self.contents.restart(how == Ending::Shutdown && !by_itself, kept, durable);
+        let connections = &self.connections;
+        self.leaving.retain(|(its, ..)| connections.contains(*its));
         let queues = &self.contents.queues;
-        self.topology.restart(|queue| queues[queue as usize].existence.is_some());
-        self.contents.step += 1;
+        let is_elsewhere = |queue: &u32| queues[*queue as usize].home != at;
+        self.resting.retain(is_elsewhere);
+        self.rested.retain(is_elsewhere);
+        self.woken.retain(is_elsewhere);
+        self.sites[at.number()].untold_changes = Untold::default();
+        self.floating.retain(|floating| floating.node != at);
+        let is_alone = !self.is_cluster();
+        self.contents.restart(at, how == Ending::Shutdown && !by_itself, is_alone, kept, durable);
+        let queues = &self.contents.queues;
+        self.topology.restart(is_alone, |queue| queues[queue as usize].existence.is_some());
+        if !self.floating.is_empty() {
+            // What was under way may have been that of this node alone: what comes next is not to overtake them.
+            self.sink();
+        }
+        self.end_inputs(at);
     }
 
     /// An operator asks that a queue delivers nothing. From now on nothing may come of it.
@@ -242,9 +277,26 @@ impl Model {
         QueueIndex(self.queue_index(name.as_bytes()))
     }
 
-    /// The node recovered.
-    pub(crate) fn ready(&mut self) {
-        self.facts.push(Fact::Ready);
+    /// A node recovered.
+    pub(crate) fn ready(&mut self, at: At) {
+        let node = self.is_cluster().then_some(at);
+        self.facts.push(Fact::Ready { node });
+    }
+
+    /// What is declared: queues, exchanges and bindings.
+    pub(crate) fn known(&self) -> [Known; 3] {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let queues = &self.contents.queues;
+        let there = queues.iter().filter_map(|queue| Some((vec![text(&queue.name)], queue.existence?.is_certain)));
+        let exchanges = self.topology.exchanges().map(|(name, is_certain)| (vec![text(name)], is_certain));
+        let bindings = self.topology.bindings().map(|(key, is_certain)| {
+            let (kind, name) = match &key.destination {
+                Destination::Queue(queue) => ("queue", &*queues[*queue as usize].name),
+                Destination::Exchange(name) => ("exchange", &**name),
+            };
+            (vec![text(&key.source), kind.to_owned(), text(name), text(&key.key)], is_certain)
+        });
+        [there.collect(), exchanges.collect(), bindings.collect()]
     }
 
     /// At rest: compares the node's queues with the model's.
@@ -292,6 +344,11 @@ impl Model {
         }
     }
 
+    /// The node that a connection leads to.
+    pub(super) fn node_of(&self, connection: u32) -> At {
+        self.connections.get(connection).map_or(At::FIRST, |held| held.node)
+    }
+
     pub(super) fn route(&mut self, routing: &[u8], message: MessageNumber) -> Rc<Route> {
         let (queues, by_name) = (&self.contents.queues, &self.by_name);
         let certainty = |index: u32| queues[index as usize].existence.map(|existence| existence.is_certain);
@@ -318,7 +375,7 @@ impl Model {
 
 impl Default for Model {
     fn default() -> Self {
-        Self::new()
+        Self::new(1)
     }
 }
 

@@ -157,11 +157,15 @@ impl Model {
             self.contents.remove_queue(index);
             self.contents.queues[index as usize].existence = existence;
         }
+        let home = self.node_of(connection);
         let queue = &mut self.contents.queues[index as usize];
         // Whatever was there before: had it other properties, it would have been refused.
         queue.is_durable = durable && !exclusive;
         queue.is_auto_delete = auto_delete;
         queue.owner = exclusive.then_some(connection);
+        if queue.existence.is_none() {
+            queue.home = home;
+        }
         match (&mut queue.existence, was) {
             (Some(existence), Some(_)) => {
                 if existence.last_change == change {

@@ -9,14 +9,23 @@ use crate::history::Session;
 use crate::message::MessageNumber;
 use crate::model::table::Table;
 use crate::model::topology::{BindingKey, Route};
+use crate::nodes::At;
 use crate::sorted::Sorted;
 
 /// One connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Connection {
+    /// The node that it leads to.
+    pub(crate) node: At,
     pub(crate) channels: Table<u16, Channel>,
     /// The node has begun to close it: what the client says is not heeded.
     pub(crate) is_closing: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(node: At) -> Self {
+        Self { node, channels: Table::default(), is_closing: false }
+    }
 }
 
 /// One channel's life.

@@ -43,6 +43,11 @@ impl<K: Copy + Ord, V> Table<K, V> {
         self.entries.iter().map(|(_, value)| value)
     }
 
+    /// All entries with their numbers, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (K, &V)> {
+        self.entries.iter().map(|(key, value)| (*key, value))
+    }
+
     /// All numbers, in order.
     pub(crate) fn keys(&self) -> impl Iterator<Item = K> {
         self.entries.iter().map(|(key, _)| *key)

@@ -105,6 +105,17 @@ impl Topology {
         Self { exchanges, bindings: BTreeMap::new(), cache: BTreeMap::new() }
     }
 
+    /// All exchanges that somebody declared, and whether they are certainly there.
+    pub(crate) fn exchanges(&self) -> impl Iterator<Item = (&[u8], bool)> {
+        let made = self.exchanges.iter().filter(|(name, _)| !name.starts_with(b"amq."));
+        made.map(|(name, exchange)| (&**name, exchange.existence.is_certain))
+    }
+
+    /// All bindings, and whether they are certainly there: with everything that they connect.
+    pub(crate) fn bindings(&self) -> impl Iterator<Item = (&BindingKey, bool)> {
+        self.bindings.iter().map(|(key, existence)| (key, existence.is_certain))
+    }
+
     /// Forgets routes: something that they depend on has changed.
     pub(crate) fn touch(&mut self) {
         self.cache.clear();
@@ -201,10 +212,16 @@ impl Topology {
         self.bindings.retain(|key, _| key.destination != Destination::Queue(queue));
     }
 
-    /// Only what is durable is left.
-    pub(crate) fn restart(&mut self, is_queue_durable: impl Fn(u32) -> bool) {
+    /// Of what was on one node only what is durable is left. Exchanges are on no node, unless it is the only one: that may be so as
+    /// long as the others have not come into the cluster.
+    pub(crate) fn restart(&mut self, is_alone: bool, is_queue_durable: impl Fn(u32) -> bool) {
         self.touch();
-        self.exchanges.retain(|_, exchange| exchange.is_durable);
+        self.exchanges.retain(|_, exchange| exchange.is_durable || !is_alone);
+        for (name, exchange) in self.exchanges.iter_mut().filter(|(_, exchange)| !exchange.is_durable) {
+            exchange.existence.doubt();
+            let its = self.bindings.iter_mut().filter(|(key, _)| key.touches_exchange(name));
+            its.for_each(|(_, existence)| existence.doubt());
+        }
         let exchanges = &self.exchanges;
         self.bindings.retain(|key, _| {
             exchanges.contains_key(&key.source)

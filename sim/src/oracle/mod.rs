@@ -1,5 +1,6 @@
 //! The judges. Each knows one promise and looks at facts alone: it could judge a history from a file, or of another broker.
 
+mod agreement;
 mod altered;
 mod blocked;
 mod came_back;
@@ -7,6 +8,7 @@ mod confirm;
 mod counts;
 mod cycle;
 mod deaths;
+mod declared;
 mod delayed;
 mod dropped;
 mod durable;
@@ -23,6 +25,7 @@ mod priority;
 mod recorded;
 mod redelivered;
 mod refusal;
+mod reread;
 mod rest;
 mod resting;
 mod shared;
@@ -79,6 +82,8 @@ pub(crate) struct Bench {
     of_answers: Vec<Seat>,
     /// Those who judge queues as a whole, and what is left at the end.
     of_queues: Vec<Seat>,
+    /// Those who judge what several nodes have in common.
+    of_nodes: Vec<Seat>,
     /// Those who judge stories.
     of_stories: Vec<Seat>,
 }
@@ -112,6 +117,11 @@ impl Bench {
                 Box::new(counts::Counts),
                 Box::new(exclusive::Exclusive),
                 Box::new(rest::Rest),
+            ]),
+            of_nodes: seats(vec![
+                Box::new(agreement::Agreement),
+                Box::new(reread::Reread),
+                Box::new(declared::DeclaredStays),
             ]),
             of_stories: seats(vec![
                 Box::new(blocked::Blocked),
@@ -149,6 +159,7 @@ impl Bench {
             | Fact::Emptied { .. }
             | Fact::NeverCame { .. }
             | Fact::Rest { .. } => &mut self.of_queues,
+            Fact::Applied { .. } | Fact::Reread { .. } | Fact::Known { .. } => &mut self.of_nodes,
             Fact::Story(_) => &mut self.of_stories,
             // Nothing is promised of these alone; they are there to tell why others are right or wrong.
             Fact::Connected { .. }
@@ -157,7 +168,7 @@ impl Bench {
             | Fact::Published { .. }
             | Fact::Departed { .. }
             | Fact::Requeued { .. }
-            | Fact::Ready => return None,
+            | Fact::Ready { .. } => return None,
         };
         for seat in seats {
             match seat.oracle.judge(fact) {
@@ -174,9 +185,9 @@ impl Bench {
         self.groups().into_iter().flatten().map(|seat| (seat.oracle.name(), seat.judged))
     }
 
-    fn groups(&self) -> [&Vec<Seat>; 5] {
-        let Self { of_readings, of_deliveries, of_answers, of_queues, of_stories } = self;
-        [of_readings, of_deliveries, of_answers, of_queues, of_stories]
+    fn groups(&self) -> [&Vec<Seat>; 6] {
+        let Self { of_readings, of_deliveries, of_answers, of_queues, of_nodes, of_stories } = self;
+        [of_readings, of_deliveries, of_answers, of_queues, of_nodes, of_stories]
     }
 }
 
@@ -285,13 +296,15 @@ pub(crate) mod tests {
         let mut bench = Bench::new(false);
         assert_eq!(bench.judge(&right_delivery()), None);
         assert_eq!(bench.judge(&answered()), None);
-        assert_eq!(bench.judge(&Fact::Ready), None);
+        assert_eq!(bench.judge(&Fact::Ready { node: None }), None);
     }
 
     /// An oracle that were not shown what it judges would be content for ever.
     #[test]
     fn each_oracle_is_shown_all_that_it_judges() {
-        for name in ["everything", "churn", "routing-churn", "tx-power-loss", "getters", "mandatory-returns"] {
+        let names =
+            ["everything", "churn", "routing-churn", "tx-power-loss", "getters", "mandatory-returns", "three-nodes"];
+        for name in names {
             let scenario = crate::scenario::Scenario::all().into_iter().find(|(_, scenario)| scenario.name == name);
             let plan = crate::run::plan(&scenario.expect("it is built in").1, 1);
             let mut world = crate::world::World::new(plan, crate::run::RunOptions::default());
@@ -299,8 +312,10 @@ pub(crate) mod tests {
             let (mut bench, mut shown_to_all) = (Bench::new(false), Bench::new(false));
             for (_, fact) in world.history.last(usize::MAX) {
                 assert_eq!(bench.judge(&fact), None);
-                let Bench { of_readings, of_deliveries, of_answers, of_queues, of_stories } = &mut shown_to_all;
-                for seat in [of_readings, of_deliveries, of_answers, of_queues, of_stories].into_iter().flatten() {
+                let Bench { of_readings, of_deliveries, of_answers, of_queues, of_nodes, of_stories } =
+                    &mut shown_to_all;
+                let seats = [of_readings, of_deliveries, of_answers, of_queues, of_nodes, of_stories];
+                for seat in seats.into_iter().flatten() {
                     seat.judged += u64::from(seat.oracle.judge(&fact).is_kept());
                 }
             }

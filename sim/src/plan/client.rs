@@ -24,6 +24,9 @@ pub struct ClientPlan {
     /// How long it waits before it connects again.
     #[serde(default = "usual_reconnect", skip_serializing_if = "is_usual_reconnect")]
     pub reconnect_us: (Micros, Micros),
+    /// The node it connects to.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub node: usize,
     /// What it does.
     pub role: Role,
 }

@@ -15,6 +15,12 @@ pub struct Fault {
     pub for_us: Micros,
     /// What it is.
     pub kind: FaultKind,
+    /// The node that it happens to, if it is a fault of a node, or between a node and its clients.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub node: usize,
+    /// It happens to the node that leads the cluster when it begins, instead, if one does.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub of_leader: bool,
     /// What it waits for instead of a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<Trigger>,
@@ -224,6 +230,42 @@ pub enum FaultKind {
         /// The settings.
         knobs: Box<Knobs>,
     },
+    /// Between nodes nothing passes on these ways, each from one to another.
+    Partition {
+        /// Which.
+        ways: Vec<(usize, usize)>,
+    },
+    /// Nothing passes between a node and all others.
+    Isolate {
+        /// Towards it.
+        inbound: bool,
+        /// From it.
+        outbound: bool,
+    },
+    /// Between nodes everything takes longer on these ways.
+    SlowPeers {
+        /// Which.
+        ways: Vec<(usize, usize)>,
+        /// By so much.
+        extra_us: Micros,
+        /// And no more than this passes; 0 is no limit.
+        #[serde(default, skip_serializing_if = "is_default")]
+        bytes_per_ms: u32,
+    },
+    /// So much is lost on these ways that for a while nothing arrives, again and again.
+    LossyPeers {
+        /// Which.
+        ways: Vec<(usize, usize)>,
+        /// From one halt to the next.
+        every_us: Micros,
+        /// Length of each.
+        stall_us: Micros,
+    },
+    /// The connections between nodes on these ways break.
+    ResetPeers {
+        /// Which; the direction does not matter.
+        ways: Vec<(usize, usize)>,
+    },
 }
 
 /// Kinds of work for a disk.
@@ -240,6 +282,33 @@ pub enum DiskWork {
 }
 
 impl FaultKind {
+    /// Whether it happens to one node, or between that and its clients.
+    pub(crate) fn is_of_node(&self) -> bool {
+        self.clone().client_mut().is_none() && self.ways().is_none()
+    }
+
+    /// The ways between nodes that it is about, if it is about some.
+    pub(crate) fn ways(&self) -> Option<&Vec<(usize, usize)>> {
+        match self {
+            Self::Partition { ways }
+            | Self::SlowPeers { ways, .. }
+            | Self::LossyPeers { ways, .. }
+            | Self::ResetPeers { ways } => Some(ways),
+            _ => None,
+        }
+    }
+
+    /// The same, to change them.
+    pub(crate) fn ways_mut(&mut self) -> Option<&mut Vec<(usize, usize)>> {
+        match self {
+            Self::Partition { ways }
+            | Self::SlowPeers { ways, .. }
+            | Self::LossyPeers { ways, .. }
+            | Self::ResetPeers { ways } => Some(ways),
+            _ => None,
+        }
+    }
+
     /// The client that it happens to; `None` where it is the node's or the disk's.
     pub(crate) fn client_mut(&mut self) -> Option<&mut usize> {
         match self {
@@ -275,7 +344,12 @@ impl FaultKind {
             | Self::NoAccept { .. }
             | Self::LatencySpike { .. }
             | Self::IdleKill { .. }
-            | Self::Reconfigure { .. } => None,
+            | Self::Reconfigure { .. }
+            | Self::Partition { .. }
+            | Self::Isolate { .. }
+            | Self::SlowPeers { .. }
+            | Self::LossyPeers { .. }
+            | Self::ResetPeers { .. } => None,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! plan keeps failing after the generator changed, and after parts of it were taken out.
 
 mod client;
+mod cluster;
 mod fault;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ pub use client::{
     GetterPlan, LinkPlan, PublishMode, PublisherPlan, RogueDeed, RoguePlan, RogueStep, Role, TopologyOp,
 };
 pub(crate) use client::{USUAL_FRAME_MAX, USUAL_RECONNECT};
+pub use cluster::{ClusterPlan, WirePlan};
 pub use fault::{DiskWork, Ending, Fault, FaultKind, Moment, Trigger};
 
 /// Version of the plan file format.
@@ -32,10 +34,13 @@ pub struct Plan {
     pub seed: u64,
     /// The scenario it was made for.
     pub scenario: String,
-    /// The node's settings.
+    /// The nodes, if they are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterPlan>,
+    /// The settings of each node.
     #[serde(default, skip_serializing_if = "is_default")]
     pub knobs: Knobs,
-    /// The disk's temper.
+    /// The temper of each node's disk.
     #[serde(default, skip_serializing_if = "is_default")]
     pub disk: DiskPlan,
     /// What is declared before any fault begins.
@@ -203,6 +208,9 @@ pub struct ExchangePlan {
     pub kind: String,
     /// Whether it survives a restart.
     pub durable: bool,
+    /// The node whose clients declare and use it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub node: usize,
 }
 
 /// One queue.
@@ -222,6 +230,9 @@ pub struct QueuePlan {
     /// Its arguments.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rules: QueueRules,
+    /// The node that it is on: only clients of that node declare and use it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub node: usize,
 }
 
 /// Arguments of a queue; those that are `None` or false are not sent.
@@ -295,7 +306,36 @@ pub struct HeaderMatch {
     pub colour: u8,
 }
 
+impl Topology {
+    /// What the clients of one node declare.
+    pub(crate) fn of_node(&self, node: usize) -> Self {
+        let source_of = |name: &str| self.exchanges.iter().find(|exchange| exchange.name == name).map(|it| it.node);
+        let target_of = |name: &str| self.queues.iter().find(|queue| queue.name == name).map(|it| it.node);
+        let is_its = |binding: &&BindingPlan| {
+            source_of(&binding.source).or_else(|| target_of(&binding.destination)).unwrap_or_default() == node
+        };
+        Self {
+            exchanges: self.exchanges.iter().filter(|exchange| exchange.node == node).cloned().collect(),
+            queues: self.queues.iter().filter(|queue| queue.node == node).cloned().collect(),
+            bindings: self.bindings.iter().filter(is_its).cloned().collect(),
+            rewrites: self.rewrites,
+        }
+    }
+
+    /// Adds what the clients of another node declare.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.exchanges.extend(other.exchanges);
+        self.queues.extend(other.queues);
+        self.bindings.extend(other.bindings);
+    }
+}
+
 impl Plan {
+    /// How many nodes there are.
+    pub fn node_count(&self) -> usize {
+        self.cluster.as_ref().map_or(1, |cluster| cluster.nodes)
+    }
+
     /// The plan as its file has it: JSON, laid out for people.
     ///
     /// # Panics
@@ -306,6 +346,6 @@ impl Plan {
 }
 
 /// Whether a field says no more than its absence would, so that a small plan is a short file.
-fn is_default<T: Default + PartialEq>(field: &T) -> bool {
+pub(crate) fn is_default<T: Default + PartialEq>(field: &T) -> bool {
     *field == T::default()
 }

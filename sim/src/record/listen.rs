@@ -26,8 +26,8 @@ impl Recorder {
                 let Some(message) = known else { return };
                 self.places.insert(place, message);
                 if let Some(lsn) = lsn {
-                    self.unwritten.entry(lsn.0).or_default().push(message);
-                    self.unsynced.entry(lsn.0).or_default().push(message);
+                    self.site_mut().unwritten.entry(lsn.0).or_default().push(message);
+                    self.site_mut().unsynced.entry(lsn.0).or_default().push(message);
                 }
                 let name = self.queue_of(queue.0);
                 let log = lsn.map_or_else(String::new, |lsn| format!(", to be logged at {}", lsn.0));
@@ -84,14 +84,14 @@ impl Recorder {
             }
             // What is merely asked for was seen on its way.
             Fact::Changed { what: what @ (Change::Declared | Change::Refused | Change::Gone), .. } => {
-                let (lane, text) = (self.node, format!("queue {named} {}", words::change(what)));
+                let (lane, text) = (self.node(), format!("queue {named} {}", words::change(what)));
                 self.push(Event { at, kind: Kind::Queue, lane, queue, text, ..Event::default() });
             }
             Fact::Delivered { session, connection, channel, .. } => {
                 self.sessions.insert(session.0, (connection, channel));
             }
             Fact::Story(told @ (StoryFact::Activated { .. } | StoryFact::Dismissed { .. })) => {
-                let (lane, text) = (self.node, with_names(&told.to_string().replacen('q', "queue ", 1), name));
+                let (lane, text) = (self.node(), with_names(&told.to_string().replacen('q', "queue ", 1), name));
                 self.push(Event { at, kind: Kind::Queue, lane, queue, text, ..Event::default() });
             }
             _ => {}
@@ -186,7 +186,7 @@ impl Recorder {
     }
 
     fn push_about(&mut self, at: Micros, kind: Kind, message: u32, queue: Option<String>, text: String) {
-        let lane = self.node;
+        let lane = self.node();
         self.push(Event { at, kind, lane, messages: vec![message], queue, text, ..Event::default() });
     }
 }

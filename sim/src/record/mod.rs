@@ -28,7 +28,7 @@ pub struct Recording {
     pub events: Vec<Event>,
     /// What was wrong for a while.
     pub bands: Vec<Band>,
-    /// What the node held, now and then.
+    /// What the node held, or all nodes together, now and then.
     pub looks: Vec<Look>,
     /// What broke.
     pub cause: Option<Cause>,
@@ -186,13 +186,13 @@ pub struct Band {
     pub text: String,
 }
 
-/// What the node held at one moment.
+/// What the node held at one moment, or all nodes together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Look {
     /// When.
     pub at: Micros,
-    /// The node's state.
-    pub node: &'static str,
+    /// The node's state, or those of all nodes.
+    pub node: String,
     /// Its queues.
     pub queues: Vec<QueueLook>,
     /// Open connections.

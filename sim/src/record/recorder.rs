@@ -11,6 +11,7 @@ pub(crate) use super::wire::Direction;
 use super::wire::Wire;
 use super::{Band, Cause, EVENTS_MAX, Event, Fate, Kind, Lane, LaneIndex, LaneKind, Look, QueueLook, Recording, words};
 use crate::clock::{MILLISECOND, Micros};
+use crate::nodes::At;
 use crate::plan::{Ending, Fault, FaultKind, Plan, Role};
 
 /// Looks that a recording holds at most; beyond that every second one goes.
@@ -22,27 +23,37 @@ const GATHERED_MAX: usize = 400_000;
 #[derive(Debug)]
 pub(crate) struct Recorder {
     pub(super) recording: Recording,
-    /// Lanes of the clients, by their numbers; the one that checks at the end comes last.
+    /// Lanes of the clients, by their numbers; those that check at the end, one for each node, come last.
     pub(super) clients: Vec<LaneIndex>,
-    pub(super) node: LaneIndex,
-    disk: LaneIndex,
+    /// The nodes, and the one that is told of.
+    sites: Vec<Site>,
+    here: usize,
     pub(super) wires: BTreeMap<u32, Wire>,
-    /// Disk work under way, by its number.
-    disk_work: BTreeMap<u64, Event>,
     /// Faults that have begun and not ended, by their numbers.
     faults: BTreeMap<u32, Band>,
-    state: (NodeState, Micros),
     /// Names of queues by the engine's numbers, and messages by their places.
     pub(super) ids: BTreeMap<u64, String>,
     pub(super) places: BTreeMap<(u64, u64), u32>,
-    /// Messages by their records' positions in the log, as long as these are not written, and not durable.
-    pub(super) unwritten: BTreeMap<u64, Vec<u32>>,
-    pub(super) unsynced: BTreeMap<u64, Vec<u32>>,
     /// Where each message was published, and where each channel's life takes place, by connection and channel.
     pub(super) published: BTreeMap<u32, (u32, u16)>,
     pub(super) sessions: BTreeMap<u32, (u32, u16)>,
     look_every: Micros,
     next_look: Micros,
+}
+
+/// What is known of one node.
+#[derive(Debug)]
+pub(super) struct Site {
+    /// Its name in sentences.
+    name: String,
+    node: LaneIndex,
+    disk: LaneIndex,
+    state: (NodeState, Micros),
+    /// Disk work under way, by its number.
+    disk_work: BTreeMap<u64, Event>,
+    /// Messages by their records' positions in the log, as long as these are not written, and not durable.
+    pub(super) unwritten: BTreeMap<u64, Vec<u32>>,
+    pub(super) unsynced: BTreeMap<u64, Vec<u32>>,
 }
 
 /// What a node is doing.
@@ -77,7 +88,7 @@ impl Recorder {
             kind: LaneKind::Client,
             name: format!("{} {number}", words::variant(role).0.split(' ').next().unwrap_or("client")),
         };
-        let (mut lanes, mut clients) = (Vec::new(), vec![0; plan.clients.len() + 1]);
+        let (mut lanes, mut clients) = (Vec::new(), vec![0; plan.clients.len() + plan.node_count()]);
         let mut add = |takers: bool, lanes: &mut Vec<Lane>| {
             for (number, client) in plan.clients.iter().enumerate().filter(|(_, it)| is_taker(&it.role) == takers) {
                 clients[number] = lanes.len();
@@ -85,25 +96,39 @@ impl Recorder {
             }
         };
         add(false, &mut lanes);
-        let node = lanes.len();
-        lanes.push(Lane { kind: LaneKind::Node, name: "node".to_owned() });
-        lanes.push(Lane { kind: LaneKind::Disk, name: "disk".to_owned() });
+        let sites = (0..plan.node_count()).map(|at| {
+            let letter = At::new(at).letter();
+            let is_alone = plan.node_count() == 1;
+            let name = |what: &str| if is_alone { what.to_owned() } else { format!("{what} {letter}") };
+            let node = lanes.len();
+            lanes.push(Lane { kind: LaneKind::Node, name: name("node") });
+            lanes.push(Lane { kind: LaneKind::Disk, name: name("disk") });
+            Site {
+                name: if is_alone { "the node".to_owned() } else { name("node") },
+                node,
+                disk: node + 1,
+                state: (NodeState::Down, 0),
+                disk_work: BTreeMap::new(),
+                unwritten: BTreeMap::new(),
+                unsynced: BTreeMap::new(),
+            }
+        });
+        let sites = sites.collect();
         add(true, &mut lanes);
-        clients[plan.clients.len()] = lanes.len();
-        lanes.push(Lane { kind: LaneKind::Client, name: "checker".to_owned() });
+        for at in 0..plan.node_count() {
+            clients[plan.clients.len() + at] = lanes.len();
+            let which = if plan.node_count() == 1 { String::new() } else { format!(" {}", At::new(at).letter()) };
+            lanes.push(Lane { kind: LaneKind::Client, name: format!("checker{which}") });
+        }
         Self {
             recording: Recording { lanes, ..Recording::default() },
             clients,
-            node,
-            disk: node + 1,
+            sites,
+            here: 0,
             wires: BTreeMap::new(),
-            disk_work: BTreeMap::new(),
             faults: BTreeMap::new(),
-            state: (NodeState::Down, 0),
             ids: BTreeMap::new(),
             places: BTreeMap::new(),
-            unwritten: BTreeMap::new(),
-            unsynced: BTreeMap::new(),
             published: BTreeMap::new(),
             sessions: BTreeMap::new(),
             look_every: MILLISECOND,
@@ -118,7 +143,7 @@ impl Recorder {
             wire.cut(time, Direction::Up, Fate::Underway, &mut late);
             wire.cut(time, Direction::Down, Fate::Underway, &mut late);
         }
-        late.extend(std::mem::take(&mut self.disk_work).into_values());
+        late.extend(self.sites.iter_mut().flat_map(|site| std::mem::take(&mut site.disk_work).into_values()));
         for mut event in late {
             (event.at, event.fate) = (time, Fate::Underway);
             // What breaks comes last.
@@ -126,15 +151,34 @@ impl Recorder {
             self.recording.events.insert(place, event);
         }
         self.mended(time);
-        self.enter(time, NodeState::Down, None);
-        let Self { mut recording, .. } = self;
+        for here in 0..self.sites.len() {
+            self.here = here;
+            self.enter(time, NodeState::Down, None);
+        }
+        let Self { mut recording, sites, .. } = self;
         recording.end = time;
         recording.left_out += thin(&mut recording.events, recording.cause.as_ref(), EVENTS_MAX);
-        let checker = recording.lanes.len() - 1;
-        if !recording.events.iter().any(|event| event.lane == checker || event.to == Some(checker)) {
-            recording.lanes.pop();
+        for _ in &sites {
+            let checker = recording.lanes.len() - 1;
+            if !recording.events.iter().any(|event| event.lane == checker || event.to == Some(checker)) {
+                recording.lanes.pop();
+            }
         }
         recording
+    }
+
+    /// What is told next is about this node.
+    pub(crate) fn about(&mut self, at: At) {
+        self.here = at.number();
+    }
+
+    pub(super) fn site_mut(&mut self) -> &mut Site {
+        &mut self.sites[self.here]
+    }
+
+    /// The lane of the node that is told of.
+    pub(super) fn node(&self) -> LaneIndex {
+        self.sites[self.here].node
     }
 
     pub(super) fn push(&mut self, event: Event) {
@@ -145,7 +189,7 @@ impl Recorder {
     }
 
     pub(super) fn push_here(&mut self, at: Micros, kind: Kind, text: String) {
-        self.push(Event { at, kind, lane: self.node, text, ..Event::default() });
+        self.push(Event { at, kind, lane: self.node(), text, ..Event::default() });
     }
 
     // --- connections
@@ -153,7 +197,7 @@ impl Recorder {
     /// A client connects.
     pub(crate) fn opened(&mut self, at: Micros, client: u32, connection: u32) {
         let lane = self.clients[client as usize];
-        self.wires.insert(connection, Wire::new(connection, lane, self.node));
+        self.wires.insert(connection, Wire::new(connection, lane, self.node()));
         let text = format!("{} connects", self.recording.lanes[lane].name);
         let channel = Some((connection, 0));
         self.push(Event { at, kind: Kind::Connected, lane, channel, text, ..Event::default() });
@@ -192,7 +236,7 @@ impl Recorder {
             Direction::Down => (lane, format!("the connection of {who} is over for {who}")),
             Direction::Up => {
                 wire.is_blocked = false;
-                (self.node, format!("the connection of {who} is over for the node"))
+                (wire.node(), format!("the connection of {who} is over for the node"))
             }
         };
         events.push(Event { at, kind: Kind::Closed, lane, channel: Some((connection, 0)), text, ..Event::default() });
@@ -203,21 +247,24 @@ impl Recorder {
 
     /// The node does something else from here on.
     pub(crate) fn node_is(&mut self, at: Micros, state: NodeState) {
-        let text = match state {
-            NodeState::Down => "the node is down",
-            NodeState::Recovering => "the node starts and reads its log",
-            NodeState::Ready => "the node is ready",
-            NodeState::Stopping => "the node is asked to stop",
+        let what = match state {
+            NodeState::Down => "is down",
+            NodeState::Recovering => "starts and reads its log",
+            NodeState::Ready => "is ready",
+            NodeState::Stopping => "is asked to stop",
         };
-        self.enter(at, state, Some(text.to_owned()));
+        let text = format!("{} {what}", self.site_mut().name);
+        self.enter(at, state, Some(text));
     }
 
     /// The node ended. Of the log, so much is left, in bytes.
     pub(crate) fn node_ended(&mut self, at: Micros, how: Ending, by_itself: bool, kept: u64) {
-        self.enter(at, NodeState::Down, Some(words::ending(how, by_itself).to_owned()));
-        let lost = once_each(self.unsynced.split_off(&kept));
-        self.unwritten.clear();
-        let (disk, work) = (self.disk, std::mem::take(&mut self.disk_work));
+        let text = words::ending(how, by_itself).replacen("the node", &self.site_mut().name, 1);
+        self.enter(at, NodeState::Down, Some(text));
+        let site = self.site_mut();
+        let lost = once_each(site.unsynced.split_off(&kept));
+        site.unwritten.clear();
+        let (disk, work) = (site.disk, std::mem::take(&mut site.disk_work));
         for mut event in work.into_values() {
             (event.at, event.fate) = (at, Fate::Lost);
             self.push(event);
@@ -229,10 +276,11 @@ impl Recorder {
     }
 
     fn enter(&mut self, at: Micros, state: NodeState, text: Option<String>) {
-        let (before, from) = std::mem::replace(&mut self.state, (state, at));
+        let (before, from) = std::mem::replace(&mut self.site_mut().state, (state, at));
         if matches!(before, NodeState::Down | NodeState::Recovering) && from < at {
             let text = before.name().to_owned();
-            self.recording.bands.push(Band { from, to: at, lane: self.node, is_fault: false, text });
+            let lane = self.node();
+            self.recording.bands.push(Band { from, to: at, lane, is_fault: false, text });
         }
         self.next_look = at;
         if let Some(text) = text {
@@ -253,7 +301,7 @@ impl Recorder {
         }
         let look = Look {
             at,
-            node: self.state.0.name(),
+            node: self.states(),
             queues: queues.iter().map(queue_look).collect(),
             connections: usage.connections,
             body_bytes: usage.body_bytes,
@@ -267,7 +315,16 @@ impl Recorder {
 
     /// There is no node to look at.
     pub(crate) fn look_at_nothing(&mut self, at: Micros) {
-        self.push_look(Look { at, node: self.state.0.name(), ..Look::default() });
+        self.push_look(Look { at, node: self.states(), ..Look::default() });
+    }
+
+    /// What the nodes are doing.
+    fn states(&self) -> String {
+        if let [site] = &*self.sites {
+            return site.state.0.name().to_owned();
+        }
+        let states = self.sites.iter().map(|site| format!("{} {}", site.name, site.state.0.name()));
+        states.collect::<Vec<_>>().join(", ")
     }
 
     fn push_look(&mut self, look: Look) {
@@ -290,9 +347,9 @@ impl Recorder {
 
     /// The disk is asked for something.
     pub(crate) fn disk_begins(&mut self, time: Micros, request: &DiskRequest) {
-        let (lane, text) = (self.disk, words::disk_op(&request.op));
+        let (lane, text) = (self.site_mut().disk, words::disk_op(&request.op));
         let event = Event { from: Some(time), kind: Kind::Disk, lane, text, ..Event::default() };
-        self.disk_work.insert(request.id.0, event);
+        self.site_mut().disk_work.insert(request.id.0, event);
     }
 
     /// The disk answers; it has the log up to these positions, in its system and for good.
@@ -302,7 +359,7 @@ impl Recorder {
             Input::DiskFailed { op, .. } => (op, Fate::Lost),
             _ => return,
         };
-        if let Some(mut event) = self.disk_work.remove(&op.0) {
+        if let Some(mut event) = self.site_mut().disk_work.remove(&op.0) {
             (event.at, event.fate) = (at, fate);
             if fate == Fate::Lost {
                 event.text += ", which fails";
@@ -310,13 +367,15 @@ impl Recorder {
             self.push(event);
         }
         for (kind, upto) in [(Kind::Written, written), (Kind::Synced, durable)] {
-            let held = if kind == Kind::Written { &mut self.unwritten } else { &mut self.unsynced };
+            let site = self.site_mut();
+            let lane = site.disk;
+            let held = if kind == Kind::Written { &mut site.unwritten } else { &mut site.unsynced };
             let rest = held.split_off(&upto);
             let messages = once_each(std::mem::replace(held, rest));
             if !messages.is_empty() {
                 let how = if kind == Kind::Written { "is written" } else { "is on the disk for good" };
                 let text = format!("the record of {} {how}", words::numbers(&messages));
-                self.push(Event { at, kind, lane: self.disk, messages, text, ..Event::default() });
+                self.push(Event { at, kind, lane, messages, text, ..Event::default() });
             }
         }
     }
@@ -330,8 +389,8 @@ impl Recorder {
         let is_of_disk = words.iter().any(|word| ["disk", "fsync", "read", "rot", "sector", "write"].contains(word));
         let lane = match client.and_then(|client| self.clients.get(client)) {
             Some(&lane) => lane,
-            None if is_of_disk => self.disk,
-            None => self.node,
+            None if is_of_disk => self.site_mut().disk,
+            None => self.node(),
         };
         self.push(Event { at, kind: Kind::FaultBegins, lane, text: format!("fault: {text}"), ..Event::default() });
         // How long an end of the node lasts, the node's own bands show.
@@ -363,7 +422,7 @@ impl Recorder {
             return;
         }
         let Cause { at, ref text, ref messages, ref queue, channel, .. } = cause;
-        let lane = self.node;
+        let lane = self.node();
         self.push(Event {
             at,
             kind: Kind::Broken,

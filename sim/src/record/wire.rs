@@ -76,6 +76,11 @@ impl Wire {
         self.client
     }
 
+    /// The lane of its node.
+    pub(super) fn node(&self) -> usize {
+        self.node
+    }
+
     /// The message that was published under this number.
     pub(super) fn unconfirmed(&self, channel: u16, seqno: u64) -> Option<u32> {
         self.channels.get(&channel)?.unconfirmed.get(&seqno).copied()

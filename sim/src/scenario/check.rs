@@ -7,8 +7,11 @@ use toml::Spanned;
 use super::error::{Complaint, hint};
 use super::hand::{ClientByHand, ClientKind, FaultByHand, NemesisSpec, Overflow, QueueSpec, QueueType, Strategy};
 use super::kinds::{self, Victim};
+use super::value::Pair;
 use super::{ClientSpec, ExchangeType, Scenario, moment, target};
 use crate::clock::{MILLISECOND, Micros};
+use crate::nodes::{At, NODES_MAX};
+use crate::run::all_planted;
 
 type Checked = Result<(), Complaint>;
 
@@ -24,14 +27,28 @@ pub(super) fn check(scenario: &Scenario) -> Checked {
 }
 
 fn check_nodes(scenario: &Scenario) -> Checked {
-    let Some(nodes) = &scenario.nodes else { return Ok(()) };
-    match nodes.as_ref() {
-        1 => Ok(()),
-        2..=9 => {
-            Err(Complaint::new(nodes.span(), "several nodes come with the cluster, which is not there yet: nodes = 1"))
+    let cluster = &scenario.cluster;
+    if let Some(nodes) = &cluster.nodes {
+        let Pair(least, most) = *nodes.as_ref();
+        if least < 1 || u64::from(most) > NODES_MAX as u64 {
+            return Err(Complaint::new(nodes.span(), format!("a scenario has 1 to {NODES_MAX} nodes")));
         }
-        _ => Err(Complaint::new(nodes.span(), "a scenario has 1 to 9 nodes")),
+        if most > 1 && scenario.is_story() {
+            let reason = "queues and messages with rules, and [story], are judged on one node: leave [cluster] out";
+            return Err(Complaint::new(nodes.span(), reason));
+        }
     }
+    let most = scenario.nodes_max();
+    cluster.far.iter().try_for_each(|far| known_node(most, &far.node))?;
+    let least = scenario.cluster.nodes.as_ref().map_or(1, |nodes| nodes.as_ref().0 as usize);
+    let places = scenario.queue.iter().filter_map(|queue| queue.node.as_ref());
+    let mut places = places.chain(scenario.exchange.iter().filter_map(|exchange| exchange.node.as_ref()));
+    places.try_for_each(|node| known_node(least, node))
+}
+
+fn known_node(nodes: usize, name: &Spanned<String>) -> Checked {
+    let names = At::letters(nodes);
+    known("node", name, names.iter().map(String::as_str))
 }
 
 fn check_expectations(scenario: &Scenario) -> Checked {
@@ -43,7 +60,7 @@ fn check_expectations(scenario: &Scenario) -> Checked {
         known("situation", mark, crate::situation::NAMES.iter().copied())?;
     }
     if let Some(plant) = &scenario.node.plant {
-        let names: Vec<String> = leveret_engine::mutants::Mutant::ALL.iter().map(|it| format!("{it:?}")).collect();
+        let names: Vec<String> = all_planted().map(|it| format!("{it:?}")).collect();
         known("planted bug", plant, names.iter().map(String::as_str))?;
     }
     Ok(())
@@ -230,6 +247,13 @@ fn misplaced(client: &ClientByHand) -> Option<(&'static str, &'static str)> {
 
 fn check_fault(scenario: &Scenario, fault: &FaultByHand) -> Checked {
     check_kind(scenario, &fault.kind, fault.target.as_ref())?;
+    let letters = At::letters(scenario.nodes_max());
+    if fault.kind.as_ref() == "partition"
+        && (fault.parts.len() < 2 || !fault.parts.iter().flatten().all(|it| letters.contains(it)))
+    {
+        let reason = "a partition has `parts`, two or more of them, of nodes that there are: [[\"a\"], [\"b\", \"c\"]]";
+        return Err(Complaint::new(fault.kind.span(), reason));
+    }
     match (&fault.at, &fault.on) {
         (Some(at), None) => {
             let longest = longest_chaos(scenario);
@@ -267,10 +291,19 @@ fn check_kind(scenario: &Scenario, name: &Spanned<String>, aim: Option<&Spanned<
         let reason = "no single node survives this: say `[run] beyond_claim = true`, or what `[expect] fails`";
         return Err(Complaint::new(name.span(), reason));
     }
+    let is_between = kind.victim == Victim::Ways || kind.name.starts_with("isolate");
+    if is_between && scenario.nodes_max() < 2 {
+        return Err(Complaint::new(name.span(), format!("{} takes several nodes: `[cluster] nodes = 3`", kind.name)));
+    }
     let Some(aim) = aim else { return Ok(()) };
     let parsed = target::parse(aim.as_ref()).map_err(|reason| Complaint::new(aim.span(), reason))?;
     if let Some(queue) = parsed.queue() {
         known_queue(scenario, queue, &aim.span())?;
+    }
+    if let target::Target::One(at) = parsed
+        && at.number() >= scenario.nodes_max()
+    {
+        return Err(Complaint::new(aim.span(), format!("there is no node {}", at.letter())));
     }
     if kind.victim == Victim::Node && !parsed.may_be_node() {
         return Err(Complaint::new(aim.span(), format!("{} happens to the node: `node`", kind.name)));

@@ -211,6 +211,20 @@ pub struct FaultSpec {
     pub idle_kill: Span,
     /// The node is stopped in order and starts with other settings.
     pub reconfigure: Span,
+    /// The nodes fall into parts that do not hear each other, or one is cut off, or they form a ring or a bridge.
+    pub partition: Span,
+    /// A node hears the others and is not heard, or the other way round.
+    pub one_way_partition: Span,
+    /// Between some nodes everything takes longer.
+    pub slow_peers: Span,
+    /// Between some nodes so much is lost that everything halts, again and again.
+    pub lossy_peers: Span,
+    /// Connections between some nodes break.
+    pub reset_peers: Span,
+    /// All machines lose power at once.
+    pub all_power_loss: Span,
+    /// All nodes are stopped in order, one after the other.
+    pub rolling_restart: Span,
 }
 
 /// Settings that a scenario fixes.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::value::{Pair, Rate, Share, Time};
+use crate::nodes::At;
 
 /// The node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -17,6 +18,38 @@ pub struct NodeSpec {
     /// built without the feature `mutants`.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub plant: Option<Spanned<String>>,
+}
+
+/// The nodes, and what is between them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct ClusterSpec {
+    /// How many nodes there are, from 1 to 9; 1 if left out. They are called a, b, c and so on. More than one form a cluster.
+    #[cfg_attr(test, schemars(with = "Option<Pair<u32>>"))]
+    pub nodes: Option<Spanned<Pair<u32>>>,
+    /// How long something takes from one node to another; 100 to 400 us if left out.
+    pub latency: Option<Pair<Time>>,
+    /// Nodes that are further from all others, and how much longer everything takes to and from them.
+    #[cfg_attr(test, schemars(with = "Vec<FarSpec>"))]
+    pub far: Vec<FarSpec>,
+    /// By how much the wall clocks of the nodes differ at most; not at all if left out.
+    pub clocks_apart: Option<Time>,
+    /// Changes of what is declared after which a node writes its state down and forgets them; a small number drawn by the seed if
+    /// left out.
+    pub log_entries: Option<u32>,
+}
+
+/// A node that is far from the others.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct FarSpec {
+    /// Which.
+    #[cfg_attr(test, schemars(with = "String"))]
+    pub node: Spanned<String>,
+    /// So much longer.
+    pub extra: Time,
 }
 
 /// A queue, or several that are alike.
@@ -32,6 +65,9 @@ pub struct QueueSpec {
     /// Whether it survives a restart; true if left out.
     #[serde(default = "yes")]
     pub durable: bool,
+    /// The node that it is on, by its letter. If left out, it is the first one, or, of several alike, each in turn.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub node: Option<Spanned<String>>,
     /// Milliseconds that a message lives.
     #[serde(rename = "x-message-ttl")]
     pub message_ttl: Option<u32>,
@@ -118,6 +154,9 @@ pub struct ExchangeSpec {
     /// Whether it survives a restart; true if left out.
     #[serde(default = "yes")]
     pub durable: bool,
+    /// The node whose clients use it, by its letter; the first one if left out.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub node: Option<Spanned<String>>,
 }
 
 /// The types of exchanges.
@@ -312,6 +351,14 @@ pub struct FaultByHand {
     pub bytes_per_ms: Option<u32>,
     /// disk_full: whether the segments that are there are full, too; true if left out.
     pub append: Option<bool>,
+    /// partition: the parts that do not hear each other, as `[["a"], ["b", "c"]]`; a node in several of them hears all.
+    #[serde(default)]
+    pub parts: Vec<Vec<String>>,
+    /// partition: whether only the first part is not heard by the others, which it hears.
+    #[serde(default)]
+    pub one_way: bool,
+    /// slow_peers: so much longer; 50 ms if left out.
+    pub extra: Option<Time>,
 }
 
 /// A fault that comes again and again.
@@ -383,6 +430,12 @@ impl QueueSpec {
         }
     }
 
+    /// The node of the queue of that number among those it stands for.
+    pub(super) fn home(&self, number: usize, nodes: usize) -> usize {
+        let turn = if self.count.is_some() { number % nodes } else { 0 };
+        self.node.as_ref().and_then(|node| At::of_letter(node.as_ref())).map_or(turn, At::number)
+    }
+
     /// Whether it can drop, hold back or move messages by itself.
     pub(super) fn has_rules(&self) -> bool {
         let numbers = [self.message_ttl, self.max_length, self.delivery_limit, self.consumer_timeout];
@@ -391,6 +444,13 @@ impl QueueSpec {
             || self.dead_letter_exchange.is_some()
             || self.single_active_consumer
             || self.queue_type == QueueType::Quorum
+    }
+}
+
+impl ExchangeSpec {
+    /// The node whose clients use it.
+    pub(super) fn home(&self) -> usize {
+        self.node.as_ref().and_then(|node| At::of_letter(node.as_ref())).map_or(0, At::number)
     }
 }
 

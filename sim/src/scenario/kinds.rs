@@ -4,7 +4,7 @@ use crate::clock::{MILLISECOND, Micros};
 use crate::plan::{DiskWork, Ending, FaultKind};
 
 /// What else a fault says, with what it is if it says nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Details {
     /// How often an ending repeats during the recovery after it.
     pub(super) again: u32,
@@ -14,6 +14,10 @@ pub(super) struct Details {
     pub(super) rate: u32,
     /// Whether a full disk takes no appends either.
     pub(super) append: bool,
+    /// Ways between nodes.
+    pub(super) ways: Vec<(usize, usize)>,
+    /// How much longer something takes.
+    pub(super) extra: Micros,
 }
 
 /// What a kind of faults happens to.
@@ -21,6 +25,8 @@ pub(super) struct Details {
 pub(super) enum Victim {
     Node,
     Client,
+    /// What is between nodes: all of it, or what a target names.
+    Ways,
 }
 
 /// One kind.
@@ -35,19 +41,23 @@ pub(super) struct Kind {
     /// Whether one node cannot survive it.
     pub(super) is_beyond: bool,
     /// Makes one; the number is the client's.
-    pub(super) make: fn(Details, usize) -> FaultKind,
+    pub(super) make: fn(&Details, usize) -> FaultKind,
 }
 
-const fn node(name: &'static str, default_ms: u64, make: fn(Details, usize) -> FaultKind) -> Kind {
+const fn node(name: &'static str, default_ms: u64, make: fn(&Details, usize) -> FaultKind) -> Kind {
     Kind { name, victim: Victim::Node, default_us: default_ms * MILLISECOND, is_beyond: false, make }
 }
 
-const fn beyond(name: &'static str, default_ms: u64, make: fn(Details, usize) -> FaultKind) -> Kind {
+const fn beyond(name: &'static str, default_ms: u64, make: fn(&Details, usize) -> FaultKind) -> Kind {
     Kind { name, victim: Victim::Node, default_us: default_ms * MILLISECOND, is_beyond: true, make }
 }
 
-const fn client(name: &'static str, default_ms: u64, make: fn(Details, usize) -> FaultKind) -> Kind {
+const fn client(name: &'static str, default_ms: u64, make: fn(&Details, usize) -> FaultKind) -> Kind {
     Kind { name, victim: Victim::Client, default_us: default_ms * MILLISECOND, is_beyond: false, make }
+}
+
+const fn ways(name: &'static str, default_ms: u64, make: fn(&Details, usize) -> FaultKind) -> Kind {
+    Kind { name, victim: Victim::Ways, default_us: default_ms * MILLISECOND, is_beyond: false, make }
 }
 
 /// All kinds.
@@ -74,6 +84,21 @@ pub(super) const KINDS: &[Kind] = &[
     node("reset_all", 1, |_, _| FaultKind::ResetAll),
     node("accept_refused", 500, |_, _| FaultKind::NoAccept { silent: false }),
     node("accept_silent", 500, |_, _| FaultKind::NoAccept { silent: true }),
+    node("isolate", 2000, |_, _| FaultKind::Isolate { inbound: true, outbound: true }),
+    node("isolate_inbound", 2000, |_, _| FaultKind::Isolate { inbound: true, outbound: false }),
+    node("isolate_outbound", 2000, |_, _| FaultKind::Isolate { inbound: false, outbound: true }),
+    ways("partition", 2000, |it, _| FaultKind::Partition { ways: it.ways.clone() }),
+    ways("slow_peers", 1000, |it, _| FaultKind::SlowPeers {
+        ways: it.ways.clone(),
+        extra_us: it.extra,
+        bytes_per_ms: 0,
+    }),
+    ways("lossy_peers", 1000, |it, _| FaultKind::LossyPeers {
+        ways: it.ways.clone(),
+        every_us: 300 * MILLISECOND,
+        stall_us: 200 * MILLISECOND,
+    }),
+    ways("reset_peers", 1, |it, _| FaultKind::ResetPeers { ways: it.ways.clone() }),
     beyond("read_errors", 500, |_, _| FaultKind::ReadErrors),
     beyond("rot", 1, |_, _| FaultKind::Rot),
     beyond("lying_sync", 500, |_, _| FaultKind::LyingSync),
@@ -87,6 +112,6 @@ pub(super) fn find(name: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.name == name)
 }
 
-fn end(how: Ending, details: Details) -> FaultKind {
+fn end(how: Ending, details: &Details) -> FaultKind {
     FaultKind::End { how, busy: false, again: details.again }
 }

@@ -26,7 +26,7 @@ impl Scenario {
     /// # Panics
     /// Never: each of them is parsed in a test.
     pub fn built_in() -> Vec<Self> {
-        Self::folder("fast")
+        [Self::folder("fast"), Self::folder("cluster")].concat()
     }
 
     /// Runs in which something was wrong once: scenarios of one seed.
@@ -37,7 +37,8 @@ impl Scenario {
         Self::folder("regressions")
     }
 
-    /// The built-in scenarios of one folder: "fast", "slow", "rare", "negative", "regressions" or "upgrade".
+    /// The built-in scenarios of one folder: "fast", "slow", "rare", "cluster", "negative", "regressions" or
+    /// "upgrade".
     ///
     /// # Panics
     /// Never: each of them is parsed in a test.
@@ -129,14 +130,16 @@ mod tests {
             ("[[client]]\nkind = \"consumer\"\nqueue = \"orders\"\nmandatory = true\n", "line 5", "`mandatory`"),
             ("[[fault]]\nkind = \"kill\"\non = \"publish to oders\"\n", "line 7, column 6", "did you mean `orders`?"),
             ("[[fault]]\nkind = \"kill\"\nat = \"1s\"\ntarget = \"leader(oders)\"\n", "line 8, column 10", "`orders`"),
-            ("[[fault]]\nkind = \"kill\"\nat = \"1s\"\ntarget = \"minority\"\n", "line 8, column 10", "cluster"),
+            ("[[fault]]\nkind = \"kill\"\nat = \"1s\"\ntarget = \"minority\"\n", "line 8, column 10", "parts"),
+            ("[[fault]]\nkind = \"kill\"\nat = \"1s\"\ntarget = \"node b\"\n", "line 8, column 10", "no node"),
+            ("[[fault]]\nkind = \"isolate\"\nat = \"1s\"\n", "line 6, column 8", "several nodes"),
             ("[[fault]]\nkind = \"kill\"\nat = \"1s\"\ntarget = \"consumers\"\n", "line 8, column 10", "node"),
             ("[[fault]]\nkind = \"fin\"\nat = \"1s\"\ntarget = \"client 3\"\n", "line 8, column 10", "no client"),
         ] {
             let error = Scenario::parse(&format!("{start}{queue}{text}")).expect_err(text);
             assert!(error.starts_with(place) && error.contains(hint), "{text}\ngives: {error}");
         }
-        let error = Scenario::parse(&format!("{start}nodes = 3\n")).unwrap_err();
-        assert!(error.starts_with("line 3, column 9") && error.contains("cluster"), "{error}");
+        let error = Scenario::parse(&format!("{start}[cluster]\nnodes = 10\n")).unwrap_err();
+        assert!(error.starts_with("line 4, column 9") && error.contains("1 to 9"), "{error}");
     }
 }

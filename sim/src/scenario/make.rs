@@ -2,9 +2,11 @@
 
 use super::hand::{ClientByHand, ClientKind, FaultByHand, NemesisSpec, Overflow, QueueSpec, QueueType, Strategy};
 use super::kinds::{self, Details, Victim};
+use super::target::Target;
 use super::value::{Pair, Share, Time};
 use super::{Scenario, moment, target};
 use crate::clock::{MILLISECOND, Micros};
+use crate::nodes::At;
 use crate::options::Maker;
 use crate::plan::{
     AnswerPlan, BindingPlan, Burst, BurstExtras, ClientPlan, ConsumerAct, ConsumerDeed, ConsumerPlan, ExchangePlan,
@@ -22,21 +24,23 @@ const BODY_BYTES: u32 = 100;
 const PREFETCH: u16 = 10;
 
 /// What is declared.
-pub(crate) fn topology(scenario: &Scenario) -> Topology {
+pub(crate) fn topology(scenario: &Scenario, nodes: usize) -> Topology {
     let exchanges = scenario.exchange.iter().map(|exchange| ExchangePlan {
         name: exchange.name.as_ref().clone(),
         kind: exchange.kind.name().to_owned(),
         durable: exchange.durable,
+        node: exchange.home(),
     });
     let queues = scenario.queue.iter().flat_map(|queue| {
-        let plan = |name| QueuePlan {
+        let plan = |(number, name)| QueuePlan {
             name,
             durable: queue.durable,
             auto_delete: false,
             exclusive: false,
             rules: rules(queue),
+            node: queue.home(number, nodes),
         };
-        queue.names().into_iter().map(plan)
+        (0..).zip(queue.names()).map(plan).collect::<Vec<_>>()
     });
     let bindings = scenario.binding.iter().flat_map(|binding| {
         let (to_exchange, destinations) = match (&binding.queue, &binding.to_exchange) {
@@ -102,7 +106,7 @@ impl Maker<'_> {
         let link = self.link(stream);
         let soon = Pair(Time(0), Time(50 * MILLISECOND));
         let role = match spec.kind {
-            ClientKind::Publisher => self.publisher_by_hand(spec),
+            ClientKind::Publisher => self.publisher_by_hand(spec, index),
             ClientKind::Consumer => self.consumer_by_hand(spec, index),
             ClientKind::Getter => self.getter_by_hand(spec, index),
         };
@@ -112,13 +116,34 @@ impl Maker<'_> {
             frame_max: *stream.pick(&[4096, 131_072]),
             link,
             reconnect_us: spec.reconnect.unwrap_or(Pair(Time(MILLISECOND), Time(100 * MILLISECOND))).micros(),
+            node: self.home_of(spec, index),
             role,
         }
     }
 
-    fn publisher_by_hand(&self, spec: &ClientByHand) -> Role {
-        let keys = match &spec.queue {
-            Some(queue) => names(self.scenario, queue.as_ref()),
+    /// The node of the client of that number: where its queue is, or its exchange.
+    fn home_of(&self, spec: &ClientByHand, index: usize) -> usize {
+        match (&spec.queue, &spec.exchange) {
+            (Some(_), _) => self.home_of_queue(&self.queue_name(spec, index)),
+            (None, Some(exchange)) => {
+                let place = self.whole.exchanges.iter().find(|it| it.name == *exchange.as_ref());
+                place.map_or(0, |exchange| exchange.node)
+            }
+            (None, None) => 0,
+        }
+    }
+
+    fn home_of_queue(&self, name: &str) -> usize {
+        self.whole.queues.iter().find(|queue| queue.name == name).map_or(0, |queue| queue.node)
+    }
+
+    fn publisher_by_hand(&self, spec: &ClientByHand, index: usize) -> Role {
+        let keys: Vec<String> = match &spec.queue {
+            Some(queue) => {
+                let home = self.home_of(spec, index);
+                let all = names(self.scenario, queue.as_ref()).into_iter();
+                all.filter(|name| self.home_of_queue(name) == home).collect()
+            }
             None => spec.keys.iter().map(|key| key.as_ref().clone()).collect(),
         };
         let total = spec.messages.unwrap_or(MESSAGES);
@@ -167,7 +192,7 @@ impl Maker<'_> {
 
     fn consumer_by_hand(&self, spec: &ClientByHand, index: usize) -> Role {
         let name = self.queue_name(spec, index);
-        let queue = self.topology.queues.iter().find(|queue| queue.name == name).expect("it is declared").clone();
+        let queue = self.whole.queues.iter().find(|queue| queue.name == name).expect("it is declared").clone();
         let acts = [(spec.cancel_every, ConsumerDeed::Cancel), (spec.recover_every, ConsumerDeed::Recover)];
         let acts = acts.into_iter().filter_map(|(every, what)| Some((every?, what)));
         let mut acts: Vec<ConsumerAct> = acts
@@ -225,15 +250,23 @@ fn share(share: Option<Share>) -> Ratio {
 }
 
 /// The faults that are written by hand, with the crashes of clients.
-pub(crate) fn faults(scenario: &Scenario, chaos_us: Micros, clients: &[ClientPlan], seed: u64) -> Vec<Fault> {
+pub(crate) fn faults(
+    scenario: &Scenario,
+    chaos_us: Micros,
+    clients: &[ClientPlan],
+    topology: &Topology,
+    nodes: usize,
+    seed: u64,
+) -> Vec<Fault> {
+    let place = Place { scenario, clients, topology, nodes };
     let mut faults = Vec::new();
     for (number, fault) in (0..).zip(&scenario.fault) {
         let mut stream = Stream::new(seed, "fault by hand", number);
-        faults.extend(one(scenario, fault, clients, &mut stream));
+        faults.extend(one(&place, fault, &mut stream));
     }
     for (number, nemesis) in (0..).zip(&scenario.nemesis) {
         let mut stream = Stream::new(seed, "nemesis by hand", number);
-        faults.extend(repeated(scenario, nemesis, chaos_us, clients, &mut stream));
+        faults.extend(repeated(&place, nemesis, chaos_us, &mut stream));
     }
     let counts = scenario.client.iter().map(|client| client.as_ref());
     let by_hand = counts.flat_map(|spec| (0..spec.count.unwrap_or(1)).map(move |_| spec.crash_every));
@@ -243,64 +276,147 @@ pub(crate) fn faults(scenario: &Scenario, chaos_us: Micros, clients: &[ClientPla
         let mut stream = Stream::new(seed, "crashes by hand", client as u64);
         let mut at_us = every.draw(&mut stream);
         while at_us < chaos_us {
-            faults.push(Fault { at_us, for_us: MILLISECOND, kind: FaultKind::Reset { client }, on: None });
+            faults.push(Fault {
+                at_us,
+                for_us: MILLISECOND,
+                kind: FaultKind::Reset { client },
+                node: 0,
+                of_leader: false,
+                on: None,
+            });
             at_us += every.draw(&mut stream).max(MILLISECOND);
         }
     }
     faults
 }
 
-fn one(scenario: &Scenario, fault: &FaultByHand, clients: &[ClientPlan], stream: &mut Stream) -> Vec<Fault> {
+/// Where faults happen.
+struct Place<'a> {
+    scenario: &'a Scenario,
+    clients: &'a [ClientPlan],
+    topology: &'a Topology,
+    nodes: usize,
+}
+
+/// Whom a fault happens to.
+#[derive(Clone, Copy)]
+struct Whom {
+    client: usize,
+    node: usize,
+    of_leader: bool,
+}
+
+fn one(place: &Place<'_>, fault: &FaultByHand, stream: &mut Stream) -> Vec<Fault> {
     let kind = kinds::find(fault.kind.as_ref()).expect("checked when it was read");
     let at_us = fault.at.as_ref().map_or(0, |at| at.as_ref().draw(stream));
     let after_us = fault.after.map_or(0, |after| after.draw(stream));
     let for_us = fault.lasts.map_or(kind.default_us, |lasts| lasts.draw(stream));
     let on = fault.on.as_ref().map(|on| {
         let mut trigger = moment::parse(on.as_ref()).expect("checked when it was read");
-        trigger.queues = trigger.queues.iter().flat_map(|queue| names(scenario, queue)).collect();
+        trigger.queues = trigger.queues.iter().flat_map(|queue| names(place.scenario, queue)).collect();
         trigger.after_us = after_us;
         trigger
     });
     let at_us = if on.is_some() { 0 } else { at_us + after_us };
-    let details = details(fault.again, fault.factor, fault.bytes_per_ms, fault.append);
-    victims(scenario, kind, fault.target.as_ref().map(|it| &**it.as_ref()), clients)
-        .into_iter()
-        .map(|client| Fault { at_us, for_us, kind: (kind.make)(details, client), on: on.clone() })
+    let mut details = details(fault.again, fault.factor, fault.bytes_per_ms, fault.append);
+    let aim = fault.target.as_ref().map(|it| &**it.as_ref());
+    details.ways =
+        if fault.parts.is_empty() { place.ways(aim) } else { between(&fault.parts, fault.one_way, place.nodes) };
+    details.extra = fault.extra.map_or(details.extra, |extra| extra.0);
+    let mut whom = place.victims(kind, aim);
+    if is_any_node(kind, aim) && whom.len() > 1 {
+        whom = vec![*stream.pick(&whom)];
+    }
+    whom.into_iter()
+        .map(|Whom { client, node, of_leader }| {
+            let kind = (kind.make)(&details, client);
+            Fault { at_us, for_us, kind, node, of_leader, on: on.clone() }
+        })
         .collect()
 }
 
-fn repeated(
-    scenario: &Scenario,
-    nemesis: &NemesisSpec,
-    chaos_us: Micros,
-    clients: &[ClientPlan],
-    stream: &mut Stream,
-) -> Vec<Fault> {
+fn repeated(place: &Place<'_>, nemesis: &NemesisSpec, chaos_us: Micros, stream: &mut Stream) -> Vec<Fault> {
     let kind = kinds::find(nemesis.kind.as_ref()).expect("checked when it was read");
-    let details = details(nemesis.again, nemesis.factor, nemesis.bytes_per_ms, nemesis.append);
+    let mut details = details(nemesis.again, nemesis.factor, nemesis.bytes_per_ms, nemesis.append);
     let aim = nemesis.target.as_ref().map(|it| &**it.as_ref());
-    let victims = victims(scenario, kind, aim, clients);
+    details.ways = place.ways(aim);
+    let victims = place.victims(kind, aim);
     let mut faults = Vec::new();
     let mut at_us = nemesis.every.as_ref().draw(stream);
     while at_us < chaos_us && !victims.is_empty() {
-        let client = *stream.pick(&victims);
+        let Whom { client, node, of_leader } = *stream.pick(&victims);
         let for_us = nemesis.lasts.map_or(kind.default_us, |lasts| lasts.draw(stream));
-        faults.push(Fault { at_us, for_us, kind: (kind.make)(details, client), on: None });
+        faults.push(Fault { at_us, for_us, kind: (kind.make)(&details, client), node, of_leader, on: None });
         at_us += nemesis.every.as_ref().draw(stream);
     }
     faults
 }
 
-/// The clients that are meant; one entry that means nothing where it is the node.
-fn victims(scenario: &Scenario, kind: &kinds::Kind, aim: Option<&str>, clients: &[ClientPlan]) -> Vec<usize> {
-    if kind.victim == Victim::Node {
-        return vec![0];
+impl Place<'_> {
+    /// All that are meant; one entry that means nothing where it is what is between nodes.
+    fn victims(&self, kind: &kinds::Kind, aim: Option<&str>) -> Vec<Whom> {
+        let first = Whom { client: 0, node: 0, of_leader: false };
+        let aim = parse(aim);
+        let queues = aim.queue().map(|queue| names(self.scenario, queue)).unwrap_or_default();
+        match kind.victim {
+            Victim::Ways => vec![first],
+            Victim::Client => {
+                aim.clients(self.clients, &queues).into_iter().map(|client| Whom { client, ..first }).collect()
+            }
+            Victim::Node => match aim {
+                Target::One(at) => vec![Whom { node: at.number(), ..first }],
+                Target::ClusterLeader => vec![Whom { of_leader: true, ..first }],
+                Target::Leader(_) => {
+                    let homes = self.topology.queues.iter().filter(|queue| queues.contains(&queue.name));
+                    let mut homes: Vec<usize> = homes.map(|queue| queue.node).collect();
+                    homes.dedup();
+                    homes.into_iter().map(|node| Whom { node, ..first }).collect()
+                }
+                Target::All | Target::Node | Target::Client(_) | Target::Clients(..) => {
+                    (0..self.nodes).map(|node| Whom { node, ..first }).collect()
+                }
+            },
+        }
     }
-    let aim = aim.map_or(target::Target::All, |aim| target::parse(aim).expect("checked when it was read"));
-    let queues = aim.queue().map(|queue| names(scenario, queue)).unwrap_or_default();
-    aim.clients(clients, &queues)
+
+    /// The ways between nodes that are meant: those of one node, or all.
+    fn ways(&self, aim: Option<&str>) -> Vec<(usize, usize)> {
+        let of = if let Target::One(at) = parse(aim) { Some(at.number()) } else { None };
+        all_ways(self.nodes).filter(|(from, to)| of.is_none_or(|of| of == *from || of == *to)).collect()
+    }
+}
+
+fn all_ways(nodes: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..nodes).flat_map(move |from| (0..nodes).map(move |to| (from, to))).filter(|(from, to)| from != to)
+}
+
+/// The ways between nodes that have no part in common; `one_way`: only those out of the first part.
+fn between(parts: &[Vec<String>], one_way: bool, nodes: usize) -> Vec<(usize, usize)> {
+    let is_in = |part: &Vec<String>, node: usize| part.contains(&At::new(node).letter().to_string());
+    let is_cut = |(from, to): &(usize, usize)| {
+        let is_placed = |node| parts.iter().any(|part| is_in(part, node));
+        let share_a_part = parts.iter().any(|part| is_in(part, *from) && is_in(part, *to));
+        is_placed(*from) && is_placed(*to) && !share_a_part && (!one_way || is_in(&parts[0], *from))
+    };
+    all_ways(nodes).filter(is_cut).collect()
+}
+
+fn parse(aim: Option<&str>) -> Target {
+    aim.map_or(Target::All, |aim| target::parse(aim).expect("checked when it was read"))
+}
+
+/// Whether a fault happens to one node of all, whichever.
+fn is_any_node(kind: &kinds::Kind, aim: Option<&str>) -> bool {
+    kind.victim == Victim::Node && (aim.is_none() || parse(aim) == Target::Node)
 }
 
 fn details(again: u32, factor: Option<u32>, rate: Option<u32>, append: Option<bool>) -> Details {
-    Details { again, factor: factor.unwrap_or(10), rate: rate.unwrap_or(100), append: append.unwrap_or(true) }
+    Details {
+        again,
+        factor: factor.unwrap_or(10),
+        rate: rate.unwrap_or(100),
+        append: append.unwrap_or(true),
+        ways: Vec::new(),
+        extra: 50 * MILLISECOND,
+    }
 }

@@ -21,8 +21,8 @@ use toml::Spanned;
 
 pub use self::drawn::{ClientSpec, FaultSpec, Feature, KnobSpec, RunSpec, Span, StorySpec};
 pub use self::hand::{
-    BindingSpec, ClientByHand, ClientKind, ExchangeSpec, ExchangeType, ExpectSpec, FaultByHand, NemesisSpec, NodeSpec,
-    Overflow, PhaseSpec, QueueSpec, QueueType, Strategy,
+    BindingSpec, ClientByHand, ClientKind, ClusterSpec, ExchangeSpec, ExchangeType, ExpectSpec, FarSpec, FaultByHand,
+    NemesisSpec, NodeSpec, Overflow, PhaseSpec, QueueSpec, QueueType, Strategy,
 };
 pub use self::value::{Pair, Rate, Share, Time};
 
@@ -35,9 +35,6 @@ pub struct Scenario {
     pub name: String,
     /// What it is about, in a sentence.
     pub about: String,
-    /// Nodes, from 1 to 9. More than one comes with the cluster.
-    #[cfg_attr(test, schemars(with = "Option<u64>"))]
-    pub nodes: Option<Spanned<u64>>,
     /// Lengths.
     #[serde(default)]
     pub run: RunSpec,
@@ -53,9 +50,12 @@ pub struct Scenario {
     /// What queues with rules may be asked for. With it, all clients are those of a story.
     #[serde(default)]
     pub story: StorySpec,
-    /// The node.
+    /// The node, or each of them.
     #[serde(default)]
     pub node: NodeSpec,
+    /// Several nodes.
+    #[serde(default)]
+    pub cluster: ClusterSpec,
     /// Queues, by hand.
     #[serde(default)]
     pub queue: Vec<QueueSpec>,
@@ -90,6 +90,11 @@ impl Scenario {
             || self.queue.iter().any(QueueSpec::has_rules)
             || self.exchange.iter().any(|exchange| exchange.kind == ExchangeType::Delayed)
             || self.client.iter().any(|client| client.as_ref().has_rules())
+    }
+
+    /// The most nodes that one of its runs has.
+    pub(crate) fn nodes_max(&self) -> usize {
+        self.cluster.nodes.as_ref().map_or(1, |nodes| nodes.as_ref().1 as usize)
     }
 
     /// Situations that have to come up in some run, by their names.

@@ -1,6 +1,7 @@
 //! What a fault is aimed at, in words: `node`, `client 2`, `publishers`, `consumers of orders`, `leader(orders)`.
 
 use super::error::hint;
+use crate::nodes::At;
 use crate::plan::{ClientPlan, Role};
 
 /// What a fault is aimed at.
@@ -8,9 +9,13 @@ use crate::plan::{ClientPlan, Role};
 pub(super) enum Target {
     /// All there is of what the fault is for: the node, or all clients.
     All,
-    /// The one node.
+    /// The one node, or, of several, any.
     Node,
-    /// The node that leads a queue; on one node that is the node.
+    /// The node of that letter.
+    One(At),
+    /// The node that leads the cluster at that time.
+    ClusterLeader,
+    /// The node that leads a queue: the one that it is on.
     Leader(String),
     /// One client, by its place among all.
     Client(usize),
@@ -30,8 +35,18 @@ pub(super) enum Kind {
 const KINDS: [(&str, Kind); 4] =
     [("clients", Kind::Any), ("publishers", Kind::Publisher), ("consumers", Kind::Consumer), ("getters", Kind::Getter)];
 
-const WORDS: [&str; 8] =
-    ["all", "node", "leader(QUEUE)", "client 0", "clients", "publishers", "consumers of QUEUE", "getters"];
+const WORDS: [&str; 10] = [
+    "all",
+    "node",
+    "node a",
+    "leader",
+    "leader(QUEUE)",
+    "client 0",
+    "clients",
+    "publishers",
+    "consumers of QUEUE",
+    "getters",
+];
 
 /// Reads a target; a queue that it names is not looked up.
 ///
@@ -42,16 +57,23 @@ pub(super) fn parse(text: &str) -> Result<Target, String> {
     match text {
         "all" => return Ok(Target::All),
         "node" | "node 1" => return Ok(Target::Node),
+        "leader" => return Ok(Target::ClusterLeader),
         "minority" | "majority" => {
-            return Err(format!("one node has no {text}: that comes with the cluster; the node itself is `node`"));
+            return Err(format!(
+                "a {text} is no target: take one node, as `node a`, or `[[fault]] kind = \"partition\"` with `parts`"
+            ));
         }
         _ => {}
     }
     if let Some(queue) = text.strip_prefix("leader(").and_then(|rest| rest.strip_suffix(')')) {
         return Ok(Target::Leader(queue.trim().to_owned()));
     }
-    if text.starts_with("follower(") || text.starts_with("node ") {
-        return Err("there is one node, `node`: others come with the cluster".to_owned());
+    if let Some(letter) = text.strip_prefix("node ") {
+        let at = At::of_letter(letter.trim());
+        return at.map(Target::One).ok_or_else(|| "nodes are called a, b, c and so on: `node b`".to_owned());
+    }
+    if text.starts_with("follower(") {
+        return Err("queues have no followers yet: take a node, as `node b`".to_owned());
     }
     if let Some(number) = text.strip_prefix("client ") {
         let number = number.trim().parse();
@@ -77,14 +99,14 @@ impl Target {
 
     /// Whether the node can be meant.
     pub(super) fn may_be_node(&self) -> bool {
-        matches!(self, Self::All | Self::Node | Self::Leader(_))
+        matches!(self, Self::All | Self::Node | Self::One(_) | Self::ClusterLeader | Self::Leader(_))
     }
 
     /// The places of the clients that are meant; `queues` are the names that the queue stands for.
     pub(super) fn clients(&self, clients: &[ClientPlan], queues: &[String]) -> Vec<usize> {
         let is_meant = |index: usize, client: &ClientPlan| match self {
             Self::All => true,
-            Self::Node | Self::Leader(_) => false,
+            Self::Node | Self::One(_) | Self::ClusterLeader | Self::Leader(_) => false,
             Self::Client(number) => index == *number,
             Self::Clients(kind, queue) => is_of(*kind, &client.role) && (queue.is_none() || uses(&client.role, queues)),
         };
@@ -124,9 +146,11 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_a_cluster_says_so() {
-        assert!(parse("minority").unwrap_err().contains("cluster"));
-        assert!(parse("node 2").unwrap_err().contains("cluster"));
+    fn nodes_are_called_by_their_letters() {
+        assert!(parse("minority").unwrap_err().contains("parts"));
+        assert!(parse("node 2").unwrap_err().contains("node b"));
+        assert_eq!(parse("node b"), Ok(Target::One(At::new(1))));
+        assert_eq!(parse("leader"), Ok(Target::ClusterLeader));
         assert!(parse("publsihers").unwrap_err().contains("did you mean `publishers`"));
     }
 }

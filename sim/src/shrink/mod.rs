@@ -113,6 +113,7 @@ fn less(search: &mut Search<'_>) {
     structure::truncate(search);
     structure::faults(search);
     structure::clients(search);
+    structure::nodes(search);
     structure::topology(search);
     features::rules(search);
     structure::operations(search);

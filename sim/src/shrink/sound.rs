@@ -3,22 +3,60 @@
 //! What judges a run relies on some things that every plan keeps to. A plan that breaks one would "fail" through no fault of the
 //! broker, perhaps with the very same words, and a shrinker looks for such a way out more patiently than anybody.
 
-use crate::plan::{Burst, Plan, QueuePlan, Role};
+use crate::plan::{BindingPlan, Burst, ClientPlan, Fault, Plan, QueuePlan, Role};
 
 /// Whether a world can be made of this plan at all.
 pub(super) fn is_whole(plan: &Plan) -> bool {
     let clients = plan.clients.len();
     let targets_exist =
         plan.faults.iter().all(|fault| fault.kind.clone().client_mut().is_none_or(|client| *client < clients));
-    // One who breaks the rules contradicts the first queue.
-    let has_victim =
-        !plan.topology.queues.is_empty() || !plan.clients.iter().any(|client| matches!(client.role, Role::Rogue(_)));
-    targets_exist && has_victim && plan.knobs.outbox_low_bytes < plan.knobs.outbox_high_bytes
+    // One who breaks the rules contradicts the first queue of its node.
+    let has_victim = |client: &ClientPlan| {
+        !matches!(client.role, Role::Rogue(_)) || plan.topology.queues.iter().any(|queue| queue.node == client.node)
+    };
+    let nodes = plan.node_count();
+    let is_there = |fault: &Fault| {
+        let are_there = |ways: &Vec<(usize, usize)>| ways.iter().all(|(from, to)| *from.max(to) < nodes && from != to);
+        fault.node < nodes && fault.kind.ways().is_none_or(are_there)
+    };
+    let nodes_exist = plan.clients.iter().all(|client| client.node < nodes)
+        && plan.topology.queues.iter().all(|queue| queue.node < nodes)
+        && plan.topology.exchanges.iter().all(|exchange| exchange.node < nodes)
+        && plan.operations.iter().all(|operation| operation.node < nodes)
+        && plan.faults.iter().all(is_there);
+    targets_exist
+        && nodes_exist
+        && plan.clients.iter().all(has_victim)
+        && plan.knobs.outbox_low_bytes < plan.knobs.outbox_high_bytes
 }
 
 /// Whether a failure of this plan would mean anything.
 pub(super) fn is_sound(plan: &Plan) -> bool {
-    is_whole(plan) && (!plan.is_story || is_sound_story(plan))
+    is_whole(plan) && (!plan.is_story || is_sound_story(plan)) && stays_at_home(plan)
+}
+
+/// Whether clients use what is on their own node and nothing else.
+fn stays_at_home(plan: &Plan) -> bool {
+    let home_of = |name: &str| plan.topology.queues.iter().find(|queue| queue.name == name).map(|queue| queue.node);
+    let place_of = |name: &str| plan.topology.exchanges.iter().find(|it| it.name == name).map(|it| it.node);
+    let is_bound_at_home = |it: &BindingPlan| {
+        let to = if it.to_exchange { place_of(&it.destination) } else { home_of(&it.destination) };
+        place_of(&it.source).zip(to).is_none_or(|(from, to)| from == to)
+    };
+    let is_at_home = |client: &ClientPlan| {
+        let is_here = |place: Option<usize>| place.is_none_or(|place| place == client.node);
+        let is_burst_here = |burst: &Burst| {
+            if burst.exchange.is_empty() { is_here(home_of(&burst.key)) } else { is_here(place_of(&burst.exchange)) }
+        };
+        match &client.role {
+            Role::Publisher(publisher) => publisher.bursts.iter().all(is_burst_here),
+            Role::Consumer(consumer) => is_here(home_of(&consumer.queue.name)),
+            Role::Getter(getter) => is_here(home_of(&getter.queue)),
+            Role::Churner(_) | Role::Rogue(_) => true,
+        }
+    };
+    plan.cluster.is_none()
+        || (plan.topology.bindings.iter().all(is_bound_at_home) && plan.clients.iter().all(is_at_home))
 }
 
 /// A story takes the queue that a message is for from its routing key, and where dead letters go from the topology at the start.

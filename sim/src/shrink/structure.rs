@@ -61,6 +61,73 @@ fn triggers(search: &mut Search<'_>) {
     }
 }
 
+/// Takes out nodes, with their clients and queues and with what happens to them, and the ways between nodes that faults are about.
+pub(super) fn nodes(search: &mut Search<'_>) {
+    for node in (0..search.best.node_count()).rev() {
+        search.attempt(|plan| take_out_node(plan, node));
+    }
+    for index in 0..search.best.faults.len() {
+        let ways = |plan: &Plan| plan.faults.get(index).and_then(|fault| fault.kind.ways()).map_or(0, Vec::len);
+        search.thin(ways, |plan, range| {
+            if let Some(ways) = plan.faults[index].kind.ways_mut() {
+                ways.drain(range);
+            }
+        });
+    }
+    search.attempt(|plan| plan.faults.retain(|fault| fault.kind.ways().is_none_or(|ways| !ways.is_empty())));
+}
+
+fn take_out_node(plan: &mut Plan, node: usize) {
+    let Some(cluster) = plan.cluster.as_mut().filter(|cluster| node < cluster.nodes) else { return };
+    cluster.nodes -= 1;
+    let renumbered = |it: usize| (it != node).then(|| it - usize::from(it > node));
+    let renumber = |it: &mut usize| {
+        let is_left = renumbered(*it).is_some();
+        *it = renumbered(*it).unwrap_or(*it);
+        is_left
+    };
+    let renumber_both = |one: &mut usize, other: &mut usize| renumber(one) & renumber(other);
+    cluster.distances.retain_mut(|(one, other, _)| renumber_both(one, other));
+    if node < cluster.clocks_ahead_ms.len() {
+        cluster.clocks_ahead_ms.remove(node);
+    }
+    if cluster.nodes == 1 {
+        plan.cluster = None;
+    }
+    for client in (0..plan.clients.len()).rev() {
+        if plan.clients[client].node == node {
+            take_out_clients(plan, client..client + 1);
+        }
+    }
+    plan.topology.queues.retain_mut(|queue| renumber(&mut queue.node));
+    let gone: Vec<String> =
+        plan.topology.exchanges.iter().filter(|it| it.node == node).map(|it| it.name.clone()).collect();
+    plan.topology.exchanges.retain_mut(|exchange| renumber(&mut exchange.node));
+    let queues = &plan.topology.queues;
+    plan.topology.bindings.retain(|it| {
+        let is_there = it.to_exchange || queues.iter().any(|queue| queue.name == it.destination);
+        is_there && !gone.contains(&it.source) && !(it.to_exchange && gone.contains(&it.destination))
+    });
+    for client in &mut plan.clients {
+        renumber(&mut client.node);
+    }
+    plan.operations.retain_mut(|operation| renumber(&mut operation.node));
+    plan.faults.retain_mut(|fault| {
+        let had_ways = fault.kind.ways().is_some();
+        if let Some(ways) = fault.kind.ways_mut() {
+            ways.retain_mut(|(one, other)| renumber_both(one, other));
+        }
+        let has_ways = fault.kind.ways().is_some_and(|ways| !ways.is_empty());
+        let is_left = renumber(&mut fault.node);
+        if !is_left {
+            // What is about ways, or whoever leads, is not about this node alone.
+            fault.node = 0;
+        }
+        if had_ways { has_ways } else { is_left || fault.of_leader || fault.kind.client_mut().is_some() }
+    });
+    agree(plan);
+}
+
 /// Takes out clients, with the faults that happen to them.
 pub(super) fn clients(search: &mut Search<'_>) {
     search.thin(|plan| plan.clients.len(), take_out_clients);

@@ -104,11 +104,11 @@ pub(crate) fn policies(scenario: &Scenario, chaos_us: Micros, stream: &mut Strea
 }
 
 fn exchange(name: &str, kind: &str) -> ExchangePlan {
-    ExchangePlan { name: name.to_owned(), kind: kind.to_owned(), durable: true }
+    ExchangePlan { name: name.to_owned(), kind: kind.to_owned(), durable: true, node: 0 }
 }
 
 fn queue(name: String, rules: QueueRules) -> QueuePlan {
-    QueuePlan { name, durable: true, auto_delete: false, exclusive: false, rules }
+    QueuePlan { name, durable: true, auto_delete: false, exclusive: false, rules, node: 0 }
 }
 
 fn bind(source: &str, destination: &str, key: &str) -> BindingPlan {
@@ -143,6 +143,7 @@ impl Maker<'_> {
                 frame_max: *stream.pick(&[4096, 131_072]),
                 link: self.link(stream),
                 reconnect_us: (MILLISECOND, stream.range(2, 300) * MILLISECOND),
+                node: 0,
                 role,
             };
             self.clients.push(client);
@@ -156,7 +157,7 @@ impl Maker<'_> {
     fn story_publisher(&self, stream: &mut Stream) -> Role {
         let total = self.scenario.clients.messages.draw(stream);
         let average_gap = self.chaos_us / total.max(1);
-        let fronts: Vec<&QueuePlan> = self.topology.queues.iter().filter(|it| it.name.starts_with('w')).collect();
+        let fronts: Vec<&QueuePlan> = self.topology().queues.iter().filter(|it| it.name.starts_with('w')).collect();
         let mut bursts = Vec::new();
         let mut left = total;
         while left > 0 {
@@ -190,7 +191,7 @@ impl Maker<'_> {
     fn story_consumer(&self, stream: &mut Stream) -> Role {
         // Nobody takes from a queue that only sends back.
         let open = |it: &&QueuePlan| it.name.starts_with('w') || it.rules.dead_letter_exchange.is_none();
-        let queues: Vec<&QueuePlan> = self.topology.queues.iter().filter(open).collect();
+        let queues: Vec<&QueuePlan> = self.topology().queues.iter().filter(open).collect();
         let queue = (*stream.pick(&queues)).clone();
         let is_front = queue.name.starts_with('w');
         let slow: (Micros, Micros) = (50 * MILLISECOND, 600 * MILLISECOND);

@@ -1,10 +1,11 @@
 //! The last client: it takes everything that is left out of every queue.
 
+use leveret_engine::amqp::method::queue;
 use leveret_engine::client::ClientEvent;
 
 use super::Workload;
 use super::script::{consume, qos};
-use crate::client::{CHANNEL, Scope, Wish};
+use crate::client::{CHANNEL, Scope, Wish, short};
 use crate::clock::Micros;
 use crate::lab::Message;
 use crate::world::LeftOver;
@@ -16,6 +17,8 @@ const TAG: &str = "check-";
 #[derive(Debug)]
 pub(crate) struct Checker {
     queues: Vec<String>,
+    /// A queue that it declares before it looks at others, to see that something can be declared.
+    probe: Option<String>,
     /// How many of them it has asked for on this channel.
     asked: usize,
     deliveries: u64,
@@ -25,8 +28,8 @@ pub(crate) struct Checker {
 
 impl Checker {
     /// Drains these queues.
-    pub(crate) fn new(queues: Vec<String>, left: Option<LeftOver>) -> Self {
-        Self { queues, asked: 0, deliveries: 0, left }
+    pub(crate) fn new(queues: Vec<String>, probe: Option<String>, left: Option<LeftOver>) -> Self {
+        Self { queues, probe, asked: 0, deliveries: 0, left }
     }
 }
 
@@ -44,7 +47,11 @@ impl Workload for Checker {
                 let _ = scope.machine.send(CHANNEL, qos(50, false));
             }
             ClientEvent::Method { .. } => {
-                if let Some(queue) = self.queues.get(self.asked) {
+                if let Some(name) = self.probe.take() {
+                    let queue = short(&name);
+                    let declare = queue::Declare { queue, exclusive: true, ..queue::Declare::default() };
+                    let _ = scope.machine.send(CHANNEL, declare);
+                } else if let Some(queue) = self.queues.get(self.asked) {
                     self.asked += 1;
                     let _ = scope.machine.send(CHANNEL, consume(queue, &format!("{TAG}{queue}"), false, false, 0));
                 }

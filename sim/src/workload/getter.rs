@@ -33,6 +33,7 @@ impl Getter {
             auto_delete: false,
             exclusive: false,
             rules: QueueRules::default(),
+            node: 0,
         });
         Self {
             answers: Answers::new(plan.answer),

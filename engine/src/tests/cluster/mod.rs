@@ -137,6 +137,22 @@ fn what_does_not_survive_a_restart_goes_with_its_node_alone() {
     }
 }
 
+/// The declaration takes longer than the connection lasts, and nobody is left whose end could take the queue with it.
+#[test]
+fn an_exclusive_queue_goes_although_its_connection_ended_before_it_was_there() {
+    let mut world = World::new(7, 3, 3);
+    world.until("a cluster", World::is_agreed);
+    let client = world.client(2).expect("the node lets clients in");
+    assert!(world.send(2, client, queue::Declare { exclusive: true, ..declare("q", false) }));
+    world.hang_up(2, client);
+    let before = world.nodes[2].engine.as_ref().unwrap().shared_applied();
+    world.until("the declaration and the deletion", |world| {
+        let engine = world.nodes[2].engine.as_ref().unwrap();
+        !engine.has_asked_cluster() && engine.shared_applied() >= before.map(|before| before + 2)
+    });
+    assert!(queue_names(world.nodes[2].engine.as_ref().unwrap()).is_empty());
+}
+
 #[test]
 fn without_a_majority_a_declaration_is_refused_in_the_end() {
     let mut world = World::new(6, 3, 3);

@@ -214,6 +214,12 @@ impl World {
         }
     }
 
+    /// A client's connection ends without a word.
+    pub(super) fn hang_up(&mut self, at: At, id: ConnectionId) {
+        self.nodes[at].clients.remove(&id);
+        self.input(at, Input::ClientClosed { connection: id });
+    }
+
     /// Says something for a client, unless its channel is closed.
     pub(super) fn send(&mut self, at: At, id: ConnectionId, method: impl Into<Method>) -> bool {
         let Some((client, _)) = self.nodes[at].clients.get_mut(&id) else { return false };

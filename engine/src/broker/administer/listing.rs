@@ -1,6 +1,7 @@
 //! Queues, exchanges and bindings as operators see them.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::Broker;
@@ -20,7 +21,7 @@ impl Broker {
     }
 
     fn queue_info(&self, key: QueueKey, record: &QueueRecord) -> Option<QueueInfo> {
-        let queue = self.queues.get(key)?;
+        let Some(queue) = self.queues.get(key) else { return self.replica_info(record) };
         Some(QueueInfo {
             id: record.id,
             vhost: self.vhost_name(record.vhost),
@@ -44,6 +45,34 @@ impl Broker {
                 Subscriber::Guest(_) => None,
             }),
             leader: (queue.kind == QueueKind::Quorum).then(|| self.config.node_name.clone()),
+            policies: record.policies.clone(),
+            settings: Box::new(record.settings.clone()),
+        })
+    }
+
+    /// A queue of which there is a replica here, as that has it. What other nodes alone have is listed there.
+    fn replica_info(&self, record: &QueueRecord) -> Option<QueueInfo> {
+        let stat = self.replicas.machine(record.id)?.stat();
+        let leader = self.replicas.leader(record.id).flatten();
+        let leader = leader.and_then(|leader| self.peers.as_ref()?.cluster().name_of(leader));
+        Some(QueueInfo {
+            id: record.id,
+            vhost: self.vhost_name(record.vhost),
+            name: record.name.clone(),
+            kind: record.arguments.kind.name(),
+            durable: record.durable,
+            auto_delete: record.auto_delete,
+            owner: record.exclusive,
+            arguments: record.raw_arguments.clone(),
+            state: if stat.is_paused { QueueState::Paused } else { QueueState::Running },
+            messages_ready: stat.ready,
+            messages_unacked: stat.unacked,
+            ready_bytes: stat.ready_bytes,
+            unacked_bytes: stat.unacked_bytes,
+            memory_bytes: 0,
+            consumers: stat.consumers,
+            only_consumer: None,
+            leader: leader.map(String::from),
             policies: record.policies.clone(),
             settings: Box::new(record.settings.clone()),
         })

@@ -15,6 +15,34 @@ impl Broker {
         queue.map(|(key, _)| key).ok_or_else(|| AdminError::not_found(alloc::format!("{} not found", name.quoted())))
     }
 
+    /// The same of a queue that is on this node.
+    pub(super) fn expect_queue_here(&self, name: &QueueName) -> Result<QueueKey, AdminError> {
+        let key = self.expect_queue(name)?;
+        match self.queues.get(key) {
+            Some(_) => Ok(key),
+            None => Err(self.not_here(key, name)),
+        }
+    }
+
+    /// Only where a queue is can be told what is in it.
+    fn not_here(&self, key: QueueKey, name: &QueueName) -> AdminError {
+        let record = self.metadata.queue_by_key(key);
+        let home = record.and_then(|record| self.peers.as_ref()?.cluster().name_of(record.home));
+        AdminError::refused(match home {
+            Some(home) => alloc::format!("{} is on node {home}: ask there", name.quoted()),
+            None => alloc::format!("{} is replicated: this cannot be done with it yet", name.quoted()),
+        })
+    }
+
+    /// Messages that wait and consumers of a queue that is here, or has a replica here.
+    fn counts_here(&self, key: QueueKey) -> Option<(u64, u64)> {
+        if let Some(queue) = self.queues.get(key) {
+            return Some((queue.ready_len() as u64, queue.consumers().len() as u64));
+        }
+        let stat = self.replicas.machine(self.metadata.queue_by_key(key)?.id)?.stat();
+        Some((stat.ready, stat.consumers))
+    }
+
     /// Deletes a queue, and answers with the messages that were ready in it once that is durable.
     pub(super) fn delete_queue(&mut self, id: AdminId, name: &QueueName, if_empty: bool, if_unused: bool) {
         match self.begin_delete_queue(id, name, if_empty, if_unused) {
@@ -33,8 +61,11 @@ impl Broker {
         if_unused: bool,
     ) -> Result<Option<AdminReply>, AdminError> {
         let key = self.expect_queue(name)?;
-        let queue = self.queues.get(key).expect("a record has a machine");
-        let (ready, consumers) = (queue.ready_len(), queue.consumers().len());
+        let counts = self.counts_here(key);
+        if counts.is_none() && (if_empty || if_unused) {
+            return Err(self.not_here(key, name));
+        }
+        let (ready, consumers) = counts.unwrap_or_default();
         let refuse = |why: &str| Err(AdminError::refused(alloc::format!("{} {why}", name.quoted())));
         if if_empty && ready > 0 {
             return refuse("is not empty");
@@ -42,8 +73,8 @@ impl Broker {
         if if_unused && consumers > 0 {
             return refuse("is in use");
         }
-        let command = Command::DeleteQueue { vhost: name.vhost.clone(), name: name.name.clone(), id: queue.id };
-        let reply = AdminReply::Count(ready as u64);
+        let command = Command::DeleteQueue { vhost: name.vhost.clone(), name: name.name.clone(), id: self.metadata.queue_by_key(key).map(|record| record.id).unwrap_or_default() };
+        let reply = AdminReply::Count(ready);
         let requester = Requester::Admin { id, reply: reply.clone() };
         let waits = self.propose(command, Some(requester)).map_err(AdminError::from)?;
         Ok((!waits).then_some(reply))
@@ -51,7 +82,7 @@ impl Broker {
 
     /// Removes ready messages, the oldest first. How many.
     pub(super) fn purge_queue(&mut self, name: &QueueName, count: Option<u64>) -> Result<u64, AdminError> {
-        let key = self.expect_queue(name)?;
+        let key = self.expect_queue_here(name)?;
         let most = count.unwrap_or(u64::MAX);
         let mut gone = 0;
         while gone < most && self.purge_one(key) {
@@ -65,8 +96,8 @@ impl Broker {
     /// Stops or resumes deliveries from a queue. That is not kept over a restart, as LavinMQ has it: a queue that stands still for a
     /// reason nobody remembers is worse than one that has to be stopped again.
     pub(super) fn pause_queue(&mut self, id: AdminId, name: &QueueName, is_paused: bool) {
-        let reply = self.expect_queue(name).map(|key| {
-            self.queues.get_mut(key).expect("a record has a machine").set_paused(is_paused);
+        let reply = self.expect_queue_here(name).map(|key| {
+            self.queues.get_mut(key).expect("the queue is here").set_paused(is_paused);
             self.activate(key);
             AdminReply::Done
         });

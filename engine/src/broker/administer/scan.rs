@@ -81,8 +81,8 @@ impl Broker {
         destination: &QueueName,
         selection: Selection,
     ) -> Result<(), AdminError> {
-        let destination_key = self.expect_queue(destination)?;
-        if self.expect_queue(name)? == destination_key {
+        let destination_key = self.expect_queue_here(destination)?;
+        if self.expect_queue_here(name)? == destination_key {
             return Err(AdminError::bad_request("messages move from a queue to another, and these are the same"));
         }
         self.start_scan(id, name, selection, Purpose::Move(destination_key))
@@ -105,11 +105,11 @@ impl Broker {
         selection: Selection,
         purpose: Purpose,
     ) -> Result<(), AdminError> {
-        let key = self.expect_queue(name)?;
+        let key = self.expect_queue_here(name)?;
         if self.scans.by_id.len() >= limits::SCANS_MAX {
             return Err(AdminError::refused("too many operators look into queues at the moment; try again later"));
         }
-        let wanted = self.queues.get(key).expect("a record has a machine").ready_seqs().into();
+        let wanted = self.queues.get(key).expect("the queue is here").ready_seqs().into();
         let scan = Scan {
             queue: key,
             name: name.clone(),

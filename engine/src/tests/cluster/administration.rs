@@ -11,7 +11,7 @@ use crate::input::Input;
 use crate::management::{AdminError, AdminErrorKind, AdminReply, AdminRequest, ClusterRequest, ClusterStatus};
 
 /// Asks this node, and waits for the answer.
-fn ask(world: &mut World, at: At, request: impl Into<AdminRequest>) -> Result<AdminReply, AdminError> {
+pub(super) fn ask(world: &mut World, at: At, request: impl Into<AdminRequest>) -> Result<AdminReply, AdminError> {
     world.nodes[at].answers.clear();
     world.input(at, Input::Admin { id: AdminId(1), request: Box::new(request.into()) });
     world.flush(at);

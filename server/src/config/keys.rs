@@ -42,6 +42,7 @@ const KNOWN: &[&str] = &[
     "cluster_formation.peer_discovery_backend",
     "cluster_formation.classic_config.nodes.",
     "cluster_partition_handling",
+    "quorum_queue.initial_cluster_size",
     "cluster.secret",
     "cluster.secret_file",
     "cluster.listen",
@@ -146,6 +147,10 @@ pub(super) fn set(settings: &mut FileSettings, key: &str, value: &str, memory_by
         "default_permissions.read" => engine.default_permissions[2] = value.to_owned(),
         "default_user" => engine.default_user = value.to_owned(),
         "default_queue_type" => engine.default_queue_type = Some(queue_type(key, value)?.to_owned()),
+        "quorum_queue.initial_cluster_size" => match number(key, value)? {
+            0 => return Err(format!("{key}: a queue needs one replica at least")),
+            size => engine.quorum_initial_group_size = size,
+        },
         "default_pass" => engine.default_pass = value.to_owned(),
         "vm_memory_high_watermark.relative" => {
             let bytes = fraction_of(value, memory_bytes).map_err(|why| format!("{key}: {why}"))?;

@@ -104,7 +104,10 @@ impl Broker {
                     self.add_queue(key, id);
                     self.announce_queue_created(key);
                 }
-                Change::QueueSettings(key) => self.configure_queue(key),
+                Change::QueueSettings(key) => {
+                    self.configure_queue(key);
+                    self.tell_replica_settings(key);
+                }
                 Change::ExchangeCreated(key) => {
                     self.open_hold(key);
                     self.remember_for_exchange(key);
@@ -144,6 +147,13 @@ impl Broker {
         self.queues.insert(key, queue);
         self.activate(key);
         self.on_queue_known(id);
+    }
+
+    /// Whoever leads a queue tells its replicas what holds from here on.
+    fn tell_replica_settings(&mut self, key: QueueKey) {
+        if let Some(id) = self.metadata.queue_by_key(key).map(|record| record.id) {
+            self.see_to(id);
+        }
     }
 
     /// A queue that is not on this node alone may have a replica here.

@@ -73,7 +73,11 @@ impl Broker {
         if if_unused && consumers > 0 {
             return refuse("is in use");
         }
-        let command = Command::DeleteQueue { vhost: name.vhost.clone(), name: name.name.clone(), id: self.metadata.queue_by_key(key).map(|record| record.id).unwrap_or_default() };
+        let command = Command::DeleteQueue {
+            vhost: name.vhost.clone(),
+            name: name.name.clone(),
+            id: self.metadata.queue_by_key(key).map(|record| record.id).unwrap_or_default(),
+        };
         let reply = AdminReply::Count(ready);
         let requester = Requester::Admin { id, reply: reply.clone() };
         let waits = self.propose(command, Some(requester)).map_err(AdminError::from)?;

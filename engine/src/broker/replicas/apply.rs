@@ -118,7 +118,7 @@ impl Broker {
             }
             Apply::Entry(Content::Members(_)) => {}
             Apply::Snapshot => {
-                let Some((mark, state)) = replica.candidate.take_if(|(mark, _)| mark.id.index == id.index) else {
+                let Some((mark, state)) = replica.offered.take_if(|(mark, _)| mark.id.index == id.index) else {
                     return Ok(());
                 };
                 if id.index > replica.applied() {
@@ -127,6 +127,8 @@ impl Broker {
                     replica.recent.clear();
                     replica.recent_bytes = 0;
                 }
+                // One that was taken down before stands for less.
+                replica.candidate = None;
                 replica.base = Some((mark, state));
             }
         }

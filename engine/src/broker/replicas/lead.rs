@@ -26,6 +26,7 @@ impl Broker {
     pub(super) fn on_leader(&mut self, queue: QueueId, leader: Option<NodeId>, term: u64) {
         let Some(replica) = self.replicas.by_queue.get_mut(&queue) else { return };
         (replica.leader, replica.term) = (leader, term);
+        replica.early.clear();
         if replica.leads {
             replica.leads = false;
             replica.outgoing.clear();
@@ -47,8 +48,34 @@ impl Broker {
         if replica.leader.is_some() && replica.leader == own {
             replica.leads = true;
             replica.dead_sent = crate::queue::quorum::DeathNumber(0);
+            let early = core::mem::take(&mut replica.early);
             self.send_dead(queue);
             self.see_to(queue);
+            for (from, frame) in early {
+                match frame {
+                    Frame::Sync { sync, .. } => self.on_replica_sync(from, queue, &sync),
+                    Frame::Ask { number, question, .. } => self.on_replica_question(from, number, queue, question),
+                    Frame::Commands { .. }
+                    | Frame::Taken { .. }
+                    | Frame::Forget { .. }
+                    | Frame::Applied(_)
+                    | Frame::Deliver { .. }
+                    | Frame::Notice(_)
+                    | Frame::Synced(_)
+                    | Frame::Answer { .. }
+                    | Frame::Elsewhere { .. } => {}
+                }
+            }
+        }
+    }
+
+    /// Keeps what can only be answered by a leader that knows all that was decided, if this node is about to be that one.
+    fn keep_early(&mut self, from: NodeId, queue: QueueId, frame: Frame) {
+        let own = self.peers.as_ref().and_then(|peers| peers.own()).map(|(own, _)| own);
+        let replica = self.replicas.by_queue.get_mut(&queue);
+        match replica.filter(|replica| replica.leader == own && replica.early.len() < limits::REPLICA_EARLY_MAX) {
+            Some(replica) => replica.early.push((from, frame)),
+            None => self.send_elsewhere(from, queue),
         }
     }
 
@@ -59,12 +86,14 @@ impl Broker {
 
     /// Sessions want something of a queue with a replica here.
     pub(in super::super) fn on_replica_commands(&mut self, from: NodeId, queue: QueueId, entry: &[u8]) {
-        if !self.leads(queue) {
-            return self.send_elsewhere(from, queue);
-        }
+        // A leader takes them from its election on: they come behind what was decided before.
         let command = encode_command(self.now.wall.as_millis(), entry);
+        let own = self.peers.as_ref().and_then(|peers| peers.own()).map(|(own, _)| own);
+        let is_leader = self.replicas.leader(queue).flatten().is_some_and(|leader| Some(leader) == own);
         // What is refused is sent again.
-        let _ = self.propose_to(queue, command);
+        if self.propose_to(queue, command).is_none() && !is_leader {
+            self.send_elsewhere(from, queue);
+        }
     }
 
     fn propose_to(&mut self, queue: QueueId, command: Bytes) -> Option<EntryId> {
@@ -80,7 +109,7 @@ impl Broker {
     /// A session may have missed something.
     pub(in super::super) fn on_replica_sync(&mut self, from: NodeId, queue: QueueId, sync: &Sync) {
         if !self.leads(queue) {
-            return self.send_elsewhere(from, queue);
+            return self.keep_early(from, queue, Frame::Sync { queue, sync: sync.clone() });
         }
         let Some(replica) = self.replicas.by_queue.get_mut(&queue) else { return };
         let answer = replica.machine.answer(sync);
@@ -100,7 +129,7 @@ impl Broker {
         question: Question,
     ) {
         if !self.leads(queue) {
-            return self.send_elsewhere(from, queue);
+            return self.keep_early(from, queue, Frame::Ask { number, queue, question });
         }
         match question {
             Question::Counts { .. } => {
@@ -204,7 +233,7 @@ impl Broker {
                 commands.push(Command::Tick);
             }
         }
-        let is_unused = replica.machine.ends_at().is_some_and(|at| at <= now_ms);
+        let is_unused = !replica.is_ending && replica.machine.ends_at().is_some_and(|at| at <= now_ms);
         let key = replica.key;
         let proposed = if commands.is_empty() { None } else { self.propose_own(queue, &commands) };
         if is_unused {
@@ -215,12 +244,13 @@ impl Broker {
             replica.own_proposal = id.index;
             replica.arrived.clear();
         }
-        let due_ms = [replica.machine.next_due(), replica.machine.ends_at()].into_iter().flatten().min();
+        replica.is_ending |= is_unused;
+        let ends_at = replica.machine.ends_at().filter(|_| !replica.is_ending);
+        let due_ms = [replica.machine.next_due(), ends_at].into_iter().flatten().min();
         let mut due = due_ms.map(|at| self.now.mono + Duration::from_millis(at.saturating_sub(now_ms)));
-        if !commands.is_empty() {
-            // Should it be lost, or refused, it is looked at again.
-            let again = self.now.mono + limits::REPLICA_RETRY;
-            due = Some(due.map_or(again, |due| due.max(again)));
+        if is_under_way || !commands.is_empty() {
+            // Should it be lost, or refused, it is looked at again; not before.
+            due = Some(self.now.mono + limits::REPLICA_RETRY);
         }
         if due != replica.due {
             if let Some(at) = replica.due {

@@ -27,6 +27,7 @@ use bytes::Bytes;
 use super::Broker;
 use crate::cluster::consensus::{EntryId, Mark, Members, SnapshotNeed};
 use crate::cluster::membership::OfGroup;
+use crate::cluster::queues::Frame;
 use crate::engine::ReplicaStatus;
 use crate::ids::{NodeId, QueueId};
 use crate::limits;
@@ -72,10 +73,16 @@ pub(super) struct Replica {
     base: Option<(Mark, Bytes)>,
     /// A state that will, once nothing is needed of what came before.
     candidate: Option<(Mark, Bytes)>,
+    /// A state that the leader has offered, and that the group has not taken yet.
+    offered: Option<(Mark, Bytes)>,
     /// When it is in the list of those that time changes.
     due: Option<Instant>,
     /// The entry with what the leader itself had to say last.
     own_proposal: u64,
+    /// What came for it between its election and the moment when it had applied all that was decided before.
+    early: Vec<(NodeId, Frame)>,
+    /// Whether it was asked that the queue be deleted, since nobody uses it.
+    is_ending: bool,
     /// The last of the kept dead that was handed out, and those of them that arrived.
     dead_sent: DeathNumber,
     arrived: Vec<DeathNumber>,
@@ -96,8 +103,11 @@ impl Replica {
             asked: BTreeMap::new(),
             base: None,
             candidate: None,
+            offered: None,
             due: None,
             own_proposal: 0,
+            early: Vec::new(),
+            is_ending: false,
             dead_sent: DeathNumber(0),
             arrived: Vec::new(),
         }
@@ -253,7 +263,7 @@ impl Broker {
         if let Some(replica) = self.replicas.by_queue.get_mut(&queue)
             && let Some((mark, _)) = readable
         {
-            replica.candidate = Some((mark, data.clone()));
+            replica.offered = Some((mark, data.clone()));
         }
         peers.cluster_mut().accept_replica(&mut self.log, queue, id.index, state);
     }

@@ -336,8 +336,12 @@ impl QuorumQueue {
     }
 
     fn update(&mut self, settings: &Settings, actions: &mut Actions) {
-        if !self.is_configured && settings.single_active_consumer {
-            self.consumers.make_single_active(true);
+        if !self.is_configured {
+            // It begins here: before that nobody can have used it.
+            self.used_at = self.now;
+            if settings.single_active_consumer {
+                self.consumers.make_single_active(true);
+            }
         }
         let single_active_consumer = self.consumers.is_single_active();
         self.settings = Settings { single_active_consumer, ..settings.clone() };

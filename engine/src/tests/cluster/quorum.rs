@@ -249,3 +249,17 @@ fn operators_are_told_where_queues_are() {
         assert_eq!(refused.text, text);
     }
 }
+
+#[test]
+fn a_quorum_queue_that_nobody_uses_goes() {
+    let mut world = three();
+    make(&mut world, 0, quorum("q", &[("x-expires", FieldValue::I32(5000))]));
+    let consumer = world.client(1).unwrap();
+    ask(&mut world, 1, consumer, consume("q", "c"));
+    for _ in 0..20_000 {
+        world.step();
+    }
+    assert!((0..3).all(|at| replicas(&world, at).len() == 1), "somebody uses it");
+    ask(&mut world, 1, consumer, basic::Cancel { consumer_tag: short("c"), no_wait: false });
+    world.until("its end", |world| (0..3).all(|at| replicas(world, at).is_empty()));
+}

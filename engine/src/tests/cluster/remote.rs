@@ -588,7 +588,9 @@ impl Life {
                     self.world.with_client(at, client, |client| drop(client.ack(CHANNEL, tag, false)));
                 }
             }
-            let is_empty = self.world.nodes.iter().all(|node| held(node.engine.as_ref().unwrap()) == 0);
+            let engines = || self.world.nodes.iter().map(|node| node.engine.as_ref().unwrap());
+            let led: usize = engines().map(|engine| engine.replicas().iter().filter(|it| it.leads).count()).sum();
+            let is_empty = engines().all(|engine| held(engine) == 0) && (!self.is_quorum || led == self.queues.len());
             if is_empty && self.publishers.iter().all(|publisher| publisher.sent.is_empty()) && round > 20 {
                 break;
             }

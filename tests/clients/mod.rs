@@ -2,4 +2,4 @@
 
 mod broker;
 mod lapin;
-mod scripts;
+pub(crate) mod scripts;

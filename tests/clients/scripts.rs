@@ -135,7 +135,7 @@ fn celery() {
 }
 
 /// The interpreter that `LEVERET_PYTHON` names.
-fn python() -> Command {
+pub(crate) fn python() -> Command {
     Command::new(std::env::var("LEVERET_PYTHON").unwrap_or_else(|_| "python3".to_owned()))
 }
 
@@ -143,13 +143,13 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
 }
 
-fn with(mut interpreter: Command, script: &str, arguments: &[String]) -> Command {
+pub(crate) fn with(mut interpreter: Command, script: &str, arguments: &[String]) -> Command {
     interpreter.arg(folder().join(script)).args(arguments);
     interpreter
 }
 
 /// Whether the library can be loaded. With `LEVERET_REQUIRE_PEERS=1` it has to be.
-fn is_there(probe: &mut Command, library: &str) -> bool {
+pub(crate) fn is_there(probe: &mut Command, library: &str) -> bool {
     let there = probe.output().is_ok_and(|output| output.status.success());
     if !there {
         let required = std::env::var("LEVERET_REQUIRE_PEERS").is_ok_and(|value| value == "1");
@@ -169,7 +169,7 @@ fn run(library: &str, works: &[&str], script: impl FnOnce(&Broker) -> Command) {
 }
 
 /// What a script has to say.
-fn expect(library: &str, works: &[&str], said: Result<Vec<String>, String>, log: &Path) {
+pub(crate) fn expect(library: &str, works: &[&str], said: Result<Vec<String>, String>, log: &Path) {
     let log = || std::fs::read_to_string(log).unwrap_or_default();
     let said = said.unwrap_or_else(|error| panic!("{library}: {error}\n{}", log()));
     for work in works {

@@ -1,5 +1,11 @@
 //! Real processes that are one broker, on this machine.
 
+mod kills;
+mod libraries;
+mod memory;
+mod network;
+mod three;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -32,9 +38,14 @@ impl Process {
     fn start(log: PathBuf, options: impl FnOnce(&mut Command) -> &mut Command) -> Self {
         let mut command = Command::new(binary());
         command.env_remove("RABBITMQ_ERLANG_COOKIE").env_remove("LEVERET_CLUSTER_SECRET");
+        options(&mut command);
+        Self::of(command, log)
+    }
+
+    /// Runs a command that becomes a broker. What it says on standard error goes to the file `log`.
+    fn of(mut command: Command, log: PathBuf) -> Self {
         let stderr = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let command = options(&mut command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
-        let mut child = command.spawn().unwrap();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let (line_in, lines) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         thread::spawn(move || stdout.lines().map_while(Result::ok).for_each(|line| drop(line_in.send(line))));

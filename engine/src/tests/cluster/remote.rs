@@ -273,6 +273,24 @@ fn a_link_that_breaks_for_a_moment_is_nothing_that_clients_notice() {
     });
 }
 
+/// As when the queue's process hangs: the system at the other end takes what is sent, and nobody answers.
+#[test]
+#[ignore = "a link stays up however long nothing comes over it, so whoever waits for a node that hangs waits as long"]
+fn a_link_over_which_nothing_comes_is_given_up() {
+    let mut world = three();
+    make(&mut world, 0, declare("q", true));
+    let consumer = world.client(1).unwrap();
+    ask(&mut world, 1, consumer, consume("q", "c"));
+    let publisher = world.client(2).unwrap();
+    ask(&mut world, 2, publisher, confirm::Select { no_wait: false });
+    world.stalled.extend([(0, 1), (0, 2)]);
+    publish(&mut world, 2, publisher, "q", "x");
+    let event = hear(&mut world, 2, publisher, "answer");
+    assert!(matches!(event, ClientEvent::Nacked { seqno: 1, .. }), "{event:?}");
+    let event = hear(&mut world, 1, consumer, "the consumer's end");
+    assert!(matches!(event, ClientEvent::ConsumerCancelled { .. }), "{event:?}");
+}
+
 #[test]
 fn what_a_node_had_that_does_not_come_back_goes_to_others() {
     let mut world = three();

@@ -177,6 +177,10 @@ pub const FETCH_ENTRIES: u64 = 64;
 pub const LINK_WINDOW_BYTES: usize = 256 * 1024;
 /// Time from the first byte to the proof of both nodes; as Erlang's `net_setuptime`.
 pub const LINK_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(7);
+/// How often a node gives a sign of life over a link.
+pub const LINK_SIGN_INTERVAL: Duration = Duration::from_secs(2);
+/// A link over which nothing came for so long is given up: four signs of life are missing.
+pub const LINK_SILENCE: Duration = Duration::from_secs(8);
 /// Bytes of one greeting, before somebody has proven to be a node: three times what a hello of today takes, for what will be added.
 pub const LINK_GREETING_BYTES_MAX: usize = 1024;
 /// Bytes of the text with which a node refuses another: a few lines.

@@ -89,6 +89,7 @@ const ADMITTED: u8 = 2;
 const HERE: u8 = 3;
 const ASK: u8 = 4;
 const NOT_NOW: u8 = 5;
+const ALIVE: u8 = 6;
 
 /// What one node says to another about the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +99,8 @@ pub(super) enum Word {
     Here(Place),
     Ask(Bytes),
     NotNow,
+    /// A sign of life.
+    Alive,
 }
 
 impl Word {
@@ -112,6 +115,7 @@ impl Word {
                 out.extend_from_slice(command);
             }
             Self::NotNow => out.push(NOT_NOW),
+            Self::Alive => out.push(ALIVE),
         }
         Bytes::from(out)
     }
@@ -127,6 +131,7 @@ impl Word {
             HERE => Self::Here(read_place(&mut reader)?),
             ASK => return Some(Self::Ask(bytes.slice_ref(reader.0))),
             NOT_NOW => Self::NotNow,
+            ALIVE => Self::Alive,
             _ => return None,
         };
         reader.is_empty().then_some(word)

@@ -156,6 +156,8 @@ impl Cluster {
             }
             // The look that comes anyway sends again what was not carried out.
             Word::NotNow => {}
+            // That it came is all.
+            Word::Alive => {}
         }
         Some(())
     }
@@ -217,6 +219,11 @@ impl Cluster {
             out.sends.push(Send { link: *link, lane: Lane::Consensus, bytes });
         }
     }
+}
+
+/// A sign of life, for the lane for control.
+pub(crate) fn sign_of_life() -> Bytes {
+    Word::Alive.encode()
 }
 
 pub(super) fn say(link: LinkId, word: &Word, out: &mut Outputs) {

@@ -45,5 +45,6 @@ mod tests;
 pub(crate) use cluster::OWNERS_START;
 pub use cluster::{Cluster, Config, Decided, Event, NotTaken, Outputs, Peer, Send};
 pub use identity::Place;
+pub(crate) use links::sign_of_life;
 pub(crate) use replicas::OfGroup;
 pub use roster::Node;

@@ -40,6 +40,8 @@ pub(crate) struct Peers {
     dialers: BTreeMap<String, Dialer>,
     /// Whether the nodes to which there should be links may be others.
     are_dialers_due: bool,
+    /// When links were last looked at for signs of life.
+    looked_at: Instant,
     out: Outputs,
     /// What came for queues and their sessions, with the node that says it.
     for_queues: VecDeque<(NodeId, Bytes)>,
@@ -83,6 +85,7 @@ impl Peers {
             links: BTreeMap::new(),
             dialers: BTreeMap::new(),
             are_dialers_due: true,
+            looked_at: now,
             out: Outputs::default(),
             for_queues: VecDeque::new(),
             controls: Vec::new(),
@@ -166,12 +169,14 @@ impl Peers {
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let dialers = self.dialers.values().filter_map(Dialer::next_timeout);
         let links = self.links.values().filter_map(|wire| wire.link.next_timeout());
-        dialers.chain(links).chain(self.cluster.next_timeout()).min()
+        let signs = self.links.values().filter_map(Wire::next_sign);
+        dialers.chain(links).chain(signs).chain(self.cluster.next_timeout()).min()
     }
 
     /// The time asked for has come. Being early or late does no harm.
     pub(crate) fn on_timeout(&mut self, now: Instant, log: &mut Log) {
         self.cluster.handle_timeout(now, log, &mut self.out);
+        self.check_signs(now);
         for (name, dialer) in &mut self.dialers {
             match dialer.on_timeout(now) {
                 Some(Attempt::Begin) => self.controls.push(PeerControl::Dial(name.clone())),

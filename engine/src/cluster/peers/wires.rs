@@ -7,7 +7,7 @@ use rand_chacha::rand_core::Rng;
 
 use super::Peers;
 use crate::cluster::link::{Event as LinkEvent, Lane, Link, Peer as LinkPeer, Setup, Side, Versions, keeps};
-use crate::cluster::membership::{Peer, Place};
+use crate::cluster::membership::{Peer, Place, sign_of_life};
 use crate::effect::PeerControl;
 use crate::event::Event;
 use crate::ids::{Boot, LinkId, NodeId};
@@ -25,6 +25,9 @@ pub(super) struct Wire {
     peer: Option<LinkPeer>,
     /// Since when that is known.
     since: Instant,
+    /// When something came last, and when the last sign of life was given.
+    heard: Instant,
+    said: Instant,
     /// Whether it counts no more.
     is_down: bool,
     /// Whether the driver was told to close it.
@@ -38,7 +41,42 @@ impl Wire {
     }
 }
 
+impl Wire {
+    /// When a sign of life is due, or one is overdue; only where both sides know each other.
+    pub(super) fn next_sign(&self) -> Option<Instant> {
+        let at = (self.said + limits::LINK_SIGN_INTERVAL).min(self.heard + limits::LINK_SILENCE);
+        (self.peer.is_some() && !self.is_down).then_some(at)
+    }
+}
+
 impl Peers {
+    /// Gives signs of life, and gives up links over which none came. The system at the other end may take what is sent for a node that
+    /// hangs.
+    pub(super) fn check_signs(&mut self, now: Instant) {
+        // Whoever was not there himself reads first what came meanwhile, before he judges others.
+        let was_away = now.saturating_since(self.looked_at) > limits::LINK_SIGN_INTERVAL * 2;
+        self.looked_at = now;
+        let mut silent = alloc::vec::Vec::new();
+        for (id, wire) in &mut self.links {
+            if wire.next_sign().is_none() {
+                continue;
+            }
+            if was_away {
+                wire.heard = now;
+            }
+            if wire.heard + limits::LINK_SILENCE <= now {
+                silent.push(*id);
+            } else if wire.said + limits::LINK_SIGN_INTERVAL <= now {
+                wire.said = now;
+                // If it cannot be sent, something else is on its way.
+                let _ = wire.link.send(Lane::Control, sign_of_life());
+            }
+        }
+        for id in silent {
+            self.refuse(now, id, "nothing was heard of the other side for too long");
+        }
+    }
+
     /// There is a connection, which this node has dialed or another one.
     pub(crate) fn opened(&mut self, now: Instant, id: LinkId, dialed: Option<String>) {
         let Some(who) = self.who() else {
@@ -50,7 +88,10 @@ impl Peers {
         let setup = Setup { who, secret: self.secret.clone(), nonce, versions: Versions::SPOKEN };
         let side = if dialed.is_some() { Side::Dialer } else { Side::Acceptor };
         let link = Link::new(side, setup, now);
-        self.links.insert(id, Wire { link, dialed, peer: None, since: now, is_down: false, is_closing: false });
+        self.links.insert(
+            id,
+            Wire { link, dialed, peer: None, since: now, heard: now, said: now, is_down: false, is_closing: false },
+        );
     }
 
     /// A node could not be reached.
@@ -63,6 +104,7 @@ impl Peers {
     /// Bytes arrived.
     pub(crate) fn received(&mut self, now: Instant, log: &mut Log, id: LinkId, bytes: Bytes) {
         if let Some(wire) = self.links.get_mut(&id) {
+            wire.heard = now;
             wire.link.receive(now, bytes);
             self.take_events(now, log, id);
         }

@@ -68,6 +68,7 @@ fn words_have_format_1() {
         (Word::Here(place), "01030902"),
         (Word::Ask(Bytes::from_static(b"xyz")), "010478797a"),
         (Word::NotNow, "0105"),
+        (Word::Alive, "0106"),
     ] {
         let bytes = word.encode();
         assert_eq!(hex(&bytes), expected);

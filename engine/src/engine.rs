@@ -672,6 +672,12 @@ impl Engine {
                     connection.check_backlogs(ctx);
                 });
             }
+            Notice::Cancelled { channel } => {
+                self.with_connection(now, effects, channel.connection, |connection, ctx| {
+                    connection.with_same_channel(ctx, channel, |channel, ctx| channel.on_cancelled(ctx));
+                    connection.check_backlogs(ctx);
+                });
+            }
             Notice::Asked { channel, result } => {
                 self.with_connection(now, effects, channel.connection, |connection, ctx| {
                     connection.with_same_channel(ctx, channel, |channel, ctx| channel.on_asked(ctx, result));

@@ -275,6 +275,8 @@ pub(crate) enum Notice {
     GetFailed { channel: ChannelRef, error: AmqpError },
     /// A queue of another node has taken a consumer, or not.
     Subscribed { channel: ChannelRef, key: ConsumerKey, result: Result<(), AmqpError> },
+    /// A queue of another node has let a consumer go.
+    Cancelled { channel: ChannelRef },
     /// A queue of another node was asked for something.
     Asked { channel: ChannelRef, result: Result<Asked, AmqpError> },
     /// Somebody answered a request; see [`is_reply_name`].

@@ -4,7 +4,7 @@ use alloc::format;
 use core::time::Duration;
 
 use super::direct_reply::REPLY_TO;
-use super::{Channel, ChannelConsumer, ChannelCtx, Flow, Outcome, State, Wait, timeout};
+use super::{Channel, ChannelConsumer, ChannelCtx, Flow, Outcome, Reply, State, Wait, timeout};
 use crate::amqp::method::basic;
 use crate::amqp::{AmqpError, FieldValue, ReplyCode, ShortStr};
 use crate::broker::{Broker, Wanted};
@@ -130,6 +130,11 @@ impl Channel {
         if let Some(index) = self.consumers_by_tag.remove(&cancel.consumer_tag)
             && let Some(consumer) = self.consumers.get_mut(index as usize).and_then(Option::take)
         {
+            if ctx.broker.is_remote(consumer.queue) && ctx.broker.await_cancel(consumer.key) {
+                let cancel_ok = basic::CancelOk { consumer_tag: cancel.consumer_tag };
+                let reply = if cancel.no_wait { Reply::None } else { Reply::Method(cancel_ok.into()) };
+                return Ok(Flow::Wait(Wait::Cancel(reply)));
+            }
             ctx.broker.unsubscribe(consumer.queue, consumer.key);
         }
         self.cancel_replies(ctx, &cancel.consumer_tag);
@@ -137,6 +142,20 @@ impl Channel {
             ctx.outbox.method(self.number, basic::CancelOk { consumer_tag: cancel.consumer_tag });
         }
         Ok(Flow::Done)
+    }
+
+    /// A queue of another node has let a consumer go, or is gone itself.
+    pub(crate) fn on_cancelled(&mut self, ctx: &mut ChannelCtx<'_>) -> Outcome {
+        if !matches!(self.state, State::Waiting(Wait::Cancel(_))) {
+            return Outcome::Open;
+        }
+        let State::Waiting(Wait::Cancel(reply)) = core::mem::replace(&mut self.state, State::Open) else {
+            unreachable!("it was looked at");
+        };
+        if let Reply::Method(method) = reply {
+            ctx.outbox.method(self.number, method);
+        }
+        self.resume(ctx)
     }
 
     /// A consumer's queue has gone (RabbitMQ docs: Consumer Cancellation Notification).

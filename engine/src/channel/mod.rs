@@ -135,6 +135,8 @@ enum Wait {
     Get,
     /// A queue of another node that is to take its consumer.
     Consume { key: ConsumerKey, no_wait: bool },
+    /// A queue of another node that is to let a consumer go; then this is the answer.
+    Cancel(Reply),
     /// What a queue of another node holds, or that it was purged.
     Queue(Question),
     /// Its transaction.

@@ -128,6 +128,28 @@ impl Broker {
         });
     }
 
+    /// A channel lets a consumer at a queue of another node go, and waits until it is gone: [`Notice::Cancelled`] follows. False if
+    /// there is nothing to wait for.
+    pub(crate) fn await_cancel(&mut self, key: ConsumerKey) -> bool {
+        let Some((number, tag)) = self.remote.consumers.get(key).map(|consumer| (consumer.session, consumer.tag))
+        else {
+            return false;
+        };
+        self.cancel_remote(key);
+        let Some(session) = self.remote.sessions.get_mut(&number) else { return false };
+        session.cancels.insert(tag)
+    }
+
+    /// The queue has let a consumer go.
+    pub(super) fn on_cancelled(&mut self, number: u64, tag: u32) {
+        let Some(session) = self.remote.sessions.get_mut(&number) else { return };
+        if session.cancels.remove(&tag)
+            && let User::Channel(channel) = session.user
+        {
+            self.notices.push_back(Notice::Cancelled { channel });
+        }
+    }
+
     /// A consumer takes messages again: its channel or connection has room.
     pub(in super::super) fn resume_remote(&mut self, key: ConsumerKey) {
         if let Some(consumer) = self.remote.consumers.get_mut(key) {

@@ -108,6 +108,7 @@ impl Broker {
             }
             SessionEvent::Subscribed { tag } => self.on_subscribed(number, tag),
             SessionEvent::InUse { tag } => self.on_in_use(number, tag),
+            SessionEvent::Cancelled { tag } => self.on_cancelled(number, tag),
             SessionEvent::GetEmpty { tag } => {
                 let Some(session) = self.remote.sessions.get_mut(&number) else { return };
                 session.gets.remove(&tag);
@@ -176,6 +177,9 @@ impl Broker {
                     let error = self.home_down(session.queue, &session.names);
                     Notice::Subscribed { channel, key: *key, result: Err(error) }
                 });
+            }
+            if !session.cancels.is_empty() {
+                self.notices.push_back(Notice::Cancelled { channel });
             }
             for _ in session.gets.keys() {
                 let error = self.home_down(session.queue, &session.names);

@@ -117,6 +117,8 @@ struct RemoteSession {
     user: User,
     /// Its consumers.
     consumers: BTreeMap<u32, ConsumerKey>,
+    /// Consumers that are being let go, of which the channel is to hear.
+    cancels: BTreeSet<u32>,
     /// Who asked for one message, each with whether it is settled once it is there.
     gets: BTreeMap<u32, bool>,
     /// What came and was not handed to the channel yet.
@@ -241,6 +243,7 @@ impl Broker {
             seen_at_look: None,
             user,
             consumers: BTreeMap::new(),
+            cancels: BTreeSet::new(),
             gets: BTreeMap::new(),
             inbox: VecDeque::new(),
             out: Window::default(),

@@ -94,6 +94,11 @@ pub enum SessionEvent {
         /// Its tag.
         tag: u32,
     },
+    /// The queue has let a consumer go.
+    Cancelled {
+        /// Its tag.
+        tag: u32,
+    },
     /// A message came for a consumer, in order and once.
     Delivered(Delivery),
     /// There was nothing for who asked for one message.
@@ -475,14 +480,14 @@ impl Session {
                 SessionOp::Checkout(checkout) if self.consumers.contains_key(&checkout.tag) => {
                     events.push(SessionEvent::Subscribed { tag: checkout.tag });
                 }
+                SessionOp::Cancel { tag, .. } => events.push(SessionEvent::Cancelled { tag }),
                 SessionOp::Get { tag } => self.wants_sync |= self.consumers.contains_key(&tag),
                 SessionOp::End => self.finish(SessionEvent::Ended, events),
                 SessionOp::Checkout(_)
                 | SessionOp::Credit { .. }
                 | SessionOp::Settle { .. }
                 | SessionOp::Return { .. }
-                | SessionOp::Discard { .. }
-                | SessionOp::Cancel { .. } => {}
+                | SessionOp::Discard { .. } => {}
             }
         }
     }

@@ -125,6 +125,9 @@ fn what_does_not_survive_a_restart_goes_with_its_node_alone() {
         let exclusive = queue::Declare { exclusive: true, ..declare(&format!("exclusive on {at}"), true) };
         ask(&mut world, at, client, exclusive);
     }
+    world.until("the third node to know", |world| {
+        queue_names(world.nodes[2].engine.as_ref().unwrap()).contains("exclusive on 1")
+    });
     let other = world.client(2).unwrap();
     let answer = ask(&mut world, 2, other, queue::Declare { passive: true, ..declare("exclusive on 1", true) });
     assert!(matches!(&answer, ClientEvent::ChannelClosed { reason, .. } if reason.reply_code == 405), "{answer:?}");

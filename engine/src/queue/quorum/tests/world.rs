@@ -420,6 +420,7 @@ impl World {
                 }
                 SessionEvent::Ended | SessionEvent::Fenced | SessionEvent::Gone => is_over = true,
                 SessionEvent::Subscribed { .. }
+                | SessionEvent::Cancelled { .. }
                 | SessionEvent::InUse { .. }
                 | SessionEvent::GetEmpty { .. }
                 | SessionEvent::TimedOut { .. }

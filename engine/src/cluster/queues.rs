@@ -40,7 +40,7 @@ pub(crate) enum Frame {
     Synced(SyncAnswer),
     /// The answer to [`Frame::Ask`].
     Answer { number: u64, answer: Answer },
-    /// The sender does not lead that queue; who does, as far as it knows, or node 0.
+    /// The sender does not lead that queue; who does, as far as it knows, or node 0. If it names itself, it leads from now on.
     Elsewhere { queue: QueueId, leader: NodeId },
 }
 

@@ -49,8 +49,15 @@ impl Broker {
         self.ask_leader(queue, leader);
     }
 
-    /// A node does not lead a queue.
+    /// A node does not lead a queue, or says that it leads it from now on.
     pub(super) fn on_elsewhere(&mut self, from: NodeId, queue: QueueId, leader: NodeId) {
+        if leader == from {
+            // It may have led before, and be no news as a leader; what it gave out in between is.
+            for session in self.remote.sessions.values_mut().filter(|session| session.id == queue) {
+                session.home = NodeId(0);
+            }
+            return self.on_queue_leader(queue, leader);
+        }
         let asked = self.remote.sessions.values().any(|session| session.id == queue && session.home == from);
         let is_asked = asked || self.asked_replicas().iter().any(|(_, id, home)| *id == queue && *home == from);
         // Whoever has a replica knows better, and who leads nobody is found at the next look.

@@ -49,6 +49,11 @@ impl Broker {
             replica.leads = true;
             replica.dead_sent = crate::queue::quorum::DeathNumber(0);
             let early = core::mem::take(&mut replica.early);
+            // What was decided since somebody led last was handed out by nobody, also if that was this node: sessions ask for it.
+            let nodes: Vec<NodeId> = replica.machine.nodes().map(|(node, ..)| node).collect();
+            for node in nodes {
+                self.send_elsewhere(node, queue);
+            }
             self.send_dead(queue);
             self.see_to(queue);
             for (from, frame) in early {

@@ -652,6 +652,13 @@ fn whatever_happens_to_a_minority_of_replicas_nothing_confirmed_is_lost() {
     lives(60, true);
 }
 
+/// Entries that were decided while nobody led are applied before the next leader knows that it leads. If it had led before, sessions
+/// heard of no change, and missed what those entries gave out.
+#[test]
+fn what_is_given_out_while_nobody_leads_comes_from_who_leads_next() {
+    Life::new(530, true).run(true);
+}
+
 fn lives(count: u64, is_quorum: bool) {
     let (mut answered, mut redelivered) = ([0; 2], 0);
     for seed in 0..seeds(count) {

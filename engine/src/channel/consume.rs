@@ -54,7 +54,7 @@ impl Channel {
                 index,
                 ChannelConsumer { tag, queue: key, key: consumer_key, arguments, timeout, own_timeout },
             );
-            return Ok(Flow::Wait(Wait::Consume { key: consumer_key, no_wait: consume.no_wait }));
+            return Ok(Flow::Wait(Wait::Consume { index, key: consumer_key, no_wait: consume.no_wait }));
         }
         let who = Subscriber::Channel { connection: ctx.connection, channel: self.number, index };
         let mut consumer = Consumer::new(who, consume.no_ack, exclusive, prefetch).with_priority(priority);
@@ -95,7 +95,7 @@ impl Channel {
         key: ConsumerKey,
         result: Result<(), AmqpError>,
     ) -> Outcome {
-        let State::Waiting(Wait::Consume { key: awaited, no_wait }) = self.state else { return Outcome::Open };
+        let State::Waiting(Wait::Consume { index, key: awaited, no_wait }) = self.state else { return Outcome::Open };
         if awaited != key {
             return Outcome::Open;
         }
@@ -103,7 +103,7 @@ impl Channel {
         if let Err(error) = result {
             return self.fail(ctx, error.blamed_on(&basic::Consume::default().into()));
         }
-        let consumer = self.consumers.iter().flatten().find(|consumer| consumer.key == key);
+        let consumer = self.consumers.get(index as usize).and_then(Option::as_ref);
         if let Some(consumer) = consumer.filter(|_| !no_wait) {
             let consumer_tag = consumer.tag.clone();
             ctx.outbox.method(self.number, basic::ConsumeOk { consumer_tag });

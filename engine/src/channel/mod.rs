@@ -134,7 +134,7 @@ enum Wait {
     /// The message of its `basic.get`.
     Get,
     /// A queue of another node that is to take its consumer.
-    Consume { key: ConsumerKey, no_wait: bool },
+    Consume { index: u32, key: ConsumerKey, no_wait: bool },
     /// A queue of another node that is to let a consumer go; then this is the answer.
     Cancel(Reply),
     /// What a queue of another node holds, or that it was purged.

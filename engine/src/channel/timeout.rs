@@ -58,18 +58,19 @@ impl Channel {
             return Outcome::Open;
         }
         self.watched = NEVER;
-        let mut late: Vec<ConsumerKey> = Vec::new();
+        let mut late: Vec<(QueueKey, ConsumerKey)> = Vec::new();
         let mut is_any_late = false;
         for (_, delivered) in self.unacked.iter().filter(|(_, delivered)| delivered.due <= now) {
             is_any_late = true;
-            let here = delivered.consumer.filter(|key| self.index_of(*key).is_some());
-            late.extend(here.filter(|key| !late.contains(key)));
+            let consumer = delivered.consumer.map(|key| (delivered.queue, key));
+            let here = consumer.filter(|consumer| self.index_of(*consumer).is_some());
+            late.extend(here.filter(|consumer| !late.contains(consumer)));
         }
         if is_any_late && !ctx.takes_cancel_notify {
             return self.fail_late(ctx, late.first().copied());
         }
-        for key in late {
-            self.end_late_consumer(ctx, key);
+        for consumer in late {
+            self.end_late_consumer(ctx, consumer);
         }
         // What was got, or came by a consumer that is gone, has nobody to be told.
         self.take_back(ctx, None, &ShortStr::new(), |due| due <= now);
@@ -128,15 +129,20 @@ impl Channel {
         ctx.broker.admit(consumer.queue, consumer.key);
     }
 
-    fn index_of(&self, key: ConsumerKey) -> Option<u32> {
-        let index = self.consumers.iter().position(|slot| slot.as_ref().is_some_and(|consumer| consumer.key == key))?;
+    /// Where a consumer is. Its key alone may be that of another one at another queue.
+    fn index_of(&self, (queue, key): (QueueKey, ConsumerKey)) -> Option<u32> {
+        let index = self
+            .consumers
+            .iter()
+            .position(|slot| slot.as_ref().is_some_and(|consumer| (consumer.queue, consumer.key) == (queue, key)))?;
         u32::try_from(index).ok()
     }
 
-    fn end_late_consumer(&mut self, ctx: &mut ChannelCtx<'_>, key: ConsumerKey) {
-        let Some(index) = self.index_of(key) else { return };
+    fn end_late_consumer(&mut self, ctx: &mut ChannelCtx<'_>, late: (QueueKey, ConsumerKey)) {
+        let Some(index) = self.index_of(late) else { return };
+        let (queue, key) = late;
         let Some(Some(consumer)) = self.consumers.get(index as usize) else { return };
-        let (tag, queue) = (consumer.tag.clone(), consumer.queue);
+        let tag = consumer.tag.clone();
         ctx.broker.events.push(Event::ConsumerTimedOut {
             connection: ctx.connection,
             channel: self.number,
@@ -144,19 +150,20 @@ impl Channel {
         });
         self.on_consumer_gone(ctx, index, key);
         ctx.broker.unsubscribe(queue, key);
-        self.take_back(ctx, Some(key), &tag, |_| true);
+        self.take_back(ctx, Some(late), &tag, |_| true);
     }
 
     /// Returns deliveries to their queues: those of one consumer, or of none that is here, and due as wished.
     fn take_back(
         &mut self,
         ctx: &mut ChannelCtx<'_>,
-        consumer: Option<ConsumerKey>,
+        consumer: Option<(QueueKey, ConsumerKey)>,
         tag: &ShortStr,
         is_wanted: impl Fn(Instant) -> bool,
     ) {
         let wanted = self.unacked.iter().filter(|(_, delivered)| {
-            is_wanted(delivered.due) && (consumer.is_none() || delivered.consumer == consumer)
+            is_wanted(delivered.due)
+                && consumer.is_none_or(|(queue, key)| (delivered.queue, delivered.consumer) == (queue, Some(key)))
         });
         let wanted: Vec<u64> = wanted.map(|(number, _)| number).collect();
         for number in wanted {
@@ -168,8 +175,8 @@ impl Channel {
     }
 
     /// The words are RabbitMQ's.
-    fn fail_late(&mut self, ctx: &mut ChannelCtx<'_>, consumer: Option<ConsumerKey>) -> Outcome {
-        let index = consumer.and_then(|key| self.index_of(key));
+    fn fail_late(&mut self, ctx: &mut ChannelCtx<'_>, consumer: Option<(QueueKey, ConsumerKey)>) -> Outcome {
+        let index = consumer.and_then(|late| self.index_of(late));
         let slot = index.and_then(|index| self.consumers.get(index as usize)?.as_ref());
         let used = slot.map_or(ctx.broker.config.consumer_timeout, |consumer| consumer.timeout).unwrap_or_default();
         let text = format!(

@@ -189,3 +189,21 @@ fn a_closed_connection_leaves_no_timer() {
     world.pass(MINUTE);
     assert_eq!(world.engine.next_timeout(), None);
 }
+
+/// Keys of consumers are unique within their queue only.
+#[test]
+fn a_late_consumer_does_not_end_its_neighbour_at_another_queue() {
+    let (mut world, publisher) = world(false);
+    world.declare(publisher, "other", false, FieldTable::new());
+    world.events(publisher);
+    let client = world.client();
+    world.consume(client, "q", "in time", FieldTable::new());
+    world.consume(client, "other", "late", FieldTable::new());
+    world.publish(publisher, "other", "late", false);
+    world.pass(5 * MINUTE);
+    world.publish(publisher, "q", "in time", false);
+    world.events(client);
+    world.pass(5 * MINUTE);
+    assert_eq!(cancelled(&mut world, client), ["late"]);
+    assert_eq!((world.counts("q"), world.counts("other")), ((0, 1, 1), (1, 0, 0)));
+}

@@ -530,7 +530,7 @@ impl Broker {
             return self.tell_guest(&notice);
         }
         for (tag, expected) in &sync.consumers {
-            self.take_back_after(session, *tag, DeliveryNumber(expected.0 - 1), Return::Requeued);
+            self.take_back_after(session, *tag, DeliveryNumber(expected.0.saturating_sub(1)), Return::Requeued);
             self.sync_get(session, *tag, *expected);
         }
         self.trim_returned();
@@ -574,8 +574,8 @@ impl Broker {
     }
 
     /// A session's channel has more of what it was sent.
-    pub(super) fn on_guest_taken(&mut self, session: SessionId, bytes: u64) {
-        if let Some(guest) = self.guests.by_id.get_mut(&session) {
+    pub(super) fn on_guest_taken(&mut self, from: NodeId, session: SessionId, bytes: u64) {
+        if let Some(guest) = self.guests.by_id.get_mut(&session).filter(|_| session.node == from) {
             guest.taken_bytes = guest.taken_bytes.max(bytes);
             self.resume_guest(session);
         }

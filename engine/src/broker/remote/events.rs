@@ -40,7 +40,7 @@ impl Broker {
         match frame {
             Frame::Commands { queue, entry } => return self.on_guest_commands(node, queue, entry),
             Frame::Sync { queue, sync } => self.on_guest_sync(node, queue, &sync),
-            Frame::Taken { session, bytes } => self.on_guest_taken(session, bytes),
+            Frame::Taken { session, bytes } => self.on_guest_taken(node, session, bytes),
             Frame::Forget { up_to } => self.forget_guests(node, up_to),
             Frame::Ask { number, queue, question } => self.on_question(node, number, queue, question),
             Frame::Answer { number, answer } => self.on_answer(node, number, answer),

@@ -86,6 +86,19 @@ fn a_quorum_queue_serves_all_nodes_while_its_leader_is_killed_again_and_again() 
     }
 }
 
+/// The first election of a group must not depend on whether its members hear of the queue before they are asked for their votes.
+#[test]
+fn a_declaration_does_not_wait_for_an_election_timeout() {
+    let mut world = three();
+    let client = publisher(&mut world, 1);
+    let begin = world.now;
+    for number in 0..20 {
+        ask(&mut world, 1, client, quorum(&format!("q{number}"), &[]));
+    }
+    let each = world.now.saturating_since(begin) / 20;
+    assert!(each < limits::GROUP_TICK * limits::GROUP_ELECTION_TICKS as u32 / 4, "{each:?}");
+}
+
 #[test]
 fn what_was_confirmed_survives_that_all_nodes_lose_power_at_once() {
     let mut world = three();

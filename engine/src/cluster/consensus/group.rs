@@ -320,6 +320,11 @@ impl Group {
         self.campaign_if_called();
     }
 
+    /// Sends what was decided without waiting for something to send it with.
+    pub(super) fn tell_commits(&mut self) {
+        self.raw.skip_bcast_commit(false);
+    }
+
     /// Begins the election that it was asked for, once its own log is durable.
     pub(super) fn campaign_if_called(&mut self) {
         if self.is_called && self.can_campaign() {

@@ -23,11 +23,14 @@ pub(super) enum Outgoing {
     Bury(Left),
     /// The same, of one that is kept until it arrived.
     DeadLetter(DeadLetter),
+    /// Back into the log.
+    Carry(BodyPlace),
 }
 
 impl Outgoing {
-    fn body(&self) -> BodyPlace {
+    pub(super) fn body(&self) -> BodyPlace {
         match self {
+            Self::Carry(body) => *body,
             Self::Deliver(delivery) => delivery.body,
             Self::Bury(left) => left.body,
             Self::DeadLetter(letter) => letter.body,
@@ -66,20 +69,28 @@ impl Broker {
             if let Some(replica) = self.replicas.by_queue.get_mut(&queue) {
                 replica.outgoing.pop_front();
             }
-            let Some(message) = Message::from_payload(body) else { continue };
-            match next {
-                Outgoing::Deliver(delivery) => self.send_delivery(&delivery, &message, ready_left),
-                Outgoing::Bury(left) => self.publish_dead(queue, left.reason, &message),
-                Outgoing::DeadLetter(letter) => {
-                    self.publish_dead(queue, letter.reason, &message);
-                    if let Some(replica) = self.replicas.by_queue.get_mut(&queue) {
-                        replica.arrived.push(letter.number);
-                    }
-                    self.see_to(queue);
-                }
-            }
+            self.hand_out(queue, next, body, ready_left);
         }
         true
+    }
+
+    fn hand_out(&mut self, queue: QueueId, what: Outgoing, body: Bytes, ready_left: u64) {
+        if let Outgoing::Carry(place) = what {
+            return self.carry(queue, place, &body);
+        }
+        let Some(message) = Message::from_payload(body) else { return };
+        match what {
+            Outgoing::Deliver(delivery) => self.send_delivery(&delivery, &message, ready_left),
+            Outgoing::Bury(left) => self.publish_dead(queue, left.reason, &message),
+            Outgoing::DeadLetter(letter) => {
+                self.publish_dead(queue, letter.reason, &message);
+                if let Some(replica) = self.replicas.by_queue.get_mut(&queue) {
+                    replica.arrived.push(letter.number);
+                }
+                self.see_to(queue);
+            }
+            Outgoing::Carry(_) => unreachable!("it is no message to anybody"),
+        }
     }
 
     /// Links may have room again.
@@ -127,6 +138,8 @@ impl Broker {
         for (queue, index, entry) in peers.cluster_mut().take_entries() {
             let Some(replica) = self.replicas.by_queue.get_mut(&queue) else { continue };
             replica.reading = None;
+            // Who was moved to another place while it was read is read there.
+            self.replicas.active.insert(queue);
             let Some((_, entry)) = entry.as_ref().and_then(super::apply::split_command) else { continue };
             // Until it is handed out it is the youngest that counts.
             if replica.recent.iter().all(|(other, _)| *other != index) {
@@ -134,7 +147,6 @@ impl Broker {
                 let at = replica.recent.partition_point(|(other, _)| *other < index);
                 replica.recent.insert(at, (index, entry));
             }
-            self.replicas.active.insert(queue);
         }
     }
 

@@ -30,6 +30,7 @@ impl Broker {
         if replica.leads {
             replica.leads = false;
             replica.outgoing.clear();
+            replica.carrying = None;
             replica.asked.clear();
             replica.own_proposal = 0;
             if let Some(at) = replica.due.take() {
@@ -101,7 +102,7 @@ impl Broker {
         }
     }
 
-    fn propose_to(&mut self, queue: QueueId, command: Bytes) -> Option<EntryId> {
+    pub(super) fn propose_to(&mut self, queue: QueueId, command: Bytes) -> Option<EntryId> {
         self.peers.as_mut()?.cluster_mut().propose_to(queue, command).ok()
     }
 

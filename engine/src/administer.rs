@@ -65,6 +65,7 @@ impl Engine {
             AdminRequest::Limit(request) => self.broker.administer_in_turn(id, InTurn::Limit(request)),
             AdminRequest::Definitions(request) => self.broker.administer_in_turn(id, InTurn::Definitions(request)),
             AdminRequest::Queue(request) => self.broker.administer_queues(id, request),
+            AdminRequest::Replicas(request) => self.broker.administer_replicas(id, &request),
             AdminRequest::Exchange(request) => self.broker.administer_exchanges(id, &request),
             AdminRequest::Connection(request) => {
                 let reply = self.administer_connections(now, effects, request);

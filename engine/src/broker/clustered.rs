@@ -97,6 +97,7 @@ impl Broker {
             }
         }
         self.watch_links();
+        self.watch_roster();
         self.flush_sessions();
         self.tell_guests();
         let Some(mut peers) = self.peers.take() else { return Ok(false) };

@@ -214,7 +214,9 @@ impl Broker {
                 | Frame::Notice(_)
                 | Frame::Synced(_)
                 | Frame::Elsewhere { .. }
-                | Frame::Answer { .. } => Ok(()),
+                | Frame::Answer { .. }
+                | Frame::Inquire { .. }
+                | Frame::Report { .. } => Ok(()),
             };
         }
     }

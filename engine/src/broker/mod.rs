@@ -52,7 +52,7 @@ use crate::storage::{Log, Ref};
 use crate::time::{Instant, Now, Timestamp};
 use crate::timer::Timers;
 
-use administer::{LateAnswer, Scans};
+use administer::{Errands, LateAnswer, Scans};
 use aside::Memories;
 use departures::Departures;
 pub(crate) use firehose::Witness;
@@ -101,6 +101,8 @@ pub(crate) struct Broker {
     late_answers: VecDeque<LateAnswer>,
     /// Operators who look into queues.
     scans: Scans,
+    /// What operators have asked that other nodes have a part in.
+    errands: Errands,
     /// Queues that may have something to deliver, each once.
     active: VecDeque<QueueKey>,
     /// Queues with limits that messages of the present command came back to.
@@ -347,6 +349,7 @@ impl Broker {
             holds: Holds::default(),
             late_answers: VecDeque::new(),
             scans: Scans::default(),
+            errands: Errands::default(),
             active: VecDeque::new(),
             returned: Vec::new(),
             droppers: Vec::new(),

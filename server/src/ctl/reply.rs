@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::columns::{self, arguments, text};
 use super::output::{Body, Section, Table, exit};
 use super::verbs::{CommandLine, Verb};
-use super::{cluster, tenants};
+use super::{cluster, replicas, tenants};
 
 /// Words the answer to a verb; or an exit code and a reason, for an answer that means a failure.
 pub(super) fn body(line: &CommandLine, reply: AdminReply) -> Result<Body, (u8, String)> {
@@ -42,6 +42,10 @@ pub(super) fn body(line: &CommandLine, reply: AdminReply) -> Result<Body, (u8, S
         (AdminReply::Messages(messages), _) => Body::Table(peeked(&messages)),
         (AdminReply::Departures(report), _) => departures(&report),
         (reply, verb) => {
+            let reply = match replicas::body(verb, reply) {
+                Ok(body) => return body,
+                Err(reply) => reply,
+            };
             return tenants::body(verb, reply).map_err(|reply| {
                 (exit::UNAVAILABLE, format!("the broker gave an answer to something else: {reply:?}"))
             });

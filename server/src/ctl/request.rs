@@ -10,7 +10,7 @@ use leveret_engine::management::{
 
 use super::output::{Body, Outcome, exit, format};
 use super::verbs::{CommandLine, Options, Selection, Verb};
-use super::{Plan, cluster, columns, tenants};
+use super::{Plan, cluster, columns, replicas, tenants};
 use crate::config::size::parse_size;
 use crate::gauge::total_memory_bytes;
 
@@ -22,6 +22,9 @@ pub(super) fn plan(line: &CommandLine, input: Option<&str>) -> Result<Plan, Outc
         return Ok(Plan::Ask(Box::new(request)));
     }
     if let Some(request) = cluster::request(verb)? {
+        return Ok(Plan::Ask(Box::new(request)));
+    }
+    if let Some(request) = replicas::request(options, verb)? {
         return Ok(Plan::Ask(Box::new(request)));
     }
     let request = match verb {
@@ -116,6 +119,9 @@ pub(super) fn plan(line: &CommandLine, input: Option<&str>) -> Result<Plan, Outc
 /// What is said before the result, as rabbitmqctl does.
 pub(super) fn banner(options: &Options, verb: &Verb) -> String {
     let vhost = &options.vhost;
+    if let Some(banner) = replicas::banner(verb) {
+        return banner;
+    }
     match verb {
         Verb::Status => "Status of the node ...".to_owned(),
         Verb::Ping => "Will ping the node ...".to_owned(),
@@ -245,6 +251,15 @@ pub(super) fn banner(options: &Options, verb: &Verb) -> String {
         | Verb::JoinCluster { .. }
         | Verb::Reset
         | Verb::ForceReset => String::new(),
+        // Told above.
+        Verb::AddMember { .. }
+        | Verb::DeleteMember { .. }
+        | Verb::TransferLeadership { .. }
+        | Verb::Grow { .. }
+        | Verb::Shrink { .. }
+        | Verb::Rebalance { .. }
+        | Verb::QuorumStatus { .. }
+        | Verb::CheckIfNodeIsQuorumCritical => String::new(),
     }
 }
 
@@ -260,7 +275,7 @@ pub(super) fn vhost(options: &Options) -> Result<ShortStr, Outcome> {
     name("a vhost", &options.vhost)
 }
 
-fn queue_name(options: &Options, queue: &str) -> Result<QueueName, Outcome> {
+pub(super) fn queue_name(options: &Options, queue: &str) -> Result<QueueName, Outcome> {
     Ok(QueueName { vhost: vhost(options)?, name: name("a queue", queue)? })
 }
 

@@ -35,9 +35,9 @@ pub struct Options {
     /// Print no table headers
     #[arg(long, global = true)]
     pub no_table_headers: bool,
-    /// How results look
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
-    pub formatter: Formatter,
+    /// How results look; most are tables
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub formatter: Option<Formatter>,
     /// Seconds to wait for the broker's answer
     #[arg(short, long, global = true, value_name = "SECONDS", default_value_t = 60)]
     pub timeout: u64,
@@ -395,6 +395,68 @@ pub enum Verb {
         columns: Vec<String>,
     },
 
+    /// Add a replica of a quorum queue on a node
+    AddMember {
+        /// The queue
+        queue: String,
+        /// The node, as cluster_status shows it
+        node: String,
+        /// Accepted for rabbitmq-queues' sake: a replica has no vote until it has caught up
+        #[arg(long, hide = true)]
+        membership: Option<String>,
+    },
+    /// Remove the replica of a quorum queue on a node
+    DeleteMember {
+        /// The queue
+        queue: String,
+        /// The node
+        node: String,
+    },
+    /// Have another replica of a quorum queue lead
+    TransferLeadership {
+        /// The queue
+        queue: String,
+        /// The node
+        node: String,
+    },
+    /// Add replicas of quorum queues on a node
+    Grow {
+        /// The node
+        node: String,
+        /// Of all queues, or of those with an even number of replicas
+        strategy: Strategy,
+        /// Which queues
+        #[command(flatten)]
+        queues: Patterns,
+        /// List only queues that it failed for
+        #[arg(long = "errors-only")]
+        errors_only: bool,
+    },
+    /// Remove all replicas of quorum queues on a node
+    Shrink {
+        /// The node
+        node: String,
+        /// List only queues that it failed for
+        #[arg(long = "errors-only")]
+        errors_only: bool,
+    },
+    /// Have all running nodes lead equally many quorum queues
+    Rebalance {
+        /// The type of queues, which is quorum
+        #[arg(value_parser = ["all", "quorum", "classic"])]
+        kind: String,
+        /// Which queues
+        #[command(flatten)]
+        queues: Patterns,
+    },
+    /// Tell how the replicas of a quorum queue are
+    QuorumStatus {
+        /// The queue
+        queue: String,
+    },
+    /// Check that no quorum queue would lose its majority with this node
+    CheckIfNodeIsQuorumCritical,
+
     /// Delete a queue with its messages
     DeleteQueue {
         /// Its name
@@ -539,6 +601,27 @@ pub enum Verb {
     },
 }
 
+/// Queues that get replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Strategy {
+    /// All that have none there.
+    All,
+    /// Of those the ones with an even number of replicas.
+    Even,
+}
+
+/// Queues by regular expressions.
+#[derive(Args, Debug)]
+pub struct Patterns {
+    /// Only in vhosts whose names match this regular expression
+    #[arg(long = "vhost-pattern", value_name = "PATTERN", default_value = ".*")]
+    pub vhost_pattern: String,
+    /// Only queues whose names match this regular expression
+    #[arg(long = "queue-pattern", value_name = "PATTERN", default_value = ".*")]
+    pub queue_pattern: String,
+}
+
 /// A policy or operator policy.
 #[derive(Args, Debug)]
 pub struct SetPolicy {
@@ -570,7 +653,7 @@ pub struct Selection {
     pub message_id: Option<String>,
 }
 
-const ABOUT: &str = "Administers a running Leveret broker, with the verbs of rabbitmqctl.";
+const ABOUT: &str = "Administers a running Leveret broker, with the verbs of rabbitmqctl and rabbitmq-queues.";
 
 const EXAMPLES: &str = "\
 Examples:

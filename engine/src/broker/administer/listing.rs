@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::Broker;
 use crate::amqp::{FieldTable, ShortStr};
+use crate::cluster::inquiries::Counts;
 use crate::exchange::Hold;
 use crate::management::{AdminError, BindingInfo, ExchangeInfo, OnlyConsumer, QueueInfo, QueueState};
 use crate::metadata::{QueueRecord, VhostKey};
@@ -76,6 +77,37 @@ impl Broker {
             policies: record.policies.clone(),
             settings: Box::new(record.settings.clone()),
         })
+    }
+
+    /// What is in the queues that are on this node, or led by it.
+    pub(super) fn counts_of_queues(&self) -> Vec<Counts> {
+        let counts = |(key, record): (QueueKey, &QueueRecord)| {
+            if let Some(queue) = self.queues.get(key) {
+                return Some(Counts {
+                    queue: record.id,
+                    is_paused: queue.is_paused(),
+                    ready: queue.ready_len() as u64,
+                    unacked: queue.unacked_len() as u64,
+                    ready_bytes: queue.ready_bytes(),
+                    unacked_bytes: queue.unacked_bytes(),
+                    memory_bytes: queue.body_bytes() as u64,
+                    consumers: queue.consumers().len() as u64,
+                });
+            }
+            let is_led = self.replicas.leader(record.id).flatten() == Some(self.metadata.own());
+            let stat = self.replicas.machine(record.id).filter(|_| is_led)?.stat();
+            Some(Counts {
+                queue: record.id,
+                is_paused: stat.is_paused,
+                ready: stat.ready,
+                unacked: stat.unacked,
+                ready_bytes: stat.ready_bytes,
+                unacked_bytes: stat.unacked_bytes,
+                memory_bytes: 0,
+                consumers: stat.consumers,
+            })
+        };
+        self.metadata.queues().into_iter().filter_map(counts).collect()
     }
 
     pub(super) fn list_exchanges(&self, vhost: Option<&ShortStr>) -> Result<Vec<ExchangeInfo>, AdminError> {

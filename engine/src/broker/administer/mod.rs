@@ -5,11 +5,15 @@ mod listing;
 mod queues;
 mod scan;
 
+mod errands;
+mod replicas;
+
 use super::Broker;
 use crate::amqp::ShortStr;
 use crate::ids::{AdminId, Lsn};
 use crate::management::{AdminAnswer, AdminError, AdminReply, ExchangeRequest, QueueName, QueueRequest};
 use crate::routing::ExchangeKey;
+pub(super) use errands::Errands;
 pub(super) use scan::Scans;
 
 /// An answer that waits for the log.

@@ -29,6 +29,7 @@ impl Broker {
         replica.early.clear();
         if replica.leads {
             replica.leads = false;
+            (replica.told_members, replica.is_mending) = (None, false);
             replica.outgoing.clear();
             replica.asked.clear();
             replica.own_proposal = 0;
@@ -36,6 +37,7 @@ impl Broker {
                 self.replicas.due.remove(&(at, queue));
             }
         }
+        self.turn_wishes_away(queue);
         if let Some(leader) = leader {
             self.on_queue_leader(queue, leader);
         }
@@ -55,7 +57,7 @@ impl Broker {
                 self.send_elsewhere(node, queue);
             }
             self.send_dead(queue);
-            self.see_to(queue);
+            self.see_to_members(queue);
             for (from, frame) in early {
                 match frame {
                     Frame::Sync { sync, .. } => self.on_replica_sync(from, queue, &sync),
@@ -68,7 +70,9 @@ impl Broker {
                     | Frame::Notice(_)
                     | Frame::Synced(_)
                     | Frame::Answer { .. }
-                    | Frame::Elsewhere { .. } => {}
+                    | Frame::Elsewhere { .. }
+                    | Frame::Inquire { .. }
+                    | Frame::Report { .. } => {}
                 }
             }
         }
@@ -222,6 +226,13 @@ impl Broker {
                 }
             }
             for (node, is_suspected, known) in replica.machine.nodes() {
+                if peers.cluster().departed(node).is_some() {
+                    // Of no life of it will sessions come back.
+                    if known < Boot(u64::MAX) {
+                        commands.push(Command::NodeDown { node, boot: Boot(u64::MAX - 1) });
+                    }
+                    continue;
+                }
                 let linked = peers.linked().find(|(other, ..)| *other == node).map(|(_, _, boot)| boot);
                 let life = if node == own { Some(Boot(boot)) } else { linked };
                 match life {
@@ -253,9 +264,12 @@ impl Broker {
         let ends_at = replica.machine.ends_at().filter(|_| !replica.is_ending);
         let due_ms = [replica.machine.next_due(), ends_at].into_iter().flatten().min();
         let mut due = due_ms.map(|at| self.now.mono + Duration::from_millis(at.saturating_sub(now_ms)));
+        let retry = self.now.mono + limits::REPLICA_RETRY;
         if is_under_way || !commands.is_empty() {
             // Should it be lost, or refused, it is looked at again; not before.
-            due = Some(self.now.mono + limits::REPLICA_RETRY);
+            due = Some(retry);
+        } else if replica.is_mending {
+            due = Some(due.map_or(retry, |due| due.min(retry)));
         }
         if due != replica.due {
             if let Some(at) = replica.due {
@@ -277,16 +291,17 @@ impl Broker {
                 // An entry that did not come back by now may never do.
                 replica.own_proposal = 0;
             }
-            self.see_to(queue);
+            self.see_to_members(queue);
         }
     }
 
-    /// Nodes came or went.
+    /// Nodes can be reached or not, or belong to the cluster or not.
     pub(in super::super) fn on_replica_nodes(&mut self) {
         let led = self.replicas.by_queue.iter().filter(|(_, replica)| replica.leads);
         let led: Vec<QueueId> = led.map(|(queue, _)| *queue).collect();
         for queue in led {
-            self.see_to(queue);
+            self.see_to_members(queue);
         }
+        self.look_at_errands();
     }
 }

@@ -18,6 +18,7 @@
 mod apply;
 mod deliver;
 mod lead;
+mod members;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
@@ -25,7 +26,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::Broker;
-use crate::cluster::consensus::{EntryId, Mark, Members, SnapshotNeed};
+use crate::cluster::consensus::{EntryId, Mark, Members, Origin, SnapshotNeed};
 use crate::cluster::membership::OfGroup;
 use crate::cluster::queues::Frame;
 use crate::engine::ReplicaStatus;
@@ -49,6 +50,8 @@ pub(crate) struct Replicas {
     due: BTreeSet<(Instant, QueueId)>,
     actions: Actions,
     commands: Vec<Command>,
+    /// How often nodes had come or gone when that was last looked at.
+    roster_seen: u64,
 }
 
 /// A member of a queue's group.
@@ -86,6 +89,12 @@ pub(super) struct Replica {
     /// The last of the kept dead that was handed out, and those of them that arrived.
     dead_sent: DeathNumber,
     arrived: Vec<DeathNumber>,
+    /// What operators want of its members, as its leader was told, in order.
+    wishes: VecDeque<members::Wished>,
+    /// The members that the cluster was told of last, as its leader.
+    told_members: Option<Vec<NodeId>>,
+    /// Whether something about its members has to be looked at again before long.
+    is_mending: bool,
 }
 
 impl Replica {
@@ -110,6 +119,9 @@ impl Replica {
             is_ending: false,
             dead_sent: DeathNumber(0),
             arrived: Vec::new(),
+            wishes: VecDeque::new(),
+            told_members: None,
+            is_mending: false,
         }
     }
 
@@ -169,8 +181,10 @@ impl Broker {
     /// A text for the operator if the log holds what no replica can have written.
     pub(super) fn open_replica(&mut self, key: QueueKey) -> Result<(), String> {
         let Some(record) = self.metadata.queue_by_key(key) else { return Ok(()) };
-        let (id, members) = (record.id, record.members.clone());
+        let (id, members, is_as_declared) = (record.id, record.members.clone(), record.members_at == 0);
         let Some(voters) = Members::new(members.clone(), Vec::new()) else { return Ok(()) };
+        // Who came in later waits until it gets a state: it was no part of what was decided before.
+        let origin = if is_as_declared { Origin::First(voters) } else { Origin::Joins };
         let Some(peers) = &mut self.peers else { return Ok(()) };
         let mut replica = Replica::new(key);
         let found = peers.cluster_mut().take_replica(&mut self.log, id)?;
@@ -182,7 +196,7 @@ impl Broker {
             replica.machine = machine;
             replica.base = Some((mark, state.clone()));
         }
-        peers.cluster_mut().start_replica(id, &voters, found.map(|found| found.group))?;
+        peers.cluster_mut().start_replica(id, origin, found.map(|found| found.group))?;
         // Of those that begin, the one that is named first asks to lead.
         let is_first = peers.own().is_some_and(|(own, _)| members.first() == Some(&own));
         if is_first {
@@ -251,8 +265,14 @@ impl Broker {
         let Some(replica) = self.replicas.by_queue.get(&queue) else { return };
         let Some(peers) = &mut self.peers else { return };
         // Nothing that lives is in front of it, so whoever has it needs nothing else.
-        if let Some((mark, state)) = &replica.base {
-            peers.cluster_mut().offer_replica(queue, to, mark, state.clone());
+        let base = replica.base.clone().or_else(|| {
+            // Nothing was taken down yet: the log begins with a queue in which there is nothing.
+            let mark = peers.cluster().replica_base(queue)?;
+            let state = apply::encode_state(&mark, &QuorumQueue::default());
+            Some((mark, state))
+        });
+        if let Some((mark, state)) = base {
+            peers.cluster_mut().offer_replica(queue, to, &mark, state);
         }
     }
 

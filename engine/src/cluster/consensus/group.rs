@@ -173,6 +173,8 @@ impl Group {
             commit_index: log.committed,
             applied_index: self.applied,
             first_index: log.first_index(),
+            persisted_index: log.persisted,
+            snapshot_index: self.raw.store().base().snapshot.index,
             members: self.members.clone(),
         }
     }
@@ -277,9 +279,18 @@ impl Group {
     }
 
     /// A snapshot of the state machine as it was at a mark, for a member.
+    ///
+    /// It may have come in after that, and `raft` takes no snapshot of a group to which it does not belong. To be a learner there is
+    /// as good as to be nobody, and what it became comes with the entries.
     pub(super) fn offer_marked(&mut self, to: NodeId, mark: &Mark, data: Bytes) {
-        let offer = snapshot(mark.id, &mark.members, data);
+        let offer = snapshot(mark.id, &mark.members.with_learner(to), data);
         self.raw.mut_store().offer(to, offer);
+    }
+
+    /// Where the log begins.
+    pub(super) fn base(&self) -> Option<Mark> {
+        let base = self.raw.store().base();
+        self.is_initialized().then(|| Mark { id: base.snapshot, members: base.members.clone() })
     }
 
     /// Where the state machine is, after all that was handed out.

@@ -61,6 +61,15 @@ impl Members {
         self.iter().any(|member| member == node)
     }
 
+    /// The same and this node as a learner, if it is none of them.
+    pub(super) fn with_learner(&self, node: NodeId) -> Self {
+        let mut learners = self.learners.clone();
+        if !self.contains(node) {
+            learners.push(node);
+        }
+        Self::new(self.voters.clone(), learners).unwrap_or_else(|| self.clone())
+    }
+
     pub(super) fn to_raft(&self) -> ConfState {
         let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<_>>();
         ConfState::from((ids(&self.voters), ids(&self.learners)))

@@ -1,6 +1,7 @@
 //! Nodes that are one broker.
 
 mod administration;
+mod members;
 mod placement;
 mod quorum;
 mod remote;

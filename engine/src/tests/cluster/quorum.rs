@@ -15,7 +15,7 @@ use crate::ids::ConnectionId;
 use crate::limits;
 use crate::management::{AdminReply, QueueName, QueueRequest};
 
-fn quorum(name: &str, arguments: &[(&str, FieldValue)]) -> queue::Declare {
+pub(super) fn quorum(name: &str, arguments: &[(&str, FieldValue)]) -> queue::Declare {
     let mut declare = declare(name, true);
     declare.arguments.push(short("x-queue-type"), FieldValue::LongStr("quorum".into()));
     for (key, value) in arguments {
@@ -30,7 +30,7 @@ fn three() -> World {
     world
 }
 
-fn replicas(world: &World, at: At) -> Vec<ReplicaStatus> {
+pub(super) fn replicas(world: &World, at: At) -> Vec<ReplicaStatus> {
     world.nodes[at].engine.as_ref().map(crate::engine::Engine::replicas).unwrap_or_default()
 }
 
@@ -42,20 +42,20 @@ fn leader(world: &mut World) -> At {
 }
 
 /// A client in confirm mode.
-fn publisher(world: &mut World, at: At) -> ConnectionId {
+pub(super) fn publisher(world: &mut World, at: At) -> ConnectionId {
     let client = world.client(at).unwrap();
     ask(world, at, client, confirm::Select { no_wait: false });
     client
 }
 
-fn publish_confirmed(world: &mut World, at: At, client: ConnectionId, queue: &str, body: &str) {
+pub(super) fn publish_confirmed(world: &mut World, at: At, client: ConnectionId, queue: &str, body: &str) {
     let number = publish(world, at, client, queue, body).expect("the channel confirms");
     let event = hear(world, at, client, "confirm");
     assert!(matches!(event, ClientEvent::Acked { seqno, .. } if seqno == number), "{event:?}");
 }
 
 /// The next message, which is acked.
-fn next(world: &mut World, at: At, client: ConnectionId) -> (Vec<u8>, bool) {
+pub(super) fn next(world: &mut World, at: At, client: ConnectionId) -> (Vec<u8>, bool) {
     let event = hear(world, at, client, "delivery");
     let ClientEvent::Delivery { body, redelivered, delivery_tag, .. } = event else { panic!("{event:?}") };
     world.with_client(at, client, |client| client.ack(CHANNEL, delivery_tag, false).unwrap());

@@ -1,0 +1,273 @@
+//! What nodes ask each other for operators, in frames of the lane for queues ([`super::queues`]), version 1.
+//!
+//! A byte with the kind, then the fields. Numbers take seven bits a byte, flags one.
+
+use alloc::vec::Vec;
+
+use crate::ids::{NodeId, QueueId};
+use crate::storage::codec::{Reader, put_varint};
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Inquiry {
+    /// The leader of a queue is to change its members, or to give the lead to another. Answered when that is so.
+    Wish { queue: QueueId, wish: Wish },
+    /// How the receiver's replica of a queue is.
+    Member { queue: QueueId },
+    /// What is in the queues that are on the receiver, or led by it.
+    Queues,
+}
+
+/// What is wanted of the members of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// This node is to be one.
+    Add(NodeId),
+    /// This node is to be none.
+    Remove(NodeId),
+    /// This one is to lead.
+    Lead(NodeId),
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// The receiver does not lead that queue, or has no replica of it; who leads, as far as it knows, or node 0.
+    NotHere { leader: NodeId },
+    /// It is so.
+    Done,
+    /// It cannot be so.
+    Refused(Refusal),
+    /// How the replica is.
+    Member(Member),
+    /// What is in queues.
+    Queues(Vec<Counts>),
+}
+
+/// Why the members of a queue cannot be as was wished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The last member that has a vote would go.
+    LastMember,
+    /// Who is to lead has no vote.
+    NoMember,
+    /// There would be more than there may be.
+    TooMany,
+}
+
+/// A replica as its node sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// Who leads, or node 0.
+    pub(crate) leader: NodeId,
+    /// Whether the group counts it for a majority, as far as it knows.
+    pub(crate) has_vote: bool,
+    pub(crate) term: u64,
+    pub(crate) last: u64,
+    pub(crate) written: u64,
+    pub(crate) applied: u64,
+    pub(crate) committed: u64,
+    pub(crate) snapshot: u64,
+}
+
+/// What is in one queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) queue: QueueId,
+    pub(crate) is_paused: bool,
+    pub(crate) ready: u64,
+    pub(crate) unacked: u64,
+    pub(crate) ready_bytes: u64,
+    pub(crate) unacked_bytes: u64,
+    pub(crate) memory_bytes: u64,
+    pub(crate) consumers: u64,
+}
+
+const WISH: u8 = 1;
+const MEMBER: u8 = 2;
+const QUEUES: u8 = 3;
+
+const NOT_HERE: u8 = 1;
+const DONE: u8 = 2;
+const REFUSED: u8 = 3;
+const OF_MEMBER: u8 = 4;
+const OF_QUEUES: u8 = 5;
+
+impl Inquiry {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Wish { queue, wish } => {
+                let (kind, node) = match wish {
+                    Wish::Add(node) => (1, node),
+                    Wish::Remove(node) => (2, node),
+                    Wish::Lead(node) => (3, node),
+                };
+                out.extend([WISH, kind]);
+                put_varint(out, queue.0);
+                put_varint(out, node.0);
+            }
+            Self::Member { queue } => {
+                out.push(MEMBER);
+                put_varint(out, queue.0);
+            }
+            Self::Queues => out.push(QUEUES),
+        }
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(match reader.u8()? {
+            WISH => {
+                let kind = reader.u8()?;
+                let (queue, node) = (QueueId(reader.varint()?), NodeId(reader.varint()?));
+                let wish = match kind {
+                    1 => Wish::Add(node),
+                    2 => Wish::Remove(node),
+                    3 => Wish::Lead(node),
+                    _ => return None,
+                };
+                Self::Wish { queue, wish }
+            }
+            MEMBER => Self::Member { queue: QueueId(reader.varint()?) },
+            QUEUES => Self::Queues,
+            _ => return None,
+        })
+    }
+}
+
+impl Report {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        let put = |out: &mut Vec<u8>, numbers: &[u64]| numbers.iter().for_each(|number| put_varint(out, *number));
+        match self {
+            Self::NotHere { leader } => {
+                out.push(NOT_HERE);
+                put_varint(out, leader.0);
+            }
+            Self::Done => out.push(DONE),
+            Self::Refused(refusal) => out.extend([
+                REFUSED,
+                match refusal {
+                    Refusal::LastMember => 1,
+                    Refusal::NoMember => 2,
+                    Refusal::TooMany => 3,
+                },
+            ]),
+            Self::Member(member) => {
+                let Member { leader, has_vote, term, last, written, applied, committed, snapshot } = *member;
+                out.extend([OF_MEMBER, has_vote.into()]);
+                put(out, &[leader.0, term, last, written, applied, committed, snapshot]);
+            }
+            Self::Queues(queues) => {
+                out.push(OF_QUEUES);
+                put_varint(out, queues.len() as u64);
+                for counts in queues {
+                    let Counts {
+                        queue,
+                        is_paused,
+                        ready,
+                        unacked,
+                        ready_bytes,
+                        unacked_bytes,
+                        memory_bytes,
+                        consumers,
+                    } = *counts;
+                    put_varint(out, queue.0);
+                    out.push(is_paused.into());
+                    put(out, &[ready, unacked, ready_bytes, unacked_bytes, memory_bytes, consumers]);
+                }
+            }
+        }
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(match reader.u8()? {
+            NOT_HERE => Self::NotHere { leader: NodeId(reader.varint()?) },
+            DONE => Self::Done,
+            REFUSED => Self::Refused(match reader.u8()? {
+                1 => Refusal::LastMember,
+                2 => Refusal::NoMember,
+                3 => Refusal::TooMany,
+                _ => return None,
+            }),
+            OF_MEMBER => {
+                let has_vote = read_flag(reader)?;
+                Self::Member(Member {
+                    leader: NodeId(reader.varint()?),
+                    has_vote,
+                    term: reader.varint()?,
+                    last: reader.varint()?,
+                    written: reader.varint()?,
+                    applied: reader.varint()?,
+                    committed: reader.varint()?,
+                    snapshot: reader.varint()?,
+                })
+            }
+            OF_QUEUES => {
+                // Each takes a byte at least.
+                let count = usize::try_from(reader.varint()?).ok().filter(|count| *count <= reader.0.len())?;
+                Self::Queues((0..count).map(|_| read_counts(reader)).collect::<Option<_>>()?)
+            }
+            _ => return None,
+        })
+    }
+}
+
+fn read_counts(reader: &mut Reader<'_>) -> Option<Counts> {
+    Some(Counts {
+        queue: QueueId(reader.varint()?),
+        is_paused: read_flag(reader)?,
+        ready: reader.varint()?,
+        unacked: reader.varint()?,
+        ready_bytes: reader.varint()?,
+        unacked_bytes: reader.varint()?,
+        memory_bytes: reader.varint()?,
+        consumers: reader.varint()?,
+    })
+}
+
+fn read_flag(reader: &mut Reader<'_>) -> Option<bool> {
+    match reader.u8()? {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+pub(super) fn inquiries() -> Vec<Inquiry> {
+    let (queue, node) = (QueueId(130), NodeId(3));
+    let wishes = [Wish::Add(node), Wish::Remove(node), Wish::Lead(node)];
+    let others = [Inquiry::Member { queue }, Inquiry::Queues];
+    wishes.map(|wish| Inquiry::Wish { queue, wish }).into_iter().chain(others).collect()
+}
+
+#[cfg(test)]
+pub(super) fn reports() -> Vec<Report> {
+    let refusals = [Refusal::LastMember, Refusal::NoMember, Refusal::TooMany];
+    let member = Member {
+        leader: NodeId(2),
+        has_vote: true,
+        term: 4,
+        last: 300,
+        written: 299,
+        applied: 298,
+        committed: 297,
+        snapshot: 5,
+    };
+    let counts = Counts {
+        queue: QueueId(130),
+        is_paused: true,
+        ready: 1,
+        unacked: 2,
+        ready_bytes: 3,
+        unacked_bytes: 4,
+        memory_bytes: 5,
+        consumers: 6,
+    };
+    let others = [
+        Report::NotHere { leader: NodeId(2) },
+        Report::Done,
+        Report::Member(member),
+        Report::Queues([counts, Counts { is_paused: false, ..counts }].into()),
+    ];
+    refusals.map(Report::Refused).into_iter().chain(others).collect()
+}

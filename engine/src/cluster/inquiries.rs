@@ -2,9 +2,13 @@
 //!
 //! A byte with the kind, then the fields. Numbers take seven bits a byte, flags one.
 
+use alloc::string::String;
 use alloc::vec::Vec;
+use bytes::Bytes;
 
+use crate::amqp::ShortStr;
 use crate::ids::{NodeId, QueueId};
+use crate::management::{AdminErrorKind, Selection};
 use crate::storage::codec::{Reader, put_varint};
 
 /// What is asked.
@@ -16,6 +20,21 @@ pub(crate) enum Inquiry {
     Member { queue: QueueId },
     /// What is in the queues that are on the receiver, or led by it.
     Queues,
+    /// The node of a queue, or its leader, is to do something with what is in it.
+    Operate { queue: QueueId, operation: Operation },
+}
+
+/// What is done with what is in a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// Drops what waits, or so many of the oldest.
+    Purge { count: Option<u64> },
+    /// Shows some of what waits.
+    Peek(Selection),
+    /// Drops some of what waits.
+    Delete(Selection),
+    /// Gives nothing out from here on, or does again.
+    Pause { is_paused: bool },
 }
 
 /// What is wanted of the members of a queue.
@@ -42,6 +61,32 @@ pub(crate) enum Report {
     Member(Member),
     /// What is in queues.
     Queues(Vec<Counts>),
+    /// What came of something that was done.
+    Outcome(Outcome),
+    /// It was not done, for this reason.
+    Failed(AdminErrorKind, String),
+}
+
+/// What came of something that was done with a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// No more than that it is done.
+    Done,
+    /// It was done to so many messages.
+    Count(u64),
+    /// These are the messages.
+    Messages(Vec<Shown>),
+}
+
+/// A message that is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    /// Its place in the queue.
+    pub(crate) seq: u64,
+    /// Whether a consumer may have seen it.
+    pub(crate) is_redelivered: bool,
+    /// The message as it is in the log.
+    pub(crate) payload: Bytes,
 }
 
 /// Why the members of a queue cannot be as was wished.
@@ -86,12 +131,15 @@ pub(crate) struct Counts {
 const WISH: u8 = 1;
 const MEMBER: u8 = 2;
 const QUEUES: u8 = 3;
+const OPERATE: u8 = 4;
 
 const NOT_HERE: u8 = 1;
 const DONE: u8 = 2;
 const REFUSED: u8 = 3;
 const OF_MEMBER: u8 = 4;
 const OF_QUEUES: u8 = 5;
+const OUTCOME: u8 = 6;
+const FAILED: u8 = 7;
 
 impl Inquiry {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -111,6 +159,23 @@ impl Inquiry {
                 put_varint(out, queue.0);
             }
             Self::Queues => out.push(QUEUES),
+            Self::Operate { queue, operation } => {
+                out.push(OPERATE);
+                put_varint(out, queue.0);
+                put_operation(out, operation);
+            }
+        }
+    }
+
+    /// Whether asking twice is as good as once.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        match self {
+            Self::Wish { .. } | Self::Member { .. } | Self::Queues => true,
+            Self::Operate { operation, .. } => match operation {
+                Operation::Purge { count } => count.is_none(),
+                Operation::Peek(_) | Operation::Pause { .. } => true,
+                Operation::Delete(_) => false,
+            },
         }
     }
 
@@ -129,6 +194,7 @@ impl Inquiry {
             }
             MEMBER => Self::Member { queue: QueueId(reader.varint()?) },
             QUEUES => Self::Queues,
+            OPERATE => Self::Operate { queue: QueueId(reader.varint()?), operation: read_operation(reader)? },
             _ => return None,
         })
     }
@@ -175,6 +241,35 @@ impl Report {
                     put(out, &[ready, unacked, ready_bytes, unacked_bytes, memory_bytes, consumers]);
                 }
             }
+            Self::Outcome(outcome) => {
+                out.push(OUTCOME);
+                match outcome {
+                    Outcome::Done => out.push(1),
+                    Outcome::Count(count) => {
+                        out.push(2);
+                        put_varint(out, *count);
+                    }
+                    Outcome::Messages(shown) => {
+                        out.push(3);
+                        put_varint(out, shown.len() as u64);
+                        for Shown { seq, is_redelivered, payload } in shown {
+                            put_varint(out, *seq);
+                            out.push((*is_redelivered).into());
+                            put_bytes(out, payload);
+                        }
+                    }
+                }
+            }
+            Self::Failed(kind, text) => {
+                let kind = match kind {
+                    AdminErrorKind::NotFound => 1,
+                    AdminErrorKind::BadRequest => 2,
+                    AdminErrorKind::Conflict => 3,
+                    AdminErrorKind::Refused => 4,
+                };
+                out.extend([FAILED, kind]);
+                put_bytes(out, text.as_bytes());
+            }
         }
     }
 
@@ -206,9 +301,98 @@ impl Report {
                 let count = usize::try_from(reader.varint()?).ok().filter(|count| *count <= reader.0.len())?;
                 Self::Queues((0..count).map(|_| read_counts(reader)).collect::<Option<_>>()?)
             }
+            OUTCOME => Self::Outcome(match reader.u8()? {
+                1 => Outcome::Done,
+                2 => Outcome::Count(reader.varint()?),
+                3 => {
+                    let count = usize::try_from(reader.varint()?).ok().filter(|count| *count <= reader.0.len())?;
+                    let shown = |reader: &mut Reader<'_>| {
+                        let (seq, is_redelivered) = (reader.varint()?, read_flag(reader)?);
+                        Some(Shown { seq, is_redelivered, payload: Bytes::copy_from_slice(read_bytes(reader)?) })
+                    };
+                    Outcome::Messages((0..count).map(|_| shown(reader)).collect::<Option<_>>()?)
+                }
+                _ => return None,
+            }),
+            FAILED => {
+                let kind = match reader.u8()? {
+                    1 => AdminErrorKind::NotFound,
+                    2 => AdminErrorKind::BadRequest,
+                    3 => AdminErrorKind::Conflict,
+                    4 => AdminErrorKind::Refused,
+                    _ => return None,
+                };
+                Self::Failed(kind, String::from(core::str::from_utf8(read_bytes(reader)?).ok()?))
+            }
             _ => return None,
         })
     }
+}
+
+fn put_operation(out: &mut Vec<u8>, operation: &Operation) {
+    match operation {
+        Operation::Purge { count } => {
+            out.push(1);
+            put_option(out, *count);
+        }
+        Operation::Peek(selection) => {
+            out.push(2);
+            put_selection(out, selection);
+        }
+        Operation::Delete(selection) => {
+            out.push(3);
+            put_selection(out, selection);
+        }
+        Operation::Pause { is_paused } => out.extend([4, u8::from(*is_paused)]),
+    }
+}
+
+fn read_operation(reader: &mut Reader<'_>) -> Option<Operation> {
+    Some(match reader.u8()? {
+        1 => Operation::Purge { count: read_option(reader)? },
+        2 => Operation::Peek(read_selection(reader)?),
+        3 => Operation::Delete(read_selection(reader)?),
+        4 => Operation::Pause { is_paused: read_flag(reader)? },
+        _ => return None,
+    })
+}
+
+fn put_selection(out: &mut Vec<u8>, selection: &Selection) {
+    let Selection { offset, count, message_id } = selection;
+    put_varint(out, *offset);
+    put_option(out, *count);
+    out.push(message_id.is_some().into());
+    if let Some(id) = message_id {
+        put_bytes(out, id.as_bytes());
+    }
+}
+
+fn read_selection(reader: &mut Reader<'_>) -> Option<Selection> {
+    let (offset, count) = (reader.varint()?, read_option(reader)?);
+    let message_id = if read_flag(reader)? { Some(ShortStr::try_from(read_bytes(reader)?).ok()?) } else { None };
+    Some(Selection { offset, count, message_id })
+}
+
+/// A flag, and the number if there is one.
+fn put_option(out: &mut Vec<u8>, number: Option<u64>) {
+    out.push(number.is_some().into());
+    if let Some(number) = number {
+        put_varint(out, number);
+    }
+}
+
+fn read_option(reader: &mut Reader<'_>) -> Option<Option<u64>> {
+    if read_flag(reader)? { reader.varint().map(Some) } else { Some(None) }
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn read_bytes<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
+    let len = usize::try_from(reader.varint()?).ok()?;
+    reader.take(len)
 }
 
 fn read_counts(reader: &mut Reader<'_>) -> Option<Counts> {
@@ -237,7 +421,16 @@ pub(super) fn inquiries() -> Vec<Inquiry> {
     let (queue, node) = (QueueId(130), NodeId(3));
     let wishes = [Wish::Add(node), Wish::Remove(node), Wish::Lead(node)];
     let others = [Inquiry::Member { queue }, Inquiry::Queues];
-    wishes.map(|wish| Inquiry::Wish { queue, wish }).into_iter().chain(others).collect()
+    let selection = Selection { offset: 2, count: Some(300), message_id: Some(ShortStr::from_static("id")) };
+    let operations = [
+        Operation::Purge { count: None },
+        Operation::Purge { count: Some(300) },
+        Operation::Peek(selection),
+        Operation::Delete(Selection::default()),
+        Operation::Pause { is_paused: true },
+    ];
+    let operations = operations.map(|operation| Inquiry::Operate { queue, operation });
+    wishes.map(|wish| Inquiry::Wish { queue, wish }).into_iter().chain(others).chain(operations).collect()
 }
 
 #[cfg(test)]
@@ -268,6 +461,12 @@ pub(super) fn reports() -> Vec<Report> {
         Report::Done,
         Report::Member(member),
         Report::Queues([counts, Counts { is_paused: false, ..counts }].into()),
+        Report::Outcome(Outcome::Done),
+        Report::Outcome(Outcome::Count(300)),
+        Report::Outcome(Outcome::Messages(
+            [Shown { seq: 300, is_redelivered: true, payload: Bytes::from_static(b"payload") }].into(),
+        )),
+        Report::Failed(AdminErrorKind::Refused, String::from("no")),
     ];
     refusals.map(Report::Refused).into_iter().chain(others).collect()
 }

@@ -2,7 +2,8 @@
 
 use leveret_engine::amqp::{Properties, ShortStr};
 use leveret_engine::management::{
-    AdminReply, DelayedMessage, Departure, DepartureReport, LeaveReason, LeftTo, NodeStatus, PeekedMessage, Way,
+    AdminReply, DelayedMessage, Departure, DepartureReport, LeaveReason, LeftTo, NodeStatus, PeekedMessage, QueueInfo,
+    QueueState, Way,
 };
 use serde_json::{Map, Value, json};
 
@@ -19,8 +20,11 @@ pub(super) fn body(line: &CommandLine, reply: AdminReply) -> Result<Body, (u8, S
         (AdminReply::Count(count), verb) => counted(count, verb),
         (AdminReply::Status(status), _) => report(&status),
         (AdminReply::Cluster(status), verb) => return cluster::body(verb, &status),
-        (AdminReply::Queues(rows), Verb::ListQueues { columns, offline, .. }) => {
-            let rows = if *offline { Vec::new() } else { rows };
+        (AdminReply::Queues(mut rows), Verb::ListQueues { columns, online, offline, local }) => {
+            let is_online = |queue: &QueueInfo| !matches!(queue.state, QueueState::Down | QueueState::Minority);
+            rows.retain(|queue| {
+                (!online || is_online(queue)) && (!offline || !is_online(queue)) && (!local || queue.is_local)
+            });
             Body::Table(columns::table(columns::QUEUES, columns::QUEUES_DEFAULT, columns, &rows))
         }
         (AdminReply::Exchanges(rows), Verb::ListExchanges { columns }) => {

@@ -357,13 +357,13 @@ pub enum Verb {
 
     /// List the queues of a vhost
     ListQueues {
-        /// Only those that are online, which all are on one node
+        /// Only those that are there
         #[arg(long)]
         online: bool,
-        /// Only those that are offline, which none is on one node
+        /// Only those of nodes that cannot be reached, or without a majority of their replicas
         #[arg(long)]
         offline: bool,
-        /// Only those of this node
+        /// Only those of this node, or with a replica on it
         #[arg(long)]
         local: bool,
         /// Columns, such as name, messages, messages_ready, consumers, state, policy, memory, arguments; the default is name messages

@@ -136,6 +136,11 @@ impl Broker {
             match (link, to) {
                 (Some(link), _) => {
                     let question = self.errands.questions.get_mut(&number).expect("it was there just now");
+                    // What may have been done must not be done twice.
+                    if question.sent.is_some_and(|sent| sent != (node, link)) && !question.inquiry.is_repeatable() {
+                        self.on_answer_to(number, Answer::Late);
+                        continue;
+                    }
                     if question.sent.replace((node, link)) != Some((node, link)) {
                         let inquiry = question.inquiry.clone();
                         self.say(node, &Frame::Inquire { number, inquiry });
@@ -158,14 +163,15 @@ impl Broker {
     }
 
     /// Another node asks something for an operator, or this one does.
-    pub(in super::super) fn on_inquiry(&mut self, from: NodeId, number: u64, inquiry: &Inquiry) {
-        match *inquiry {
+    pub(in super::super) fn on_inquiry(&mut self, from: NodeId, number: u64, inquiry: Inquiry) {
+        match inquiry {
             Inquiry::Wish { queue, wish } => self.on_wish(from, number, queue, wish),
             Inquiry::Member { queue } => self.on_member_inquiry(from, number, queue),
             Inquiry::Queues => {
                 let queues = self.counts_of_queues();
                 self.report(from, number, Report::Queues(queues));
             }
+            Inquiry::Operate { queue, operation } => self.on_operation(from, number, queue, operation),
         }
     }
 

@@ -30,7 +30,7 @@ impl Broker {
         let home = record.and_then(|record| self.peers.as_ref()?.cluster().name_of(record.home));
         AdminError::refused(match home {
             Some(home) => alloc::format!("{} is on node {home}: ask there", name.quoted()),
-            None => alloc::format!("{} is replicated: this cannot be done with it yet", name.quoted()),
+            None => super::is_replicated(name),
         })
     }
 
@@ -84,9 +84,8 @@ impl Broker {
         Ok((!waits).then_some(reply))
     }
 
-    /// Removes ready messages, the oldest first. How many.
-    pub(super) fn purge_queue(&mut self, name: &QueueName, count: Option<u64>) -> Result<u64, AdminError> {
-        let key = self.expect_queue_here(name)?;
+    /// Removes ready messages of a queue that is here, the oldest first. How many.
+    pub(super) fn purge_some(&mut self, key: QueueKey, count: Option<u64>) -> u64 {
         let most = count.unwrap_or(u64::MAX);
         let mut gone = 0;
         while gone < most && self.purge_one(key) {
@@ -94,17 +93,6 @@ impl Broker {
         }
         // A basic.get may have waited for one of them.
         self.activate(key);
-        Ok(gone)
-    }
-
-    /// Stops or resumes deliveries from a queue. That is not kept over a restart, as LavinMQ has it: a queue that stands still for a
-    /// reason nobody remembers is worse than one that has to be stopped again.
-    pub(super) fn pause_queue(&mut self, id: AdminId, name: &QueueName, is_paused: bool) {
-        let reply = self.expect_queue_here(name).map(|key| {
-            self.queues.get_mut(key).expect("the queue is here").set_paused(is_paused);
-            self.activate(key);
-            AdminReply::Done
-        });
-        self.answer(id, reply);
+        gone
     }
 }

@@ -15,7 +15,7 @@ use crate::management::{
     AdminError, AdminReply, LeaderCount, MemberState, MemberStatus, QueueFilter, QueueName, ReplicaChange,
     ReplicaRequest,
 };
-use crate::metadata::QueueRecord;
+use crate::metadata::{QueueRecord, VhostKey};
 use crate::queue::QueueKind;
 use crate::routing::QueueKey;
 
@@ -28,6 +28,10 @@ pub(super) enum Task {
     Series(Series),
     /// The members of a queue are asked how they are.
     Status(QueueKey),
+    /// Something is done with what is in a queue.
+    Operate(QueueName),
+    /// All nodes are asked what is in their queues, of one vhost or of all.
+    List(Option<VhostKey>),
     /// All nodes are asked which queues they lead, so that all come to lead equally many.
     Rebalance(Box<QueueFilter>),
 }
@@ -131,6 +135,8 @@ impl Broker {
                 self.next_of(series)
             }
             Task::Status(key) => Next::Answer(Ok(AdminReply::Members(self.members_of(key, &answers)))),
+            Task::Operate(name) => Next::Answer(self.operated(&name, answers.into_iter().next())),
+            Task::List(only) => Next::Answer(Ok(AdminReply::Queues(self.listed(only, &answers)))),
             Task::Rebalance(filter) => self.next_of(self.rebalanced(&filter, &answers)),
         }
     }
@@ -303,9 +309,7 @@ fn became(answer: &Answer) -> Result<(), String> {
         },
         Answer::Gone => "the queue was deleted",
         Answer::Late | Answer::Unreachable => TIMED_OUT,
-        Answer::Said(_, Report::NotHere { .. } | Report::Member(_) | Report::Queues(_)) => {
-            "the node that leads the queue has answered something else"
-        }
+        Answer::Said(_, _) => "the node that leads the queue has answered something else",
     };
     Err(String::from(why))
 }

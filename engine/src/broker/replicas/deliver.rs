@@ -7,12 +7,13 @@ use bytes::Bytes;
 use super::super::Broker;
 use super::super::internal::Internal;
 use super::Replica;
+use super::operate::ToShow;
 use crate::cluster::queues::{Delivery as Sent, Frame, encode_delivery};
 use crate::effect::DiskRequest;
 use crate::ids::{NodeId, QueueId};
 use crate::message::Message;
 use crate::queue::LeaveReason;
-use crate::queue::quorum::{BodyPlace, DeadLetter, Delivery, Left};
+use crate::queue::quorum::{BodyPlace, DeadLetter, Delivery, Left, LogIndex};
 
 /// Something that a leader has to hand out.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,8 @@ pub(super) enum Outgoing {
     Bury(Left),
     /// The same, of one that is kept until it arrived.
     DeadLetter(DeadLetter),
+    /// To an operator who looks.
+    Show(ToShow, BodyPlace),
 }
 
 impl Outgoing {
@@ -31,6 +34,7 @@ impl Outgoing {
             Self::Deliver(delivery) => delivery.body,
             Self::Bury(left) => left.body,
             Self::DeadLetter(letter) => letter.body,
+            Self::Show(_, body) => *body,
         }
     }
 }
@@ -59,6 +63,16 @@ impl Broker {
                 break;
             }
             let Some(body) = replica.body(next.body()) else {
+                if let Outgoing::Show(to_show, body) = next
+                    && !replica.machine.needed(LogIndex(body.index.0))
+                {
+                    // It was settled meanwhile, and the log need not have it.
+                    if let Some(replica) = self.replicas.by_queue.get_mut(&queue) {
+                        replica.outgoing.pop_front();
+                    }
+                    self.show_next(queue, to_show, None);
+                    continue;
+                }
                 self.read_body(queue, next.body().index.0, disk);
                 break;
             };
@@ -68,6 +82,7 @@ impl Broker {
             }
             let Some(message) = Message::from_payload(body) else { continue };
             match next {
+                Outgoing::Show(to_show, _) => self.show_next(queue, to_show, Some(&message)),
                 Outgoing::Deliver(delivery) => self.send_delivery(&delivery, &message, ready_left),
                 Outgoing::Bury(left) => self.publish_dead(queue, left.reason, &message),
                 Outgoing::DeadLetter(letter) => {

@@ -9,6 +9,7 @@ use super::super::Broker;
 use super::apply::encode_command;
 use super::deliver::Outgoing;
 use crate::cluster::consensus::EntryId;
+use crate::cluster::inquiries::{Outcome, Report};
 use crate::cluster::queues::{Answer as Told, Frame, Question};
 use crate::ids::{Boot, NodeId, QueueId};
 use crate::limits;
@@ -17,8 +18,10 @@ use crate::queue::quorum::{Actions, Answer, Command, EntryWriter, Notice, Settin
 /// Who waits for an answer to a command.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asker {
-    node: NodeId,
-    number: u64,
+    pub(super) node: NodeId,
+    pub(super) number: u64,
+    /// Whether it is asked for an operator, rather than for a channel.
+    pub(super) is_operator: bool,
 }
 
 impl Broker {
@@ -31,13 +34,13 @@ impl Broker {
             replica.leads = false;
             (replica.told_members, replica.is_mending) = (None, false);
             replica.outgoing.clear();
-            replica.asked.clear();
             replica.own_proposal = 0;
             if let Some(at) = replica.due.take() {
                 self.replicas.due.remove(&(at, queue));
             }
         }
         self.turn_wishes_away(queue);
+        self.turn_operators_away(queue);
         if let Some(leader) = leader {
             self.on_queue_leader(queue, leader);
         }
@@ -149,17 +152,20 @@ impl Broker {
             Question::Purge => {
                 let place = self.propose_own(queue, &[Command::Purge]);
                 if let (Some(id), Some(replica)) = (place, self.replicas.by_queue.get_mut(&queue)) {
-                    replica.asked.insert(id.index, Asker { node: from, number });
+                    replica.asked.insert(id.index, Asker { node: from, number, is_operator: false });
                 }
             }
         }
     }
 
     pub(super) fn answer_gone(&mut self, asker: Asker) {
+        if asker.is_operator {
+            return self.report(asker.node, asker.number, Report::NotHere { leader: NodeId(0) });
+        }
         self.say(asker.node, &Frame::Answer { number: asker.number, answer: Told::Gone });
     }
 
-    fn propose_own(&mut self, queue: QueueId, commands: &[Command]) -> Option<EntryId> {
+    pub(super) fn propose_own(&mut self, queue: QueueId, commands: &[Command]) -> Option<EntryId> {
         let mut writer = EntryWriter::default();
         commands.iter().for_each(|command| writer.push(command, &[]));
         let command = encode_command(self.now.wall.as_millis(), &writer.take());
@@ -186,10 +192,21 @@ impl Broker {
             self.replicas.active.insert(queue);
         }
         let asker = replica.asked.remove(&id.index);
-        for reply in actions.replies.drain(..) {
-            if let (Some(asker), Answer::Purged(count)) = (asker, reply.answer) {
-                self.say(asker.node, &Frame::Answer { number: asker.number, answer: Told::Purged(count) });
+        let purged = actions.replies.drain(..).find_map(|reply| match reply.answer {
+            Answer::Purged(count) => Some(count),
+            Answer::DeletePrepared(_) | Answer::InUse | Answer::NotEmpty => None,
+        });
+        match asker {
+            Some(Asker { node, number, is_operator: true }) => {
+                let outcome = purged.map_or(Outcome::Done, Outcome::Count);
+                self.report(node, number, Report::Outcome(outcome));
             }
+            Some(Asker { node, number, is_operator: false }) => {
+                if let Some(count) = purged {
+                    self.say(node, &Frame::Answer { number, answer: Told::Purged(count) });
+                }
+            }
+            None => {}
         }
         if are_dead_waiting {
             self.send_dead(queue);

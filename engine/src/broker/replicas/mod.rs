@@ -19,6 +19,7 @@ mod apply;
 mod deliver;
 mod lead;
 mod members;
+mod operate;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
@@ -89,6 +90,9 @@ pub(super) struct Replica {
     /// The last of the kept dead that was handed out, and those of them that arrived.
     dead_sent: DeathNumber,
     arrived: Vec<DeathNumber>,
+    /// Operators who look into it, by the number of the look, as its leader.
+    shows: BTreeMap<u64, operate::Show>,
+    last_show: u64,
     /// What operators want of its members, as its leader was told, in order.
     wishes: VecDeque<members::Wished>,
     /// The members that the cluster was told of last, as its leader.
@@ -119,6 +123,8 @@ impl Replica {
             is_ending: false,
             dead_sent: DeathNumber(0),
             arrived: Vec::new(),
+            shows: BTreeMap::new(),
+            last_show: 0,
             wishes: VecDeque::new(),
             told_members: None,
             is_mending: false,

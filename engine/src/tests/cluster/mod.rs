@@ -2,6 +2,7 @@
 
 mod administration;
 mod members;
+mod operators;
 mod placement;
 mod quorum;
 mod remote;

@@ -31,6 +31,8 @@ pub(super) struct Group {
     pub(super) members: Members,
     /// A first state that is to be written.
     pub(super) birth: Option<Base>,
+    /// Whether it was asked to campaign, and could not yet.
+    is_called: bool,
     pub(super) unpersisted: VecDeque<Unpersisted>,
     /// Messages that others count on, until what they say is durable.
     pub(super) waiting: VecDeque<(Ticket, Message)>,
@@ -125,6 +127,7 @@ impl Group {
             raw,
             members,
             birth,
+            is_called: false,
             unpersisted: VecDeque::new(),
             waiting: VecDeque::new(),
             written,
@@ -324,10 +327,24 @@ impl Group {
     /// Begins an election without waiting for the timeout, if that is possible.
     pub(super) fn campaign(&mut self) {
         self.wake();
-        if self.raw.raft.promotable() && self.can_campaign() {
-            // It only fails if the group is gone.
-            let _ = self.raw.campaign();
-            self.tame();
+        self.is_called = true;
+        self.campaign_if_called();
+    }
+
+    /// Sends what was decided without waiting for something to send it with.
+    pub(super) fn tell_commits(&mut self) {
+        self.raw.skip_bcast_commit(false);
+    }
+
+    /// Begins the election that it was asked for, once its own log is durable.
+    pub(super) fn campaign_if_called(&mut self) {
+        if self.is_called && self.can_campaign() {
+            self.is_called = false;
+            if self.raw.raft.promotable() && self.leader().is_none() {
+                // It only fails if the group is gone.
+                let _ = self.raw.campaign();
+                self.tame();
+            }
         }
     }
 

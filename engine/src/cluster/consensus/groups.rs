@@ -308,6 +308,15 @@ impl Groups {
         });
     }
 
+    /// Members of this group are told at once what is decided while this node leads, not with the next append or heartbeat: for groups
+    /// whose every member answers for what was decided.
+    pub fn tell_commits(&mut self, group: GroupId) {
+        let _ = self.with(group, |group| {
+            group.tell_commits();
+            Ok(())
+        });
+    }
+
     /// A snapshot of the state machine as it is after all that was handed out. `data` is all of it, or says where to get it.
     pub fn offer_snapshot(&mut self, group: GroupId, to: NodeId, data: Bytes) {
         let _ = self.with(group, |group| {

@@ -58,6 +58,7 @@ impl Group {
         while let Some((_, message)) = pop_front_if(&mut self.waiting, |(awaited, _)| *awaited <= ticket) {
             shared.peers.post(self.id, self.incarnation, message, shared.now);
         }
+        self.campaign_if_called();
     }
 
     /// Hands out what there is. Returns whether there is more.

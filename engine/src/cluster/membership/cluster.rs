@@ -503,6 +503,8 @@ impl Cluster {
             let found = groups.recover(ROOT, place.cluster, state);
             found.map_err(|_| String::from("the log holds a state of the cluster in which no node can have been"))?;
         }
+        // Every node answers its own clients once it knows that what they asked for was decided.
+        groups.tell_commits(ROOT);
         let is_alone = groups.status(ROOT).is_some_and(|status| status.members.voters() == [place.node]);
         if is_alone {
             groups.campaign(ROOT);

@@ -85,6 +85,24 @@ fn a_quorum_queue_serves_all_nodes_while_its_leader_is_killed_again_and_again() 
     }
 }
 
+/// Neither for an election timeout nor for a heartbeat, on whichever node it is.
+#[test]
+fn a_declaration_waits_for_no_timer() {
+    let mut world = three();
+    for at in 0..3 {
+        let client = publisher(&mut world, at);
+        for (kind, of_kind) in [("classic", declare as fn(&str, bool) -> _), ("quorum", |name, _| quorum(name, &[]))] {
+            let begin = world.now;
+            for number in 0..20 {
+                ask(&mut world, at, client, of_kind(&format!("{kind} {at} {number}"), true));
+            }
+            let each = world.now.saturating_since(begin) / 20;
+            let heartbeats = limits::GROUP_TICK * u32::try_from(limits::GROUP_HEARTBEAT_TICKS).unwrap();
+            assert!(each < heartbeats * 3 / 4, "{kind} on {at}: {each:?}");
+        }
+    }
+}
+
 #[test]
 fn what_was_confirmed_survives_that_all_nodes_lose_power_at_once() {
     let mut world = three();

@@ -154,6 +154,9 @@ pub const GROUP_APPLY_BYTES: u64 = 1024 * 1024;
 pub const GROUP_READS_MAX: usize = 1024;
 /// Bytes of a node's name, as in its hello and in the table of nodes; RabbitMQ's are Erlang atoms of at most 255 characters.
 pub const NODE_NAME_BYTES_MAX: usize = 255;
+/// How long a node that pauses in a minority waits for links to come back before it turns its clients away: as long as the first few
+/// attempts to reach a node that is there take.
+pub const MINORITY_GRACE: Duration = Duration::from_secs(1);
 /// How long an operator waits for other nodes, or for the members of a queue to be others; as RabbitMQ for its queues' members.
 pub const INQUIRY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Nodes that came back with another disk of which it is known for whom they came, so that they get the replicas of those. A queue that

@@ -73,6 +73,23 @@ fn operators_add_remove_and_move_replicas() {
     three.control(0, &["delete_member", "two", &name(0)]);
     until("only one is left", || is(&three, "two", &voters(2, &[])));
     until("nobody may stop", || three.try_control(2, &["check_if_node_is_quorum_critical"]).is_err());
+    // Under maintenance a node leads nothing and lets nobody in, until it is revived.
+    three.control(0, &["drain"]);
+    assert!(std::net::TcpStream::connect(three.address(0)).is_err(), "nobody listens");
+    let status: Value = serde_json::from_str(&three.control(1, &["cluster_status", "--formatter", "json"])).unwrap();
+    assert_eq!(status["nodes_under_maintenance"], json!([name(0)]));
+    assert!(members(&three, 1, "one").iter().all(|(node, state, _)| *node != name(0) || state == "follower"));
+    three.control(0, &["revive"]);
+    until("it lets clients in", || super::declare(three.address(0), "one", true).is_ok());
+    // Queues of other nodes are seen, and purged.
+    let listed =
+        three.control(0, &["list_queues", "name", "type", "messages", "state", "online", "--formatter", "json"]);
+    let listed: Vec<Value> = serde_json::from_str(&listed).unwrap();
+    assert_eq!(
+        listed[1],
+        json!({ "name": "two", "type": "quorum", "messages": 0, "state": "running", "online": [name(2)] })
+    );
+    three.control(0, &["purge_queue", "two"]);
     // A node that cannot be asked is seen not to be there.
     three.kill(1);
     until("it is seen", || {

@@ -215,6 +215,7 @@ impl Broker {
                 | Frame::Synced(_)
                 | Frame::Elsewhere { .. }
                 | Frame::Answer { .. }
+                | Frame::Health { .. }
                 | Frame::Inquire { .. }
                 | Frame::Report { .. } => Ok(()),
             };

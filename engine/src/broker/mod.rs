@@ -15,6 +15,7 @@ mod departures;
 mod expiry;
 mod firehose;
 mod guests;
+mod health;
 mod holds;
 mod internal;
 mod placement;
@@ -59,6 +60,7 @@ pub(crate) use firehose::Witness;
 use guests::Guests;
 pub(crate) use internal::Internal;
 
+use health::Health;
 pub(crate) use holds::Holds;
 pub(crate) use publish::Routed;
 use remote::Remote;
@@ -125,6 +127,8 @@ pub(crate) struct Broker {
     reply_consumers: NameMap<ShortStr, ChannelRef>,
     /// What is short, so that publishers are stopped.
     pub(crate) alarms: Alarms,
+    /// How this node is, as others were told, and how they are.
+    health: Health,
     /// Connections stopped by the alarm.
     pub(crate) alarm_paused: Vec<ConnectionId>,
     /// Connections stopped because the log is behind.
@@ -360,6 +364,7 @@ impl Broker {
             have_names_changed: false,
             exclusive: BTreeSet::new(),
             reply_consumers: NameMap::new(rng.next_u64()),
+            health: Health::default(),
             alarm_paused: Vec::new(),
             log_paused: Vec::new(),
             notices: VecDeque::new(),

@@ -86,7 +86,7 @@ impl Invocation {
 
     /// Whether to ask again until a broker answers, and answers other than that it cannot do that ([`exit::UNAVAILABLE`]).
     pub fn waits_for_broker(&self) -> bool {
-        matches!(self.line.verb, Verb::AwaitStartup | Verb::AwaitOnlineNodes { .. })
+        matches!(self.line.verb, Verb::AwaitStartup | Verb::AwaitOnlineNodes { .. } | Verb::AwaitOnlineQuorumPlusOne)
     }
 
     /// What has to be read for [`Invocation::plan`].

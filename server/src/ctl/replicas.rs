@@ -37,7 +37,7 @@ pub(super) fn request(options: &Options, verb: &Verb) -> Result<Option<AdminRequ
         Verb::Shrink { node, .. } => ReplicaRequest::Shrink { node: node.clone() },
         Verb::Rebalance { queues, .. } => ReplicaRequest::Rebalance { queues: patterns(queues) },
         Verb::QuorumStatus { queue } => ReplicaRequest::Status(queue_name(options, queue)?),
-        Verb::CheckIfNodeIsQuorumCritical => ReplicaRequest::Critical,
+        Verb::CheckIfNodeIsQuorumCritical | Verb::AwaitOnlineQuorumPlusOne => ReplicaRequest::Critical,
         _ => return Ok(None),
     };
     Ok(Some(request.into()))
@@ -56,6 +56,9 @@ pub(super) fn banner(verb: &Verb) -> Option<String> {
         Verb::Shrink { node, .. } => format!("Shrinking quorum queues on {node}..."),
         Verb::Rebalance { .. } => "Re-balancing leaders of all replicated queues...".to_owned(),
         Verb::QuorumStatus { queue } => format!("Status of queue {queue} ..."),
+        Verb::AwaitOnlineQuorumPlusOne => {
+            "Will wait for a quorum + 1 of nodes to be online for all quorum queues ...".to_owned()
+        }
         Verb::CheckIfNodeIsQuorumCritical => {
             "Checking if the node is critical for quorum of any quorum queues ...".to_owned()
         }
@@ -72,6 +75,9 @@ pub(super) fn body(verb: &Verb, reply: AdminReply) -> Result<Result<Body, (u8, S
         AdminReply::ReplicaChanges(changes) => Body::Table(changed(&changes, verb)),
         AdminReply::Members(members) => Body::PrettyTable(members_of(&members)),
         AdminReply::Leaders(leaders) => Body::PrettyTable(leading(&leaders)),
+        AdminReply::QueueNames(queues) if queues.is_empty() && matches!(verb, Verb::AwaitOnlineQuorumPlusOne) => {
+            Body::Nothing
+        }
         AdminReply::QueueNames(queues) if queues.is_empty() => {
             Body::Text("The node reported no quorum queues with minimum quorum".to_owned())
         }

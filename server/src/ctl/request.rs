@@ -42,6 +42,8 @@ pub(super) fn plan(line: &CommandLine, input: Option<&str>) -> Result<Plan, Outc
         }
         Verb::Ping | Verb::AwaitStartup => AdminRequest::Ping,
         Verb::Status => NodeRequest::Status.into(),
+        Verb::Drain => NodeRequest::Drain.into(),
+        Verb::Revive => NodeRequest::Revive.into(),
         Verb::SetVmMemoryHighWatermark { watermark } => {
             NodeRequest::SetMemoryHighWatermark(Some(watermark_bytes(watermark)?)).into()
         }
@@ -125,6 +127,10 @@ pub(super) fn banner(options: &Options, verb: &Verb) -> String {
     match verb {
         Verb::Status => "Status of the node ...".to_owned(),
         Verb::Ping => "Will ping the node ...".to_owned(),
+        Verb::Drain => {
+            "Will put the node into maintenance mode. The node will no longer serve any client traffic!".to_owned()
+        }
+        Verb::Revive => "Will put the node back into regular operating mode".to_owned(),
         Verb::ClusterStatus => "Cluster status of the node ...".to_owned(),
         Verb::AwaitOnlineNodes { count } => format!("Will wait for at least {count} nodes to join the cluster ..."),
         Verb::ForgetClusterNode { node } => format!("Removing node {node} from the cluster"),
@@ -259,7 +265,8 @@ pub(super) fn banner(options: &Options, verb: &Verb) -> String {
         | Verb::Shrink { .. }
         | Verb::Rebalance { .. }
         | Verb::QuorumStatus { .. }
-        | Verb::CheckIfNodeIsQuorumCritical => String::new(),
+        | Verb::CheckIfNodeIsQuorumCritical
+        | Verb::AwaitOnlineQuorumPlusOne => String::new(),
     }
 }
 

@@ -83,6 +83,12 @@ pub enum Verb {
         /// How many, this one included
         count: u16,
     },
+    /// Wait until each quorum queue with a replica here has a running member to spare
+    AwaitOnlineQuorumPlusOne,
+    /// Put the node under maintenance: it serves no clients, and others lead where they can
+    Drain,
+    /// End the maintenance
+    Revive,
     /// Remove a node from the cluster that does not run and will not come back
     ForgetClusterNode {
         /// Its name, as cluster_status shows it
@@ -653,7 +659,8 @@ pub struct Selection {
     pub message_id: Option<String>,
 }
 
-const ABOUT: &str = "Administers a running Leveret broker, with the verbs of rabbitmqctl and rabbitmq-queues.";
+const ABOUT: &str =
+    "Administers a running Leveret broker, with the verbs of rabbitmqctl, rabbitmq-queues and rabbitmq-upgrade.";
 
 const EXAMPLES: &str = "\
 Examples:

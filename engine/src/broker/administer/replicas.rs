@@ -197,7 +197,8 @@ impl Broker {
             led.entry(*node).or_default().extend(of_filter.map(|(key, _)| key));
         }
         let members = |key| self.metadata.queue_by_key(key).map_or(&[][..], |record| &record.members);
-        let moves = balance(&mut led, |key| members(key).iter().copied().filter(|member| running.contains(member)));
+        let may_lead = |member: &NodeId| running.contains(member) && !self.is_node_drained(*member);
+        let moves = balance(&mut led, |key| members(key).iter().copied().filter(may_lead));
         let wishes = moves.into_iter().map(|(key, node)| (key, Wish::Lead(node))).collect();
         let leads = led.iter().map(|(node, queues)| (*node, queues.len() as u64)).collect();
         Series { wishes, leads: Some(leads), ..Series::default() }
@@ -277,7 +278,7 @@ impl Broker {
     }
 
     /// The nodes that can be reached, this one included.
-    pub(super) fn running(&self) -> Vec<NodeId> {
+    pub(crate) fn running(&self) -> Vec<NodeId> {
         let own = self.metadata.own();
         let nodes = self.peers.iter().flat_map(|peers| peers.cluster().nodes().map(|(node, _)| node));
         let is_up = |node: &NodeId| self.peers.as_ref().is_some_and(|peers| peers.cluster().is_linked(*node));

@@ -58,6 +58,7 @@ impl Broker {
             known.link = None;
             known.until = self.now.mono + limits::REMOTE_GRACE;
         }
+        self.forget_health(node);
         self.on_guests_cut_off(node);
         self.on_replica_nodes();
     }
@@ -81,6 +82,7 @@ impl Broker {
                 peers.send_to_queues(self.now.mono, node, forget.encode());
             }
         }
+        self.greet_with_health(node);
         self.on_guests_reached(node, boot);
         self.ask_again(node);
         let sessions = self.remote.sessions.iter_mut().filter(|(_, session)| session.home == node);

@@ -74,6 +74,7 @@ impl Broker {
                     | Frame::Synced(_)
                     | Frame::Answer { .. }
                     | Frame::Elsewhere { .. }
+                    | Frame::Health { .. }
                     | Frame::Inquire { .. }
                     | Frame::Report { .. } => {}
                 }

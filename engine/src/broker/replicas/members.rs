@@ -17,7 +17,16 @@
 //! 3. Who has caught up gets a vote.
 //! 4. Then come the wishes of operators. They are the leader's alone; who asked asks the next one.
 //!
-//! A leader that is to go has another lead first.
+//! # A member that comes back at once
+//!
+//! 1. C goes, and comes in again before its node has heard of it. It goes on with the log it has, and gets a vote for that.
+//! 2. Its node hears that C is no member, and then that it is one.
+//! 3. Had it given the replica up and opened another in between, a member with a vote would have lost its memory.
+//!
+//! So a replica stays if it knows itself to be a member as of a later entry than the list that says otherwise, also after a restart. One
+//! that does not know has said nothing since that the group counts on.
+//!
+//! A leader that is to go has another lead first, and so does one whose node is under maintenance.
 
 use alloc::vec::Vec;
 
@@ -84,11 +93,19 @@ impl Broker {
         let id = record.id;
         match (self.metadata.has_replica_here(record), self.replicas.has(id)) {
             (true, false) => self.add_replica(key, id),
-            (false, true) => self.close_replica(id),
-            (true, true) | (false, false) => {}
+            (false, true) if !self.is_member_again(id, record.members_at) => self.close_replica(id),
+            (false | true, true) | (false, false) => {}
         }
         self.see_to_members(id);
         self.look_at_errands();
+    }
+
+    /// Whether the replica of a queue knows that it is a member as of a later entry.
+    fn is_member_again(&self, queue: QueueId, at: u64) -> bool {
+        let Some(peers) = &self.peers else { return false };
+        let Some((own, _)) = peers.own() else { return false };
+        let status = peers.cluster().replica_status(queue);
+        status.is_some_and(|status| status.applied_index > at && status.members.contains(own))
     }
 
     /// Does the next step for the members of a queue, if this node leads it; then sees to everything else about it.
@@ -107,10 +124,18 @@ impl Broker {
     /// Whether it is to be tried again before long.
     fn mend_members(&mut self, queue: QueueId) -> bool {
         let Some(replica) = self.replicas.by_queue.get(&queue) else { return false };
-        let (key, told) = (replica.key, replica.told_members.as_ref());
+        let key = replica.key;
         let Some(peers) = &self.peers else { return false };
         let (Some((own, _)), Some(mark)) = (peers.own(), peers.cluster().replica_mark(queue)) else { return false };
+        if self.is_drained()
+            && let Some(heir) = self.heir(own, &mark.members)
+        {
+            self.hand_over(queue, heir);
+            return true;
+        }
+        let Some(peers) = &self.peers else { return false };
         let Some(record) = self.metadata.queue_by_key(key) else { return false };
+        let told = self.replicas.by_queue.get(&queue).and_then(|replica| replica.told_members.as_ref());
         if let Some(list) = listed(&record.members, &mark.members) {
             if told != Some(&list) {
                 return self.tell_members(key, queue, list, mark.id.index);
@@ -162,8 +187,8 @@ impl Broker {
             Wish::Remove(node) if !members.contains(node) => Fate::Done,
             Wish::Remove(node) if is_voter(node) && members.voters().len() == 1 => Fate::Refused(Refusal::LastMember),
             Wish::Remove(node) if node == own => {
-                let mut others = members.voters().iter().copied().filter(|voter| *voter != own);
-                if let Some(heir) = others.find(|voter| self.is_linked(*voter)) {
+                let anybody = || members.voters().iter().copied().find(|node| *node != own && self.is_linked(*node));
+                if let Some(heir) = self.heir(own, members).or_else(anybody) {
                     self.hand_over(queue, heir);
                 }
                 Fate::Wait
@@ -184,6 +209,24 @@ impl Broker {
     fn change(&mut self, queue: QueueId, change: MemberChange) -> Result<(), Refused> {
         let peers = self.peers.as_mut().ok_or(Refused::Unknown)?;
         peers.cluster_mut().change_replicas(queue, change).map(drop)
+    }
+
+    /// Who could lead in the place of this node.
+    fn heir(&self, own: NodeId, members: &Members) -> Option<NodeId> {
+        let mut others = members.voters().iter().copied().filter(|voter| *voter != own);
+        others.find(|voter| self.is_linked(*voter) && !self.is_node_drained(*voter))
+    }
+
+    /// Whether this node leads a queue that another could lead.
+    pub(crate) fn leads_for_others(&self) -> bool {
+        let Some(peers) = &self.peers else { return false };
+        let Some((own, _)) = peers.own() else { return false };
+        let has_heir = |queue: &QueueId| {
+            let members = peers.cluster().replica_status(*queue).map(|status| status.members);
+            members.is_some_and(|members| self.heir(own, &members).is_some())
+        };
+        let led = self.replicas.by_queue.iter().filter(|(_, replica)| replica.leader == Some(own));
+        led.map(|(queue, _)| queue).any(has_heir)
     }
 
     /// Has another lead. If that comes to nothing, it is tried again.

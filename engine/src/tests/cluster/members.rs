@@ -382,13 +382,29 @@ fn live(seed: u64) -> (World, Seen) {
         }
     }
     world.until("agreement at the end", World::is_agreed);
-    world.until("members that know the same", is_whole);
+    until_whole(&mut world, seed);
     let consumer = one_by_one(&mut world, 0);
     while !confirmed.is_empty() {
         let (body, _) = next(&mut world, 0, consumer);
         confirmed.remove(core::str::from_utf8(&body).unwrap());
     }
     (world, seen)
+}
+
+fn until_whole(world: &mut World, seed: u64) {
+    for _ in 0..400_000 {
+        if is_whole(world) {
+            return;
+        }
+        world.step();
+    }
+    let known = |at: At| {
+        let broker = &world.nodes[at].engine.as_ref().expect("the node runs").broker;
+        let queues = broker.metadata.queues().into_iter();
+        queues.map(|(_, record)| (record.members.clone(), record.members_at)).collect::<Vec<_>>()
+    };
+    let of = |at| (own(world, at), known(at), replicas(world, at), status_of(world, at));
+    panic!("seed {seed}: {:#?}", (0..world.nodes.len()).map(of).collect::<Vec<_>>());
 }
 
 /// Whether all nodes run and agree who the members of the queue are, and those have the same and all have a vote.

@@ -49,6 +49,7 @@ fn three_with_queues(seed: u64) -> World {
         }
     }
     world.until("a leader", |world| (0..3).any(|at| replicas(world, at).iter().any(|replica| replica.leads)));
+    world.until("all replicas to have them", |world| (0..3).all(|at| replicas(world, at)[0].ready == 3));
     world
 }
 

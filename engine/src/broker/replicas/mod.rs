@@ -28,7 +28,7 @@ use bytes::Bytes;
 
 use super::Broker;
 use crate::cluster::consensus::{EntryId, Mark, Members, Origin, SnapshotNeed};
-use crate::cluster::membership::OfGroup;
+use crate::cluster::membership::{FoundReplica, OfGroup};
 use crate::cluster::queues::Frame;
 use crate::engine::ReplicaStatus;
 use crate::ids::{NodeId, QueueId};
@@ -186,6 +186,14 @@ impl Broker {
     /// # Errors
     /// A text for the operator if the log holds what no replica can have written.
     pub(super) fn open_replica(&mut self, key: QueueKey) -> Result<(), String> {
+        let Some(id) = self.metadata.queue_by_key(key).map(|record| record.id) else { return Ok(()) };
+        let Some(peers) = &mut self.peers else { return Ok(()) };
+        let found = peers.cluster_mut().take_replica(&mut self.log, id)?;
+        self.start_replica(key, found)
+    }
+
+    /// The same, with what the log had of it.
+    fn start_replica(&mut self, key: QueueKey, found: Option<FoundReplica>) -> Result<(), String> {
         let Some(record) = self.metadata.queue_by_key(key) else { return Ok(()) };
         let (id, members, is_as_declared) = (record.id, record.members.clone(), record.members_at == 0);
         let Some(voters) = Members::new(members.clone(), Vec::new()) else { return Ok(()) };
@@ -193,7 +201,6 @@ impl Broker {
         let origin = if is_as_declared { Origin::First(voters) } else { Origin::Joins };
         let Some(peers) = &mut self.peers else { return Ok(()) };
         let mut replica = Replica::new(key);
-        let found = peers.cluster_mut().take_replica(&mut self.log, id)?;
         let unreadable = || alloc::format!("the log holds a state of queue {id} that this version cannot read");
         if let Some(found) = &found
             && let Some(state) = &found.state
@@ -222,8 +229,28 @@ impl Broker {
         for key in here {
             self.open_replica(key)?;
         }
+        self.open_replicas_that_are_members_again()?;
         if let Some(peers) = &mut self.peers {
             peers.cluster_mut().drop_found_replicas(&mut self.log);
+        }
+        Ok(())
+    }
+
+    /// Replicas that are none as far as this node has heard, and know better: see [`members`].
+    fn open_replicas_that_are_members_again(&mut self) -> Result<(), String> {
+        let own = self.metadata.own();
+        let others = self.metadata.queues().into_iter();
+        let others = others.filter(|(_, record)| record.members_at > 0 && !self.metadata.has_replica_here(record));
+        let others: Vec<_> = others.map(|(key, record)| (key, record.id, record.members_at)).collect();
+        for (key, id, at) in others {
+            let Some(peers) = &mut self.peers else { return Ok(()) };
+            let Some(found) = peers.cluster_mut().take_replica(&mut self.log, id)? else { continue };
+            let (applied, members) = found.group.decided();
+            if applied > at && members.contains(own) {
+                self.start_replica(key, Some(found))?;
+            } else {
+                peers.cluster_mut().stop_replica(&mut self.log, id);
+            }
         }
         Ok(())
     }
@@ -319,9 +346,11 @@ impl Broker {
     /// Checks what must hold between inputs.
     pub(super) fn check_replica_invariants(&self) {
         let here = self.metadata.queues().into_iter().filter(|(_, record)| self.metadata.has_replica_here(record));
-        let here: Vec<QueueId> = here.map(|(_, record)| record.id).collect();
+        for (_, record) in here {
+            assert!(self.replicas.has(record.id), "replica {} is open", record.id);
+        }
         for (id, replica) in &self.replicas.by_queue {
-            assert!(here.contains(id), "replica {id} is declared");
+            assert!(self.metadata.queue_by_id(*id).is_some(), "the queue of replica {id} is declared");
             replica.machine.check_invariants();
             let is_first = replica.base.as_ref().is_none_or(|(mark, _)| {
                 replica.machine.first_needed().is_none_or(|LogIndex(first)| first > mark.id.index)

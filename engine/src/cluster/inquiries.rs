@@ -35,6 +35,8 @@ pub(crate) enum Operation {
     Delete(Selection),
     /// Gives nothing out from here on, or does again.
     Pause { is_paused: bool },
+    /// Nothing: what it holds is asked.
+    Count,
 }
 
 /// What is wanted of the members of a queue.
@@ -76,6 +78,8 @@ pub(crate) enum Outcome {
     Count(u64),
     /// These are the messages.
     Messages(Vec<Shown>),
+    /// So many messages wait, and so many consumers are there.
+    Holds { ready: u64, consumers: u64 },
 }
 
 /// A message that is shown.
@@ -173,7 +177,7 @@ impl Inquiry {
             Self::Wish { .. } | Self::Member { .. } | Self::Queues => true,
             Self::Operate { operation, .. } => match operation {
                 Operation::Purge { count } => count.is_none(),
-                Operation::Peek(_) | Operation::Pause { .. } => true,
+                Operation::Peek(_) | Operation::Pause { .. } | Operation::Count => true,
                 Operation::Delete(_) => false,
             },
         }
@@ -258,6 +262,10 @@ impl Report {
                             put_bytes(out, payload);
                         }
                     }
+                    Outcome::Holds { ready, consumers } => {
+                        out.push(4);
+                        put(out, &[*ready, *consumers]);
+                    }
                 }
             }
             Self::Failed(kind, text) => {
@@ -312,6 +320,7 @@ impl Report {
                     };
                     Outcome::Messages((0..count).map(|_| shown(reader)).collect::<Option<_>>()?)
                 }
+                4 => Outcome::Holds { ready: reader.varint()?, consumers: reader.varint()? },
                 _ => return None,
             }),
             FAILED => {
@@ -344,6 +353,7 @@ fn put_operation(out: &mut Vec<u8>, operation: &Operation) {
             put_selection(out, selection);
         }
         Operation::Pause { is_paused } => out.extend([4, u8::from(*is_paused)]),
+        Operation::Count => out.push(5),
     }
 }
 
@@ -353,6 +363,7 @@ fn read_operation(reader: &mut Reader<'_>) -> Option<Operation> {
         2 => Operation::Peek(read_selection(reader)?),
         3 => Operation::Delete(read_selection(reader)?),
         4 => Operation::Pause { is_paused: read_flag(reader)? },
+        5 => Operation::Count,
         _ => return None,
     })
 }

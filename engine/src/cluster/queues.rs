@@ -473,6 +473,10 @@ mod tests {
             .extend(super::super::inquiries::reports().into_iter().map(|report| Frame::Report { number: 128, report }));
         let shortage = Shortage { is_memory_short: true, is_disk_short: false };
         frames.push(Frame::Health { shortage, is_drained: true });
+        let operation = super::super::inquiries::Operation::Count;
+        frames.push(Frame::Inquire { number: 1, inquiry: Inquiry::Operate { queue, operation } });
+        let holds = super::super::inquiries::Outcome::Holds { ready: 300, consumers: 2 };
+        frames.push(Frame::Report { number: 1, report: Report::Outcome(holds) });
         frames
     }
 
@@ -519,5 +523,6 @@ mod tests {
         1, 4, 130, 1, 3, 0, 0, 0, 1, 24, 1, 4, 130, 1, 4, 1, 1, 25, 128, 1, 3, 1, 1, 25, 128, 1, 3, 2, 1, 25, 128, 1, 3, 3, 1,
         25, 128, 1, 1, 2, 1, 25, 128, 1, 2, 1, 25, 128, 1, 4, 1, 2, 4, 172, 2, 171, 2, 170, 2, 169, 2, 5, 1, 25, 128, 1, 5, 2,
         130, 1, 1, 1, 2, 3, 4, 5, 6, 130, 1, 0, 1, 2, 3, 4, 5, 6, 1, 25, 128, 1, 6, 1, 1, 25, 128, 1, 6, 2, 172, 2, 1, 25, 128,
-        1, 6, 3, 1, 172, 2, 1, 7, 112, 97, 121, 108, 111, 97, 100, 1, 25, 128, 1, 7, 4, 2, 110, 111, 1, 26, 1, 0, 1];
+        1, 6, 3, 1, 172, 2, 1, 7, 112, 97, 121, 108, 111, 97, 100, 1, 25, 128, 1, 7, 4, 2, 110, 111, 1, 26, 1, 0, 1,
+        1, 24, 1, 4, 130, 1, 5, 1, 25, 1, 6, 4, 172, 2, 2];
 }

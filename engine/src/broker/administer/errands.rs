@@ -79,6 +79,8 @@ pub(super) enum Answer {
 pub(super) enum Next {
     /// The operator is answered.
     Answer(Result<AdminReply, AdminError>),
+    /// The operator is answered when something is durable.
+    Later,
     /// There is more to ask first.
     Ask(Task, Vec<(To, Inquiry)>),
 }
@@ -89,7 +91,8 @@ impl Broker {
         loop {
             match next {
                 Next::Answer(reply) => return self.answer(id, reply),
-                Next::Ask(task, questions) if questions.is_empty() => next = self.conclude(task, Vec::new()),
+                Next::Later => return,
+                Next::Ask(task, questions) if questions.is_empty() => next = self.conclude(id, task, Vec::new()),
                 Next::Ask(task, questions) => return self.begin_errand(id, task, questions),
             }
         }
@@ -213,7 +216,7 @@ impl Broker {
         if errand.open.is_empty()
             && let Some(Errand { task, answers, .. }) = self.errands.by_id.remove(&id)
         {
-            let next = self.conclude(task, answers);
+            let next = self.conclude(id, task, answers);
             self.go_on_with(id, next);
         }
     }

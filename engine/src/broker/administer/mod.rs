@@ -30,6 +30,15 @@ pub(super) struct LateAnswer {
 
 pub(crate) use in_turn::Administration;
 
+/// When a queue may be deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Condition {
+    /// Only if it holds no ready messages.
+    if_empty: bool,
+    /// Only if it has no consumers.
+    if_unused: bool,
+}
+
 impl Broker {
     /// Answers a request once all that the log was told so far is durable.
     fn answer_when_durable(&mut self, asker: Asker, outcome: Outcome) {
@@ -50,7 +59,9 @@ impl Broker {
     pub(crate) fn administer_queues(&mut self, id: AdminId, request: QueueRequest) {
         match request {
             QueueRequest::List { vhost } => self.list_queues(id, vhost.as_ref()),
-            QueueRequest::Delete { queue, if_empty, if_unused } => self.delete_queue(id, &queue, if_empty, if_unused),
+            QueueRequest::Delete { queue, if_empty, if_unused } => {
+                self.delete_queue(id, &queue, Condition { if_empty, if_unused });
+            }
             QueueRequest::Purge { queue, count } => self.operate(id, &queue, Operation::Purge { count }),
             QueueRequest::Peek { queue, selection } => self.operate(id, &queue, Operation::Peek(selection)),
             QueueRequest::Move { queue, destination, selection } => {

@@ -34,10 +34,15 @@ impl Broker {
         if self.queues.get(key).is_some() {
             return self.operate_here(Asker::Operator(id), key, name, operation);
         }
+        self.operate_elsewhere(id, key, Task::Operate(name.clone()), operation);
+    }
+
+    /// The same of a queue that is not here.
+    pub(super) fn operate_elsewhere(&mut self, id: AdminId, key: QueueKey, task: Task, operation: Operation) {
         let Some(record) = self.metadata.queue_by_key(key) else { return };
         let to = if record.is_replicated() { To::Leader(key) } else { To::Node(record.home) };
         let inquiry = Inquiry::Operate { queue: record.id, operation };
-        self.go_on_with(id, Next::Ask(Task::Operate(name.clone()), vec![(to, inquiry)]));
+        self.go_on_with(id, Next::Ask(task, vec![(to, inquiry)]));
     }
 
     /// Another node asks for it.
@@ -64,6 +69,11 @@ impl Broker {
             Operation::Peek(selection) => self.begin_scan(asker, |broker| broker.peek(asker, name, selection)),
             Operation::Delete(selection) => {
                 self.begin_scan(asker, |broker| broker.delete_messages(asker, name, selection));
+            }
+            Operation::Count => {
+                let queue = self.queues.get(key).expect("the queue is here");
+                let (ready, consumers) = (queue.ready_len() as u64, queue.consumers().len() as u64);
+                self.tell_asker(asker, Ok(Outcome::Holds { ready, consumers }));
             }
             Operation::Pause { is_paused } => {
                 self.queues.get_mut(key).expect("the queue is here").set_paused(is_paused);
@@ -95,9 +105,9 @@ impl Broker {
     }
 
     /// What the node where a queue is has answered, or that it has not.
-    pub(super) fn operated(&self, name: &QueueName, answer: Option<(To, Answer)>) -> Result<AdminReply, AdminError> {
+    pub(super) fn operated(&self, name: &QueueName, answer: Option<(To, Answer)>) -> Result<Outcome, AdminError> {
         match answer {
-            Some((_, Answer::Said(_, Report::Outcome(outcome)))) => Ok(reply(outcome)),
+            Some((_, Answer::Said(_, Report::Outcome(outcome)))) => Ok(outcome),
             Some((_, Answer::Said(_, Report::Failed(kind, text)))) => Err(AdminError::new(kind, text)),
             Some((To::Node(home), Answer::Unreachable)) => Err(AdminError::refused(format!(
                 "home node '{}' of durable queue '{}' in vhost '{}' is down or inaccessible",
@@ -120,10 +130,10 @@ impl Broker {
 }
 
 /// What an operator is answered.
-fn reply(outcome: Outcome) -> AdminReply {
+pub(super) fn reply(outcome: Outcome) -> AdminReply {
     match outcome {
         Outcome::Done => AdminReply::Done,
-        Outcome::Count(count) => AdminReply::Count(count),
+        Outcome::Count(count) | Outcome::Holds { ready: count, .. } => AdminReply::Count(count),
         Outcome::Messages(shown) => AdminReply::Messages(shown.into_iter().filter_map(peeked).collect()),
     }
 }

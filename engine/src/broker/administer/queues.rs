@@ -1,7 +1,9 @@
 //! Queues as operators change them.
 
-use super::Broker;
+use super::replicas::Task;
+use super::{Broker, Condition};
 use crate::broker::Requester;
+use crate::cluster::inquiries::Operation;
 use crate::ids::AdminId;
 use crate::management::{AdminError, AdminReply, QueueName};
 use crate::metadata::Command;
@@ -44,8 +46,29 @@ impl Broker {
     }
 
     /// Deletes a queue, and answers with the messages that were ready in it once that is durable.
-    pub(super) fn delete_queue(&mut self, id: AdminId, name: &QueueName, if_empty: bool, if_unused: bool) {
-        match self.begin_delete_queue(id, name, if_empty, if_unused) {
+    pub(super) fn delete_queue(&mut self, id: AdminId, name: &QueueName, condition: Condition) {
+        let key = match self.expect_queue(name) {
+            Ok(key) => key,
+            Err(error) => return self.answer(id, Err(error)),
+        };
+        // Only the queue's node, or its leader, knows whether it may go.
+        if condition != Condition::default() && self.queues.get(key).is_none() {
+            let task = Task::Delete(name.clone(), condition);
+            return self.operate_elsewhere(id, key, task, Operation::Count);
+        }
+        let counts = self.counts_here(key).unwrap_or_default();
+        self.delete_queue_with(id, name, condition, counts);
+    }
+
+    /// The same, of a queue that holds so many ready messages and has so many consumers.
+    pub(super) fn delete_queue_with(
+        &mut self,
+        id: AdminId,
+        name: &QueueName,
+        condition: Condition,
+        counts: (u64, u64),
+    ) {
+        match self.begin_delete_queue(id, name, condition, counts) {
             Ok(Some(reply)) => self.answer(id, Ok(reply)),
             Ok(None) => {}
             Err(error) => self.answer(id, Err(error)),
@@ -57,15 +80,10 @@ impl Broker {
         &mut self,
         id: AdminId,
         name: &QueueName,
-        if_empty: bool,
-        if_unused: bool,
+        Condition { if_empty, if_unused }: Condition,
+        (ready, consumers): (u64, u64),
     ) -> Result<Option<AdminReply>, AdminError> {
         let key = self.expect_queue(name)?;
-        let counts = self.counts_here(key);
-        if counts.is_none() && (if_empty || if_unused) {
-            return Err(self.not_here(key, name));
-        }
-        let (ready, consumers) = counts.unwrap_or_default();
         let refuse = |why: &str| Err(AdminError::refused(alloc::format!("{} {why}", name.quoted())));
         if if_empty && ready > 0 {
             return refuse("is not empty");

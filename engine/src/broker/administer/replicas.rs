@@ -7,9 +7,10 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::Broker;
 use super::errands::{Answer, Next, To};
-use crate::cluster::inquiries::{Inquiry, Member, Refusal, Report, Wish};
+use super::operate::reply;
+use super::{Broker, Condition};
+use crate::cluster::inquiries::{Inquiry, Member, Outcome, Refusal, Report, Wish};
 use crate::ids::{AdminId, NodeId, QueueId};
 use crate::management::{
     AdminError, AdminReply, LeaderCount, MemberState, MemberStatus, QueueFilter, QueueName, ReplicaChange,
@@ -30,6 +31,8 @@ pub(super) enum Task {
     Status(QueueKey),
     /// Something is done with what is in a queue.
     Operate(QueueName),
+    /// A queue is to go, if it may.
+    Delete(QueueName, Condition),
     /// All nodes are asked what is in their queues, of one vhost or of all.
     List(Option<VhostKey>),
     /// All nodes are asked which queues they lead, so that all come to lead equally many.
@@ -119,7 +122,7 @@ impl Broker {
     }
 
     /// All that was asked is answered.
-    pub(super) fn conclude(&self, task: Task, answers: Vec<(To, Answer)>) -> Next {
+    pub(super) fn conclude(&mut self, id: AdminId, task: Task, answers: Vec<(To, Answer)>) -> Next {
         match task {
             Task::Wish => {
                 let became = answers.into_iter().next().map_or(Ok(()), |(_, answer)| became(&answer));
@@ -135,7 +138,15 @@ impl Broker {
                 self.next_of(series)
             }
             Task::Status(key) => Next::Answer(Ok(AdminReply::Members(self.members_of(key, &answers)))),
-            Task::Operate(name) => Next::Answer(self.operated(&name, answers.into_iter().next())),
+            Task::Operate(name) => Next::Answer(self.operated(&name, answers.into_iter().next()).map(reply)),
+            Task::Delete(name, condition) => match self.operated(&name, answers.into_iter().next()) {
+                Ok(Outcome::Holds { ready, consumers }) => {
+                    self.delete_queue_with(id, &name, condition, (ready, consumers));
+                    Next::Later
+                }
+                Ok(other) => Next::Answer(Ok(reply(other))),
+                Err(error) => Next::Answer(Err(error)),
+            },
             Task::List(only) => Next::Answer(Ok(AdminReply::Queues(self.listed(only, &answers)))),
             Task::Rebalance(filter) => self.next_of(self.rebalanced(&filter, &answers)),
         }

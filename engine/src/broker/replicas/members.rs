@@ -81,9 +81,31 @@ impl Broker {
 
     /// Nodes may have come or gone.
     pub(in super::super) fn watch_roster(&mut self) {
-        let changes = self.peers.as_ref().map_or(0, |peers| peers.cluster().roster_changes());
-        if core::mem::replace(&mut self.replicas.roster_seen, changes) != changes {
+        let Some(peers) = &self.peers else { return };
+        let seen = (peers.cluster().roster_changes(), peers.cluster().leader());
+        let (changes, leader) = core::mem::replace(&mut self.replicas.roster_seen, seen);
+        if changes != seen.0 {
             self.on_replica_nodes();
+        }
+        if (changes, leader) != seen {
+            self.delete_queues_of_departed();
+        }
+    }
+
+    /// Whoever leads the cluster sees to it that queues go whose only node is none of it any more (RabbitMQ: `forget_cluster_node`). One
+    /// that came back with another disk has nothing of them.
+    fn delete_queues_of_departed(&mut self) {
+        let Some(peers) = &self.peers else { return };
+        let leads = peers.own().is_some_and(|(own, _)| peers.cluster().leader().0 == Some(own));
+        if !leads {
+            return;
+        }
+        let is_lost = |home| peers.cluster().departed(home).is_some();
+        let queues = self.metadata.queues().into_iter();
+        let lost = queues.filter(|(_, record)| !record.is_replicated() && is_lost(record.home));
+        let lost: Vec<QueueKey> = lost.map(|(key, _)| key).collect();
+        for key in lost {
+            self.propose_delete_queue(key);
         }
     }
 

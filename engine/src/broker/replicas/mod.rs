@@ -51,8 +51,8 @@ pub(crate) struct Replicas {
     due: BTreeSet<(Instant, QueueId)>,
     actions: Actions,
     commands: Vec<Command>,
-    /// How often nodes had come or gone when that was last looked at.
-    roster_seen: u64,
+    /// How often nodes had come or gone when that was last looked at, and who led the cluster, since which term.
+    roster_seen: (u64, (Option<NodeId>, u64)),
 }
 
 /// A member of a queue's group.

@@ -53,6 +53,11 @@ impl Broker {
             Operation::Purge { count: Some(_) } | Operation::Delete(_) => {
                 return self.tell_asker(asker, Err(AdminError::refused(is_replicated(name))));
             }
+            Operation::Count => {
+                let stat = self.replicas.machine(queue).map(|machine| machine.stat()).unwrap_or_default();
+                let outcome = Outcome::Holds { ready: stat.ready, consumers: stat.consumers };
+                return self.tell_asker(asker, Ok(outcome));
+            }
             Operation::Purge { count: None } => Command::Purge,
             Operation::Pause { is_paused } => Command::Pause { is_paused },
         };

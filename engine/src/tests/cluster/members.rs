@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use super::quorum::{next, publish_confirmed, publisher, quorum, replicas};
 use super::remote::{consume, make, publish};
 use super::world::{At, World, name};
-use super::{administration, ask, short, voters};
+use super::{administration, ask, declare, short, voters};
 use crate::amqp::FieldValue;
 use crate::amqp::method::{basic, confirm};
 use crate::client::ClientEvent;
@@ -187,6 +187,8 @@ fn a_node_that_lost_its_disk_gets_its_replicas_again_and_one_that_is_forgotten_l
     settle(&mut world, &[a, b, c]);
     let client = publisher(&mut world, d);
     publish_confirmed(&mut world, d, client, "q", "kept");
+    make(&mut world, b, declare("of b", true));
+    make(&mut world, c, declare("of c", true));
     let before = own(&world, b);
     world.crash(b, false);
     world.wipe(b);
@@ -194,6 +196,13 @@ fn a_node_that_lost_its_disk_gets_its_replicas_again_and_one_that_is_forgotten_l
     world.until("the node that forgot", |world| world.nodes[b].is_ready);
     settle(&mut world, &[a, b, c]);
     assert_ne!(own(&world, b), before);
+    let is_known = |world: &World, name: &str| {
+        let engine = world.nodes[0].engine.as_ref().unwrap();
+        engine.declared_queues().any(|(other, _)| other == name)
+    };
+    // What it alone had is lost.
+    world.until("the queue to go", |world| !is_known(world, "of b"));
+    assert!(is_known(&world, "of c"));
     world.crash(c, false);
     let forget = |name| ClusterRequest::Forget(name);
     world.until("the others to see it", |world| {
@@ -204,6 +213,7 @@ fn a_node_that_lost_its_disk_gets_its_replicas_again_and_one_that_is_forgotten_l
     world.until("two members", |world| {
         members(world, 0).is_some_and(|members| members.voters().len() == 2 && members.learners().is_empty())
     });
+    world.until("the queue to go", |world| !is_known(world, "of c"));
     // Under its name it is a node like any other.
     world.wipe(c);
     world.start(c);

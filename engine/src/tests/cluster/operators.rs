@@ -116,6 +116,17 @@ fn queues_are_looked_into_and_purged_from_any_node() {
         assert_eq!(count(&mut world, 2, purge), AdminReply::Count(left), "{queue}");
     }
     assert!(listed(&mut world, 1).iter().all(|queue| queue.messages_ready == 0));
+    for queue in ["classic", "replicated"] {
+        let client = publisher(&mut world, 1);
+        publish_confirmed(&mut world, 1, client, queue, "four");
+        let delete = QueueRequest::Delete { queue: named(queue), if_empty: true, if_unused: true };
+        let refused = administration::ask(&mut world, 2, delete.clone()).unwrap_err();
+        assert!(refused.text.ends_with("is not empty"), "{}", refused.text);
+        let purge = QueueRequest::Purge { queue: named(queue), count: None };
+        assert_eq!(count(&mut world, 0, purge), AdminReply::Count(1));
+        assert_eq!(count(&mut world, 2, delete), AdminReply::Count(0));
+    }
+    assert_eq!(listed(&mut world, 2), []);
 }
 
 #[test]

@@ -90,6 +90,12 @@ fn operators_add_remove_and_move_replicas() {
         json!({ "name": "two", "type": "quorum", "messages": 0, "state": "running", "online": [name(2)] })
     );
     three.control(0, &["purge_queue", "two"]);
+    // What is short on one node is known on all.
+    three.control(0, &["set_vm_memory_high_watermark", "absolute", "1"]);
+    until("the alarm is known elsewhere", || {
+        let status = three.control(2, &["cluster_status", "--formatter", "json"]);
+        serde_json::from_str::<Value>(&status).unwrap()["alarms"] == json!([{ "node": name(0), "resource": "memory" }])
+    });
     // A node that cannot be asked is seen not to be there.
     three.kill(1);
     until("it is seen", || {

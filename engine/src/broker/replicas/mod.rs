@@ -21,6 +21,7 @@ mod lead;
 mod members;
 mod operate;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -42,7 +43,8 @@ use deliver::Outgoing;
 /// All replicas of this node.
 #[derive(Debug, Default)]
 pub(crate) struct Replicas {
-    by_queue: BTreeMap<QueueId, Replica>,
+    /// Boxed, since a tree that is filled in order leaves half of each of its nodes free.
+    by_queue: BTreeMap<QueueId, Box<Replica>>,
     /// Those that may have something to hand out.
     active: BTreeSet<QueueId>,
     /// Those that had to wait with that: for a link, or for the log to be written.
@@ -215,7 +217,7 @@ impl Broker {
         if is_first {
             peers.cluster_mut().campaign(id);
         }
-        self.replicas.by_queue.insert(id, replica);
+        self.replicas.by_queue.insert(id, Box::new(replica));
         Ok(())
     }
 

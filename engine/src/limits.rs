@@ -225,6 +225,8 @@ pub const REPLICA_LOG_KEPT: u64 = 256;
 pub const REPLICA_RETRY: Duration = Duration::from_millis(500);
 /// Questions that a replica keeps for the moment when it leads.
 pub const REPLICA_EARLY_MAX: usize = 10_000;
+/// What operators may want of one queue's members at the same time; others ask again.
+pub const REPLICA_WISHES_MAX: usize = 1000;
 /// How long a node without a link is waited for, before its queues count as out of reach and its sessions as over. A process that died
 /// and one that restarts are known sooner; this is for a network that is cut, where RabbitMQ's `net_ticktime` takes a minute.
 pub const REMOTE_GRACE: Duration = Duration::from_secs(5);

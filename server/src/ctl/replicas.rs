@@ -54,6 +54,7 @@ pub(super) fn banner(verb: &Verb) -> Option<String> {
         Verb::Grow { node, strategy: Strategy::All, .. } => format!("Growing all quorum queues on {node}..."),
         Verb::Grow { node, strategy: Strategy::Even, .. } => format!("Growing even quorum queues on {node}..."),
         Verb::Shrink { node, .. } => format!("Shrinking quorum queues on {node}..."),
+        Verb::Rebalance { kind, .. } if kind == "quorum" => "Re-balancing leaders of quorum queues...".to_owned(),
         Verb::Rebalance { .. } => "Re-balancing leaders of all replicated queues...".to_owned(),
         Verb::QuorumStatus { queue } => format!("Status of queue {queue} ..."),
         Verb::AwaitOnlineQuorumPlusOne => {

@@ -448,8 +448,8 @@ pub enum Verb {
     },
     /// Have all running nodes lead equally many quorum queues
     Rebalance {
-        /// The type of queues, which is quorum
-        #[arg(value_parser = ["all", "quorum", "classic"])]
+        /// The type of queues; others than quorum have one node each
+        #[arg(value_parser = ["all", "quorum"])]
         kind: String,
         /// Which queues
         #[command(flatten)]

@@ -5,6 +5,7 @@
 //! asking twice is as good as once.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
 use alloc::vec::Vec;
 
 use super::Broker;
@@ -99,6 +100,10 @@ impl Broker {
     }
 
     fn begin_errand(&mut self, id: AdminId, task: Task, questions: Vec<(To, Inquiry)>) {
+        if self.errands.by_id.len() >= limits::ADMIN_WAITING_MAX {
+            let text = format!("{} requests are waiting already", limits::ADMIN_WAITING_MAX);
+            return self.answer(id, Err(AdminError::refused(text)));
+        }
         let until = self.now.mono + limits::INQUIRY_TIMEOUT;
         let mut errand = Errand { task, until, open: BTreeSet::new(), answers: Vec::new() };
         for (to, inquiry) in questions {

@@ -17,6 +17,8 @@
 //! 3. Who has caught up gets a vote.
 //! 4. Then come the wishes of operators. They are the leader's alone; who asked asks the next one.
 //!
+//! A leader that is to go has another lead first, and so does one whose node is under maintenance.
+//!
 //! # A member that comes back at once
 //!
 //! 1. C goes, and comes in again before its node has heard of it. It goes on with the log it has, and gets a vote for that.
@@ -25,8 +27,6 @@
 //!
 //! So a replica stays if it knows itself to be a member as of a later entry than the list that says otherwise, also after a restart. One
 //! that does not know has said nothing since that the group counts on.
-//!
-//! A leader that is to go has another lead first, and so does one whose node is under maintenance.
 
 use alloc::vec::Vec;
 
@@ -34,7 +34,8 @@ use super::super::Broker;
 use crate::cluster::consensus::{MemberChange, Members, Refused};
 use crate::cluster::inquiries::{Refusal, Report, Wish};
 use crate::ids::{NodeId, QueueId};
-use crate::metadata::Command;
+use crate::limits;
+use crate::metadata::{Command, QueueRecord};
 use crate::routing::QueueKey;
 
 /// What an operator wants of a queue's members.
@@ -61,7 +62,8 @@ impl Broker {
     /// An operator wants something of the members of a queue with a replica here.
     pub(in super::super) fn on_wish(&mut self, from: NodeId, number: u64, queue: QueueId, wish: Wish) {
         let leader = self.replicas.leader(queue).flatten().unwrap_or_default();
-        match self.replicas.by_queue.get_mut(&queue).filter(|replica| replica.leads) {
+        let replica = self.replicas.by_queue.get_mut(&queue);
+        match replica.filter(|replica| replica.leads && replica.wishes.len() < limits::REPLICA_WISHES_MAX) {
             Some(replica) => {
                 replica.wishes.push_back(Wished { from, number, wish });
                 self.see_to_members(queue);
@@ -92,17 +94,21 @@ impl Broker {
         }
     }
 
-    /// Whoever leads the cluster sees to it that queues go whose only node is none of it any more (RabbitMQ: `forget_cluster_node`). One
-    /// that came back with another disk has nothing of them.
+    /// Whoever leads the cluster sees to it that queues go whose only node is none of it any more (RabbitMQ: `forget_cluster_node`). Those
+    /// that are to survive a restart are still declared if the node came back, although what was in them is lost.
     fn delete_queues_of_departed(&mut self) {
         let Some(peers) = &self.peers else { return };
         let leads = peers.own().is_some_and(|(own, _)| peers.cluster().leader().0 == Some(own));
         if !leads {
             return;
         }
-        let is_lost = |home| peers.cluster().departed(home).is_some();
+        let is_lost = |record: &QueueRecord| match peers.cluster().departed(record.home) {
+            Some(Some(_)) => !record.durable || record.exclusive.is_some(),
+            Some(None) => true,
+            None => false,
+        };
         let queues = self.metadata.queues().into_iter();
-        let lost = queues.filter(|(_, record)| !record.is_replicated() && is_lost(record.home));
+        let lost = queues.filter(|(_, record)| !record.is_replicated() && is_lost(record));
         let lost: Vec<QueueKey> = lost.map(|(key, _)| key).collect();
         for key in lost {
             self.propose_delete_queue(key);

@@ -72,6 +72,10 @@ impl Broker {
     /// Begins to show what waits.
     fn show(&mut self, asker: Asker, queue: QueueId, selection: Selection) {
         let Some(replica) = self.replicas.by_queue.get_mut(&queue) else { return };
+        if replica.shows.len() >= limits::SCANS_MAX {
+            let text = "too many operators look into the queue at the moment; try again later";
+            return self.tell_asker(asker, Err(AdminError::refused(text)));
+        }
         let count = selection.count.unwrap_or(limits::PEEK_COUNT_MAX);
         let selection = Selection { count: Some(count), ..selection };
         // By its id a message is known only when it has been read.

@@ -187,7 +187,7 @@ fn a_node_that_lost_its_disk_gets_its_replicas_again_and_one_that_is_forgotten_l
     settle(&mut world, &[a, b, c]);
     let client = publisher(&mut world, d);
     publish_confirmed(&mut world, d, client, "q", "kept");
-    make(&mut world, b, declare("of b", true));
+    make(&mut world, b, declare("of b", false));
     make(&mut world, c, declare("of c", true));
     let before = own(&world, b);
     world.crash(b, false);
@@ -200,7 +200,7 @@ fn a_node_that_lost_its_disk_gets_its_replicas_again_and_one_that_is_forgotten_l
         let engine = world.nodes[0].engine.as_ref().unwrap();
         engine.declared_queues().any(|(other, _)| other == name)
     };
-    // What it alone had is lost.
+    // What it alone had and did not survive a restart is no more.
     world.until("the queue to go", |world| !is_known(world, "of b"));
     assert!(is_known(&world, "of c"));
     world.crash(c, false);
@@ -339,6 +339,7 @@ fn live(seed: u64) -> (World, Seen) {
                 seen.kills += 1;
             }
             1 if is_whole(&world) && voters(&world) == count && holders(&world).len() > 2 => {
+                world.cut.clear();
                 world.crash(at, false);
                 world.wipe(at);
                 world.start(at);

@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::alarm::ResourceLimits;
+use crate::alarm::{Resource, ResourceLimits};
 use crate::connection::Connection;
 use crate::effect::Effects;
 use crate::engine::Engine;
@@ -41,8 +41,9 @@ impl Engine {
         match request {
             AdminRequest::Ping => self.broker.answer(id, Ok(AdminReply::Done)),
             AdminRequest::Node(request) => {
-                let reply = self.administer_node(now, effects, request);
-                self.broker.answer(id, Ok(reply));
+                if let Some(reply) = self.administer_node(now, effects, id, request) {
+                    self.broker.answer(id, Ok(reply));
+                }
             }
             AdminRequest::Cluster(ClusterRequest::Status) => {
                 let status = self.cluster_status();
@@ -65,6 +66,7 @@ impl Engine {
             AdminRequest::Limit(request) => self.broker.administer_in_turn(id, InTurn::Limit(request)),
             AdminRequest::Definitions(request) => self.broker.administer_in_turn(id, InTurn::Definitions(request)),
             AdminRequest::Queue(request) => self.broker.administer_queues(id, request),
+            AdminRequest::Replicas(request) => self.broker.administer_replicas(id, &request),
             AdminRequest::Exchange(request) => self.broker.administer_exchanges(id, &request),
             AdminRequest::Connection(request) => {
                 let reply = self.administer_connections(now, effects, request);
@@ -73,16 +75,31 @@ impl Engine {
         }
     }
 
-    fn administer_node(&mut self, now: Now, effects: &mut Effects, request: NodeRequest) -> AdminReply {
+    /// The answer, unless it has to wait.
+    fn administer_node(
+        &mut self,
+        now: Now,
+        effects: &mut Effects,
+        id: AdminId,
+        request: NodeRequest,
+    ) -> Option<AdminReply> {
         let limits = self.broker.alarms.limits();
         let limits = match request {
-            NodeRequest::Status => return AdminReply::Status(Box::new(self.status(now))),
+            NodeRequest::Status => return Some(AdminReply::Status(Box::new(self.status(now)))),
+            NodeRequest::Drain => {
+                self.drain(now, effects, id);
+                return None;
+            }
+            NodeRequest::Revive => {
+                self.revive();
+                return Some(AdminReply::Done);
+            }
             NodeRequest::SetMemoryHighWatermark(memory_high_bytes) => ResourceLimits { memory_high_bytes, ..limits },
             NodeRequest::SetDiskFreeLimit(disk_free_bytes) => ResourceLimits { disk_free_bytes, ..limits },
         };
         self.broker.alarms.set_limits(limits);
         self.check_alarms(now, effects);
-        AdminReply::Done
+        Some(AdminReply::Done)
     }
 
     fn status(&self, now: Now) -> NodeStatus {
@@ -110,14 +127,19 @@ impl Engine {
         let mut status = ClusterStatus {
             node: own.clone(),
             version: env!("CARGO_PKG_VERSION"),
-            alarms: self.alarms(),
+            alarms: self.all_alarms(),
             name: broker.cluster_name(),
             nodes: Vec::new(),
             missing: Vec::new(),
             leader: None,
         };
         let Some(peers) = &broker.peers else {
-            status.nodes = vec![ClusterNode { name: own.clone(), is_running: true, has_vote: true }];
+            status.nodes = vec![ClusterNode {
+                name: own.clone(),
+                is_running: true,
+                has_vote: true,
+                is_drained: broker.is_drained(),
+            }];
             status.leader = Some(own.clone());
             return status;
         };
@@ -127,6 +149,7 @@ impl Engine {
             name: name.clone(),
             is_running: name == own || cluster.is_linked(id),
             has_vote: members.as_ref().is_some_and(|members| members.voters().contains(&id)),
+            is_drained: broker.is_node_drained(id),
         };
         status.nodes = cluster.nodes().map(|(id, of_roster)| node(id, &of_roster.name)).collect();
         let known: BTreeSet<&String> = cluster.nodes().map(|(_, node)| &node.name).collect();
@@ -134,6 +157,15 @@ impl Engine {
         status.missing = first.difference(&known).map(|name| (*name).clone()).collect();
         status.leader = cluster.leader().0.and_then(|leader| cluster.name_of(leader)).map(ToOwned::to_owned);
         status
+    }
+
+    /// What is short on this node and on those that can be reached.
+    fn all_alarms(&self) -> Vec<(String, Resource)> {
+        let broker = &self.broker;
+        let own = self.alarms().into_iter().map(|resource| (broker.config.node_name.clone(), resource));
+        let name = |node| broker.peers.as_ref().and_then(|peers| peers.cluster().name_of(node)).unwrap_or_default();
+        let others = broker.alarms.elsewhere().map(|(node, resource)| (name(node).to_owned(), resource));
+        own.chain(others).collect()
     }
 
     /// Begins to remove a node from the cluster. It is answered when that is carried out.

@@ -1,12 +1,15 @@
 //! Resource alarms: what is short, as a set, and when that stops publishers (RabbitMQ docs: Memory and Disk Alarms).
 //!
 //! Publishers are stopped while anything is short, and go on only when nothing is. A disk counts as short when it has less free
-//! space than the limit, and when the log has found it full, whatever the limit says.
+//! space than the limit, and when the log has found it full, whatever the limit says. What is short on one node of a cluster stops the
+//! publishers of all, since their messages may have to go there.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::event::Event;
+use crate::ids::NodeId;
 use crate::limits;
 use crate::mutants::{Mutant, is_planted};
 
@@ -38,6 +41,17 @@ pub(crate) struct Alarms {
     is_log_full: bool,
     is_memory_short: bool,
     is_disk_short: bool,
+    /// What is short on other nodes, of those where anything is.
+    elsewhere: BTreeMap<NodeId, Shortage>,
+    /// Whether publishers were stopped at the last look.
+    is_blocking: bool,
+}
+
+/// What a node says is short on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shortage {
+    pub(crate) is_memory_short: bool,
+    pub(crate) is_disk_short: bool,
 }
 
 /// When a resource counts as short.
@@ -67,7 +81,15 @@ pub struct ResourceLevel {
 impl Alarms {
     /// Nothing is short until something was measured.
     pub(crate) fn new(limits: ResourceLimits) -> Self {
-        Self { limits, level: None, is_log_full: false, is_memory_short: false, is_disk_short: false }
+        Self {
+            limits,
+            level: None,
+            is_log_full: false,
+            is_memory_short: false,
+            is_disk_short: false,
+            elsewhere: BTreeMap::new(),
+            is_blocking: false,
+        }
     }
 
     /// When a resource counts as short.
@@ -85,15 +107,36 @@ impl Alarms {
         self.limits = limits;
     }
 
-    /// The resources that are short.
+    /// The resources of this node that are short.
     pub(crate) fn raised(&self) -> impl Iterator<Item = Resource> {
-        let of = |is_short: bool, resource| is_short.then_some(resource);
-        of(self.is_memory_short, Resource::Memory).into_iter().chain(of(self.is_disk_short, Resource::Disk))
+        self.shortage().resources()
+    }
+
+    /// What is short on this node.
+    pub(crate) fn shortage(&self) -> Shortage {
+        Shortage { is_memory_short: self.is_memory_short, is_disk_short: self.is_disk_short }
+    }
+
+    /// What is short on other nodes, in their order.
+    pub(crate) fn elsewhere(&self) -> impl Iterator<Item = (NodeId, Resource)> {
+        self.elsewhere.iter().flat_map(|(node, shortage)| shortage.resources().map(|resource| (*node, resource)))
+    }
+
+    /// Takes what another node has said; of one that cannot be reached nothing is known to be short. Call [`Alarms::check`] after it.
+    pub(crate) fn set_elsewhere(&mut self, node: NodeId, shortage: Shortage) {
+        if shortage == Shortage::default() {
+            self.elsewhere.remove(&node);
+        } else {
+            self.elsewhere.insert(node, shortage);
+        }
     }
 
     /// Why publishers are stopped, in the words of RabbitMQ's `connection.blocked`; `None` if they are not.
     pub(crate) fn reason(&self) -> Option<&'static str> {
-        match (self.is_memory_short, self.is_disk_short) {
+        let all = || self.elsewhere.values();
+        let is_memory_short = self.is_memory_short || all().any(|shortage| shortage.is_memory_short);
+        let is_disk_short = self.is_disk_short || all().any(|shortage| shortage.is_disk_short);
+        match (is_memory_short, is_disk_short) {
             (false, false) => None,
             (true, false) => Some("low on memory"),
             (false, true) => Some("low on disk"),
@@ -114,7 +157,6 @@ impl Alarms {
     /// Draws the conclusions, and reports each that is new. Whether publishers may go on that could not before.
     pub(crate) fn check(&mut self, events: &mut Vec<Event>) -> bool {
         let told = events.len();
-        let was_any = self.is_memory_short || self.is_disk_short;
         let ResourceLimits { memory_high_bytes, disk_free_bytes } = self.limits;
         let is_memory_short = match (self.level, memory_high_bytes) {
             (Some(level), Some(high)) => level.memory_bytes > high,
@@ -132,7 +174,9 @@ impl Alarms {
             }
         }
         let is_half = events.len() > told && is_planted(Mutant::AlarmClearedByHalf);
-        was_any && !(is_memory_short && is_disk_short) && (is_half || !(is_memory_short || is_disk_short))
+        let is_blocking = self.reason().is_some();
+        let was_blocking = core::mem::replace(&mut self.is_blocking, is_blocking);
+        was_blocking && !(is_memory_short && is_disk_short) && (is_half || !is_blocking)
     }
 
     /// When to measure again: the sooner, the nearer the disk is to its limit (RabbitMQ's `disk_monitor`).
@@ -141,6 +185,13 @@ impl Alarms {
         let distance = level.disk_free_bytes.abs_diff(self.limits.disk_free_bytes);
         let fill_time = Duration::from_millis(distance / limits::DISK_FILL_BYTES_PER_MS);
         fill_time.clamp(limits::RESOURCE_SAMPLE_MIN, limits::RESOURCE_SAMPLE_MAX)
+    }
+}
+
+impl Shortage {
+    fn resources(self) -> impl Iterator<Item = Resource> {
+        let of = |is_short: bool, resource| is_short.then_some(resource);
+        of(self.is_memory_short, Resource::Memory).into_iter().chain(of(self.is_disk_short, Resource::Disk))
     }
 }
 
@@ -176,6 +227,24 @@ mod tests {
         let raised = |resource| Event::AlarmRaised { resource };
         let cleared = |resource| Event::AlarmCleared { resource };
         assert_eq!(events, [raised("memory"), raised("disk"), cleared("memory"), cleared("disk")]);
+    }
+
+    #[test]
+    fn what_is_short_on_another_node_stops_publishers_here() {
+        let mut alarms = Alarms::new(LIMITS);
+        let mut events = vec![];
+        alarms.set_level(level(0, u64::MAX));
+        let short = Shortage { is_memory_short: true, ..Shortage::default() };
+        let mut at = |node, shortage| {
+            alarms.set_elsewhere(NodeId(node), shortage);
+            (alarms.check(&mut events), alarms.reason())
+        };
+        assert_eq!(at(2, short), (false, Some("low on memory")));
+        assert_eq!(at(3, Shortage { is_disk_short: true, ..short }), (false, Some("low on disk & memory")));
+        assert_eq!(at(3, Shortage::default()), (false, Some("low on memory")));
+        assert_eq!(at(2, Shortage::default()), (true, None));
+        assert_eq!(alarms.raised().count(), 0, "nothing is short here");
+        assert_eq!(events, []);
     }
 
     #[test]

@@ -88,13 +88,16 @@ pub struct ClusterConfig {
     pub log_entries: u64,
     /// Commands that are kept all the same, for nodes that were away for a moment.
     pub log_kept: u64,
+    /// Whether a node that cannot reach a majority serves no clients (`cluster_partition_handling = pause_minority`).
+    pub pause_minority: bool,
 }
 
 impl ClusterConfig {
     /// The usual settings.
     #[must_use]
     pub fn new(first_nodes: Vec<String>, secret: Secret) -> Self {
-        Self { first_nodes, secret, log_entries: limits::CLUSTER_LOG_ENTRIES, log_kept: limits::CLUSTER_LOG_KEPT }
+        let (log_entries, log_kept) = (limits::CLUSTER_LOG_ENTRIES, limits::CLUSTER_LOG_KEPT);
+        Self { first_nodes, secret, log_entries, log_kept, pause_minority: false }
     }
 }
 

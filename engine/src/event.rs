@@ -53,6 +53,13 @@ pub enum Event {
         /// The consumer's tag.
         consumer_tag: String,
     },
+    /// Clients are let in again.
+    ServesClients,
+    /// No clients are let in until [`Event::ServesClients`], and those that were there are turned away.
+    ServesNoClients {
+        /// In words.
+        why: &'static str,
+    },
     /// Publishers are stopped until [`Event::AlarmCleared`].
     AlarmRaised {
         /// "disk" or "memory".

@@ -154,6 +154,14 @@ pub const GROUP_APPLY_BYTES: u64 = 1024 * 1024;
 pub const GROUP_READS_MAX: usize = 1024;
 /// Bytes of a node's name, as in its hello and in the table of nodes; RabbitMQ's are Erlang atoms of at most 255 characters.
 pub const NODE_NAME_BYTES_MAX: usize = 255;
+/// How long a node that pauses in a minority waits for links to come back before it turns its clients away: as long as the first few
+/// attempts to reach a node that is there take.
+pub const MINORITY_GRACE: Duration = Duration::from_secs(1);
+/// How long an operator waits for other nodes, or for the members of a queue to be others; as RabbitMQ for its queues' members.
+pub const INQUIRY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Nodes that came back with another disk of which it is known for whom they came, so that they get the replicas of those. A queue that
+/// did not notice for so many of them will not.
+pub const NODE_SUCCESSORS_MAX: usize = 1024;
 /// How long a change of what is declared may wait for a majority of the nodes, as RabbitMQ's `metadata_store.khepri.default_timeout`.
 pub const METADATA_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a node looks again whether its cluster is as it should be: asks to be taken in, repeats commands that were lost, has
@@ -221,6 +229,8 @@ pub const REPLICA_CARRY_BYTES: u64 = 256 * 1024;
 pub const REPLICA_RETRY: Duration = Duration::from_millis(500);
 /// Questions that a replica keeps for the moment when it leads.
 pub const REPLICA_EARLY_MAX: usize = 10_000;
+/// What operators may want of one queue's members at the same time; others ask again.
+pub const REPLICA_WISHES_MAX: usize = 1000;
 /// How long a node without a link is waited for, before its queues count as out of reach and its sessions as over. A process that died
 /// and one that restarts are known sooner; this is for a network that is cut, where RabbitMQ's `net_ticktime` takes a minute.
 pub const REMOTE_GRACE: Duration = Duration::from_secs(5);

@@ -1,6 +1,7 @@
 //! Accepts connections and looks after their tasks.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -12,30 +13,62 @@ use crate::stream::{self, FromStream};
 /// How long to wait before accepting again when the system has no descriptors or memory for a connection.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Accepts until `open` turns false or its sender is gone, then stops listening and waits for the connections to end. `welcome` gives each
+/// Whether somebody may come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// It is listened.
+    Open,
+    /// It is not, for now; connections that there are go on.
+    Shut,
+    /// It never will be again.
+    Closed,
+}
+
+/// Accepts while the door is open, until it is closed or its sender is gone; then waits for the connections to end. `welcome` gives each
 /// its number and says what is known of the other side.
 pub(crate) async fn run<N: Net, Id, Who>(
     net: N,
     mut listener: N::Listener,
     welcome: impl Fn(&Accepted<N::Stream>) -> (Id, Who),
     node: mpsc::Sender<FromStream<Id, Who>>,
-    mut open: watch::Receiver<bool>,
+    mut door: watch::Receiver<Door>,
 ) where
     Id: Copy + Send + 'static,
     Who: Send + 'static,
 {
     let mut connections = JoinSet::new();
+    let address = net.local_addr(&listener);
     loop {
+        let seen = *door.borrow_and_update();
+        match seen {
+            Door::Open => {}
+            Door::Shut => {
+                drop(listener);
+                match listen_again(&net, address.as_ref(), &mut door, &mut connections).await {
+                    Some(again) => listener = again,
+                    None => break,
+                }
+            }
+            Door::Closed => {
+                drop(listener);
+                break;
+            }
+        }
         // Ended tasks come before new connections, so that a flood of the latter does not pile up the former.
         tokio::select! {
             biased;
-            () = closed(&mut open) => break,
+            changed = door.changed() => if changed.is_err() {
+                // Its sender is gone, which says that it is closed.
+                drop(listener);
+                break;
+            },
             Some(ended) = connections.join_next() => pass_panic_on(ended),
             accepted = net.accept(&mut listener) => match accepted {
                 Ok(accepted) => {
                     let (id, who) = welcome(&accepted);
                     let (handle, task) = stream::join(id, node.clone());
                     if node.send(FromStream::Opened { id, who, handle }).await.is_err() {
+                        drop(listener);
                         break;
                     }
                     connections.spawn(stream::run::<N, _, _>(accepted.stream, task));
@@ -48,15 +81,40 @@ pub(crate) async fn run<N: Net, Id, Who>(
             },
         }
     }
-    drop(listener);
     while let Some(ended) = connections.join_next().await {
         pass_panic_on(ended);
     }
 }
 
-async fn closed(open: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone, which says the same.
-    let _ = open.wait_for(|open| !open).await;
+/// Listens where it was listened before, once the door is open again. `None` if it never is.
+async fn listen_again<N: Net>(
+    net: &N,
+    address: Result<&SocketAddr, &io::Error>,
+    door: &mut watch::Receiver<Door>,
+    connections: &mut JoinSet<()>,
+) -> Option<N::Listener> {
+    let address = *address.ok()?;
+    loop {
+        let seen = *door.borrow_and_update();
+        if seen == Door::Closed {
+            return None;
+        }
+        let is_open = seen == Door::Open;
+        if is_open {
+            match net.bind(address).await {
+                Ok(listener) => return Some(listener),
+                Err(error) => tracing::warn!(%error, %address, "cannot listen again; trying again"),
+            }
+        }
+        tokio::select! {
+            biased;
+            changed = door.changed() => if changed.is_err() {
+                return None;
+            },
+            () = tokio::time::sleep(RETRY), if is_open => {}
+            Some(ended) = connections.join_next() => pass_panic_on(ended),
+        }
+    }
 }
 
 /// Panics if the task did: a panic anywhere ends the process.

@@ -21,6 +21,8 @@ pub(crate) fn report(event: &Event) {
         }
         Event::AlarmRaised { resource } => tracing::warn!(resource, "alarm raised: publishers are stopped"),
         Event::AlarmCleared { resource } => tracing::info!(resource, "alarm cleared: publishers go on"),
+        Event::ServesClients => tracing::info!("clients are let in again"),
+        Event::ServesNoClients { why } => tracing::warn!(why, "clients are turned away"),
         Event::PeerUp { name } => tracing::info!(name, "linked with a node"),
         Event::PeerDown { name, reason } => {
             let name = name.as_deref().unwrap_or("unknown");

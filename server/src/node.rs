@@ -26,7 +26,7 @@ use crate::admin::{AdminCall, AdminCalls};
 use crate::clock::Clock;
 use crate::disk::{Disk, DiskAnswer, DiskAnswers};
 use crate::gauge::Gauge;
-use crate::listener::{self, pass_panic_on};
+use crate::listener::{self, Door, pass_panic_on};
 use crate::logging;
 use crate::net::{Accepted, Net};
 use crate::peers::{PeerAddresses, Peers};
@@ -157,7 +157,7 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
     };
     let (inbox_in, mut inbox) = mpsc::channel(INBOX);
     let mut batch = Vec::with_capacity(BATCH_INPUTS);
-    let mut listeners = Listeners { net, tasks: JoinSet::new(), open: watch::Sender::new(true), node: inbox_in };
+    let mut listeners = Listeners { net, tasks: JoinSet::new(), door: watch::Sender::new(Door::Open), node: inbox_in };
     let mut ready = Some(ready);
     let mut shutdown = pin!(shutdown);
     let mut stopping = false;
@@ -194,6 +194,9 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
             && let Some(ready) = ready.take()
         {
             ready(&listeners.start(addresses).await?);
+        }
+        if ready.is_none() {
+            listeners.set_open(stopping || node.engine.is_serving());
         }
         alarm.set(node.engine.next_timeout().map(|(at, _)| at), &node.clock);
         // Disk answers and the engine's own timer are few and bounded by what the engine asked for; they cannot starve the clients,
@@ -429,7 +432,7 @@ impl<N: Net, D: Disk, C: Clock> Node<N, D, C> {
 struct Listeners<N> {
     net: N,
     tasks: JoinSet<()>,
-    open: watch::Sender<bool>,
+    door: watch::Sender<Door>,
     node: mpsc::Sender<FromClient>,
 }
 
@@ -452,14 +455,26 @@ impl<N: Net> Listeners<N> {
                 (id, Ends { peer: accepted.peer, local: accepted.local })
             };
             let (net, node) = (self.net.clone(), self.node.clone());
-            self.tasks.spawn(listener::run(net, listener, welcome, node, self.open.subscribe()));
+            self.tasks.spawn(listener::run(net, listener, welcome, node, self.door.subscribe()));
         }
         Ok(bound)
     }
 
     /// Accepts no more connections. Those that there are go on.
     fn close(&self) {
-        self.open.send_replace(false);
+        self.door.send_replace(Door::Closed);
+    }
+
+    /// Lets clients in as long as the engine does.
+    fn set_open(&self, is_open: bool) {
+        let wanted = if is_open { Door::Open } else { Door::Shut };
+        self.door.send_if_modified(|door| {
+            let is_other = *door != Door::Closed && *door != wanted;
+            if is_other {
+                *door = wanted;
+            }
+            is_other
+        });
     }
 }
 

@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
-use crate::listener::{self, pass_panic_on};
+use crate::listener::{self, Door, pass_panic_on};
 use crate::net::{Accepted, Net};
 use crate::stream::{self, FromStream, StreamHandle};
 
@@ -65,7 +65,7 @@ pub(crate) struct Peers<N: Net> {
     complaints: BTreeMap<String, String>,
     /// What accepts connections, and what serves those that were dialed.
     tasks: JoinSet<()>,
-    open: watch::Sender<bool>,
+    door: watch::Sender<Door>,
     inbox_in: mpsc::Sender<FromPeer>,
     inbox: mpsc::Receiver<FromPeer>,
 }
@@ -82,7 +82,7 @@ impl<N: Net> Peers<N> {
             dials: JoinSet::new(),
             complaints: BTreeMap::new(),
             tasks: JoinSet::new(),
-            open: watch::Sender::new(true),
+            door: watch::Sender::new(Door::Open),
             inbox_in,
             inbox,
         }
@@ -103,7 +103,7 @@ impl<N: Net> Peers<N> {
             watch_over::<N>(&accepted.stream);
             (LinkId(ids.fetch_add(1, Ordering::Relaxed)), ())
         };
-        let task = listener::run(self.net.clone(), listener, welcome, self.inbox_in.clone(), self.open.subscribe());
+        let task = listener::run(self.net.clone(), listener, welcome, self.inbox_in.clone(), self.door.subscribe());
         self.tasks.spawn(task);
         Ok(())
     }
@@ -252,7 +252,7 @@ impl<N: Net> Peers<N> {
 
     /// Lets no more nodes in and dials none. Links that there are go on.
     pub(crate) fn close(&mut self) {
-        self.open.send_replace(false);
+        self.door.send_replace(Door::Closed);
         self.dialing.clear();
         self.dials.abort_all();
     }

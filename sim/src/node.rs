@@ -487,6 +487,8 @@ impl World {
             | EngineEvent::ConsumerTimedOut { .. }
             | EngineEvent::AlarmRaised { .. }
             | EngineEvent::AlarmCleared { .. }
+            | EngineEvent::ServesClients
+            | EngineEvent::ServesNoClients { .. }
             | EngineEvent::PeerUp { .. }
             | EngineEvent::PeerDown { .. }
             | EngineEvent::ClusterEntered { .. }

@@ -2,6 +2,7 @@
 
 mod kills;
 mod libraries;
+mod members;
 mod memory;
 mod network;
 mod three;
@@ -97,9 +98,16 @@ impl Drop for Process {
 
 /// What leveretctl prints for a command line that must succeed.
 fn control(data_dir: &Path, line: &[&str]) -> String {
+    try_control(data_dir, line).unwrap_or_else(|reason| panic!("{line:?}: {reason}"))
+}
+
+/// What leveretctl prints, or why it failed.
+fn try_control(data_dir: &Path, line: &[&str]) -> Result<String, String> {
     let output = Command::new(ctl()).arg("--data-dir").arg(data_dir).arg("-q").args(line).output().unwrap();
-    assert!(output.status.success(), "{line:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    if output.status.success() {
+        return Ok(String::from_utf8(output.stdout).unwrap());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 fn cluster_status(data_dir: &Path) -> Value {

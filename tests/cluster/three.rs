@@ -8,7 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
-use super::{Process, control, declare, reserve, until};
+use super::{Process, control, declare, reserve, try_control, until};
 use crate::harness::leveret::binary;
 
 /// Three nodes that are one broker.
@@ -96,6 +96,16 @@ impl Three {
         for address in self.clients {
             until("all nodes know the queue", || declare(address, queue, true).is_ok());
         }
+    }
+
+    /// What leveretctl prints for a command line to a node.
+    pub(super) fn control(&self, at: usize, line: &[&str]) -> String {
+        control(&self.directory.path().join(name(at)), line)
+    }
+
+    /// The same, or why it failed.
+    pub(super) fn try_control(&self, at: usize, line: &[&str]) -> Result<String, String> {
+        try_control(&self.directory.path().join(name(at)), line)
     }
 
     /// Waits until a queue holds nothing, whether ready or unacked, as its node sees it.

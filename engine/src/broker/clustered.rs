@@ -97,6 +97,8 @@ impl Broker {
             }
         }
         self.watch_links();
+        self.watch_roster();
+        self.tell_health();
         self.flush_sessions();
         self.tell_guests();
         let Some(mut peers) = self.peers.take() else { return Ok(false) };
@@ -121,7 +123,7 @@ impl Broker {
 
     /// Whether something waits to be brought round.
     fn has_unsettled(&self) -> bool {
-        !self.notices.is_empty() || self.has_looped() || self.replicas.has_active()
+        !self.notices.is_empty() || self.has_looped() || self.replicas.has_active() || self.are_alarms_over()
     }
 
     fn carry_out(&mut self, decided: Decided) -> Result<(), String> {

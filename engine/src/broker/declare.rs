@@ -119,7 +119,8 @@ impl Broker {
                     self.departures.on_exchange_deleted(key);
                 }
                 Change::Bound(source, destination) => self.replay_history(source, destination),
-                Change::Unbound | Change::QueueMembers(_) => {}
+                Change::Unbound => {}
+                Change::QueueMembers(key) => self.on_queue_members(key),
                 Change::VhostDeleted(key) => self.notices.push_back(Notice::VhostGone(key)),
                 Change::UserDeleted(ref name) => self.notices.push_back(Notice::UserGone(name.clone())),
             }
@@ -157,10 +158,10 @@ impl Broker {
     }
 
     /// A queue that is not on this node alone may have a replica here.
-    fn add_replica(&mut self, key: QueueKey, id: QueueId) {
+    pub(super) fn add_replica(&mut self, key: QueueKey, id: QueueId) {
         let record = self.metadata.queue_by_key(key).filter(|record| self.metadata.has_replica_here(record));
         if record.is_some() {
-            // Of a queue that was just declared the log holds nothing.
+            // Of a queue that was just declared, or that had none here, the log holds nothing.
             self.open_replica(key).expect("a replica can begin");
             self.on_queue_known(id);
         }
@@ -208,6 +209,9 @@ impl Broker {
         self.forget_for_queue(key);
         let Some(mut queue) = self.queues.remove(key) else {
             self.close_replica(id);
+            if let Some(peers) = &mut self.peers {
+                peers.cluster_mut().forget_queue(id);
+            }
             return self.drop_remote(key);
         };
         self.on_guests_queue_gone(key);

@@ -215,7 +215,10 @@ impl Broker {
                 | Frame::Notice(_)
                 | Frame::Synced(_)
                 | Frame::Elsewhere { .. }
-                | Frame::Answer { .. } => Ok(()),
+                | Frame::Answer { .. }
+                | Frame::Health { .. }
+                | Frame::Inquire { .. }
+                | Frame::Report { .. } => Ok(()),
             };
         }
     }

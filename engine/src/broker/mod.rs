@@ -15,6 +15,7 @@ mod departures;
 mod expiry;
 mod firehose;
 mod guests;
+mod health;
 mod holds;
 mod internal;
 mod placement;
@@ -52,13 +53,14 @@ use crate::storage::{Log, Ref};
 use crate::time::{Instant, Now, Timestamp};
 use crate::timer::Timers;
 
-use administer::{LateAnswer, Scans};
+use administer::{Errands, LateAnswer, Scans};
 use aside::Memories;
 use departures::Departures;
 pub(crate) use firehose::Witness;
 use guests::Guests;
 pub(crate) use internal::Internal;
 
+use health::Health;
 pub(crate) use holds::Holds;
 pub(crate) use publish::Routed;
 use remote::Remote;
@@ -101,6 +103,8 @@ pub(crate) struct Broker {
     late_answers: VecDeque<LateAnswer>,
     /// Operators who look into queues.
     scans: Scans,
+    /// What operators have asked that other nodes have a part in.
+    errands: Errands,
     /// Queues that may have something to deliver, each once.
     active: VecDeque<QueueKey>,
     /// Queues with limits that messages of the present command came back to.
@@ -123,6 +127,8 @@ pub(crate) struct Broker {
     reply_consumers: NameMap<ShortStr, ChannelRef>,
     /// What is short, so that publishers are stopped.
     pub(crate) alarms: Alarms,
+    /// How this node is, as others were told, and how they are.
+    health: Health,
     /// Connections stopped by the alarm.
     pub(crate) alarm_paused: Vec<ConnectionId>,
     /// Connections stopped because the log is behind.
@@ -347,6 +353,7 @@ impl Broker {
             holds: Holds::default(),
             late_answers: VecDeque::new(),
             scans: Scans::default(),
+            errands: Errands::default(),
             active: VecDeque::new(),
             returned: Vec::new(),
             droppers: Vec::new(),
@@ -357,6 +364,7 @@ impl Broker {
             have_names_changed: false,
             exclusive: BTreeSet::new(),
             reply_consumers: NameMap::new(rng.next_u64()),
+            health: Health::default(),
             alarm_paused: Vec::new(),
             log_paused: Vec::new(),
             notices: VecDeque::new(),

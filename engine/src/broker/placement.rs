@@ -48,7 +48,8 @@ impl Broker {
         let Some(peers) = self.peers.as_ref().filter(|_| own != NodeId(0)) else { return Vec::new() };
         let arguments = QueueArguments::read(arguments).filter(|arguments| arguments.kind == QueueKind::Quorum);
         let Some(arguments) = arguments else { return Vec::new() };
-        let up: BTreeSet<NodeId> = peers.linked().map(|(node, ..)| node).collect();
+        let linked = peers.linked().map(|(node, ..)| node);
+        let up: BTreeSet<NodeId> = linked.filter(|node| !self.is_node_drained(*node)).collect();
         let loads = self.metadata.replica_loads();
         let candidate = |node| {
             let (replicas, leads) = loads.get(&node).copied().unwrap_or_default();

@@ -60,8 +60,8 @@ impl Broker {
         }
         self.resume_dead_letters();
         while self.late_answers.front().is_some_and(|late| late.end <= durable) {
-            let Some(LateAnswer { id, reply, .. }) = self.late_answers.pop_front() else { break };
-            self.answer(id, Ok(reply));
+            let Some(LateAnswer { asker, outcome, .. }) = self.late_answers.pop_front() else { break };
+            self.tell_asker(asker, Ok(outcome));
         }
         while self.waiters.front().is_some_and(|waiter| waiter.end <= durable) {
             let Some(Waiter { channel, what, .. }) = self.waiters.pop_front() else { break };

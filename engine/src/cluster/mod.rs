@@ -1,6 +1,7 @@
 //! Several nodes as one broker: who belongs to them, how they talk, and how they agree.
 
 pub mod consensus;
+pub(crate) mod inquiries;
 pub mod link;
 pub mod membership;
 pub(crate) mod peers;

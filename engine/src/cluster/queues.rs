@@ -7,6 +7,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
 
+use super::inquiries::{Inquiry, Report};
+use crate::alarm::Shortage;
 use crate::ids::{NodeId, QueueId};
 use crate::message::Message;
 use crate::queue::quorum::{
@@ -42,6 +44,13 @@ pub(crate) enum Frame {
     Answer { number: u64, answer: Answer },
     /// The sender does not lead that queue; who does, as far as it knows, or node 0. If it names itself, it leads from now on.
     Elsewhere { queue: QueueId, leader: NodeId },
+    /// How the sender is: what is short on it, so that publishers everywhere are to stop, and whether it is to have no part in anything
+    /// that another node can do (maintenance).
+    Health { shortage: Shortage, is_drained: bool },
+    /// Something that an operator asks.
+    Inquire { number: u64, inquiry: Inquiry },
+    /// The answer to [`Frame::Inquire`].
+    Report { number: u64, report: Report },
 }
 
 /// What is asked about a queue.
@@ -88,6 +97,9 @@ mod kind {
     pub(super) const SYNCED: u8 = 18;
     pub(super) const ANSWER: u8 = 19;
     pub(super) const ELSEWHERE: u8 = 20;
+    pub(super) const INQUIRE: u8 = 24;
+    pub(super) const REPORT: u8 = 25;
+    pub(super) const HEALTH: u8 = 26;
     pub(super) const RESEND: u8 = 32;
     pub(super) const UNKNOWN: u8 = 33;
     pub(super) const REFUSED: u8 = 34;
@@ -220,6 +232,20 @@ impl Frame {
                 put_varint(&mut out, queue.0);
                 put_varint(&mut out, leader.0);
             }
+            Self::Health { shortage: Shortage { is_memory_short, is_disk_short }, is_drained } => {
+                start(&mut out, kind::HEALTH);
+                out.extend([is_memory_short, is_disk_short, is_drained].map(|flag| u8::from(*flag)));
+            }
+            Self::Inquire { number, inquiry } => {
+                start(&mut out, kind::INQUIRE);
+                put_varint(&mut out, *number);
+                inquiry.encode(&mut out);
+            }
+            Self::Report { number, report } => {
+                start(&mut out, kind::REPORT);
+                put_varint(&mut out, *number);
+                report.encode(&mut out);
+            }
         }
         out.into()
     }
@@ -338,6 +364,12 @@ fn read(bytes: &Bytes, reader: &mut Reader<'_>) -> Option<Frame> {
             Frame::Answer { number, answer }
         }
         kind::ELSEWHERE => Frame::Elsewhere { queue: QueueId(reader.varint()?), leader: NodeId(reader.varint()?) },
+        kind::HEALTH => {
+            let shortage = Shortage { is_memory_short: read_flag(reader)?, is_disk_short: read_flag(reader)? };
+            Frame::Health { shortage, is_drained: read_flag(reader)? }
+        }
+        kind::INQUIRE => Frame::Inquire { number: reader.varint()?, inquiry: Inquiry::decode(reader)? },
+        kind::REPORT => Frame::Report { number: reader.varint()?, report: Report::decode(reader)? },
         _ => Frame::Notice(read_notice(reader, kind)?),
     };
     reader.is_empty().then_some(frame)
@@ -434,6 +466,17 @@ mod tests {
         ];
         frames.extend(notices.map(Frame::Notice));
         frames.push(Frame::Elsewhere { queue, leader: NodeId(3) });
+        frames.extend(
+            super::super::inquiries::inquiries().into_iter().map(|inquiry| Frame::Inquire { number: 1, inquiry }),
+        );
+        frames
+            .extend(super::super::inquiries::reports().into_iter().map(|report| Frame::Report { number: 128, report }));
+        let shortage = Shortage { is_memory_short: true, is_disk_short: false };
+        frames.push(Frame::Health { shortage, is_drained: true });
+        let operation = super::super::inquiries::Operation::Count;
+        frames.push(Frame::Inquire { number: 1, inquiry: Inquiry::Operate { queue, operation } });
+        let holds = super::super::inquiries::Outcome::Holds { ready: 300, consumers: 2 };
+        frames.push(Frame::Report { number: 1, report: Report::Outcome(holds) });
         frames
     }
 
@@ -474,5 +517,12 @@ mod tests {
         1, 18, 2, 3, 172, 2, 0, 1, 0, 0,
         1, 5, 1, 130, 1, 0, 1, 5, 1, 130, 1, 1, 1, 5, 1, 130, 1, 2, 1, 19, 128, 1, 0, 0, 0, 1, 19, 128, 1, 1, 3, 200, 1, 1, 19, 128, 1, 2, 4, 0,
         1, 32, 2, 3, 172, 2, 9, 1, 33, 2, 3, 172, 2, 1, 34, 2, 3, 172, 2, 9, 1, 35, 2, 3, 172, 2, 7,
-        1, 36, 2, 3, 172, 2, 1, 1, 37, 2, 3, 172, 2, 1, 38, 2, 3, 172, 2, 7, 1, 39, 2, 3, 172, 2, 7, 1, 40, 2, 3, 172, 2, 7, 8, 1, 41, 1, 20, 130, 1, 3];
+        1, 36, 2, 3, 172, 2, 1, 1, 37, 2, 3, 172, 2, 1, 38, 2, 3, 172, 2, 7, 1, 39, 2, 3, 172, 2, 7, 1, 40, 2, 3, 172, 2, 7, 8, 1, 41, 1, 20, 130, 1, 3,
+        1, 24, 1, 1, 1, 130, 1, 3, 1, 24, 1, 1, 2, 130, 1, 3, 1, 24, 1, 1, 3, 130, 1, 3, 1, 24, 1, 2, 130, 1, 1, 24, 1, 3, 1,
+        24, 1, 4, 130, 1, 1, 0, 1, 24, 1, 4, 130, 1, 1, 1, 172, 2, 1, 24, 1, 4, 130, 1, 2, 2, 1, 172, 2, 1, 2, 105, 100, 1, 24,
+        1, 4, 130, 1, 3, 0, 0, 0, 1, 24, 1, 4, 130, 1, 4, 1, 1, 25, 128, 1, 3, 1, 1, 25, 128, 1, 3, 2, 1, 25, 128, 1, 3, 3, 1,
+        25, 128, 1, 1, 2, 1, 25, 128, 1, 2, 1, 25, 128, 1, 4, 1, 2, 4, 172, 2, 171, 2, 170, 2, 169, 2, 5, 1, 25, 128, 1, 5, 2,
+        130, 1, 1, 1, 2, 3, 4, 5, 6, 130, 1, 0, 1, 2, 3, 4, 5, 6, 1, 25, 128, 1, 6, 1, 1, 25, 128, 1, 6, 2, 172, 2, 1, 25, 128,
+        1, 6, 3, 1, 172, 2, 1, 7, 112, 97, 121, 108, 111, 97, 100, 1, 25, 128, 1, 7, 4, 2, 110, 111, 1, 26, 1, 0, 1,
+        1, 24, 1, 4, 130, 1, 5, 1, 25, 1, 6, 4, 172, 2, 2];
 }

@@ -1,5 +1,6 @@
 //! The node: one input to one machine, each machine's answers to their next stop.
 
+mod service;
 mod status;
 
 use alloc::boxed::Box;
@@ -8,6 +9,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use self::service::Service;
 pub use self::status::{LogReach, QueueStatus, ReplicaStatus, Usage};
 use crate::administer::Forgetting;
 use crate::alarm::Resource;
@@ -48,6 +50,7 @@ pub struct Engine {
     pub(crate) ready_at: Instant,
     /// Operators who wait for nodes to be removed from the cluster.
     pub(crate) forgetting: Vec<Forgetting>,
+    service: Service,
 }
 
 /// What a log held, see [`Event::Ready`].
@@ -115,6 +118,7 @@ impl Engine {
             found: Found::default(),
             ready_at: Instant::ZERO,
             forgetting: Vec::new(),
+            service: Service::default(),
         }
     }
 
@@ -128,7 +132,7 @@ impl Engine {
         self.broker.dead_letters_left = if is_slow { 1 } else { limits::DEAD_LETTERS_EACH };
         match input {
             Input::ClientOpened { connection, peer, local } => {
-                if self.phase != Phase::Running {
+                if !self.is_serving() {
                     effects.controls.push(ClientControl::Close(connection));
                     return;
                 }
@@ -231,7 +235,8 @@ impl Engine {
         }
         let timers = self.broker.timers.next();
         let log = self.broker.log.next_timeout();
-        let peers = self.broker.cluster_timeout().into_iter().chain(self.forgetting_timeout()).min();
+        let own = self.forgetting_timeout().into_iter().chain(self.service_timeout());
+        let peers = self.broker.cluster_timeout().into_iter().chain(own).min();
         let peers = peers.map(|at| (at, TimerKind::Peers));
         [timers, log, peers].into_iter().flatten().min()
     }
@@ -338,6 +343,8 @@ impl Engine {
             self.begin();
         }
         self.answer_forgetting(now.mono);
+        self.watch_majority(now, effects);
+        self.answer_drains(now.mono);
         true
     }
 
@@ -473,6 +480,8 @@ impl Engine {
                 self.pump_session(now, effects, session);
             } else if self.broker.has_looped() {
                 self.broker.on_queue_messages();
+            } else if self.broker.take_alarms_over() {
+                self.on_alarms_cleared(now, effects);
             } else {
                 break;
             }

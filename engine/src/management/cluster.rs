@@ -21,8 +21,8 @@ pub struct ClusterStatus {
     pub node: String,
     /// The version of its engine.
     pub version: &'static str,
-    /// What is short on it.
-    pub alarms: Vec<Resource>,
+    /// What is short, and on which node.
+    pub alarms: Vec<(String, Resource)>,
     /// What the cluster is called.
     pub name: String,
     /// The nodes, in the order in which they came. Of a node in no cluster, that one.
@@ -42,4 +42,6 @@ pub struct ClusterNode {
     pub is_running: bool,
     /// Whether it counts for a majority. One that has just come in does not until it knows what the others do.
     pub has_vote: bool,
+    /// Whether it is known to be under maintenance.
+    pub is_drained: bool,
 }

@@ -15,6 +15,7 @@ mod permissions;
 mod plan;
 mod policies;
 mod queues;
+mod replicas;
 mod users;
 mod vhosts;
 
@@ -44,6 +45,8 @@ pub use departures::{Departure, DepartureReport, DepartureRequest, LeaveCounts, 
 pub use exchanges::{BindingInfo, DelayedMessage, ExchangeInfo, ExchangeRequest};
 pub use node::{NodeRequest, NodeStatus};
 pub use queues::{OnlyConsumer, PeekedMessage, QueueInfo, QueueName, QueueRequest, QueueState, Selection};
+pub(crate) use replicas::QueueFilter;
+pub use replicas::{LeaderCount, MemberState, MemberStatus, QueuePatterns, ReplicaChange, ReplicaRequest};
 
 /// What an operator asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +75,8 @@ pub enum AdminRequest {
     Cluster(ClusterRequest),
     /// About queues and what is in them.
     Queue(QueueRequest),
+    /// About replicas of quorum queues.
+    Replicas(ReplicaRequest),
     /// About exchanges and bindings.
     Exchange(ExchangeRequest),
     /// About connections, channels and consumers.
@@ -93,6 +98,12 @@ impl From<ClusterRequest> for AdminRequest {
 impl From<QueueRequest> for AdminRequest {
     fn from(request: QueueRequest) -> Self {
         Self::Queue(request)
+    }
+}
+
+impl From<ReplicaRequest> for AdminRequest {
+    fn from(request: ReplicaRequest) -> Self {
+        Self::Replicas(request)
     }
 }
 
@@ -123,6 +134,14 @@ pub enum AdminReply {
     Cluster(Box<ClusterStatus>),
     /// Queues, ordered by vhost and name.
     Queues(Vec<QueueInfo>),
+    /// What became of replicas, in the order in which it was tried.
+    ReplicaChanges(Vec<ReplicaChange>),
+    /// The members of a queue's group, in the order in which they are known.
+    Members(Vec<MemberStatus>),
+    /// Running nodes with the queues that they lead, ordered by name.
+    Leaders(Vec<LeaderCount>),
+    /// Queues by their names.
+    QueueNames(Vec<QueueName>),
     /// Messages, in the order in which they would be delivered.
     Messages(Vec<PeekedMessage>),
     /// Exchanges, ordered by vhost and name.

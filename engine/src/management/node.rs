@@ -16,6 +16,11 @@ pub enum NodeRequest {
     SetMemoryHighWatermark(Option<u64>),
     /// Bytes of free disk space below which publishers are stopped, until a restart (`set_disk_free_limit`).
     SetDiskFreeLimit(u64),
+    /// Puts the node under maintenance, until it is revived or started again: it serves no clients, and others lead where they can
+    /// (`drain`). Answered once they do.
+    Drain,
+    /// Ends the maintenance (`revive`).
+    Revive,
 }
 
 /// How a node is.

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::amqp::{FieldTable, ShortStr};
@@ -12,7 +13,7 @@ use crate::metadata::{AppliedPolicies, QueueSettings};
 /// What is asked about queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueueRequest {
-    /// All queues, of one vhost or of all. Answered by [`super::AdminReply::Queues`].
+    /// All queues of the cluster, of one vhost or of all. Answered by [`super::AdminReply::Queues`].
     List {
         /// The vhost; `None` is all.
         vhost: Option<ShortStr>,
@@ -119,8 +120,14 @@ pub struct QueueInfo {
     pub consumers: u64,
     /// The only consumer that gets messages: because it is exclusive, or because the queue has a single active consumer.
     pub only_consumer: Option<OnlyConsumer>,
-    /// The node that leads it; `None` for types without a leader.
+    /// The node that leads it; `None` for types without a leader, and while nobody does.
     pub leader: Option<String>,
+    /// The nodes with its replicas; none for types without.
+    pub members: Vec<String>,
+    /// Those of them that can be reached.
+    pub online: Vec<String>,
+    /// Whether it, or a replica of it, is on the node that was asked.
+    pub is_local: bool,
     /// The policies that apply to it; `None` if none does.
     pub policies: Option<Box<AppliedPolicies>>,
     /// What its arguments and its policies come to: what the queue really does.
@@ -145,6 +152,10 @@ pub enum QueueState {
     Running,
     /// It delivers nothing until an operator resumes it.
     Paused,
+    /// The node on which it is cannot be reached, so what is in it is not known.
+    Down,
+    /// Most of its replicas cannot be reached, so nobody leads it.
+    Minority,
 }
 
 impl QueueState {
@@ -153,6 +164,8 @@ impl QueueState {
         match self {
             Self::Running => "running",
             Self::Paused => "paused",
+            Self::Down => "down",
+            Self::Minority => "minority",
         }
     }
 }

@@ -90,9 +90,9 @@ impl Metadata {
                 let (key, _) = self.queue(vhost, name.as_bytes()).expect("the check has found the queue");
                 self.remove_queue(key, auto_delete, &mut changes);
             }
-            Command::SetMembers { name, members, .. } => {
+            Command::SetMembers { name, members, at, .. } => {
                 let (key, _) = self.queue(vhost, name.as_bytes()).expect("the check has found the queue");
-                self.queues[key].members = members;
+                (self.queues[key].members, self.queues[key].members_at) = (members, at);
                 changes.list.push(Change::QueueMembers(key));
             }
             Command::Bind { vhost: name, source, destination, routing_key, arguments } => {
@@ -155,6 +155,7 @@ impl Metadata {
             durable,
             home: NodeId(0),
             members: Vec::new(),
+            members_at: 0,
             exclusive,
             auto_delete,
             arguments,

@@ -48,8 +48,8 @@ impl Metadata {
                 }
                 _ => Ok(Answer::AlreadySo),
             },
-            Command::SetMembers { name, id, members, .. } => Ok(match self.queue(vhost, name.as_bytes()) {
-                Some((_, queue)) if queue.id == *id && queue.would_move_to(members) => Answer::NeedsApply,
+            Command::SetMembers { name, id, members, at, .. } => Ok(match self.queue(vhost, name.as_bytes()) {
+                Some((_, queue)) if queue.id == *id && queue.would_move_to(members, *at) => Answer::NeedsApply,
                 _ => Answer::AlreadySo,
             }),
             Command::Bind { source, destination, routing_key, arguments, .. } => {

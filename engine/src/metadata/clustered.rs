@@ -176,7 +176,9 @@ impl Metadata {
             }
             for (_, queue) in target.queues().into_iter().filter(|(_, queue)| queue.vhost == theirs) {
                 if let Some((key, ours)) = self.queue_by_id(queue.id) {
-                    if ours.members != queue.members {
+                    let is_moved = ours.members != queue.members;
+                    self.queues[key].members_at = queue.members_at;
+                    if is_moved {
                         self.queues[key].members.clone_from(&queue.members);
                         changes.list.push(Change::QueueMembers(key));
                     }
@@ -187,6 +189,7 @@ impl Metadata {
                 let mut made = made.expect("what was declared there can be declared here");
                 made.home = queue.home;
                 made.members.clone_from(&queue.members);
+                made.members_at = queue.members_at;
                 changes.list.push(Change::QueueCreated(self.insert_queue(made), *id));
             }
             self.take_over_bindings(key, target, theirs, changes);

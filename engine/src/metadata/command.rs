@@ -91,6 +91,8 @@ pub enum Command {
         id: QueueId,
         /// All nodes on which it is to have replicas from here on, each once; none is as good as no command.
         members: Vec<NodeId>,
+        /// The entry of the queue's group as of which its members are these. What is known as of a later one stays.
+        at: u64,
     },
     /// `queue.bind` and `exchange.bind`.
     Bind {
@@ -149,8 +151,10 @@ const VERSION: u8 = 1;
 const VERSION_2: u8 = 2;
 /// The version of what only clusters ask for.
 const VERSION_3: u8 = 3;
-/// The version of what is about replicated queues, which have members.
+/// The version of declarations of replicated queues, which have members.
 const VERSION_4: u8 = 4;
+/// The version of changes of members.
+const VERSION_5: u8 = 5;
 
 const DECLARE_EXCHANGE: u8 = 1;
 const DELETE_EXCHANGE: u8 = 2;
@@ -218,12 +222,13 @@ impl Command {
                 put_short(out, name);
                 out.put_u64(id.0);
             }
-            Self::SetMembers { vhost, name, id, members } => {
+            Self::SetMembers { vhost, name, id, members, at } => {
                 out.put_u8(SET_MEMBERS);
                 put_short(out, vhost);
                 put_short(out, name);
                 out.put_u64(id.0);
                 put_members(out, members);
+                out.put_u64(*at);
             }
             Self::Bind { vhost, source, destination, routing_key, arguments } => {
                 out.put_u8(BIND);
@@ -252,7 +257,7 @@ impl Command {
     /// If it is of a later version or no command at all.
     pub fn decode(encoded: Bytes) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(encoded);
-        let version = reader.version(VERSION_4)?;
+        let version = reader.version(VERSION_5)?;
         let kind = reader.u8()?;
         if version == VERSION_2 {
             if kind < PUT_VHOST {
@@ -270,8 +275,8 @@ impl Command {
                 reader.finish()?;
                 return Ok(Self::Begin { node, is_alone });
             }
-            (VERSION_3, DECLARE_QUEUE) | (VERSION_4, DECLARE_QUEUE | SET_MEMBERS) => {}
-            (VERSION_3 | VERSION_4, other) | (VERSION, other @ SET_MEMBERS) => {
+            (VERSION_3 | VERSION_4, DECLARE_QUEUE) | (VERSION_5, SET_MEMBERS) => {}
+            (VERSION_3 | VERSION_4 | VERSION_5, other) | (VERSION, other @ SET_MEMBERS) => {
                 return Err(DecodeError::Malformed(format!("command of kind {other}")));
             }
             _ => {}
@@ -303,7 +308,8 @@ impl Command {
             DELETE_QUEUE => Self::DeleteQueue { vhost, name: reader.short()?, id: QueueId(reader.u64()?) },
             SET_MEMBERS => {
                 let (name, id) = (reader.short()?, QueueId(reader.u64()?));
-                Self::SetMembers { vhost, name, id, members: read_members(&mut reader)? }
+                let members = read_members(&mut reader)?;
+                Self::SetMembers { vhost, name, id, members, at: reader.u64()? }
             }
             BIND | UNBIND => {
                 let source = reader.short()?;
@@ -342,7 +348,7 @@ impl Command {
             Self::Administer(_) => VERSION_2,
             Self::Found { .. } | Self::Begin { .. } => VERSION_3,
             Self::DeclareQueue { members, .. } if !members.is_empty() => VERSION_4,
-            Self::SetMembers { .. } => VERSION_4,
+            Self::SetMembers { .. } => VERSION_5,
             Self::DeclareQueue { home, .. } if *home != NodeId(0) => VERSION_3,
             _ => VERSION,
         }
@@ -499,8 +505,8 @@ mod tests {
             let longer: Vec<u8> = encoded.iter().copied().chain([0]).collect();
             assert!(matches!(Command::decode(longer.into()), Err(DecodeError::Malformed(_))));
             let mut later = encoded.to_vec();
-            later[0] = 5;
-            assert_eq!(Command::decode(later.into()), Err(DecodeError::UnknownVersion(5)));
+            later[0] = 6;
+            assert_eq!(Command::decode(later.into()), Err(DecodeError::UnknownVersion(6)));
         }
     }
 }

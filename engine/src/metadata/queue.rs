@@ -36,6 +36,8 @@ pub struct QueueRecord {
     /// The nodes on which a replicated queue has its replicas, each once, first who is to lead them at first. Empty: the queue is on one
     /// node, which is `home`.
     pub members: Vec<NodeId>,
+    /// The entry of the queue's group as of which its members are these; 0: they are those with which it was declared.
+    pub members_at: u64,
     /// The only connection, one of that node's, that may use it, with whose end it goes; `None` if everybody may.
     pub exclusive: Option<ConnectionId>,
     /// Whether it goes with its last consumer.
@@ -58,8 +60,9 @@ impl QueueRecord {
         !self.members.is_empty()
     }
 
-    /// Whether its replicas would be on other nodes with these members. A queue that is on one node stays there.
-    pub(super) fn would_move_to(&self, members: &[NodeId]) -> bool {
-        self.is_replicated() && !members.is_empty() && self.members != members
+    /// Whether its replicas would be on other nodes with these members, as of an entry of its group. A queue that is on one node stays
+    /// there.
+    pub(super) fn would_move_to(&self, members: &[NodeId], at: u64) -> bool {
+        self.is_replicated() && !members.is_empty() && at > self.members_at && self.members != members
     }
 }

@@ -7,7 +7,8 @@
 //! Version 3 is that of clusters, and has also what does not outlive a restart: after the next queue id the number of the last command
 //! carried out (8) and whether the cluster has begun (1); of exchanges and queues whether they are durable; of queues their home (8),
 //! and the connection (8) they belong to alone, if they do. Version 4 adds to each queue, after its home, the count (4) of its members
-//! and those (8 each); it is written once a queue has any, so that nodes of one cluster need not learn it all at once.
+//! and those (8 each); it is written once a queue has any, so that nodes of one cluster need not learn it all at once. Version 5 adds
+//! the entry (8) as of which they are these, and is written once a queue has others than it was declared with.
 
 use alloc::format;
 use alloc::string::String;
@@ -33,8 +34,10 @@ use crate::routing::{Destination, ExchangeKind};
 const VERSION: u8 = 2;
 /// What a cluster writes while no queue is replicated.
 const VERSION_3: u8 = 3;
-/// What a cluster writes otherwise.
+/// What a cluster writes while replicated queues have the members that they were declared with.
 const VERSION_4: u8 = 4;
+/// What a cluster writes otherwise.
+const VERSION_5: u8 = 5;
 
 impl Metadata {
     /// What outlives a restart: durable exchanges and queues, and the bindings between them.
@@ -44,8 +47,12 @@ impl Metadata {
 
     /// Everything: what all nodes of a cluster have in common.
     pub fn snapshot_all(&self) -> Bytes {
-        let has_members = self.queues.values().any(QueueRecord::is_replicated);
-        self.encode(if has_members { VERSION_4 } else { VERSION_3 })
+        let needed = self.queues.values().map(|queue| match (queue.is_replicated(), queue.members_at) {
+            (false, _) => VERSION_3,
+            (true, 0) => VERSION_4,
+            (true, _) => VERSION_5,
+        });
+        self.encode(needed.max().unwrap_or(VERSION_3))
     }
 
     fn encode(&self, version: u8) -> Bytes {
@@ -103,7 +110,7 @@ impl Metadata {
     pub fn restore(snapshot: Bytes, hash_seed: u64) -> Result<Self, DecodeError> {
         let mut metadata = Self::empty(hash_seed);
         let mut reader = Reader::new(snapshot);
-        let version = reader.version(VERSION_4)?;
+        let version = reader.version(VERSION_5)?;
         metadata.next_queue_id = QueueId(reader.u64()?);
         if version >= VERSION_3 {
             metadata.applied = reader.u64()?;
@@ -205,6 +212,7 @@ impl Metadata {
         }
         let home = NodeId(if version >= VERSION_3 { reader.u64()? } else { 0 });
         let members = if version >= VERSION_4 { read_members(reader)? } else { Vec::new() };
+        let members_at = if version >= VERSION_5 { reader.u64()? } else { 0 };
         if !members.is_empty() && home != NodeId(0) {
             return Err(DecodeError::Malformed(format!("queue {name} has members and is on node {home}")));
         }
@@ -216,7 +224,7 @@ impl Metadata {
         let durable = !is_transient;
         let mut queue =
             self.new_queue(vhost, id, &name, durable, exclusive, auto_delete, &arguments).map_err(refused)?;
-        (queue.home, queue.members) = (home, members);
+        (queue.home, queue.members, queue.members_at) = (home, members, members_at);
         self.insert_queue(queue);
         Ok(())
     }
@@ -303,6 +311,9 @@ fn put_queue(out: &mut BytesMut, queue: &QueueRecord, version: u8) {
         out.put_u64(queue.home.0);
         if version >= VERSION_4 {
             put_members(out, &queue.members);
+        }
+        if version >= VERSION_5 {
+            out.put_u64(queue.members_at);
         }
         if let Some(connection) = queue.exclusive {
             out.put_u64(connection.0);

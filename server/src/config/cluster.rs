@@ -23,6 +23,8 @@ pub struct ClusterSettings {
     secret_file: Option<PathBuf>,
     listen: Option<SocketAddr>,
     addresses: BTreeMap<String, String>,
+    /// Whether a node that cannot reach a majority serves no clients.
+    pub(super) pause_minority: bool,
 }
 
 impl ClusterSettings {
@@ -52,7 +54,7 @@ impl ClusterSettings {
 
     /// Whether the node is to be one of several.
     pub fn is_wanted(&self) -> bool {
-        let Self { first_nodes, secret, secret_file, listen, addresses } = self;
+        let Self { first_nodes, secret, secret_file, listen, addresses, pause_minority: _ } = self;
         let has_nodes = !first_nodes.is_empty() || !addresses.is_empty();
         has_nodes || secret.is_some() || secret_file.is_some() || listen.is_some()
     }
@@ -81,7 +83,8 @@ impl ClusterSettings {
         let Some(secret) = secret.or_else(|| self.secret.clone()) else {
             return Err(NO_SECRET.to_owned());
         };
-        let cluster = ClusterConfig::new(self.first_nodes.iter().cloned().collect(), secret);
+        let nodes = self.first_nodes.iter().cloned().collect();
+        let cluster = ClusterConfig { pause_minority: self.pause_minority, ..ClusterConfig::new(nodes, secret) };
         let mut nodes = self.addresses.clone();
         let listen = self.listen.or_else(|| local_end(&nodes.remove(own)?));
         let listen = listen.unwrap_or_else(|| SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)));

@@ -259,9 +259,10 @@ fn partition_handling(settings: &mut FileSettings, key: &str, value: &str) -> Re
             "{key}: {value} needs no doing here: nodes that cannot reach a majority change nothing that is declared, so that nothing can \
              diverge that would have to be healed"
         )),
-        "pause_minority" | "pause_if_all_down" => settings.warnings.push(format!(
-            "{key}: {value} is not done yet: nodes that cannot reach a majority go on serving their clients, and change nothing that is \
-             declared"
+        "pause_minority" => settings.cluster.pause_minority = true,
+        "pause_if_all_down" => settings.warnings.push(format!(
+            "{key}: {value} is not known here: nodes that cannot reach a majority go on serving their clients, and change nothing that is \
+             declared; with pause_minority they serve none"
         )),
         _ => {
             return Err(format!(

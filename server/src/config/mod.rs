@@ -151,7 +151,9 @@ mod tests {
         let settings = read("cluster_partition_handling = autoheal").unwrap();
         assert!(settings.warnings.is_empty() && settings.notes[0].contains("nothing can diverge"), "{settings:?}");
         let settings = read("cluster_partition_handling = pause_minority").unwrap();
-        assert!(settings.warnings[0].contains("not done yet") && settings.notes.is_empty(), "{settings:?}");
+        assert!(settings.cluster.pause_minority && settings.warnings.is_empty(), "{settings:?}");
+        let settings = read("cluster_partition_handling = pause_if_all_down").unwrap();
+        assert!(settings.warnings[0].contains("not known here") && settings.notes.is_empty(), "{settings:?}");
         let error = read("\ncluster_partition_handling = split").unwrap_err();
         assert!(error.contains("a.conf:2: cluster_partition_handling: \"split\""), "{error}");
     }

@@ -43,7 +43,14 @@ fn report(status: &ClusterStatus) -> Body {
         names
     };
     let (all, running, voting) = (names(|_| true), names(|node| node.is_running), names(|node| node.has_vote));
-    let alarms: Vec<String> = alarms.iter().map(|resource| resource.name().to_owned()).collect();
+    let status = |node: &ClusterNode| if node.is_drained { "under maintenance" } else { "not under maintenance" };
+    let maintenance: Vec<String> =
+        nodes.iter().map(|node| format!("Node: {}, status: {}", node.name, status(node))).collect();
+    let drained = names(|node| node.is_drained);
+    let short: Vec<String> =
+        alarms.iter().map(|(node, resource)| format!("{} alarm on node {node}", resource.name())).collect();
+    let alarms: Vec<Value> =
+        alarms.iter().map(|(node, resource)| json!({ "node": node, "resource": resource.name() })).collect();
     let section = |title, lines: &[String]| Section {
         title,
         lines: if lines.is_empty() { vec!["(none)".to_owned()] } else { lines.to_vec() },
@@ -55,7 +62,8 @@ fn report(status: &ClusterStatus) -> Body {
         section("Voting Nodes", &voting),
         section("Leader", leader.as_slice()),
         section("Versions", &[format!("{node}: Leveret {version}")]),
-        section("Alarms", &alarms.iter().map(|alarm| format!("{alarm} alarm on node {node}")).collect::<Vec<_>>()),
+        section("Alarms", &short),
+        section("Maintenance status", &maintenance),
     ];
     if !missing.is_empty() {
         sections.push(section("Nodes that are configured and have not joined", missing));
@@ -73,6 +81,7 @@ fn report(status: &ClusterStatus) -> Body {
         "partitions": {},
         "versions": Value::Object(versions),
         "alarms": alarms,
+        "nodes_under_maintenance": drained,
     });
     Body::Report(sections, document)
 }
@@ -98,7 +107,12 @@ mod tests {
     use leveret_engine::management::AdminReply;
 
     fn status() -> ClusterStatus {
-        let node = |name: &str, is_running, has_vote| ClusterNode { name: name.to_owned(), is_running, has_vote };
+        let node = |name: &str, is_running, has_vote| ClusterNode {
+            name: name.to_owned(),
+            is_running,
+            has_vote,
+            is_drained: !has_vote,
+        };
         ClusterStatus {
             node: "a@one".to_owned(),
             version: "0.1.0",
@@ -128,6 +142,11 @@ mod tests {
         );
         assert!(output.contains("Alarms\n\n(none)\n\n") && output.contains("have not joined\n\nd@four\n"), "{output}");
         let json: Value = serde_json::from_str(&shown(&["cluster_status", "--formatter", "json"]).output).unwrap();
+        assert_eq!(json["nodes_under_maintenance"], json!(["b@two"]));
+        assert!(
+            output.contains("Node: b@two, status: under maintenance\nNode: c@three, status: not under"),
+            "{output}"
+        );
         assert_eq!(json["running_nodes"], json!(["a@one", "b@two"]));
         assert_eq!(json["versions"]["a@one"]["leveret_version"], "0.1.0");
     }

@@ -3,7 +3,7 @@
 use leveret_engine::amqp::{FieldTable, FieldValue, ShortStr};
 use leveret_engine::ids::{ChannelNumber, ConnectionId};
 use leveret_engine::management::{
-    BindingInfo, ChannelInfo, ConnectionInfo, ConnectionState, ConsumerInfo, ExchangeInfo, QueueInfo,
+    BindingInfo, ChannelInfo, ConnectionInfo, ConnectionState, ConsumerInfo, ExchangeInfo, QueueInfo, QueueState,
 };
 use serde_json::{Map, Value, json};
 
@@ -68,13 +68,13 @@ pub(super) const QUEUES: &[Column<QueueInfo>] = &[
     ("arguments", |queue| arguments(&queue.arguments)),
     ("type", |queue| json!(queue.kind)),
     ("state", |queue| json!(queue.state.name())),
-    ("messages", |queue| json!(queue.messages_ready + queue.messages_unacked)),
-    ("messages_ready", |queue| json!(queue.messages_ready)),
-    ("messages_unacknowledged", |queue| json!(queue.messages_unacked)),
-    ("message_bytes", |queue| json!(queue.ready_bytes + queue.unacked_bytes)),
-    ("message_bytes_ready", |queue| json!(queue.ready_bytes)),
-    ("message_bytes_unacknowledged", |queue| json!(queue.unacked_bytes)),
-    ("consumers", |queue| json!(queue.consumers)),
+    ("messages", |queue| known(queue, queue.messages_ready + queue.messages_unacked)),
+    ("messages_ready", |queue| known(queue, queue.messages_ready)),
+    ("messages_unacknowledged", |queue| known(queue, queue.messages_unacked)),
+    ("message_bytes", |queue| known(queue, queue.ready_bytes + queue.unacked_bytes)),
+    ("message_bytes_ready", |queue| known(queue, queue.ready_bytes)),
+    ("message_bytes_unacknowledged", |queue| known(queue, queue.unacked_bytes)),
+    ("consumers", |queue| known(queue, queue.consumers)),
     ("exclusive_consumer_pid", |queue| only_consumer(queue, true)),
     ("single_active_consumer_pid", |queue| only_consumer(queue, false)),
     ("policy", |queue| name_of(queue.policies.as_ref().and_then(|policies| policies.policy.as_ref()))),
@@ -88,8 +88,8 @@ pub(super) const QUEUES: &[Column<QueueInfo>] = &[
     ("message_bytes_ram", |queue| json!(queue.memory_bytes)),
     ("pid", |queue| json!(format!("<leveret.queue.{}>", queue.id))),
     ("leader", |queue| json!(queue.leader.as_deref().unwrap_or_default())),
-    ("members", |queue| queue.leader.as_ref().map_or_else(|| json!(""), |leader| json!([leader]))),
-    ("online", |queue| queue.leader.as_ref().map_or_else(|| json!(""), |leader| json!([leader]))),
+    ("members", |queue| if queue.members.is_empty() { json!("") } else { json!(queue.members) }),
+    ("online", |queue| if queue.members.is_empty() { json!("") } else { json!(queue.online) }),
     // RabbitMQ knows these too. Here nobody measures them, and they are empty, as RabbitMQ leaves most of them for quorum queues:
     // scripts that ask for them among others go on.
     ("exclusive_consumer_tag", |_| json!("")),
@@ -210,6 +210,11 @@ pub(super) const CONSUMERS: &[Column<ConsumerInfo>] = &[
 ];
 pub(super) const CONSUMERS_DEFAULT: &[&str] =
     &["queue_name", "channel_pid", "consumer_tag", "ack_required", "prefetch_count", "active", "arguments"];
+
+/// A number, unless nobody can be asked for it.
+fn known(queue: &QueueInfo, number: u64) -> Value {
+    if queue.state == QueueState::Down { json!("") } else { json!(number) }
+}
 
 /// A policy's name, or nothing, as RabbitMQ shows that there is none.
 fn name_of(policy: Option<&ShortStr>) -> Value {

@@ -9,6 +9,7 @@
 mod cluster;
 mod columns;
 mod output;
+mod replicas;
 mod reply;
 mod request;
 mod tenants;
@@ -23,7 +24,7 @@ use clap::error::ErrorKind;
 use leveret_engine::management::{AdminError, AdminErrorKind, AdminReply, AdminRequest};
 
 pub use output::{Outcome, exit};
-pub use verbs::{CommandLine, Formatter, Options, Selection, SetPolicy, Verb};
+pub use verbs::{CommandLine, Formatter, Options, Patterns, Selection, SetPolicy, Strategy, Verb};
 
 /// A command line that makes sense.
 #[derive(Debug)]
@@ -85,7 +86,7 @@ impl Invocation {
 
     /// Whether to ask again until a broker answers, and answers other than that it cannot do that ([`exit::UNAVAILABLE`]).
     pub fn waits_for_broker(&self) -> bool {
-        matches!(self.line.verb, Verb::AwaitStartup | Verb::AwaitOnlineNodes { .. })
+        matches!(self.line.verb, Verb::AwaitStartup | Verb::AwaitOnlineNodes { .. } | Verb::AwaitOnlineQuorumPlusOne)
     }
 
     /// What has to be read for [`Invocation::plan`].
@@ -199,6 +200,7 @@ mod tests {
             let mut line = vec![verb.get_name().to_owned()];
             for argument in verb.get_positionals().filter(|argument| argument.is_required_set()) {
                 let word = match argument.get_id().as_str() {
+                    "strategy" | "kind" => "all",
                     "definition" | "value" => "{}",
                     "watermark" => "0.5",
                     "limit" if verb.get_name() == "set_disk_free_limit" => "1GB",

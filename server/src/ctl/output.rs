@@ -49,6 +49,8 @@ pub(super) enum Body {
     Text(String),
     /// Rows under column names.
     Table(Table),
+    /// The same, for people unless another format is asked for.
+    PrettyTable(Table),
     /// A document, whatever the format asked for.
     Document(String),
     /// Titled sections for people, and a document for programs.
@@ -75,7 +77,9 @@ pub(super) struct Section {
 
 /// Formats a result, under a sentence about what was done.
 pub(super) fn format(options: &Options, banner: &str, body: &Body) -> String {
-    let formatter = options.formatter;
+    let is_pretty = matches!(body, Body::PrettyTable(_));
+    let default = if is_pretty { Formatter::PrettyTable } else { Formatter::Table };
+    let formatter = options.formatter.unwrap_or(default);
     let mut out = String::new();
     let is_talkative =
         !options.quiet && !options.silent && matches!(formatter, Formatter::Table | Formatter::PrettyTable);
@@ -88,10 +92,10 @@ pub(super) fn format(options: &Options, banner: &str, body: &Body) -> String {
         (Body::Nothing, _) => {}
         (Body::Text(text), Formatter::Json) => push_line(&mut out, &Value::from(text.as_str()).to_string()),
         (Body::Document(text) | Body::Text(text), _) => push_line(&mut out, text),
-        (Body::Table(table), Formatter::Table) => push_tabs(&mut out, table, has_headers),
-        (Body::Table(table), Formatter::Csv) => push_csv(&mut out, table, has_headers),
-        (Body::Table(table), Formatter::Json) => push_json(&mut out, table),
-        (Body::Table(table), Formatter::PrettyTable) => push_pretty(&mut out, table),
+        (Body::Table(table) | Body::PrettyTable(table), Formatter::Table) => push_tabs(&mut out, table, has_headers),
+        (Body::Table(table) | Body::PrettyTable(table), Formatter::Csv) => push_csv(&mut out, table, has_headers),
+        (Body::Table(table) | Body::PrettyTable(table), Formatter::Json) => push_json(&mut out, table),
+        (Body::Table(table) | Body::PrettyTable(table), Formatter::PrettyTable) => push_pretty(&mut out, table),
         (Body::Report(_, document), Formatter::Json) => push_line(&mut out, &document.to_string()),
         (Body::Report(sections, _), _) => {
             for Section { title, lines } in sections {

@@ -2,14 +2,15 @@
 
 use leveret_engine::amqp::{Properties, ShortStr};
 use leveret_engine::management::{
-    AdminReply, DelayedMessage, Departure, DepartureReport, LeaveReason, LeftTo, NodeStatus, PeekedMessage, Way,
+    AdminReply, DelayedMessage, Departure, DepartureReport, LeaveReason, LeftTo, NodeStatus, PeekedMessage, QueueInfo,
+    QueueState, Way,
 };
 use serde_json::{Map, Value, json};
 
 use super::columns::{self, arguments, text};
 use super::output::{Body, Section, Table, exit};
 use super::verbs::{CommandLine, Verb};
-use super::{cluster, tenants};
+use super::{cluster, replicas, tenants};
 
 /// Words the answer to a verb; or an exit code and a reason, for an answer that means a failure.
 pub(super) fn body(line: &CommandLine, reply: AdminReply) -> Result<Body, (u8, String)> {
@@ -19,8 +20,11 @@ pub(super) fn body(line: &CommandLine, reply: AdminReply) -> Result<Body, (u8, S
         (AdminReply::Count(count), verb) => counted(count, verb),
         (AdminReply::Status(status), _) => report(&status),
         (AdminReply::Cluster(status), verb) => return cluster::body(verb, &status),
-        (AdminReply::Queues(rows), Verb::ListQueues { columns, offline, .. }) => {
-            let rows = if *offline { Vec::new() } else { rows };
+        (AdminReply::Queues(mut rows), Verb::ListQueues { columns, online, offline, local }) => {
+            let is_online = |queue: &QueueInfo| !matches!(queue.state, QueueState::Down | QueueState::Minority);
+            rows.retain(|queue| {
+                (!online || is_online(queue)) && (!offline || !is_online(queue)) && (!local || queue.is_local)
+            });
             Body::Table(columns::table(columns::QUEUES, columns::QUEUES_DEFAULT, columns, &rows))
         }
         (AdminReply::Exchanges(rows), Verb::ListExchanges { columns }) => {
@@ -42,6 +46,10 @@ pub(super) fn body(line: &CommandLine, reply: AdminReply) -> Result<Body, (u8, S
         (AdminReply::Messages(messages), _) => Body::Table(peeked(&messages)),
         (AdminReply::Departures(report), _) => departures(&report),
         (reply, verb) => {
+            let reply = match replicas::body(verb, reply) {
+                Ok(body) => return body,
+                Err(reply) => reply,
+            };
             return tenants::body(verb, reply).map_err(|reply| {
                 (exit::UNAVAILABLE, format!("the broker gave an answer to something else: {reply:?}"))
             });

@@ -10,7 +10,7 @@ use leveret_engine::management::{
 
 use super::output::{Body, Outcome, exit, format};
 use super::verbs::{CommandLine, Options, Selection, Verb};
-use super::{Plan, cluster, columns, tenants};
+use super::{Plan, cluster, columns, replicas, tenants};
 use crate::config::size::parse_size;
 use crate::gauge::total_memory_bytes;
 
@@ -22,6 +22,9 @@ pub(super) fn plan(line: &CommandLine, input: Option<&str>) -> Result<Plan, Outc
         return Ok(Plan::Ask(Box::new(request)));
     }
     if let Some(request) = cluster::request(verb)? {
+        return Ok(Plan::Ask(Box::new(request)));
+    }
+    if let Some(request) = replicas::request(options, verb)? {
         return Ok(Plan::Ask(Box::new(request)));
     }
     let request = match verb {
@@ -39,6 +42,8 @@ pub(super) fn plan(line: &CommandLine, input: Option<&str>) -> Result<Plan, Outc
         }
         Verb::Ping | Verb::AwaitStartup => AdminRequest::Ping,
         Verb::Status => NodeRequest::Status.into(),
+        Verb::Drain => NodeRequest::Drain.into(),
+        Verb::Revive => NodeRequest::Revive.into(),
         Verb::SetVmMemoryHighWatermark { watermark } => {
             NodeRequest::SetMemoryHighWatermark(Some(watermark_bytes(watermark)?)).into()
         }
@@ -116,9 +121,16 @@ pub(super) fn plan(line: &CommandLine, input: Option<&str>) -> Result<Plan, Outc
 /// What is said before the result, as rabbitmqctl does.
 pub(super) fn banner(options: &Options, verb: &Verb) -> String {
     let vhost = &options.vhost;
+    if let Some(banner) = replicas::banner(verb) {
+        return banner;
+    }
     match verb {
         Verb::Status => "Status of the node ...".to_owned(),
         Verb::Ping => "Will ping the node ...".to_owned(),
+        Verb::Drain => {
+            "Will put the node into maintenance mode. The node will no longer serve any client traffic!".to_owned()
+        }
+        Verb::Revive => "Will put the node back into regular operating mode".to_owned(),
         Verb::ClusterStatus => "Cluster status of the node ...".to_owned(),
         Verb::AwaitOnlineNodes { count } => format!("Will wait for at least {count} nodes to join the cluster ..."),
         Verb::ForgetClusterNode { node } => format!("Removing node {node} from the cluster"),
@@ -245,6 +257,16 @@ pub(super) fn banner(options: &Options, verb: &Verb) -> String {
         | Verb::JoinCluster { .. }
         | Verb::Reset
         | Verb::ForceReset => String::new(),
+        // Told above.
+        Verb::AddMember { .. }
+        | Verb::DeleteMember { .. }
+        | Verb::TransferLeadership { .. }
+        | Verb::Grow { .. }
+        | Verb::Shrink { .. }
+        | Verb::Rebalance { .. }
+        | Verb::QuorumStatus { .. }
+        | Verb::CheckIfNodeIsQuorumCritical
+        | Verb::AwaitOnlineQuorumPlusOne => String::new(),
     }
 }
 
@@ -260,7 +282,7 @@ pub(super) fn vhost(options: &Options) -> Result<ShortStr, Outcome> {
     name("a vhost", &options.vhost)
 }
 
-fn queue_name(options: &Options, queue: &str) -> Result<QueueName, Outcome> {
+pub(super) fn queue_name(options: &Options, queue: &str) -> Result<QueueName, Outcome> {
     Ok(QueueName { vhost: vhost(options)?, name: name("a queue", queue)? })
 }
 

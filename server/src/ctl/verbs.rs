@@ -35,9 +35,9 @@ pub struct Options {
     /// Print no table headers
     #[arg(long, global = true)]
     pub no_table_headers: bool,
-    /// How results look
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
-    pub formatter: Formatter,
+    /// How results look; most are tables
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub formatter: Option<Formatter>,
     /// Seconds to wait for the broker's answer
     #[arg(short, long, global = true, value_name = "SECONDS", default_value_t = 60)]
     pub timeout: u64,
@@ -83,6 +83,12 @@ pub enum Verb {
         /// How many, this one included
         count: u16,
     },
+    /// Wait until each quorum queue with a replica here has a running member to spare
+    AwaitOnlineQuorumPlusOne,
+    /// Put the node under maintenance: it serves no clients, and others lead where they can
+    Drain,
+    /// End the maintenance
+    Revive,
     /// Remove a node from the cluster that does not run and will not come back
     ForgetClusterNode {
         /// Its name, as cluster_status shows it
@@ -357,13 +363,13 @@ pub enum Verb {
 
     /// List the queues of a vhost
     ListQueues {
-        /// Only those that are online, which all are on one node
+        /// Only those that are there
         #[arg(long)]
         online: bool,
-        /// Only those that are offline, which none is on one node
+        /// Only those of nodes that cannot be reached, or without a majority of their replicas
         #[arg(long)]
         offline: bool,
-        /// Only those of this node
+        /// Only those of this node, or with a replica on it
         #[arg(long)]
         local: bool,
         /// Columns, such as name, messages, messages_ready, consumers, state, policy, memory, arguments; the default is name messages
@@ -394,6 +400,68 @@ pub enum Verb {
         /// Columns, such as queue_name, channel_pid, consumer_tag, ack_required, prefetch_count, active, arguments
         columns: Vec<String>,
     },
+
+    /// Add a replica of a quorum queue on a node
+    AddMember {
+        /// The queue
+        queue: String,
+        /// The node, as cluster_status shows it
+        node: String,
+        /// Accepted for rabbitmq-queues' sake: a replica has no vote until it has caught up
+        #[arg(long, hide = true)]
+        membership: Option<String>,
+    },
+    /// Remove the replica of a quorum queue on a node
+    DeleteMember {
+        /// The queue
+        queue: String,
+        /// The node
+        node: String,
+    },
+    /// Have another replica of a quorum queue lead
+    TransferLeadership {
+        /// The queue
+        queue: String,
+        /// The node
+        node: String,
+    },
+    /// Add replicas of quorum queues on a node
+    Grow {
+        /// The node
+        node: String,
+        /// Of all queues, or of those with an even number of replicas
+        strategy: Strategy,
+        /// Which queues
+        #[command(flatten)]
+        queues: Patterns,
+        /// List only queues that it failed for
+        #[arg(long = "errors-only")]
+        errors_only: bool,
+    },
+    /// Remove all replicas of quorum queues on a node
+    Shrink {
+        /// The node
+        node: String,
+        /// List only queues that it failed for
+        #[arg(long = "errors-only")]
+        errors_only: bool,
+    },
+    /// Have all running nodes lead equally many quorum queues
+    Rebalance {
+        /// The type of queues; others than quorum have one node each
+        #[arg(value_parser = ["all", "quorum"])]
+        kind: String,
+        /// Which queues
+        #[command(flatten)]
+        queues: Patterns,
+    },
+    /// Tell how the replicas of a quorum queue are
+    QuorumStatus {
+        /// The queue
+        queue: String,
+    },
+    /// Check that no quorum queue would lose its majority with this node
+    CheckIfNodeIsQuorumCritical,
 
     /// Delete a queue with its messages
     DeleteQueue {
@@ -539,6 +607,27 @@ pub enum Verb {
     },
 }
 
+/// Queues that get replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Strategy {
+    /// All that have none there.
+    All,
+    /// Of those the ones with an even number of replicas.
+    Even,
+}
+
+/// Queues by regular expressions.
+#[derive(Args, Debug)]
+pub struct Patterns {
+    /// Only in vhosts whose names match this regular expression
+    #[arg(long = "vhost-pattern", value_name = "PATTERN", default_value = ".*")]
+    pub vhost_pattern: String,
+    /// Only queues whose names match this regular expression
+    #[arg(long = "queue-pattern", value_name = "PATTERN", default_value = ".*")]
+    pub queue_pattern: String,
+}
+
 /// A policy or operator policy.
 #[derive(Args, Debug)]
 pub struct SetPolicy {
@@ -570,7 +659,8 @@ pub struct Selection {
     pub message_id: Option<String>,
 }
 
-const ABOUT: &str = "Administers a running Leveret broker, with the verbs of rabbitmqctl.";
+const ABOUT: &str =
+    "Administers a running Leveret broker, with the verbs of rabbitmqctl, rabbitmq-queues and rabbitmq-upgrade.";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,61 +1,76 @@
 //! Queues, exchanges and bindings as operators see them.
 
 use alloc::boxed::Box;
-use alloc::string::String;
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::Broker;
+use super::errands::{Answer, Next, To};
+use super::replicas::Task;
 use crate::amqp::{FieldTable, ShortStr};
+use crate::cluster::inquiries::{Counts, Inquiry, Report};
 use crate::exchange::Hold;
+use crate::ids::{AdminId, NodeId, QueueId};
 use crate::management::{AdminError, BindingInfo, ExchangeInfo, OnlyConsumer, QueueInfo, QueueState};
 use crate::metadata::{QueueRecord, VhostKey};
+use crate::queue::quorum::QuorumQueue;
 use crate::queue::{QueueKind, Subscriber};
 use crate::routing::{Destination, QueueKey};
 
 impl Broker {
-    pub(super) fn list_queues(&self, vhost: Option<&ShortStr>) -> Result<Vec<QueueInfo>, AdminError> {
-        let only = self.only_vhost(vhost)?;
+    /// Begins to list queues: all nodes that can be reached have a part in it.
+    pub(super) fn list_queues(&mut self, id: AdminId, vhost: Option<&ShortStr>) {
+        let next = match self.only_vhost(vhost) {
+            Ok(only) => {
+                let own = self.metadata.own();
+                let others = self.running().into_iter().filter(|node| *node != own);
+                Next::Ask(Task::List(only), others.map(|node| (To::Node(node), Inquiry::Queues)).collect())
+            }
+            Err(error) => Next::Answer(Err(error)),
+        };
+        self.go_on_with(id, next);
+    }
+
+    /// The queues, with what their nodes say of them.
+    pub(super) fn listed(&self, only: Option<VhostKey>, answers: &[(To, Answer)]) -> Vec<QueueInfo> {
+        let own = self.metadata.own();
+        let mut said: BTreeMap<QueueId, (NodeId, Counts)> = BTreeMap::new();
+        for (_, answer) in answers {
+            if let Answer::Said(node, Report::Queues(queues)) = answer {
+                said.extend(queues.iter().map(|counts| (counts.queue, (*node, *counts))));
+            }
+        }
+        // What this node knows of its own is younger.
+        said.extend(self.counts_of_queues().into_iter().map(|counts| (counts.queue, (own, counts))));
+        let running = self.running();
         let queues =
             self.metadata.queues().into_iter().filter(|(_, record)| only.is_none_or(|only| record.vhost == only));
-        Ok(queues.filter_map(|(key, record)| self.queue_info(key, record)).collect())
+        queues.map(|(key, record)| self.queue_info(key, record, said.get(&record.id).copied(), &running)).collect()
     }
 
-    fn queue_info(&self, key: QueueKey, record: &QueueRecord) -> Option<QueueInfo> {
-        let Some(queue) = self.queues.get(key) else { return self.replica_info(record) };
-        Some(QueueInfo {
-            id: record.id,
-            vhost: self.vhost_name(record.vhost),
-            name: record.name.clone(),
-            kind: queue.kind.name(),
-            durable: record.durable,
-            auto_delete: record.auto_delete,
-            owner: record.exclusive,
-            arguments: record.raw_arguments.clone(),
-            state: if queue.is_paused() { QueueState::Paused } else { QueueState::Running },
-            messages_ready: queue.ready_len() as u64,
-            messages_unacked: queue.unacked_len() as u64,
-            ready_bytes: queue.ready_bytes(),
-            unacked_bytes: queue.unacked_bytes(),
-            memory_bytes: queue.body_bytes() as u64,
-            consumers: queue.consumers().len() as u64,
-            only_consumer: queue.consumers().only().and_then(|consumer| match consumer.who {
-                Subscriber::Channel { connection, channel, .. } => {
-                    Some(OnlyConsumer { connection, channel, exclusive: consumer.exclusive })
-                }
-                Subscriber::Guest(_) => None,
-            }),
-            leader: (queue.kind == QueueKind::Quorum).then(|| self.config.node_name.clone()),
-            policies: record.policies.clone(),
-            settings: Box::new(record.settings.clone()),
-        })
-    }
-
-    /// A queue of which there is a replica here, as that has it. What other nodes alone have is listed there.
-    fn replica_info(&self, record: &QueueRecord) -> Option<QueueInfo> {
-        let stat = self.replicas.machine(record.id)?.stat();
-        let leader = self.replicas.leader(record.id).flatten();
-        let leader = leader.and_then(|leader| self.peers.as_ref()?.cluster().name_of(leader));
-        Some(QueueInfo {
+    /// A queue, with what the node where it is, or is led, has said of it. Of a queue of which nobody has said anything a replica here may
+    /// know something.
+    fn queue_info(
+        &self,
+        key: QueueKey,
+        record: &QueueRecord,
+        said: Option<(NodeId, Counts)>,
+        running: &[NodeId],
+    ) -> QueueInfo {
+        let is_quorum = record.arguments.kind == QueueKind::Quorum;
+        let nodes = if record.is_replicated() { record.members.clone() } else { Vec::from([record.home]) };
+        let online: Vec<NodeId> = nodes.iter().copied().filter(|node| running.contains(node)).collect();
+        let state = match said {
+            Some((_, counts)) if counts.is_paused => QueueState::Paused,
+            Some(_) => QueueState::Running,
+            None if !record.is_replicated() => QueueState::Down,
+            None if online.len() > nodes.len() / 2 => QueueState::Running,
+            None => QueueState::Minority,
+        };
+        let replica = || self.replicas.machine(record.id).map(|machine| counts_of(record.id, machine));
+        let counts = said.map(|(_, counts)| counts).or_else(replica).unwrap_or_default();
+        let names = |nodes: &[NodeId]| nodes.iter().map(|node| self.node_name(*node)).collect::<Vec<_>>();
+        QueueInfo {
             id: record.id,
             vhost: self.vhost_name(record.vhost),
             name: record.name.clone(),
@@ -64,18 +79,50 @@ impl Broker {
             auto_delete: record.auto_delete,
             owner: record.exclusive,
             arguments: record.raw_arguments.clone(),
-            state: if stat.is_paused { QueueState::Paused } else { QueueState::Running },
-            messages_ready: stat.ready,
-            messages_unacked: stat.unacked,
-            ready_bytes: stat.ready_bytes,
-            unacked_bytes: stat.unacked_bytes,
-            memory_bytes: 0,
-            consumers: stat.consumers,
-            only_consumer: None,
-            leader: leader.map(String::from),
+            state,
+            messages_ready: counts.ready,
+            messages_unacked: counts.unacked,
+            ready_bytes: counts.ready_bytes,
+            unacked_bytes: counts.unacked_bytes,
+            memory_bytes: counts.memory_bytes,
+            consumers: counts.consumers,
+            only_consumer: self.queues.get(key).and_then(|queue| {
+                let consumer = queue.consumers().only()?;
+                match consumer.who {
+                    Subscriber::Channel { connection, channel, .. } => {
+                        Some(OnlyConsumer { connection, channel, exclusive: consumer.exclusive })
+                    }
+                    Subscriber::Guest(_) => None,
+                }
+            }),
+            leader: said.filter(|_| is_quorum).map(|(node, _)| self.node_name(node)),
+            members: if is_quorum { names(&nodes) } else { Vec::new() },
+            online: if is_quorum { names(&online) } else { Vec::new() },
+            is_local: nodes.contains(&self.metadata.own()),
             policies: record.policies.clone(),
             settings: Box::new(record.settings.clone()),
-        })
+        }
+    }
+
+    /// What is in the queues that are on this node, or led by it.
+    pub(super) fn counts_of_queues(&self) -> Vec<Counts> {
+        let counts = |(key, record): (QueueKey, &QueueRecord)| {
+            if let Some(queue) = self.queues.get(key) {
+                return Some(Counts {
+                    queue: record.id,
+                    is_paused: queue.is_paused(),
+                    ready: queue.ready_len() as u64,
+                    unacked: queue.unacked_len() as u64,
+                    ready_bytes: queue.ready_bytes(),
+                    unacked_bytes: queue.unacked_bytes(),
+                    memory_bytes: queue.body_bytes() as u64,
+                    consumers: queue.consumers().len() as u64,
+                });
+            }
+            let is_led = self.replicas.leader(record.id).flatten() == Some(self.metadata.own());
+            Some(counts_of(record.id, self.replicas.machine(record.id).filter(|_| is_led)?))
+        };
+        self.metadata.queues().into_iter().filter_map(counts).collect()
     }
 
     pub(super) fn list_exchanges(&self, vhost: Option<&ShortStr>) -> Result<Vec<ExchangeInfo>, AdminError> {
@@ -148,5 +195,20 @@ impl Broker {
 
     pub(crate) fn vhost_name(&self, key: VhostKey) -> ShortStr {
         self.metadata.vhost_by_key(key).map(|vhost| vhost.name.clone()).unwrap_or_default()
+    }
+}
+
+/// What is in a queue with replicas, as one of them has it.
+fn counts_of(queue: QueueId, machine: &QuorumQueue) -> Counts {
+    let stat = machine.stat();
+    Counts {
+        queue,
+        is_paused: stat.is_paused,
+        ready: stat.ready,
+        unacked: stat.unacked,
+        ready_bytes: stat.ready_bytes,
+        unacked_bytes: stat.unacked_bytes,
+        memory_bytes: 0,
+        consumers: stat.consumers,
     }
 }

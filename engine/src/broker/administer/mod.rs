@@ -5,11 +5,18 @@ mod listing;
 mod queues;
 mod scan;
 
+mod errands;
+mod operate;
+mod replicas;
+
 use super::Broker;
 use crate::amqp::ShortStr;
+use crate::cluster::inquiries::{Operation, Outcome};
 use crate::ids::{AdminId, Lsn};
 use crate::management::{AdminAnswer, AdminError, AdminReply, ExchangeRequest, QueueName, QueueRequest};
 use crate::routing::ExchangeKey;
+pub(super) use errands::Errands;
+pub(super) use operate::{Asker, is_replicated, shown};
 pub(super) use scan::Scans;
 
 /// An answer that waits for the log.
@@ -17,21 +24,30 @@ pub(super) use scan::Scans;
 pub(super) struct LateAnswer {
     /// Up to where the log has to be durable.
     pub(super) end: Lsn,
-    pub(super) id: AdminId,
-    pub(super) reply: AdminReply,
+    pub(super) asker: Asker,
+    pub(super) outcome: Outcome,
 }
 
 pub(crate) use in_turn::Administration;
 
+/// When a queue may be deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Condition {
+    /// Only if it holds no ready messages.
+    if_empty: bool,
+    /// Only if it has no consumers.
+    if_unused: bool,
+}
+
 impl Broker {
     /// Answers a request once all that the log was told so far is durable.
-    fn answer_when_durable(&mut self, id: AdminId, reply: AdminReply) {
+    fn answer_when_durable(&mut self, asker: Asker, outcome: Outcome) {
         let end = self.log.end();
         if end <= self.log.durable() {
-            return self.answer(id, Ok(reply));
+            return self.tell_asker(asker, Ok(outcome));
         }
         self.log.request_sync();
-        self.late_answers.push_back(LateAnswer { end, id, reply });
+        self.late_answers.push_back(LateAnswer { end, asker, outcome });
     }
 
     /// Answers a request.
@@ -39,40 +55,25 @@ impl Broker {
         self.answers.push(AdminAnswer { id, reply });
     }
 
-    /// Answers a request that could not begin; one that could is answered when it ends.
-    fn answer_failure(&mut self, id: AdminId, begun: Result<(), AdminError>) {
-        if let Err(error) = begun {
-            self.answer(id, Err(error));
-        }
-    }
-
     /// Carries out a request about queues, or begins to.
     pub(crate) fn administer_queues(&mut self, id: AdminId, request: QueueRequest) {
         match request {
-            QueueRequest::List { vhost } => {
-                let reply = self.list_queues(vhost.as_ref()).map(AdminReply::Queues);
-                self.answer(id, reply);
+            QueueRequest::List { vhost } => self.list_queues(id, vhost.as_ref()),
+            QueueRequest::Delete { queue, if_empty, if_unused } => {
+                self.delete_queue(id, &queue, Condition { if_empty, if_unused });
             }
-            QueueRequest::Delete { queue, if_empty, if_unused } => self.delete_queue(id, &queue, if_empty, if_unused),
-            QueueRequest::Purge { queue, count } => match self.purge_queue(&queue, count) {
-                Ok(count) => self.answer_when_durable(id, AdminReply::Count(count)),
-                Err(error) => self.answer(id, Err(error)),
-            },
-            QueueRequest::Peek { queue, selection } => {
-                let begun = self.peek(id, &queue, selection);
-                self.answer_failure(id, begun);
-            }
+            QueueRequest::Purge { queue, count } => self.operate(id, &queue, Operation::Purge { count }),
+            QueueRequest::Peek { queue, selection } => self.operate(id, &queue, Operation::Peek(selection)),
             QueueRequest::Move { queue, destination, selection } => {
                 let destination = QueueName { vhost: queue.vhost.clone(), name: destination };
-                let begun = self.move_messages(id, &queue, &destination, selection);
-                self.answer_failure(id, begun);
+                let asker = Asker::Operator(id);
+                self.begin_scan(asker, |broker| broker.move_messages(asker, &queue, &destination, selection));
             }
             QueueRequest::DeleteMessages { queue, selection } => {
-                let begun = self.delete_messages(id, &queue, selection);
-                self.answer_failure(id, begun);
+                self.operate(id, &queue, Operation::Delete(selection));
             }
-            QueueRequest::Pause(queue) => self.pause_queue(id, &queue, true),
-            QueueRequest::Resume(queue) => self.pause_queue(id, &queue, false),
+            QueueRequest::Pause(queue) => self.operate(id, &queue, Operation::Pause { is_paused: true }),
+            QueueRequest::Resume(queue) => self.operate(id, &queue, Operation::Pause { is_paused: false }),
         }
     }
 

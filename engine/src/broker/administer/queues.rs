@@ -1,7 +1,9 @@
 //! Queues as operators change them.
 
-use super::Broker;
+use super::replicas::Task;
+use super::{Broker, Condition};
 use crate::broker::Requester;
+use crate::cluster::inquiries::Operation;
 use crate::ids::AdminId;
 use crate::management::{AdminError, AdminReply, QueueName};
 use crate::metadata::Command;
@@ -30,7 +32,7 @@ impl Broker {
         let home = record.and_then(|record| self.peers.as_ref()?.cluster().name_of(record.home));
         AdminError::refused(match home {
             Some(home) => alloc::format!("{} is on node {home}: ask there", name.quoted()),
-            None => alloc::format!("{} is replicated: this cannot be done with it yet", name.quoted()),
+            None => super::is_replicated(name),
         })
     }
 
@@ -44,8 +46,29 @@ impl Broker {
     }
 
     /// Deletes a queue, and answers with the messages that were ready in it once that is durable.
-    pub(super) fn delete_queue(&mut self, id: AdminId, name: &QueueName, if_empty: bool, if_unused: bool) {
-        match self.begin_delete_queue(id, name, if_empty, if_unused) {
+    pub(super) fn delete_queue(&mut self, id: AdminId, name: &QueueName, condition: Condition) {
+        let key = match self.expect_queue(name) {
+            Ok(key) => key,
+            Err(error) => return self.answer(id, Err(error)),
+        };
+        // Only the queue's node, or its leader, knows whether it may go.
+        if condition != Condition::default() && self.queues.get(key).is_none() {
+            let task = Task::Delete(name.clone(), condition);
+            return self.operate_elsewhere(id, key, task, Operation::Count);
+        }
+        let counts = self.counts_here(key).unwrap_or_default();
+        self.delete_queue_with(id, name, condition, counts);
+    }
+
+    /// The same, of a queue that holds so many ready messages and has so many consumers.
+    pub(super) fn delete_queue_with(
+        &mut self,
+        id: AdminId,
+        name: &QueueName,
+        condition: Condition,
+        counts: (u64, u64),
+    ) {
+        match self.begin_delete_queue(id, name, condition, counts) {
             Ok(Some(reply)) => self.answer(id, Ok(reply)),
             Ok(None) => {}
             Err(error) => self.answer(id, Err(error)),
@@ -57,15 +80,10 @@ impl Broker {
         &mut self,
         id: AdminId,
         name: &QueueName,
-        if_empty: bool,
-        if_unused: bool,
+        Condition { if_empty, if_unused }: Condition,
+        (ready, consumers): (u64, u64),
     ) -> Result<Option<AdminReply>, AdminError> {
         let key = self.expect_queue(name)?;
-        let counts = self.counts_here(key);
-        if counts.is_none() && (if_empty || if_unused) {
-            return Err(self.not_here(key, name));
-        }
-        let (ready, consumers) = counts.unwrap_or_default();
         let refuse = |why: &str| Err(AdminError::refused(alloc::format!("{} {why}", name.quoted())));
         if if_empty && ready > 0 {
             return refuse("is not empty");
@@ -84,9 +102,8 @@ impl Broker {
         Ok((!waits).then_some(reply))
     }
 
-    /// Removes ready messages, the oldest first. How many.
-    pub(super) fn purge_queue(&mut self, name: &QueueName, count: Option<u64>) -> Result<u64, AdminError> {
-        let key = self.expect_queue_here(name)?;
+    /// Removes ready messages of a queue that is here, the oldest first. How many.
+    pub(super) fn purge_some(&mut self, key: QueueKey, count: Option<u64>) -> u64 {
         let most = count.unwrap_or(u64::MAX);
         let mut gone = 0;
         while gone < most && self.purge_one(key) {
@@ -94,17 +111,6 @@ impl Broker {
         }
         // A basic.get may have waited for one of them.
         self.activate(key);
-        Ok(gone)
-    }
-
-    /// Stops or resumes deliveries from a queue. That is not kept over a restart, as LavinMQ has it: a queue that stands still for a
-    /// reason nobody remembers is worse than one that has to be stopped again.
-    pub(super) fn pause_queue(&mut self, id: AdminId, name: &QueueName, is_paused: bool) {
-        let reply = self.expect_queue_here(name).map(|key| {
-            self.queues.get_mut(key).expect("the queue is here").set_paused(is_paused);
-            self.activate(key);
-            AdminReply::Done
-        });
-        self.answer(id, reply);
+        gone
     }
 }

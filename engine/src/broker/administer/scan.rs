@@ -8,13 +8,14 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use super::Broker;
+use super::{Asker, Broker, shown};
 use crate::broker::Published;
+use crate::cluster::inquiries::{Outcome, Shown};
 use crate::collections::IdMap;
 use crate::effect::DiskRequest;
-use crate::ids::{AdminId, Lsn, QueueSeq};
+use crate::ids::{Lsn, QueueSeq};
 use crate::limits;
-use crate::management::{AdminError, AdminReply, PeekedMessage, QueueName, Selection};
+use crate::management::{AdminError, QueueName, Selection};
 use crate::message::Message;
 use crate::queue::LeaveReason;
 use crate::routing::QueueKey;
@@ -26,14 +27,16 @@ const SCAN_TOKEN: u64 = 1 << 61;
 /// All scans under way.
 #[derive(Debug, Default)]
 pub(crate) struct Scans {
-    by_id: IdMap<AdminId, Scan>,
+    by_number: IdMap<u64, Scan>,
+    last_number: u64,
     /// Those that can go on.
-    runnable: VecDeque<AdminId>,
+    runnable: VecDeque<u64>,
 }
 
 /// One operator's look at a queue.
 #[derive(Debug)]
 struct Scan {
+    asker: Asker,
     queue: QueueKey,
     name: QueueName,
     /// Those not looked at yet, next first.
@@ -42,7 +45,7 @@ struct Scan {
     purpose: Purpose,
     /// How many were dealt with.
     count: u64,
-    found: Vec<PeekedMessage>,
+    found: Vec<Shown>,
     found_bytes: usize,
     /// The body of the next message, and where it was read from.
     reading: Option<Place>,
@@ -68,15 +71,15 @@ enum Step {
 
 impl Broker {
     /// Begins to show messages.
-    pub(super) fn peek(&mut self, id: AdminId, name: &QueueName, selection: Selection) -> Result<(), AdminError> {
+    pub(super) fn peek(&mut self, asker: Asker, name: &QueueName, selection: Selection) -> Result<(), AdminError> {
         let selection = Selection { count: Some(selection.count.unwrap_or(limits::PEEK_COUNT_MAX)), ..selection };
-        self.start_scan(id, name, selection, Purpose::Peek)
+        self.start_scan(asker, name, selection, Purpose::Peek)
     }
 
     /// Begins to move messages.
     pub(super) fn move_messages(
         &mut self,
-        id: AdminId,
+        asker: Asker,
         name: &QueueName,
         destination: &QueueName,
         selection: Selection,
@@ -85,32 +88,33 @@ impl Broker {
         if self.expect_queue_here(name)? == destination_key {
             return Err(AdminError::bad_request("messages move from a queue to another, and these are the same"));
         }
-        self.start_scan(id, name, selection, Purpose::Move(destination_key))
+        self.start_scan(asker, name, selection, Purpose::Move(destination_key))
     }
 
     /// Begins to delete messages.
     pub(super) fn delete_messages(
         &mut self,
-        id: AdminId,
+        asker: Asker,
         name: &QueueName,
         selection: Selection,
     ) -> Result<(), AdminError> {
-        self.start_scan(id, name, selection, Purpose::Delete)
+        self.start_scan(asker, name, selection, Purpose::Delete)
     }
 
     fn start_scan(
         &mut self,
-        id: AdminId,
+        asker: Asker,
         name: &QueueName,
         selection: Selection,
         purpose: Purpose,
     ) -> Result<(), AdminError> {
         let key = self.expect_queue_here(name)?;
-        if self.scans.by_id.len() >= limits::SCANS_MAX {
+        if self.scans.by_number.len() >= limits::SCANS_MAX {
             return Err(AdminError::refused("too many operators look into queues at the moment; try again later"));
         }
         let wanted = self.queues.get(key).expect("the queue is here").ready_seqs().into();
         let scan = Scan {
+            asker,
             queue: key,
             name: name.clone(),
             wanted,
@@ -122,23 +126,25 @@ impl Broker {
             reading: None,
             read: None,
         };
-        self.scans.by_id.insert(id, scan);
-        self.scans.runnable.push_back(id);
+        self.scans.last_number += 1;
+        let number = self.scans.last_number;
+        self.scans.by_number.insert(number, scan);
+        self.scans.runnable.push_back(number);
         Ok(())
     }
 
     /// Goes on with one scan. Whether there was one that could.
     pub(crate) fn scan_next(&mut self, out: &mut Vec<DiskRequest>) -> bool {
-        let Some(id) = self.scans.runnable.pop_front() else { return false };
-        let Some(mut scan) = self.scans.by_id.remove(&id) else { return true };
+        let Some(number) = self.scans.runnable.pop_front() else { return false };
+        let Some(mut scan) = self.scans.by_number.remove(&number) else { return true };
         loop {
             match self.step(&mut scan) {
                 Step::Done => {}
                 Step::Read(place) => {
                     scan.reading = Some(place);
-                    let len = self.log.read(place.lsn, place.len, SCAN_TOKEN | id.0, out);
+                    let len = self.log.read(place.lsn, place.len, SCAN_TOKEN | number, out);
                     if len == place.len {
-                        self.scans.by_id.insert(id, scan);
+                        self.scans.by_number.insert(number, scan);
                         return true;
                     }
                     // Its record is gone: the message is about to be.
@@ -147,15 +153,15 @@ impl Broker {
                 }
                 Step::Finished => {
                     match scan.purpose {
-                        Purpose::Peek => self.answer(id, Ok(AdminReply::Messages(scan.found))),
+                        Purpose::Peek => self.tell_asker(scan.asker, Ok(Outcome::Messages(scan.found))),
                         Purpose::Move(_) | Purpose::Delete => {
-                            self.answer_when_durable(id, AdminReply::Count(scan.count));
+                            self.answer_when_durable(scan.asker, Outcome::Count(scan.count));
                         }
                     }
                     return true;
                 }
                 Step::Failed(error) => {
-                    self.answer(id, Err(error));
+                    self.tell_asker(scan.asker, Err(error));
                     return true;
                 }
             }
@@ -170,12 +176,12 @@ impl Broker {
         if token & SCAN_TOKEN == 0 {
             return Ok(false);
         }
-        let id = AdminId(token & !SCAN_TOKEN);
-        let Some(scan) = self.scans.by_id.get_mut(&id) else { return Ok(true) };
+        let number = token & !SCAN_TOKEN;
+        let Some(scan) = self.scans.by_number.get_mut(&number) else { return Ok(true) };
         let Some(place) = scan.reading.take() else { return Ok(true) };
         let payload = self.log.open_record(place.lsn, data).map_err(|_| "a record is damaged")?;
         scan.read = Some(Arc::new(Message::from_payload(payload).ok_or("a record does not hold a message")?));
-        self.scans.runnable.push_back(id);
+        self.scans.runnable.push_back(number);
         Ok(true)
     }
 
@@ -235,7 +241,7 @@ impl Broker {
         match (&scan.purpose, message) {
             (Purpose::Peek, Some(message)) => {
                 scan.found_bytes += message.memory_bytes();
-                scan.found.push(peeked(seq, message, redelivered));
+                scan.found.push(shown(seq.0, redelivered, message));
             }
             (Purpose::Move(destination), Some(message)) => {
                 self.route_to_queue(*destination);
@@ -268,18 +274,5 @@ impl Broker {
         let _: Lsn = self.bury(key, entry, LeaveReason::Removed);
         // A basic.get may have waited for it.
         self.activate(key);
-    }
-}
-
-/// A message as operators see it.
-fn peeked(seq: QueueSeq, message: &Message, redelivered: bool) -> PeekedMessage {
-    let routing = message.routing_names();
-    PeekedMessage {
-        seq,
-        redelivered,
-        exchange: routing.exchange_str().detached(),
-        routing_key: routing.routing_key_str().detached(),
-        properties: Arc::new(message.raw_properties().decode()),
-        body: Bytes::copy_from_slice(message.body()),
     }
 }

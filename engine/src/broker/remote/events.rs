@@ -45,6 +45,9 @@ impl Broker {
             Frame::Ask { number, queue, question } => self.on_question(node, number, queue, question),
             Frame::Answer { number, answer } => self.on_answer(node, number, answer),
             Frame::Elsewhere { queue, leader } => self.on_elsewhere(node, queue, leader),
+            Frame::Health { shortage, is_drained } => self.on_health(node, shortage, is_drained),
+            Frame::Inquire { number, inquiry } => self.on_inquiry(node, number, inquiry),
+            Frame::Report { number, report } => self.on_report(node, number, report),
             Frame::Deliver { delivery, message } => return self.on_delivery(node, &delivery, message),
             Frame::Applied(applied) => {
                 self.with_own(node, applied.session, |session, events| session.session.on_applied(&applied, events));

@@ -25,7 +25,7 @@ impl Broker {
     }
 
     /// Who leads a queue, or who may know; not the one that has just failed. 0 if there is nobody to ask.
-    pub(super) fn guess_leader(&self, queue: QueueKey, failed: NodeId) -> NodeId {
+    pub(in super::super) fn guess_leader(&self, queue: QueueKey, failed: NodeId) -> NodeId {
         let Some(record) = self.metadata.queue_by_key(queue) else { return NodeId(0) };
         match self.replicas.leader(record.id) {
             Some(leader) => leader.unwrap_or_default(),

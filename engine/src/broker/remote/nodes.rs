@@ -58,6 +58,7 @@ impl Broker {
             known.link = None;
             known.until = self.now.mono + limits::REMOTE_GRACE;
         }
+        self.forget_health(node);
         self.on_guests_cut_off(node);
         self.on_replica_nodes();
     }
@@ -81,6 +82,7 @@ impl Broker {
                 peers.send_to_queues(self.now.mono, node, forget.encode());
             }
         }
+        self.greet_with_health(node);
         self.on_guests_reached(node, boot);
         self.ask_again(node);
         let sessions = self.remote.sessions.iter_mut().filter(|(_, session)| session.home == node);
@@ -129,13 +131,14 @@ impl Broker {
             self.look_at_leaders();
         }
         self.on_replica_timeout();
+        self.on_errand_timeout();
     }
 
     /// When [`Broker::on_remote_timeout`] is next wanted.
     pub(in super::super) fn remote_timeout(&self) -> Option<Instant> {
         let waiting = self.remote.nodes.values().filter(|known| !known.is_up() && !known.is_lost);
         let nodes = waiting.map(|known| known.until).min();
-        [nodes, self.remote.look_at, self.next_replica_due()].into_iter().flatten().min()
+        [nodes, self.remote.look_at, self.next_replica_due(), self.errand_timeout()].into_iter().flatten().min()
     }
 
     /// Whether a queue can be used: it is here, or its node is not given up.

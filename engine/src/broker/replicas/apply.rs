@@ -119,7 +119,7 @@ impl Broker {
                     self.begin_to_lead(queue);
                 }
             }
-            Apply::Entry(Content::Members(_)) => {}
+            Apply::Entry(Content::Members(_)) => self.see_to_members(queue),
             Apply::Snapshot => {
                 let Some((mark, state)) = replica.offered.take_if(|(mark, _)| mark.id.index == id.index) else {
                     return Ok(());

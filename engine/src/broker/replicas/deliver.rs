@@ -7,12 +7,13 @@ use bytes::Bytes;
 use super::super::Broker;
 use super::super::internal::Internal;
 use super::Replica;
+use super::operate::ToShow;
 use crate::cluster::queues::{Delivery as Sent, Frame, encode_delivery};
 use crate::effect::DiskRequest;
 use crate::ids::{NodeId, QueueId};
 use crate::message::Message;
 use crate::queue::LeaveReason;
-use crate::queue::quorum::{BodyPlace, DeadLetter, Delivery, Left};
+use crate::queue::quorum::{BodyPlace, DeadLetter, Delivery, Left, LogIndex};
 
 /// Something that a leader has to hand out.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +26,8 @@ pub(super) enum Outgoing {
     DeadLetter(DeadLetter),
     /// Back into the log.
     Carry(BodyPlace),
+    /// To an operator who looks.
+    Show(ToShow, BodyPlace),
 }
 
 impl Outgoing {
@@ -34,6 +37,7 @@ impl Outgoing {
             Self::Deliver(delivery) => delivery.body,
             Self::Bury(left) => left.body,
             Self::DeadLetter(letter) => letter.body,
+            Self::Show(_, body) => *body,
         }
     }
 }
@@ -62,6 +66,16 @@ impl Broker {
                 break;
             }
             let Some(body) = replica.body(next.body()) else {
+                if let Outgoing::Show(to_show, body) = next
+                    && !replica.machine.needed(LogIndex(body.index.0))
+                {
+                    // It was settled meanwhile, and the log need not have it.
+                    if let Some(replica) = self.replicas.by_queue.get_mut(&queue) {
+                        replica.outgoing.pop_front();
+                    }
+                    self.show_next(queue, to_show, None);
+                    continue;
+                }
                 self.read_body(queue, next.body().index.0, disk);
                 break;
             };
@@ -80,6 +94,7 @@ impl Broker {
         }
         let Some(message) = Message::from_payload(body) else { return };
         match what {
+            Outgoing::Show(to_show, _) => self.show_next(queue, to_show, Some(&message)),
             Outgoing::Deliver(delivery) => self.send_delivery(&delivery, &message, ready_left),
             Outgoing::Bury(left) => self.publish_dead(queue, left.reason, &message),
             Outgoing::DeadLetter(letter) => {

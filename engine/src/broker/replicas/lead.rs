@@ -9,6 +9,7 @@ use super::super::Broker;
 use super::apply::encode_command;
 use super::deliver::Outgoing;
 use crate::cluster::consensus::EntryId;
+use crate::cluster::inquiries::{Outcome, Report};
 use crate::cluster::queues::{Answer as Told, Frame, Question};
 use crate::ids::{Boot, NodeId, QueueId};
 use crate::limits;
@@ -17,8 +18,10 @@ use crate::queue::quorum::{Actions, Answer, Command, EntryWriter, Notice, Settin
 /// Who waits for an answer to a command.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asker {
-    node: NodeId,
-    number: u64,
+    pub(super) node: NodeId,
+    pub(super) number: u64,
+    /// Whether it is asked for an operator, rather than for a channel.
+    pub(super) is_operator: bool,
 }
 
 impl Broker {
@@ -29,14 +32,16 @@ impl Broker {
         replica.early.clear();
         if replica.leads {
             replica.leads = false;
+            (replica.told_members, replica.is_mending) = (None, false);
             replica.outgoing.clear();
             replica.carrying = None;
-            replica.asked.clear();
             replica.own_proposal = 0;
             if let Some(at) = replica.due.take() {
                 self.replicas.due.remove(&(at, queue));
             }
         }
+        self.turn_wishes_away(queue);
+        self.turn_operators_away(queue);
         if let Some(leader) = leader {
             self.on_queue_leader(queue, leader);
         }
@@ -56,7 +61,7 @@ impl Broker {
                 self.send_elsewhere(node, queue);
             }
             self.send_dead(queue);
-            self.see_to(queue);
+            self.see_to_members(queue);
             for (from, frame) in early {
                 match frame {
                     Frame::Sync { sync, .. } => self.on_replica_sync(from, queue, &sync),
@@ -69,7 +74,10 @@ impl Broker {
                     | Frame::Notice(_)
                     | Frame::Synced(_)
                     | Frame::Answer { .. }
-                    | Frame::Elsewhere { .. } => {}
+                    | Frame::Elsewhere { .. }
+                    | Frame::Health { .. }
+                    | Frame::Inquire { .. }
+                    | Frame::Report { .. } => {}
                 }
             }
         }
@@ -146,17 +154,20 @@ impl Broker {
             Question::Purge => {
                 let place = self.propose_own(queue, &[Command::Purge]);
                 if let (Some(id), Some(replica)) = (place, self.replicas.by_queue.get_mut(&queue)) {
-                    replica.asked.insert(id.index, Asker { node: from, number });
+                    replica.asked.insert(id.index, Asker { node: from, number, is_operator: false });
                 }
             }
         }
     }
 
     pub(super) fn answer_gone(&mut self, asker: Asker) {
+        if asker.is_operator {
+            return self.report(asker.node, asker.number, Report::NotHere { leader: NodeId(0) });
+        }
         self.say(asker.node, &Frame::Answer { number: asker.number, answer: Told::Gone });
     }
 
-    fn propose_own(&mut self, queue: QueueId, commands: &[Command]) -> Option<EntryId> {
+    pub(super) fn propose_own(&mut self, queue: QueueId, commands: &[Command]) -> Option<EntryId> {
         let mut writer = EntryWriter::default();
         commands.iter().for_each(|command| writer.push(command, &[]));
         let command = encode_command(self.now.wall.as_millis(), &writer.take());
@@ -183,10 +194,21 @@ impl Broker {
             self.replicas.active.insert(queue);
         }
         let asker = replica.asked.remove(&id.index);
-        for reply in actions.replies.drain(..) {
-            if let (Some(asker), Answer::Purged(count)) = (asker, reply.answer) {
-                self.say(asker.node, &Frame::Answer { number: asker.number, answer: Told::Purged(count) });
+        let purged = actions.replies.drain(..).find_map(|reply| match reply.answer {
+            Answer::Purged(count) => Some(count),
+            Answer::DeletePrepared(_) | Answer::InUse | Answer::NotEmpty => None,
+        });
+        match asker {
+            Some(Asker { node, number, is_operator: true }) => {
+                let outcome = purged.map_or(Outcome::Done, Outcome::Count);
+                self.report(node, number, Report::Outcome(outcome));
             }
+            Some(Asker { node, number, is_operator: false }) => {
+                if let Some(count) = purged {
+                    self.say(node, &Frame::Answer { number, answer: Told::Purged(count) });
+                }
+            }
+            None => {}
         }
         if are_dead_waiting {
             self.send_dead(queue);
@@ -223,6 +245,13 @@ impl Broker {
                 }
             }
             for (node, is_suspected, known) in replica.machine.nodes() {
+                if peers.cluster().departed(node).is_some() {
+                    // Of no life of it will sessions come back.
+                    if known < Boot(u64::MAX) {
+                        commands.push(Command::NodeDown { node, boot: Boot(u64::MAX - 1) });
+                    }
+                    continue;
+                }
                 let linked = peers.linked().find(|(other, ..)| *other == node).map(|(_, _, boot)| boot);
                 let life = if node == own { Some(Boot(boot)) } else { linked };
                 match life {
@@ -254,9 +283,12 @@ impl Broker {
         let ends_at = replica.machine.ends_at().filter(|_| !replica.is_ending);
         let due_ms = [replica.machine.next_due(), ends_at].into_iter().flatten().min();
         let mut due = due_ms.map(|at| self.now.mono + Duration::from_millis(at.saturating_sub(now_ms)));
+        let retry = self.now.mono + limits::REPLICA_RETRY;
         if is_under_way || !commands.is_empty() {
             // Should it be lost, or refused, it is looked at again; not before.
-            due = Some(self.now.mono + limits::REPLICA_RETRY);
+            due = Some(retry);
+        } else if replica.is_mending {
+            due = Some(due.map_or(retry, |due| due.min(retry)));
         }
         if due != replica.due {
             if let Some(at) = replica.due {
@@ -278,16 +310,17 @@ impl Broker {
                 // An entry that did not come back by now may never do.
                 replica.own_proposal = 0;
             }
-            self.see_to(queue);
+            self.see_to_members(queue);
         }
     }
 
-    /// Nodes came or went.
+    /// Nodes can be reached or not, or belong to the cluster or not.
     pub(in super::super) fn on_replica_nodes(&mut self) {
         let led = self.replicas.by_queue.iter().filter(|(_, replica)| replica.leads);
         let led: Vec<QueueId> = led.map(|(queue, _)| *queue).collect();
         for queue in led {
-            self.see_to(queue);
+            self.see_to_members(queue);
         }
+        self.look_at_errands();
     }
 }

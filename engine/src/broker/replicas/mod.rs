@@ -19,6 +19,8 @@ mod apply;
 mod carry;
 mod deliver;
 mod lead;
+mod members;
+mod operate;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -27,8 +29,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::Broker;
-use crate::cluster::consensus::{EntryId, Mark, Members, SnapshotNeed};
-use crate::cluster::membership::OfGroup;
+use crate::cluster::consensus::{EntryId, Mark, Members, Origin, SnapshotNeed};
+use crate::cluster::membership::{FoundReplica, OfGroup};
 use crate::cluster::queues::Frame;
 use crate::engine::ReplicaStatus;
 use crate::ids::{NodeId, QueueId};
@@ -52,6 +54,8 @@ pub(crate) struct Replicas {
     due: BTreeSet<(Instant, QueueId)>,
     actions: Actions,
     commands: Vec<Command>,
+    /// How often nodes had come or gone when that was last looked at, and who led the cluster, since which term.
+    roster_seen: (u64, (Option<NodeId>, u64)),
 }
 
 /// A member of a queue's group.
@@ -91,6 +95,15 @@ pub(super) struct Replica {
     arrived: Vec<DeathNumber>,
     /// Bodies that are on their way back into the log.
     carrying: Option<carry::Carrying>,
+    /// Operators who look into it, by the number of the look, as its leader.
+    shows: BTreeMap<u64, operate::Show>,
+    last_show: u64,
+    /// What operators want of its members, as its leader was told, in order.
+    wishes: VecDeque<members::Wished>,
+    /// The members that the cluster was told of last, as its leader.
+    told_members: Option<Vec<NodeId>>,
+    /// Whether something about its members has to be looked at again before long.
+    is_mending: bool,
 }
 
 impl Replica {
@@ -116,6 +129,11 @@ impl Replica {
             dead_sent: DeathNumber(0),
             arrived: Vec::new(),
             carrying: None,
+            shows: BTreeMap::new(),
+            last_show: 0,
+            wishes: VecDeque::new(),
+            told_members: None,
+            is_mending: false,
         }
     }
 
@@ -174,12 +192,21 @@ impl Broker {
     /// # Errors
     /// A text for the operator if the log holds what no replica can have written.
     pub(super) fn open_replica(&mut self, key: QueueKey) -> Result<(), String> {
+        let Some(id) = self.metadata.queue_by_key(key).map(|record| record.id) else { return Ok(()) };
+        let Some(peers) = &mut self.peers else { return Ok(()) };
+        let found = peers.cluster_mut().take_replica(&mut self.log, id)?;
+        self.start_replica(key, found)
+    }
+
+    /// The same, with what the log had of it.
+    fn start_replica(&mut self, key: QueueKey, found: Option<FoundReplica>) -> Result<(), String> {
         let Some(record) = self.metadata.queue_by_key(key) else { return Ok(()) };
-        let (id, members) = (record.id, record.members.clone());
+        let (id, members, is_as_declared) = (record.id, record.members.clone(), record.members_at == 0);
         let Some(voters) = Members::new(members.clone(), Vec::new()) else { return Ok(()) };
+        // Who came in later waits until it gets a state: it was no part of what was decided before.
+        let origin = if is_as_declared { Origin::First(voters) } else { Origin::Joins };
         let Some(peers) = &mut self.peers else { return Ok(()) };
         let mut replica = Replica::new(key);
-        let found = peers.cluster_mut().take_replica(&mut self.log, id)?;
         let unreadable = || alloc::format!("the log holds a state of queue {id} that this version cannot read");
         if let Some(found) = &found
             && let Some(state) = &found.state
@@ -188,7 +215,7 @@ impl Broker {
             replica.machine = machine;
             replica.base = Some((mark, state.clone()));
         }
-        peers.cluster_mut().start_replica(id, &voters, found.map(|found| found.group))?;
+        peers.cluster_mut().start_replica(id, origin, found.map(|found| found.group))?;
         // Of those that begin, the one that is named first asks to lead.
         let is_first = peers.own().is_some_and(|(own, _)| members.first() == Some(&own));
         if is_first {
@@ -208,8 +235,28 @@ impl Broker {
         for key in here {
             self.open_replica(key)?;
         }
+        self.open_replicas_that_are_members_again()?;
         if let Some(peers) = &mut self.peers {
             peers.cluster_mut().drop_found_replicas(&mut self.log);
+        }
+        Ok(())
+    }
+
+    /// Replicas that are none as far as this node has heard, and know better: see [`members`].
+    fn open_replicas_that_are_members_again(&mut self) -> Result<(), String> {
+        let own = self.metadata.own();
+        let others = self.metadata.queues().into_iter();
+        let others = others.filter(|(_, record)| record.members_at > 0 && !self.metadata.has_replica_here(record));
+        let others: Vec<_> = others.map(|(key, record)| (key, record.id, record.members_at)).collect();
+        for (key, id, at) in others {
+            let Some(peers) = &mut self.peers else { return Ok(()) };
+            let Some(found) = peers.cluster_mut().take_replica(&mut self.log, id)? else { continue };
+            let (applied, members) = found.group.decided();
+            if applied > at && members.contains(own) {
+                self.start_replica(key, Some(found))?;
+            } else {
+                peers.cluster_mut().stop_replica(&mut self.log, id);
+            }
         }
         Ok(())
     }
@@ -257,8 +304,14 @@ impl Broker {
         let Some(replica) = self.replicas.by_queue.get(&queue) else { return };
         let Some(peers) = &mut self.peers else { return };
         // Nothing that lives is in front of it, so whoever has it needs nothing else.
-        if let Some((mark, state)) = &replica.base {
-            peers.cluster_mut().offer_replica(queue, to, mark, state.clone());
+        let base = replica.base.clone().or_else(|| {
+            // Nothing was taken down yet: the log begins with a queue in which there is nothing.
+            let mark = peers.cluster().replica_base(queue)?;
+            let state = apply::encode_state(&mark, &QuorumQueue::default());
+            Some((mark, state))
+        });
+        if let Some((mark, state)) = base {
+            peers.cluster_mut().offer_replica(queue, to, &mark, state);
         }
     }
 
@@ -305,9 +358,11 @@ impl Broker {
     /// Checks what must hold between inputs.
     pub(super) fn check_replica_invariants(&self) {
         let here = self.metadata.queues().into_iter().filter(|(_, record)| self.metadata.has_replica_here(record));
-        let here: Vec<QueueId> = here.map(|(_, record)| record.id).collect();
+        for (_, record) in here {
+            assert!(self.replicas.has(record.id), "replica {} is open", record.id);
+        }
         for (id, replica) in &self.replicas.by_queue {
-            assert!(here.contains(id), "replica {id} is declared");
+            assert!(self.metadata.queue_by_id(*id).is_some(), "the queue of replica {id} is declared");
             replica.machine.check_invariants();
             let is_first = replica.base.as_ref().is_none_or(|(mark, _)| {
                 replica.machine.first_needed().is_none_or(|LogIndex(first)| first > mark.id.index)

@@ -176,6 +176,8 @@ impl Group {
             commit_index: log.committed,
             applied_index: self.applied,
             first_index: log.first_index(),
+            persisted_index: log.persisted,
+            snapshot_index: self.raw.store().base().snapshot.index,
             members: self.members.clone(),
         }
     }
@@ -226,6 +228,10 @@ impl Group {
                 self.on_snapshot(message, needs);
                 true
             }
+            MessageType::MsgAppendResponse if message.reject => {
+                self.on_reject(&message);
+                self.step(message)
+            }
             _ => self.step(message),
         }
     }
@@ -238,6 +244,30 @@ impl Group {
         let _ = self.raw.step(message);
         self.tame();
         true
+    }
+
+    /// A learner has less than it said it has.
+    ///
+    /// 1. A member leaves and forgets its log. What it has said before is still on its way.
+    /// 2. It is taken in again as a learner, and its former words arrive: it seems to have what it has not.
+    /// 3. `raft` never goes back behind what a member has, and would try to append there for ever.
+    ///
+    /// On a learner nobody counts, so it may be asked anew.
+    fn on_reject(&mut self, message: &Message) {
+        let raft = &mut self.raw.raft;
+        let node = message.from;
+        if message.term != raft.term
+            || raft.state != StateRole::Leader
+            || !self.members.learners().contains(&NodeId(node))
+        {
+            return;
+        }
+        if let Some(progress) = raft.mut_prs().get_mut(node)
+            && progress.matched > message.reject_hint
+            && message.index == progress.next_idx - 1
+        {
+            progress.matched = 0;
+        }
     }
 
     /// A leader offers a snapshot: `raft` gets it when its content is here.
@@ -280,9 +310,18 @@ impl Group {
     }
 
     /// A snapshot of the state machine as it was at a mark, for a member.
+    ///
+    /// It may have come in after that, and `raft` takes no snapshot of a group to which it does not belong. To be a learner there is
+    /// as good as to be nobody, and what it became comes with the entries.
     pub(super) fn offer_marked(&mut self, to: NodeId, mark: &Mark, data: Bytes) {
-        let offer = snapshot(mark.id, &mark.members, data);
+        let offer = snapshot(mark.id, &mark.members.with_learner(to), data);
         self.raw.mut_store().offer(to, offer);
+    }
+
+    /// Where the log begins.
+    pub(super) fn base(&self) -> Option<Mark> {
+        let base = self.raw.store().base();
+        self.is_initialized().then(|| Mark { id: base.snapshot, members: base.members.clone() })
     }
 
     /// Where the state machine is, after all that was handed out.

@@ -108,6 +108,10 @@ pub struct Status {
     pub applied_index: u64,
     /// The first entry that the log still has.
     pub first_index: u64,
+    /// The last entry that is known to be durable here.
+    pub persisted_index: u64,
+    /// The last entry that is in the snapshot in front of the log.
+    pub snapshot_index: u64,
     /// The members, as of what was applied.
     pub members: Members,
 }
@@ -332,6 +336,11 @@ impl Groups {
     /// Where the state machine is, after all that was handed out. `None` if the group is not here, or knows nothing yet.
     pub fn mark(&self, group: GroupId) -> Option<Mark> {
         self.group(group)?.mark()
+    }
+
+    /// Where the group's log begins: the snapshot that stands for all before. `None` if the group is not here, or knows nothing yet.
+    pub fn base(&self, group: GroupId) -> Option<Mark> {
+        self.group(group)?.base()
     }
 
     /// The content of the snapshot offered at this index is here, and durable.

@@ -118,11 +118,19 @@ impl Journal {
         }
     }
 
-    /// The group is gone from this node, and with it all its records.
-    pub fn remove(&mut self, log: &mut Log, owner: u64) {
-        for void in self.owners.remove(&owner).iter().flat_map(Owned::iter) {
+    /// The group is gone from this node, and with it all its records. Returns the number that the next one would have had, for
+    /// [`Journal::begin`].
+    pub fn remove(&mut self, log: &mut Log, owner: u64) -> u64 {
+        let Some(owned) = self.owners.remove(&owner) else { return 0 };
+        for void in owned.iter() {
             log.settle(owner, void.seq, void.place);
         }
+        owned.next_seq
+    }
+
+    /// The records of an owner that has none begin with this number: the log may still void those before it.
+    pub fn begin(&mut self, owner: u64, next_seq: u64) {
+        self.owners.entry(owner).or_default().next_seq = next_seq;
     }
 
     /// Where an entry is, to be read for `Groups::fetched` or for its body; the record's payload is then given to [`decode_entry`].

@@ -61,6 +61,23 @@ impl Members {
         self.iter().any(|member| member == node)
     }
 
+    /// The same and this node as a learner, if it is none of them.
+    pub(super) fn with_learner(&self, node: NodeId) -> Self {
+        if self.contains(node) { self.clone() } else { self.after(MemberChange::AddLearner(node)) }
+    }
+
+    /// What a change makes of them; nothing where it makes no sense.
+    pub(super) fn after(&self, change: MemberChange) -> Self {
+        let others = |nodes: &[NodeId]| nodes.iter().copied().filter(|node| *node != change.node()).collect::<Vec<_>>();
+        let (mut voters, mut learners) = (others(&self.voters), others(&self.learners));
+        match change {
+            MemberChange::AddLearner(node) => learners.push(node),
+            MemberChange::Promote(node) => voters.push(node),
+            MemberChange::Remove(_) => {}
+        }
+        Self::new(voters, learners).unwrap_or_else(|| self.clone())
+    }
+
     pub(super) fn to_raft(&self) -> ConfState {
         let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<_>>();
         ConfState::from((ids(&self.voters), ids(&self.learners)))

@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::entry::{Base, Entry, HardState};
+use super::entry::{Base, Content, Entry, HardState};
+use super::members::Members;
 
 /// What is known of a group after a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +21,19 @@ pub struct Recovered {
 pub struct Unsound;
 
 impl Recovered {
+    /// Up to which entry all is known to be committed, and the members as of then.
+    #[must_use]
+    pub fn decided(&self) -> (u64, Members) {
+        let commit = self.hard_state.commit.max(self.base.snapshot.index);
+        let decided = self.entries.iter().filter(|entry| entry.id.index <= commit);
+        let later = decided.filter(|entry| entry.id.index > self.base.snapshot.index);
+        let members = later.fold(self.base.members.clone(), |members, entry| match &entry.content {
+            Content::Members(change) => members.after(*change),
+            Content::Command(_) => members,
+        });
+        (commit, members)
+    }
+
     /// Whether a member can have been in this state.
     pub(super) fn is_sound(&self) -> bool {
         let (start, snapshot) = (self.base.start, self.base.snapshot);

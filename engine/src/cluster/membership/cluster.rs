@@ -173,6 +173,8 @@ pub struct Cluster {
     /// `None` while the node belongs to no cluster.
     pub(super) groups: Option<Groups>,
     pub(super) roster: Roster,
+    /// How often that has changed since the start.
+    pub(super) roster_changes: u64,
     /// The entry up to which everything is carried out.
     pub(super) applied: EntryId,
     /// The same when the state was written down last.
@@ -204,6 +206,8 @@ pub struct Cluster {
     pub(super) entries_read: Vec<(QueueId, u64, Option<Bytes>)>,
     /// The written states of queues' replicas.
     pub(super) replica_states: BTreeMap<QueueId, Single>,
+    /// Of owners that had something in the log and have nothing, the number of what they write next: queues may get replicas here again.
+    pub(super) retired: BTreeMap<u64, u64>,
     /// Replicas that are to start once the node may say something.
     pub(super) to_start: Vec<(QueueId, Start)>,
     next_token: u64,
@@ -245,6 +249,7 @@ impl Cluster {
             found: None,
             groups: None,
             roster: Roster::default(),
+            roster_changes: 0,
             applied: EntryId::default(),
             kept: 0,
             decided_at_boot: None,
@@ -264,6 +269,7 @@ impl Cluster {
             entry_reads: BTreeMap::new(),
             entries_read: Vec::new(),
             replica_states: BTreeMap::new(),
+            retired: BTreeMap::new(),
             to_start: Vec::new(),
             next_token,
             scratch: consensus::Outputs::default(),
@@ -404,6 +410,21 @@ impl Cluster {
         names.dedup();
         names.retain(|name| *name != self.config.name);
         names
+    }
+
+    /// How often nodes have come or gone since the start.
+    pub(crate) fn roster_changes(&self) -> u64 {
+        self.roster_changes
+    }
+
+    /// Whether the node was one of the cluster and is no more; then who came for it under its name, if somebody did.
+    pub(crate) fn departed(&self, node: NodeId) -> Option<Option<NodeId>> {
+        self.roster.is_gone(node).then(|| self.roster.successor(node))
+    }
+
+    /// The number of the node with this name.
+    pub(crate) fn node_named(&self, name: &str) -> Option<NodeId> {
+        self.roster.named(name)
     }
 
     /// Whether there is a link to a node of the cluster.

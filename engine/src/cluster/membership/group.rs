@@ -173,7 +173,8 @@ impl Cluster {
         Some(last)
     }
 
-    fn on_roster_changed(&self, out: &mut Outputs) {
+    fn on_roster_changed(&mut self, out: &mut Outputs) {
+        self.roster_changes += 1;
         out.events.push(Event::RosterChanged);
         let links: Vec<_> = self.links.keys().copied().collect();
         for link in links {

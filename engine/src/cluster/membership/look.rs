@@ -123,6 +123,17 @@ impl Cluster {
         }
     }
 
+    /// Has another node that may lead in the place of this one, if it does.
+    pub(crate) fn hand_over(&mut self, may_lead: impl Fn(NodeId) -> bool) {
+        let (Some(own), Some(status)) = (self.own(), self.status()) else { return };
+        let mut others = status.members.voters().iter().copied().filter(|voter| *voter != own);
+        let heir = others.find(|voter| self.link_to.contains_key(voter) && may_lead(*voter));
+        if let (true, Some(heir), Some(groups)) = (self.is_leader(), heir, &mut self.groups) {
+            // If it comes to nothing, this one goes on.
+            let _ = groups.transfer_leadership(ROOT, heir);
+        }
+    }
+
     /// Has a node removed from the cluster. It must not be running, and may not come back before it is reset.
     ///
     /// # Errors

@@ -46,5 +46,5 @@ pub(crate) use cluster::OWNERS_START;
 pub use cluster::{Cluster, Config, Decided, Event, NotTaken, Outputs, Peer, Send};
 pub use identity::Place;
 pub(crate) use links::sign_of_life;
-pub(crate) use replicas::OfGroup;
+pub(crate) use replicas::{FoundReplica, OfGroup};
 pub use roster::Node;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::cluster::{Cluster, OWNERS_START, ROOT, ROOT_OWNER};
 use super::single::Single;
 use crate::cluster::consensus::{
-    Apply, Content, Entry, EntryId, Mark, Members, Origin, Recovered, Refused, SnapshotNeed, decode_entry,
+    Apply, Content, Entry, EntryId, Mark, MemberChange, Origin, Recovered, Refused, SnapshotNeed, Status, decode_entry,
 };
 use crate::effect::DiskRequest;
 use crate::ids::{GroupId, NodeId, QueueId};
@@ -52,8 +52,8 @@ pub(crate) enum OfGroup {
 /// How a replica comes into being.
 #[derive(Debug)]
 pub(super) enum Start {
-    /// Its group begins, with these members.
-    First(Members),
+    /// It has nothing yet: its group begins, or takes it in.
+    Anew(Origin),
     /// It goes on.
     Found(Recovered),
 }
@@ -106,11 +106,15 @@ impl Cluster {
         let (found, payloads) = reading.found(journal_owner(queue));
         let (found_states, states) = reading.found(state_owner(queue));
         if found.refs.is_empty() {
+            self.retire(journal_owner(queue), found.next_seq);
+            self.retire(state_owner(queue), found_states.next_seq);
             return Ok(None);
         }
         let unsound = |_| alloc::format!("the log holds what no replica of queue {queue} can have written");
         let group = self.journal.recover(log, journal_owner(queue), &found, &payloads).map_err(unsound)?.state;
-        if !found_states.refs.is_empty() {
+        if found_states.refs.is_empty() {
+            self.retire(state_owner(queue), found_states.next_seq);
+        } else {
             let single = Single::recover(state_owner(queue), log, &found_states);
             self.replica_states.insert(queue, single);
         }
@@ -122,24 +126,37 @@ impl Cluster {
         let Some(mut reading) = self.found_replicas.take() else { return };
         let owners: Vec<u64> = reading.owners().filter(|owner| of_owner(*owner).is_some()).collect();
         for owner in owners {
-            for reference in reading.found(owner).0.refs {
+            let (found, _) = reading.found(owner);
+            for reference in found.refs {
                 log.retain(reference.place());
                 log.settle(owner, reference.seq, reference.place());
             }
+            self.retire(owner, found.next_seq);
         }
     }
 
-    /// A replica of a queue begins, with these members, or goes on as it was found.
+    fn retire(&mut self, owner: u64, next_seq: u64) {
+        if next_seq > 0 {
+            self.retired.insert(owner, next_seq);
+        }
+    }
+
+    /// A replica of a queue begins, or goes on as it was found.
     ///
     /// # Errors
     /// A text for the operator if what was found is nothing that a replica can have been in.
     pub(crate) fn start_replica(
         &mut self,
         queue: QueueId,
-        members: &Members,
+        origin: Origin,
         found: Option<Recovered>,
     ) -> Result<(), String> {
-        let start = found.map_or_else(|| Start::First(members.clone()), Start::Found);
+        if found.is_none()
+            && let Some(next_seq) = self.retired.remove(&journal_owner(queue))
+        {
+            self.journal.begin(journal_owner(queue), next_seq);
+        }
+        let start = found.map_or(Start::Anew(origin), Start::Found);
         if self.groups.is_none() {
             // Nothing is said before this life of the node is written down.
             self.to_start.push((queue, start));
@@ -151,8 +168,8 @@ impl Cluster {
     pub(super) fn start_group(&mut self, queue: QueueId, start: Start) -> Result<(), String> {
         let Some(groups) = &mut self.groups else { return Ok(()) };
         match start {
-            Start::First(members) => {
-                groups.create(group_of(queue), queue.0, Origin::First(members));
+            Start::Anew(origin) => {
+                groups.create(group_of(queue), queue.0, origin);
             }
             Start::Found(state) => {
                 let unsound =
@@ -163,17 +180,32 @@ impl Cluster {
         Ok(())
     }
 
-    /// A replica is over, and all that was written of it.
+    /// A replica is over, and all that was written of it. The queue may get one here again, unless [`Cluster::forget_queue`] follows.
     pub(crate) fn stop_replica(&mut self, log: &mut Log, queue: QueueId) {
         if let Some(groups) = &mut self.groups {
             groups.destroy(group_of(queue));
         }
         self.fetching.remove(&group_of(queue));
         self.to_start.retain(|(other, _)| *other != queue);
-        self.journal.remove(log, journal_owner(queue));
+        let next_seq = self.journal.remove(log, journal_owner(queue));
+        self.retire(journal_owner(queue), next_seq);
         if let Some(state) = self.replica_states.remove(&queue) {
-            state.remove(log);
+            let next_seq = state.remove(log);
+            self.retire(state_owner(queue), next_seq);
         }
+    }
+
+    /// A queue is gone for good.
+    pub(crate) fn forget_queue(&mut self, queue: QueueId) {
+        self.retired.remove(&journal_owner(queue));
+        self.retired.remove(&state_owner(queue));
+    }
+
+    /// What a replica writes down of its state.
+    fn written_state(&mut self, queue: QueueId) -> &mut Single {
+        let owner = state_owner(queue);
+        let retired = self.retired.remove(&owner).unwrap_or(0);
+        self.replica_states.entry(queue).or_insert_with(|| Single::after(owner, retired))
     }
 
     /// Lets this node's replica ask to lead, where it may.
@@ -191,6 +223,32 @@ impl Cluster {
         self.groups.as_mut().ok_or(Refused::Unknown)?.propose(group_of(queue), command)
     }
 
+    /// Changes the members of the group of a queue that this node leads.
+    ///
+    /// # Errors
+    /// If it does not, another change is under way, the learner is behind, or it makes no sense.
+    pub(crate) fn change_replicas(&mut self, queue: QueueId, change: MemberChange) -> Result<EntryId, Refused> {
+        self.groups.as_mut().ok_or(Refused::Unknown)?.change_members(group_of(queue), change)
+    }
+
+    /// Asks another replica of a queue to lead in the place of this node.
+    ///
+    /// # Errors
+    /// If this node does not lead, or the other may not.
+    pub(crate) fn transfer_replica(&mut self, queue: QueueId, to: NodeId) -> Result<(), Refused> {
+        self.groups.as_mut().ok_or(Refused::Unknown)?.transfer_leadership(group_of(queue), to)
+    }
+
+    /// What the group of a queue with a replica here looks like.
+    pub(crate) fn replica_status(&self, queue: QueueId) -> Option<Status> {
+        self.groups.as_ref()?.status(group_of(queue))
+    }
+
+    /// Where the log of a queue's replica begins.
+    pub(crate) fn replica_base(&self, queue: QueueId) -> Option<Mark> {
+        self.groups.as_ref()?.base(group_of(queue))
+    }
+
     /// Where a queue's replica is, after all that was handed out.
     pub(crate) fn replica_mark(&self, queue: QueueId) -> Option<Mark> {
         self.groups.as_ref()?.mark(group_of(queue))
@@ -199,8 +257,7 @@ impl Cluster {
     /// A replica's state at a mark stands for the log before that, of which `keep` entries stay. It is written down in front of what
     /// says so.
     pub(crate) fn keep_replica(&mut self, log: &mut Log, queue: QueueId, mark: &Mark, state: &Bytes, keep: u64) {
-        let owner = state_owner(queue);
-        self.replica_states.entry(queue).or_insert_with(|| Single::new(owner)).write(log, state);
+        self.written_state(queue).write(log, state);
         if let Some(groups) = &mut self.groups {
             groups.compact_to(group_of(queue), mark, keep);
         }
@@ -217,9 +274,8 @@ impl Cluster {
     pub(crate) fn accept_replica(&mut self, log: &mut Log, queue: QueueId, index: u64, state: Option<&Bytes>) {
         let Some(groups) = &mut self.groups else { return };
         let Some(state) = state else { return groups.refuse_snapshot(group_of(queue)) };
-        let owner = state_owner(queue);
         groups.accept_snapshot(group_of(queue), index);
-        self.replica_states.entry(queue).or_insert_with(|| Single::new(owner)).write(log, state);
+        self.written_state(queue).write(log, state);
     }
 
     /// Begins to read an entry of a queue's group for the bodies in it. Whether the log has it.

@@ -9,6 +9,11 @@
 //! node        node v, disk v, name: length v and bytes
 //! asker       node v, boot v, last v
 //! ```
+//!
+//! # Format 2
+//!
+//! Written once a node has come back with another disk: after the askers, count v of successions, each the node that went v and the
+//! one that came v.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -20,6 +25,7 @@ use crate::mutants::{Mutant, is_planted};
 use crate::storage::codec::{Reader, put_varint};
 
 const VERSION: u8 = 1;
+const VERSION_2: u8 = 2;
 
 /// One node of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,11 +52,13 @@ pub(super) struct Roster {
     nodes: BTreeMap<NodeId, Node>,
     /// Up to which number the commands of each node's boot were carried out.
     askers: BTreeMap<NodeId, (u64, u64)>,
+    /// Who came back for nodes that had lost their memory, until too many have.
+    successors: BTreeMap<NodeId, NodeId>,
 }
 
 impl Default for Roster {
     fn default() -> Self {
-        Self { next: 1, nodes: BTreeMap::new(), askers: BTreeMap::new() }
+        Self { next: 1, nodes: BTreeMap::new(), askers: BTreeMap::new(), successors: BTreeMap::new() }
     }
 }
 
@@ -67,6 +75,16 @@ impl Roster {
     /// Whether the node was one of them and is no more.
     pub(super) fn is_gone(&self, id: NodeId) -> bool {
         id.0 < self.next && !self.nodes.contains_key(&id)
+    }
+
+    /// The node of the same name that came for one that is gone; `None` if none did, or it is gone as well.
+    pub(super) fn successor(&self, gone: NodeId) -> Option<NodeId> {
+        // They come later, so this ends.
+        let mut node = *self.successors.get(&gone)?;
+        while let Some(next) = self.successors.get(&node) {
+            node = *next;
+        }
+        self.nodes.contains_key(&node).then_some(node)
     }
 
     /// The number of a node with this name and disk.
@@ -88,6 +106,10 @@ impl Roster {
                 }
                 if let Some(old) = self.named(&node.name) {
                     self.remove(old);
+                    self.successors.insert(old, NodeId(self.next));
+                    while self.successors.len() > limits::NODE_SUCCESSORS_MAX {
+                        self.successors.pop_first();
+                    }
                 }
                 self.nodes.insert(NodeId(self.next), node);
                 self.next += 1;
@@ -121,7 +143,7 @@ impl Roster {
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        out.push(VERSION);
+        out.push(if self.successors.is_empty() { VERSION } else { VERSION_2 });
         put_varint(out, self.next);
         put_varint(out, self.nodes.len() as u64);
         for (id, node) in &self.nodes {
@@ -134,10 +156,18 @@ impl Roster {
                 put_varint(out, number);
             }
         }
+        if !self.successors.is_empty() {
+            put_varint(out, self.successors.len() as u64);
+            for (gone, successor) in &self.successors {
+                put_varint(out, gone.0);
+                put_varint(out, successor.0);
+            }
+        }
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
-        if reader.u8()? != VERSION {
+        let version = reader.u8()?;
+        if !matches!(version, VERSION | VERSION_2) {
             return None;
         }
         let mut roster = Self { next: reader.varint()?, ..Self::default() };
@@ -149,7 +179,14 @@ impl Roster {
             let id = NodeId(reader.varint()?);
             roster.askers.insert(id, (reader.varint()?, reader.varint()?));
         }
-        let is_sound = roster.nodes.keys().all(|id| id.0 > 0 && id.0 < roster.next);
+        if version == VERSION_2 {
+            for _ in 0..reader.varint()? {
+                let gone = NodeId(reader.varint()?);
+                roster.successors.insert(gone, NodeId(reader.varint()?));
+            }
+        }
+        let is_sound = roster.nodes.keys().all(|id| id.0 > 0 && id.0 < roster.next)
+            && roster.successors.iter().all(|(gone, successor)| gone < successor && successor.0 < roster.next);
         is_sound.then_some(roster)
     }
 }

@@ -19,6 +19,11 @@ impl Single {
         Self { owner, next_seq: 0, kept: None }
     }
 
+    /// Not written since an earlier one of the owner was removed, of which the log may still void the values before this number.
+    pub(super) fn after(owner: u64, next_seq: u64) -> Self {
+        Self { next_seq, ..Self::new(owner) }
+    }
+
     /// Goes on after a restart with the last of what was found. Earlier values that a crash has left are given up.
     pub(super) fn recover(owner: u64, log: &mut Log, found: &RecoveredOwner) -> Self {
         let mut single = Self { next_seq: found.next_seq, ..Self::new(owner) };
@@ -45,11 +50,12 @@ impl Single {
         }
     }
 
-    /// The value counts no more.
-    pub(super) fn remove(self, log: &mut Log) {
+    /// The value counts no more. Returns the number that the next would have had.
+    pub(super) fn remove(self, log: &mut Log) -> u64 {
         if let Some((seq, at)) = self.kept {
             log.settle(self.owner, seq, at);
         }
+        self.next_seq
     }
 
     /// Whether the value is the record at this position.

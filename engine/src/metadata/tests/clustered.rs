@@ -48,7 +48,8 @@ fn go_on(metadata: &mut Metadata, rng: &mut Rng, commands: u64) {
                 let queue = metadata.queue(metadata.vhost(b"/").unwrap(), name(rng, "q").as_bytes());
                 let Some((_, queue)) = queue else { continue };
                 let id = if rng.one_in(8) { QueueId(queue.id.0 + 1) } else { queue.id };
-                Command::SetMembers { vhost: slash(), name: queue.name.clone(), id, members: some_members(rng) }
+                let at = queue.members_at + rng.below(4);
+                Command::SetMembers { vhost: slash(), name: queue.name.clone(), id, members: some_members(rng), at }
             }
             3 => {
                 let queue = metadata.queue(metadata.vhost(b"/").unwrap(), name(rng, "q").as_bytes());
@@ -170,7 +171,8 @@ fn a_replicated_queue_is_on_no_node_alone() {
     assert!(metadata.has_replica_here(&queue));
     assert_eq!(metadata.queues_here().count(), 0);
 
-    let set = |id, members| Command::SetMembers { vhost: slash(), name: short("q"), id, members };
+    let set_at = |id, members, at| Command::SetMembers { vhost: slash(), name: short("q"), id, members, at };
+    let set = |id, members| set_at(id, members, 8);
     let check = |metadata: &Metadata, command, expected| {
         assert_eq!(metadata.check(&command, None), Ok(expected));
         assert!(metadata.is_durable(&command));
@@ -182,7 +184,10 @@ fn a_replicated_queue_is_on_no_node_alone() {
     check(&metadata, set(id, nodes(&[2, 3])), Answer::NeedsApply);
     let changes = metadata.apply(set(id, nodes(&[1, 3]))).unwrap();
     assert_eq!(changes.list, [Change::QueueMembers(key)]);
-    assert_eq!(record(&metadata).members, nodes(&[1, 3]));
+    assert_eq!((record(&metadata).members, record(&metadata).members_at), (nodes(&[1, 3]), 8));
+    // What was so before is no news.
+    check(&metadata, set_at(id, nodes(&[1]), 8), Answer::AlreadySo);
+    check(&metadata, set_at(id, nodes(&[1]), 9), Answer::NeedsApply);
     assert!(!metadata.has_replica_here(&record(&metadata)));
     assert_eq!(metadata.check(&replicated("q", nodes(&[4])), None), Ok(Answer::AlreadySo), "declared again it stays");
 
@@ -212,7 +217,7 @@ fn a_queue_on_one_node_gets_no_members() {
     let (name, id) = (short("q"), QueueId(1));
     let command = queue_with(&mut metadata, "q", "d", FieldTable::new().with("x-queue-type", "quorum"));
     metadata.apply(command).unwrap();
-    let command = Command::SetMembers { vhost: slash(), name, id, members: [NodeId(2)].into() };
+    let command = Command::SetMembers { vhost: slash(), name, id, members: [NodeId(2)].into(), at: 2 };
     assert_eq!(metadata.apply(command).unwrap(), Changes::default());
 }
 
@@ -279,29 +284,11 @@ fn version_3_is_read_and_written() {
 fn version_4_is_read_and_written() {
     let mut metadata = random(1, 0, 1);
     metadata.set_applied(7);
-    let members = || [NodeId(2), NodeId(1)].into();
-    let set_members = Command::SetMembers { vhost: slash(), name: short("q"), id: QueueId(1), members: members() };
-    for (command, bytes) in [
-        (
-            replicated("q", [NodeId(3)].into()),
-            concat!(
-                "0403 012f 0000000000000000 0000000000000001 00000001 0000000000000003 0171 01",
-                "00000018 0c782d71756575652d74797065 5300000006 71756f72756d",
-            ),
-        ),
-        (set_members, "040a 012f 0171 0000000000000001 00000002 0000000000000002 0000000000000001"),
-    ] {
-        let mut encoded = bytes::BytesMut::new();
-        command.encode(&mut encoded);
-        let hex: String = encoded.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, bytes.replace(' ', ""), "{command:?}");
-        assert_eq!(Command::decode(encoded.clone().freeze()).unwrap(), command);
-        let encoded = encoded.freeze();
-        for len in 0..encoded.len() {
-            assert!(matches!(Command::decode(encoded.slice(..len)), Err(DecodeError::Malformed(_))), "{len} bytes");
-        }
-        metadata.apply(command).unwrap();
-    }
+    let bytes = concat!(
+        "0403 012f 0000000000000000 0000000000000001 00000002 0000000000000002 0000000000000001 0171 01",
+        "00000018 0c782d71756575652d74797065 5300000006 71756f72756d",
+    );
+    apply_written(&mut metadata, replicated("q", [NodeId(2), NodeId(1)].into()), bytes);
     let on_one = queue_with(&mut metadata, "r", "", FieldTable::new());
     let Command::DeclareQueue { vhost, id, name, durable, exclusive, auto_delete, arguments, members, .. } = on_one
     else {
@@ -335,10 +322,54 @@ fn version_4_is_read_and_written() {
     assert!(matches!(Metadata::restore(on_one.into(), 5), Err(DecodeError::Malformed(_))), "it has members and a home");
 }
 
+/// Carries out a command that is written as these bytes, and read from them.
+fn apply_written(metadata: &mut Metadata, command: Command, bytes: &str) {
+    let mut encoded = bytes::BytesMut::new();
+    command.encode(&mut encoded);
+    let hex: String = encoded.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, bytes.replace(' ', ""), "{command:?}");
+    let encoded = encoded.freeze();
+    assert_eq!(Command::decode(encoded.clone()).unwrap(), command);
+    for len in 0..encoded.len() {
+        assert!(matches!(Command::decode(encoded.slice(..len)), Err(DecodeError::Malformed(_))), "{len} bytes");
+    }
+    metadata.apply(command).unwrap();
+}
+
+/// What other nodes and later versions have to be able to read.
+#[test]
+fn version_5_is_read_and_written() {
+    let mut metadata = random(1, 0, 1);
+    metadata.set_applied(7);
+    metadata.apply(replicated("q", [NodeId(3)].into())).unwrap();
+    assert_eq!(metadata.snapshot_all()[0], 4, "it is as it was declared");
+    let (vhost, name, members) = (slash(), short("q"), [NodeId(2), NodeId(1)].into());
+    let command = Command::SetMembers { vhost, name, id: QueueId(1), members, at: 300 };
+    let bytes = "050a 012f 0171 0000000000000001 00000002 0000000000000002 0000000000000001 000000000000012c";
+    apply_written(&mut metadata, command, bytes);
+    let state = concat!(
+        "05 0000000000000002 0000000000000007 01", // version, next id, what is applied, whether the cluster has begun
+        "00000001 012f 00000000 00000000 00 00 ffffffffffffffff ffffffffffffffff 00000000 00000000",
+        "00000000 00000001", // no exchanges, a queue
+        "0171 0000000000000001 00 0000000000000000 00000002 0000000000000002 0000000000000001 000000000000012c",
+        "00000018 0c782d71756575652d74797065 5300000006 71756f72756d",
+        "00000000",             // no bindings
+        "00 00000000 00000000", // no users, no global parameters
+    );
+    let snapshot = metadata.snapshot_all();
+    let hex: String = snapshot.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, state.replace(' ', ""));
+    let restored = Metadata::restore(snapshot.clone(), 5).unwrap();
+    assert_eq!(restored.snapshot_all(), snapshot);
+    for len in 0..snapshot.len() {
+        assert!(matches!(Metadata::restore(snapshot.slice(..len), 5), Err(DecodeError::Malformed(_))), "{len} bytes");
+    }
+}
+
 #[test]
 fn members_that_cannot_be_are_refused() {
     let encoded = |members: &str| {
-        let hex = format!("040a 012f 0171 0000000000000001 {members}").replace(' ', "");
+        let hex = format!("050a 012f 0171 0000000000000001 {members} 0000000000000009").replace(' ', "");
         let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
         Bytes::from((0..hex.len()).step_by(2).map(byte).collect::<Vec<u8>>())
     };
@@ -351,7 +382,7 @@ fn members_that_cannot_be_are_refused() {
     check("ffffffff 0000000000000003");
     assert!(Command::decode(encoded("00000000")).is_ok(), "it changes nothing");
     let mut older = encoded("00000000").to_vec();
-    for version in [1, 3] {
+    for version in [1, 3, 4] {
         older[0] = version;
         assert!(matches!(Command::decode(older.clone().into()), Err(DecodeError::Malformed(_))), "version {version}");
     }

@@ -76,6 +76,6 @@ fn a_snapshot_of_version_2_is_read_and_written() {
         assert!(matches!(Metadata::restore(snapshot.slice(..len), 2), Err(DecodeError::Malformed(_))), "{len} bytes");
     }
     let mut later = snapshot.to_vec();
-    later[0] = 5;
-    assert_eq!(Metadata::restore(later.into(), 2).unwrap_err(), DecodeError::UnknownVersion(5));
+    later[0] = 6;
+    assert_eq!(Metadata::restore(later.into(), 2).unwrap_err(), DecodeError::UnknownVersion(6));
 }

@@ -6,16 +6,15 @@ use alloc::vec::Vec;
 
 use super::remote::{CHANNEL, consume, hear, held, make, publish};
 use super::world::{At, World};
-use super::{administration, ask, declare, short};
+use super::{ask, declare, short};
 use crate::amqp::method::{basic, confirm, queue};
 use crate::amqp::{FieldValue, Method};
 use crate::client::ClientEvent;
 use crate::engine::ReplicaStatus;
 use crate::ids::ConnectionId;
 use crate::limits;
-use crate::management::{AdminReply, QueueName, QueueRequest};
 
-fn quorum(name: &str, arguments: &[(&str, FieldValue)]) -> queue::Declare {
+pub(super) fn quorum(name: &str, arguments: &[(&str, FieldValue)]) -> queue::Declare {
     let mut declare = declare(name, true);
     declare.arguments.push(short("x-queue-type"), FieldValue::LongStr("quorum".into()));
     for (key, value) in arguments {
@@ -30,7 +29,7 @@ fn three() -> World {
     world
 }
 
-fn replicas(world: &World, at: At) -> Vec<ReplicaStatus> {
+pub(super) fn replicas(world: &World, at: At) -> Vec<ReplicaStatus> {
     world.nodes[at].engine.as_ref().map(crate::engine::Engine::replicas).unwrap_or_default()
 }
 
@@ -42,20 +41,20 @@ fn leader(world: &mut World) -> At {
 }
 
 /// A client in confirm mode.
-fn publisher(world: &mut World, at: At) -> ConnectionId {
+pub(super) fn publisher(world: &mut World, at: At) -> ConnectionId {
     let client = world.client(at).unwrap();
     ask(world, at, client, confirm::Select { no_wait: false });
     client
 }
 
-fn publish_confirmed(world: &mut World, at: At, client: ConnectionId, queue: &str, body: &str) {
+pub(super) fn publish_confirmed(world: &mut World, at: At, client: ConnectionId, queue: &str, body: &str) {
     let number = publish(world, at, client, queue, body).expect("the channel confirms");
     let event = hear(world, at, client, "confirm");
     assert!(matches!(event, ClientEvent::Acked { seqno, .. } if seqno == number), "{event:?}");
 }
 
 /// The next message, which is acked.
-fn next(world: &mut World, at: At, client: ConnectionId) -> (Vec<u8>, bool) {
+pub(super) fn next(world: &mut World, at: At, client: ConnectionId) -> (Vec<u8>, bool) {
     let event = hear(world, at, client, "delivery");
     let ClientEvent::Delivery { body, redelivered, delivery_tag, .. } = event else { panic!("{event:?}") };
     world.with_client(at, client, |client| client.ack(CHANNEL, delivery_tag, false).unwrap());
@@ -263,38 +262,6 @@ fn a_deleted_quorum_queue_leaves_nothing_behind() {
     world.until("agreement", World::is_agreed);
     leader(&mut world);
     assert!((0..3).all(|at| held(world.nodes[at].engine.as_ref().unwrap()) == 0));
-}
-
-#[test]
-fn operators_are_told_where_queues_are() {
-    let mut world = three();
-    make(&mut world, 0, quorum("replicated", &[]));
-    make(&mut world, 0, declare("classic", true));
-    let client = publisher(&mut world, 1);
-    publish_confirmed(&mut world, 1, client, "replicated", "x");
-    leader(&mut world);
-    let listed = |world: &mut World, at: At| match administration::ask(world, at, QueueRequest::List { vhost: None }) {
-        Ok(AdminReply::Queues(queues)) => queues,
-        other => panic!("{other:?}"),
-    };
-    world.until("all replicas to have it", |world| (0..3).all(|at| replicas(world, at)[0].ready == 1));
-    for at in 0..3 {
-        let queues = listed(&mut world, at);
-        let names: Vec<_> = queues.iter().map(|queue| queue.name.to_string_lossy().into_owned()).collect();
-        assert_eq!(names, if at == 0 { vec!["classic", "replicated"] } else { vec!["replicated"] });
-        let replicated = queues.last().unwrap();
-        assert_eq!((replicated.kind, replicated.messages_ready), ("quorum", 1));
-        assert!(replicated.leader.as_ref().is_some_and(|leader| leader.starts_with("rabbit@")), "{replicated:?}");
-    }
-    let name = |name| QueueName { vhost: short("/"), name: short(name) };
-    for (queue, text) in [
-        ("classic", "queue 'classic' in vhost '/' is on node rabbit@a: ask there"),
-        ("replicated", "queue 'replicated' in vhost '/' is replicated: this cannot be done with it yet"),
-    ] {
-        let purge = QueueRequest::Purge { queue: name(queue), count: None };
-        let refused = administration::ask(&mut world, 1, purge).unwrap_err();
-        assert_eq!(refused.text, text);
-    }
 }
 
 #[test]

@@ -122,7 +122,7 @@ impl World {
         world
     }
 
-    fn config(&self, at: At) -> Config {
+    pub(super) fn config(&self, at: At) -> Config {
         let secret = Secret::new("a secret").unwrap();
         let cluster =
             ClusterConfig { log_entries: 12, log_kept: 4, ..ClusterConfig::new(self.first_nodes.clone(), secret) };
@@ -204,6 +204,11 @@ impl World {
         self.nodes[at].clients.get_mut(&id)?.0.open_channel(CHANNEL).unwrap();
         self.talk(at);
         Some(id)
+    }
+
+    /// Whether a client is connected.
+    pub(super) fn has_client(&self, at: At, id: ConnectionId) -> bool {
+        self.nodes[at].clients.contains_key(&id)
     }
 
     /// Lets a client do something, if it is there.

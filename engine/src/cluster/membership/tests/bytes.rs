@@ -10,6 +10,7 @@ use super::super::roster::{Change, Node, Roster};
 use super::super::state::State;
 use crate::cluster::consensus::EntryId;
 use crate::ids::NodeId;
+use crate::storage::codec::Reader;
 
 fn hex(bytes: &[u8]) -> alloc::string::String {
     bytes.iter().map(|byte| alloc::format!("{byte:02x}")).collect()
@@ -84,6 +85,21 @@ fn the_state_has_format_1() {
     assert_eq!(hex(&bytes), "0103ac02010301 02ac0203624078 01020502 6f74686572".replace(' ', ""));
     let state = State::decode(&bytes).unwrap();
     assert_eq!(state, State { id, roster: roster(), other: Bytes::from_static(b"other") });
+}
+
+#[test]
+fn a_roster_with_a_node_that_came_back_has_format_2() {
+    let mut roster = roster();
+    roster.apply(Change::Admit(Node { disk: 301, ..node("b@x") }));
+    assert_eq!((roster.successor(NodeId(2)), roster.successor(NodeId(1))), (Some(NodeId(3)), None));
+    let mut bytes = Vec::new();
+    roster.encode(&mut bytes);
+    assert_eq!(hex(&bytes), "0204 01 03ad0203624078 00 010203".replace(' ', ""));
+    assert_eq!(Roster::decode(&mut Reader(&bytes)), Some(roster.clone()));
+    roster.apply(Change::Admit(Node { disk: 302, ..node("b@x") }));
+    assert_eq!(roster.successor(NodeId(2)), Some(NodeId(4)), "who came was lost as well");
+    roster.apply(Change::Forget(NodeId(4)));
+    assert_eq!(roster.successor(NodeId(2)), None);
 }
 
 proptest! {

@@ -221,6 +221,10 @@ pub const LINK_LANE_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const REPLICA_RECENT_BYTES: usize = 1024 * 1024;
 /// Entries in front of a written state that stay in a queue's log, for members that lag behind a little.
 pub const REPLICA_LOG_KEPT: u64 = 256;
+/// Messages whose bodies a leader proposes again at a time, so that its group's log may begin later.
+pub const REPLICA_CARRY_MESSAGES: usize = 256;
+/// Bytes of them, unless one alone is longer.
+pub const REPLICA_CARRY_BYTES: u64 = 256 * 1024;
 /// After this time whoever waits for the leader of a queue asks again, and a leader says again what it has to say.
 pub const REPLICA_RETRY: Duration = Duration::from_millis(500);
 /// Questions that a replica keeps for the moment when it leads.

@@ -108,6 +108,11 @@ impl<T> Window<T> {
         Some((number, value))
     }
 
+    /// All values in ascending order of number, to change them.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.stragglers.values_mut().chain(self.slots.iter_mut().flatten())
+    }
+
     /// The value with the smallest number.
     pub(crate) fn first(&self) -> Option<(u64, &T)> {
         self.iter().next()

@@ -157,6 +157,7 @@ impl Broker {
                 | Command::Tick
                 | Command::Update(_)
                 | Command::DeadLettered { .. }
+                | Command::Carry { .. }
                 | Command::Purge
                 | Command::Pause { .. }
                 | Command::DeletePrepare { .. } => {}

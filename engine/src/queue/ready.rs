@@ -180,6 +180,11 @@ impl<E: Waiting> Ready<E> {
         self.returned.values().chain(self.levels.iter().rev().flatten())
     }
 
+    /// All that wait, to change what is not their size, number or priority.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut E> {
+        self.returned.values_mut().chain(self.levels.iter_mut().rev().flatten())
+    }
+
     /// How many of them came back and stand in front of the rest.
     pub(super) fn returned_len(&self) -> usize {
         self.returned.len()

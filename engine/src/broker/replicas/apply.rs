@@ -103,6 +103,9 @@ impl Broker {
                 replica.machine.apply(Meta { index: LogIndex(id.index), wall_ms }, &commands, &mut actions);
                 commands.clear();
                 replica.remember(id.index, entry);
+                if replica.carrying.as_ref().is_some_and(|carrying| carrying.is_at(id.index)) {
+                    replica.carrying = None;
+                }
                 if replica.leads {
                     self.carry_out_actions(queue, id, &mut actions);
                 } else {

@@ -26,15 +26,17 @@ pub(super) enum Outgoing {
     DeadLetter(DeadLetter),
     /// To an operator who looks.
     Show(ToShow, BodyPlace),
+    /// Back into the log.
+    Carry(BodyPlace),
 }
 
 impl Outgoing {
-    fn body(&self) -> BodyPlace {
+    pub(super) fn body(&self) -> BodyPlace {
         match self {
+            Self::Carry(body) | Self::Show(_, body) => *body,
             Self::Deliver(delivery) => delivery.body,
             Self::Bury(left) => left.body,
             Self::DeadLetter(letter) => letter.body,
-            Self::Show(_, body) => *body,
         }
     }
 }
@@ -66,7 +68,7 @@ impl Broker {
                 if let Outgoing::Show(to_show, body) = next
                     && !replica.machine.needed(LogIndex(body.index.0))
                 {
-                    // It was settled meanwhile, and the log need not have it.
+                    // It was settled meanwhile, or carried on, and the log need not have it there.
                     if let Some(replica) = self.replicas.by_queue.get_mut(&queue) {
                         replica.outgoing.pop_front();
                     }
@@ -80,21 +82,29 @@ impl Broker {
             if let Some(replica) = self.replicas.by_queue.get_mut(&queue) {
                 replica.outgoing.pop_front();
             }
-            let Some(message) = Message::from_payload(body) else { continue };
-            match next {
-                Outgoing::Show(to_show, _) => self.show_next(queue, to_show, Some(&message)),
-                Outgoing::Deliver(delivery) => self.send_delivery(&delivery, &message, ready_left),
-                Outgoing::Bury(left) => self.publish_dead(queue, left.reason, &message),
-                Outgoing::DeadLetter(letter) => {
-                    self.publish_dead(queue, letter.reason, &message);
-                    if let Some(replica) = self.replicas.by_queue.get_mut(&queue) {
-                        replica.arrived.push(letter.number);
-                    }
-                    self.see_to(queue);
-                }
-            }
+            self.hand_out(queue, next, body, ready_left);
         }
         true
+    }
+
+    fn hand_out(&mut self, queue: QueueId, what: Outgoing, body: Bytes, ready_left: u64) {
+        if let Outgoing::Carry(place) = what {
+            return self.carry(queue, place, &body);
+        }
+        let Some(message) = Message::from_payload(body) else { return };
+        match what {
+            Outgoing::Deliver(delivery) => self.send_delivery(&delivery, &message, ready_left),
+            Outgoing::Show(to_show, _) => self.show_next(queue, to_show, Some(&message)),
+            Outgoing::Bury(left) => self.publish_dead(queue, left.reason, &message),
+            Outgoing::DeadLetter(letter) => {
+                self.publish_dead(queue, letter.reason, &message);
+                if let Some(replica) = self.replicas.by_queue.get_mut(&queue) {
+                    replica.arrived.push(letter.number);
+                }
+                self.see_to(queue);
+            }
+            Outgoing::Carry(_) => unreachable!("it is no message to anybody"),
+        }
     }
 
     /// Links may have room again.
@@ -142,6 +152,8 @@ impl Broker {
         for (queue, index, entry) in peers.cluster_mut().take_entries() {
             let Some(replica) = self.replicas.by_queue.get_mut(&queue) else { continue };
             replica.reading = None;
+            // Who was moved to another place while it was read is read there.
+            self.replicas.active.insert(queue);
             let Some((_, entry)) = entry.as_ref().and_then(super::apply::split_command) else { continue };
             // Until it is handed out it is the youngest that counts.
             if replica.recent.iter().all(|(other, _)| *other != index) {
@@ -149,7 +161,6 @@ impl Broker {
                 let at = replica.recent.partition_point(|(other, _)| *other < index);
                 replica.recent.insert(at, (index, entry));
             }
-            self.replicas.active.insert(queue);
         }
     }
 

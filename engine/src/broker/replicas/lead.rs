@@ -34,6 +34,7 @@ impl Broker {
             replica.leads = false;
             (replica.told_members, replica.is_mending) = (None, false);
             replica.outgoing.clear();
+            replica.carrying = None;
             replica.own_proposal = 0;
             if let Some(at) = replica.due.take() {
                 self.replicas.due.remove(&(at, queue));
@@ -109,7 +110,7 @@ impl Broker {
         }
     }
 
-    fn propose_to(&mut self, queue: QueueId, command: Bytes) -> Option<EntryId> {
+    pub(super) fn propose_to(&mut self, queue: QueueId, command: Bytes) -> Option<EntryId> {
         self.peers.as_mut()?.cluster_mut().propose_to(queue, command).ok()
     }
 

@@ -12,10 +12,11 @@
 //! # What of the log is kept
 //!
 //! The bodies of messages are in the group's entries, so the log is kept from the first entry on that holds a message that lives. Now
-//! and then a replica takes its state down; once all that lived then is gone, that state stands for the log before it, and goes to
-//! members that lag behind further than that.
+//! and then a replica takes its state down; once all that lived then is gone, or has a body further on, that state stands for the log
+//! before it, and goes to members that lag behind further than that. What stays for too long a leader writes again ([`carry`]).
 
 mod apply;
+mod carry;
 mod deliver;
 mod lead;
 mod members;
@@ -101,6 +102,8 @@ pub(super) struct Replica {
     told_members: Option<Vec<NodeId>>,
     /// Whether something about its members has to be looked at again before long.
     is_mending: bool,
+    /// Bodies that are on their way back into the log.
+    carrying: Option<carry::Carrying>,
 }
 
 impl Replica {
@@ -130,6 +133,7 @@ impl Replica {
             wishes: VecDeque::new(),
             told_members: None,
             is_mending: false,
+            carrying: None,
         }
     }
 
@@ -336,13 +340,19 @@ impl Broker {
                 (mark, state)
             });
         }
-        let is_over = |mark: &Mark| replica.machine.first_needed().is_none_or(|LogIndex(first)| first > mark.id.index);
+        let is_over = |mark: &Mark| {
+            // What a leader has yet to hand out may be gone from the queue.
+            let outgoing = replica.outgoing.iter().map(|outgoing| outgoing.body().index);
+            let needed = replica.machine.first_needed().into_iter().chain(outgoing).min();
+            needed.is_none_or(|LogIndex(first)| first > mark.id.index)
+        };
         if replica.candidate.as_ref().is_some_and(|(mark, _)| mark.id.index > based && is_over(mark))
             && let Some((mark, state)) = replica.candidate.take()
         {
             peers.cluster_mut().keep_replica(&mut self.log, queue, &mark, &state, limits::REPLICA_LOG_KEPT);
             replica.base = Some((mark, state));
         }
+        self.begin_to_carry(queue, entries);
     }
 
     /// Checks what must hold between inputs.

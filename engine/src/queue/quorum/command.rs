@@ -1,10 +1,12 @@
 //! What the log of a quorum queue's group says: the only ways in which its state changes.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use smallvec::SmallVec;
 
 use super::ids::{Boot, DeathNumber, DeliveryNumber, NodeId, SessionId, SessionSeqno};
 use super::settings::Settings;
+use super::slot::BodyPlace;
 use crate::limits::QUORUM_NUMBERS_MAX;
 
 /// One change of the queue. An entry of the log holds one or several, which are applied in order as if each had its own.
@@ -46,6 +48,11 @@ pub enum Command {
     DeadLettered {
         /// Which.
         deaths: SmallVec<[NumberRange; 1]>,
+    },
+    /// Bodies of messages that stay for long are in the log again, so that what stands before them there may go.
+    Carry {
+        /// Which, in ascending order of where they were.
+        bodies: Vec<Carried>,
     },
     /// All that waits goes. Answered by how many went.
     Purge,
@@ -145,6 +152,15 @@ pub struct Payload {
     pub at: u32,
     /// Bytes of it.
     pub len: u32,
+}
+
+/// A body that is in the log again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// Where it was.
+    pub from: BodyPlace,
+    /// Where it is in this entry: as many bytes.
+    pub to: Payload,
 }
 
 /// A consumer that comes.

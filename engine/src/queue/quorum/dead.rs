@@ -49,6 +49,11 @@ impl Dead {
         self.waiting.iter()
     }
 
+    /// All of them, to change where their bodies are.
+    pub(super) fn slots_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.waiting.values_mut().map(|dead| &mut dead.slot)
+    }
+
     /// Puts one back from a snapshot. They come in order.
     pub(super) fn restore(&mut self, number: u64, dead: DeadMessage) {
         self.bytes += u64::from(dead.slot.size);

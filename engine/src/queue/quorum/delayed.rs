@@ -49,6 +49,11 @@ impl Delayed {
         Some(slot)
     }
 
+    /// All of them, to change where their bodies are.
+    pub(super) fn slots_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.by_due.values_mut()
+    }
+
     /// All of them in order, each with its time. Those of the same time come in the order in which they were pushed.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Slot)> {
         self.by_due.iter().map(|((due, _), slot)| (*due, slot))

@@ -9,9 +9,12 @@ use alloc::vec::Vec;
 use core::fmt;
 use smallvec::SmallVec;
 
-use super::command::{Checkout, Command, CreditMode, Enqueue, NumberRange, Numbers, Payload, ReturnKind, SessionOp};
-use super::ids::{Boot, DeliveryNumber, NodeId, SessionId, SessionSeqno};
+use super::command::{
+    Carried, Checkout, Command, CreditMode, Enqueue, NumberRange, Numbers, Payload, ReturnKind, SessionOp,
+};
+use super::ids::{Boot, DeliveryNumber, LogIndex, NodeId, SessionId, SessionSeqno};
 use super::settings::{DeadLetters, DelayedRetry, Settings};
+use super::slot::BodyPlace;
 use crate::limits::{QUORUM_NUMBERS_MAX, QUORUM_SEQNO_MAX};
 use crate::storage::codec::{Reader, put_varint};
 
@@ -40,6 +43,7 @@ mod kind {
     pub(super) const PURGE: u8 = 38;
     pub(super) const PAUSE: u8 = 39;
     pub(super) const DELETE_PREPARE: u8 = 40;
+    pub(super) const CARRY: u8 = 41;
 }
 
 /// Bytes that are no entry.
@@ -73,10 +77,10 @@ pub struct EntryWriter {
 }
 
 impl EntryWriter {
-    /// Adds a command. `payload` are the bytes of an enqueued message, else there are none.
+    /// Adds a command. `payload` are the bytes of an enqueued message, or of all that are carried in a row, else there are none.
     ///
     /// # Panics
-    /// If there are bytes for a command that is no message.
+    /// If there are bytes for a command that has none, or others than it says.
     pub fn push(&mut self, command: &Command, payload: &[u8]) {
         self.begin();
         match command {
@@ -96,6 +100,7 @@ impl EntryWriter {
                 self.bytes.push(kind::DEAD_LETTERED);
                 self.numbers(deaths);
             }
+            Command::Carry { bodies } => self.carry(bodies, payload),
             Command::Purge => self.bytes.push(kind::PURGE),
             Command::Pause { is_paused } => self.bytes.extend([kind::PAUSE, (*is_paused).into()]),
             Command::DeletePrepare { if_unused, if_empty } => {
@@ -177,6 +182,20 @@ impl EntryWriter {
         }
         self.number(payload.len() as u64);
         self.bytes.extend_from_slice(payload);
+    }
+
+    fn carry(&mut self, bodies: &[Carried], mut payload: &[u8]) {
+        self.bytes.push(kind::CARRY);
+        self.number(bodies.len() as u64);
+        for Carried { from: BodyPlace { index, at, len }, to: _ } in bodies {
+            self.number(index.0);
+            self.number((*at).into());
+            self.number((*len).into());
+            let (body, rest) = payload.split_at(*len as usize);
+            self.bytes.extend_from_slice(body);
+            payload = rest;
+        }
+        assert!(payload.is_empty(), "bodies are as long as where they were");
     }
 
     fn checkout(&mut self, checkout: &Checkout) {
@@ -263,6 +282,7 @@ fn read_command(
         kind::TICK => Command::Tick,
         kind::UPDATE => Command::Update(Box::new(read_settings(reader)?)),
         kind::DEAD_LETTERED => Command::DeadLettered { deaths: read_numbers(reader)? },
+        kind::CARRY => Command::Carry { bodies: read_carried(reader, entry_len)? },
         kind::PURGE => Command::Purge,
         kind::PAUSE => {
             let [is_paused] = read_flags(reader)?;
@@ -317,6 +337,20 @@ fn read_checkout(reader: &mut Reader<'_>) -> Option<Checkout> {
     let priority = i64::from_le_bytes(reader.take(8)?.try_into().ok()?);
     let timeout_ms = if has_timeout { Some(reader.varint()?) } else { None };
     Some(Checkout { tag, credit, priority, timeout_ms, is_exclusive })
+}
+
+fn read_carried(reader: &mut Reader<'_>, entry_len: usize) -> Option<Vec<Carried>> {
+    let mut bodies: Vec<Carried> = Vec::new();
+    for _ in 0..reader.varint()? {
+        let from = BodyPlace { index: LogIndex(reader.varint()?), at: reader.varint_u32()?, len: reader.varint_u32()? };
+        if bodies.last().is_some_and(|last| last.from >= from) {
+            return None;
+        }
+        let at = u32::try_from(entry_len - reader.0.len()).ok()?;
+        reader.take(usize::try_from(from.len).ok()?)?;
+        bodies.push(Carried { from, to: Payload { at, len: from.len } });
+    }
+    Some(bodies)
 }
 
 /// Ranges that ascend and hold no more numbers than one command may name.

@@ -48,7 +48,7 @@ impl QuorumQueue {
     }
 
     /// All messages there are.
-    fn slots(&self) -> impl Iterator<Item = &Slot> {
+    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> {
         let out = self.takers.iter().flat_map(|(_, taker)| taker.unacked.iter().map(|(_, out)| &out.slot));
         let dead = self.dead.iter().map(|(_, dead)| &dead.slot);
         self.ready.iter().chain(out).chain(self.delayed.iter().map(|(_, slot)| slot)).chain(dead)

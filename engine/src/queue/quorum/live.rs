@@ -38,6 +38,11 @@ impl Live {
         self.0.first().map(|(index, _)| LogIndex(index))
     }
 
+    /// How many entries there are of which any does.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// All of them.
     pub(super) fn ranges(&self) -> Vec<NumberRange> {
         let mut ranges: Vec<NumberRange> = Vec::new();

@@ -150,6 +150,7 @@ impl QuorumQueue {
             Command::Tick => self.time_out(actions),
             Command::Update(settings) => self.update(settings, actions),
             Command::DeadLettered { deaths } => self.dead_lettered(deaths),
+            Command::Carry { bodies } => self.carry(bodies),
             Command::Purge => {
                 let answer = Answer::Purged(self.purge());
                 actions.replies.push(Reply { command: at, answer });

@@ -20,6 +20,7 @@
 
 mod absence;
 mod action;
+mod carry;
 mod command;
 mod dead;
 mod delayed;
@@ -40,7 +41,7 @@ mod taker;
 
 pub use action::{Actions, Answer, Applied, DeadLetter, Delivery, Left, Notice, Reply};
 pub use command::{
-    Checkout, Command, CreditMode, Enqueue, NumberRange, Numbers, Payload, ReturnKind, SessionOp, deaths,
+    Carried, Checkout, Command, CreditMode, Enqueue, NumberRange, Numbers, Payload, ReturnKind, SessionOp, deaths,
 };
 pub use encoding::{EntryError, EntryWriter, decode_entry};
 pub(crate) use encoding::{put_session, read_session};

@@ -150,6 +150,35 @@ fn a_member_that_was_away_for_long_gets_a_state_and_leads_in_its_turn() {
     assert_eq!(body, b"last");
 }
 
+/// All that came after it is gone, and no node keeps it for its sake.
+#[test]
+fn a_message_that_stays_does_not_keep_the_log() {
+    let mut world = three();
+    make(&mut world, 0, quorum("q", &[]));
+    let client = publisher(&mut world, 0);
+    let consumer = world.client(1).unwrap();
+    ask(&mut world, 1, consumer, consume("q", "c"));
+    publish_confirmed(&mut world, 0, client, "q", "stays");
+    let event = hear(&mut world, 1, consumer, "delivery");
+    assert!(matches!(&event, ClientEvent::Delivery { body, .. } if body == "stays"), "{event:?}");
+    let (count, body) = (2 * limits::REPLICA_LOG_KEPT, "x".repeat(2000));
+    for number in 0..count {
+        publish_confirmed(&mut world, 0, client, "q", &format!("{number} {body}"));
+        next(&mut world, 1, consumer);
+    }
+    for at in 0..3 {
+        let live = world.nodes[at].engine.as_ref().unwrap().usage().log_live_bytes;
+        assert!(live < count * body.len() as u64 / 2, "node {at}: {live}");
+    }
+    (0..3).for_each(|at| world.crash(at, true));
+    (0..3).for_each(|at| world.start(at));
+    world.until("agreement", World::is_agreed);
+    let consumer = world.client(2).unwrap();
+    ask(&mut world, 2, consumer, basic::Qos { prefetch_count: 1, ..basic::Qos::default() });
+    world.send(2, consumer, basic::Consume { no_wait: true, ..consume("q", "c") });
+    assert_eq!(next(&mut world, 2, consumer), (b"stays".to_vec(), true));
+}
+
 #[test]
 fn a_quorum_queue_answers_as_a_queue_does() {
     let mut world = three();

@@ -7,9 +7,9 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::super::{
-    Actions, Boot, Checkout, Command, CreditMode, DeadLetters, DelayedRetry, DeliveryNumber, Enqueue, EntryError,
-    EntryWriter, LogIndex, Meta, NodeId, NumberRange, Numbers, Payload, QuorumQueue, ReturnKind, SessionId, SessionOp,
-    SessionSeqno, Settings, SnapshotError, decode_entry,
+    Actions, BodyPlace, Boot, Carried, Checkout, Command, CreditMode, DeadLetters, DelayedRetry, DeliveryNumber,
+    Enqueue, EntryError, EntryWriter, LogIndex, Meta, NodeId, NumberRange, Numbers, Payload, QuorumQueue, ReturnKind,
+    SessionId, SessionOp, SessionSeqno, Settings, SnapshotError, decode_entry,
 };
 use super::Rng;
 use crate::limits::QUORUM_NUMBERS_MAX;
@@ -72,7 +72,12 @@ fn all_commands() -> Vec<(Command, &'static [u8])> {
         (Command::Purge, b""),
         (Command::Pause { is_paused: true }, b""),
         (Command::DeletePrepare { if_unused: true, if_empty: false }, b""),
+        (Command::Carry { bodies: vec![carried(1, 2, 3), carried(1, 5, 2)] }, b"abcxy"),
     ]
+}
+
+fn carried(index: u64, at: u32, len: u32) -> Carried {
+    Carried { from: BodyPlace { index: LogIndex(index), at, len }, to: Payload::default() }
 }
 
 fn write(commands: &[(Command, &[u8])]) -> Vec<u8> {
@@ -107,6 +112,12 @@ fn what_is_written_is_read() {
             let Payload { at, len } = core::mem::take(&mut enqueue.payload);
             assert_eq!(&entry[at as usize..][..len as usize], payload);
         }
+        if let Command::Carry { bodies } = &mut read {
+            let places = bodies.iter_mut().map(|carried| core::mem::take(&mut carried.to));
+            let found: Vec<u8> =
+                places.flat_map(|Payload { at, len }| &entry[at as usize..][..len as usize]).copied().collect();
+            assert_eq!(found, payload);
+        }
         assert_eq!(read, command);
     }
 }
@@ -131,13 +142,14 @@ fn what_is_no_entry_is_refused() {
     assert_eq!(read(&[0]), Err(EntryError::Malformed));
     assert_eq!(read(&[2]), Err(EntryError::UnknownVersion(2)));
     assert_eq!(read(&[1]), Ok(vec![]));
-    let malformed: [(&str, &[u8]); 6] = [
+    let malformed: [(&str, &[u8]); 7] = [
         ("an unknown kind", &[1, 10]),
         ("an unknown flag", &[1, 39, 2]),
         ("a successor without a predecessor", &[1, 0x89]),
         ("a command number 0", &[1, 9, 1, 1, 1, 0]),
         ("a successor that is none of a session", &[1, 0x80 | 35]),
         ("ranges that touch", &[1, 37, 2, 1, 0, 1, 0]),
+        ("a body that is carried twice", &[1, 41, 2, 1, 1, 1, 7, 1, 1, 1, 7]),
     ];
     for (what, bytes) in malformed {
         assert_eq!(read(bytes), Err(EntryError::Malformed), "{what}");
@@ -317,7 +329,7 @@ fn a_damaged_snapshot_is_refused() {
 
 const ENTRY_V1: &str = "01241f0702e807808080808020e0d4031401e0d40305f403240000000000000102ac020501000306616263646566810702090002787982\
     0102ac020700000000000000c0ee6d820201ffffffffffffffff0302ac0205060384020affffffff0f01850102010002c5018601010200\
-    01860101070200870100238801c8018920032103042203ffffffff0f2502000002e6072627012801";
+    01860101070200870100238801c8018920032103042203ffffffff0f2502000002e607262701280129020102036162630105027879";
 const SNAPSHOT_V1: &str = "01000502e807f403840701d6853d640dc0843d010102ac020501d6853d0102ac02051404030202ac020501020000000000000000000202\
     0002ac020502020005000000000000000003010205000000000000000000000000000000000000000302ac02050101050004000203c084\
     3d06040e06040907c1843d000104c0843d0107121204090702ac02050202040164030202030002ac02050300030002000101c0843d0100\

@@ -115,7 +115,9 @@ impl Model {
                 self.answers.push(Answer::Purged(count as u64));
             }
             Command::Pause { is_paused } => self.is_paused = *is_paused,
-            Command::NodeDown { .. } | Command::DeletePrepare { .. } => unreachable!("not in these programs"),
+            Command::NodeDown { .. } | Command::Carry { .. } | Command::DeletePrepare { .. } => {
+                unreachable!("not in these programs")
+            }
         }
         self.elect();
         self.settle_down(fresh, &mut deliveries);

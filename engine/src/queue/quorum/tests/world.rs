@@ -10,9 +10,9 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::super::{
-    Actions, Applied, BodyPlace, Boot, Checkout, Command, CreditMode, DeadLetters, DeathNumber, Delivery, Enqueue,
-    EntryWriter, LogIndex, Meta, NodeId, Notice, NumberRange, QuorumQueue, ReturnKind, Session, SessionEvent,
-    SessionId, Settings, Sync, SyncAnswer, deaths, decode_entry,
+    Actions, Applied, BodyPlace, Boot, Carried, Checkout, Command, CreditMode, DeadLetters, DeathNumber, Delivery,
+    Enqueue, EntryWriter, LogIndex, Meta, NodeId, Notice, NumberRange, Payload, QuorumQueue, ReturnKind, Session,
+    SessionEvent, SessionId, Settings, Sync, SyncAnswer, deaths, decode_entry,
 };
 use super::Rng;
 use crate::mutants::Mutant;
@@ -77,6 +77,8 @@ struct World {
     died: BTreeSet<(u64, u64)>,
     /// Where each message is, as first delivered.
     places: BTreeMap<(u64, u64), BodyPlace>,
+    /// Where a body was at first that is in the log again.
+    first_places: BTreeMap<BodyPlace, BodyPlace>,
     /// What clients got, with the number of times that it had come back before.
     seen: BTreeMap<BodyPlace, u16>,
     /// Deliveries that clients got.
@@ -315,11 +317,38 @@ impl World {
         self.members[at] = restored;
     }
 
+    /// The leader, which may be behind, proposes some bodies again.
+    fn carry(&mut self) {
+        let places = self.members[self.leader].to_carry(4, 4, 1000);
+        let bodies = places.iter().map(|from| Carried { from: *from, to: Payload::default() }).collect();
+        let bytes: Vec<u8> = places.iter().flat_map(|place| self.bytes_at(*place)).copied().collect();
+        if places.is_empty() {
+            return;
+        }
+        let mut writer = EntryWriter::default();
+        writer.push(&Command::Carry { bodies }, &bytes);
+        let (entry, index) = (writer.take(), LogIndex(self.log.len() as u64 + 1));
+        let mut commands = Vec::new();
+        decode_entry(&entry, &mut commands).expect("an entry that was written can be read");
+        let [Command::Carry { bodies }] = &commands[..] else { panic!("{commands:?}") };
+        for Carried { from, to } in bodies {
+            let first = self.first_place(*from);
+            self.first_places.insert(BodyPlace { index, at: to.at, len: to.len }, first);
+        }
+        self.commit(entry);
+    }
+
+    /// Where a body was at first.
+    fn first_place(&self, body: BodyPlace) -> BodyPlace {
+        self.first_places.get(&body).copied().unwrap_or(body)
+    }
+
     fn pass_time(&mut self) {
         self.now += self.rng.below(400);
         if self.truth.next_due().is_some_and(|at| at <= self.now) {
             self.commit_command(&Command::Tick);
         }
+        self.carry();
     }
 
     /// What everybody has to say is sent, and what is under way arrives.
@@ -433,7 +462,8 @@ impl World {
     }
 
     fn note_delivery(&mut self, delivery: &Delivery) {
-        let Delivery { consumer, number, body, acquired, .. } = *delivery;
+        let Delivery { consumer, number, acquired, .. } = *delivery;
+        let body = self.first_place(delivery.body);
         if !self.got.insert((consumer, number.0)) {
             self.violations.push(format!("{consumer} got delivery {number} twice"));
         }
@@ -464,8 +494,9 @@ impl World {
         }
         for delivery in &actions.deliveries {
             let message = self.message_at(delivery.body);
-            let place = *self.places.entry(message).or_insert(delivery.body);
-            if place != delivery.body {
+            let found = self.first_place(delivery.body);
+            let place = *self.places.entry(message).or_insert(found);
+            if place != found {
                 self.violations.push(format!("{message:?} is in the queue at {place:?} and {:?}", delivery.body));
             }
             let last = self.order.entry(message.0).or_default();
@@ -478,9 +509,13 @@ impl World {
         }
     }
 
-    fn message_at(&self, body: BodyPlace) -> (u64, u64) {
+    fn bytes_at(&self, body: BodyPlace) -> &[u8] {
         let entry = &self.log[usize::try_from(body.index.0).unwrap() - 1];
-        let bytes = &entry[body.at as usize..][..body.len as usize];
+        &entry[body.at as usize..][..body.len as usize]
+    }
+
+    fn message_at(&self, body: BodyPlace) -> (u64, u64) {
+        let bytes = self.bytes_at(body);
         let (publisher, serial) = bytes.split_at(8);
         (u64::from_le_bytes(publisher.try_into().unwrap()), u64::from_le_bytes(serial.try_into().unwrap()))
     }

@@ -24,20 +24,19 @@ pub(super) enum Outgoing {
     Bury(Left),
     /// The same, of one that is kept until it arrived.
     DeadLetter(DeadLetter),
-    /// Back into the log.
-    Carry(BodyPlace),
     /// To an operator who looks.
     Show(ToShow, BodyPlace),
+    /// Back into the log.
+    Carry(BodyPlace),
 }
 
 impl Outgoing {
     pub(super) fn body(&self) -> BodyPlace {
         match self {
-            Self::Carry(body) => *body,
+            Self::Carry(body) | Self::Show(_, body) => *body,
             Self::Deliver(delivery) => delivery.body,
             Self::Bury(left) => left.body,
             Self::DeadLetter(letter) => letter.body,
-            Self::Show(_, body) => *body,
         }
     }
 }
@@ -69,7 +68,7 @@ impl Broker {
                 if let Outgoing::Show(to_show, body) = next
                     && !replica.machine.needed(LogIndex(body.index.0))
                 {
-                    // It was settled meanwhile, and the log need not have it.
+                    // It was settled meanwhile, or carried on, and the log need not have it there.
                     if let Some(replica) = self.replicas.by_queue.get_mut(&queue) {
                         replica.outgoing.pop_front();
                     }
@@ -94,8 +93,8 @@ impl Broker {
         }
         let Some(message) = Message::from_payload(body) else { return };
         match what {
-            Outgoing::Show(to_show, _) => self.show_next(queue, to_show, Some(&message)),
             Outgoing::Deliver(delivery) => self.send_delivery(&delivery, &message, ready_left),
+            Outgoing::Show(to_show, _) => self.show_next(queue, to_show, Some(&message)),
             Outgoing::Bury(left) => self.publish_dead(queue, left.reason, &message),
             Outgoing::DeadLetter(letter) => {
                 self.publish_dead(queue, letter.reason, &message);

@@ -93,8 +93,6 @@ pub(super) struct Replica {
     /// The last of the kept dead that was handed out, and those of them that arrived.
     dead_sent: DeathNumber,
     arrived: Vec<DeathNumber>,
-    /// Bodies that are on their way back into the log.
-    carrying: Option<carry::Carrying>,
     /// Operators who look into it, by the number of the look, as its leader.
     shows: BTreeMap<u64, operate::Show>,
     last_show: u64,
@@ -104,6 +102,8 @@ pub(super) struct Replica {
     told_members: Option<Vec<NodeId>>,
     /// Whether something about its members has to be looked at again before long.
     is_mending: bool,
+    /// Bodies that are on their way back into the log.
+    carrying: Option<carry::Carrying>,
 }
 
 impl Replica {
@@ -128,12 +128,12 @@ impl Replica {
             is_ending: false,
             dead_sent: DeathNumber(0),
             arrived: Vec::new(),
-            carrying: None,
             shows: BTreeMap::new(),
             last_show: 0,
             wishes: VecDeque::new(),
             told_members: None,
             is_mending: false,
+            carrying: None,
         }
     }
 

@@ -67,9 +67,9 @@ fn three_nodes_form_a_cluster_and_what_one_declares_all_know() {
     world.until("everybody to know", |world| {
         world.nodes.iter().all(|node| queue_names(node.engine.as_ref().unwrap()).contains("q"))
     });
+    // In the order in which they came.
     let mut nodes: Vec<String> = world.nodes[0].engine.as_ref().unwrap().cluster_nodes();
-    // They came in in any order.
-    nodes.sort();
+    nodes.sort_unstable();
     assert_eq!(nodes, [name(0), name(1), name(2)]);
 }
 

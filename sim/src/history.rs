@@ -230,6 +230,8 @@ pub(crate) enum Fact {
         crashed_since: bool,
         /// Its place in the queue; grows with each publish.
         position: u64,
+        /// The consumer and the publishing channel whose order counts; `None` if all messages of the queue have one.
+        of: Option<(u32, Session)>,
         /// Unacked messages of this consumer, with this one.
         unacked: u32,
         /// The consumer's limit; 0 is none.
@@ -244,6 +246,28 @@ pub(crate) enum Fact {
         connection: u32,
         /// See `connection`.
         channel: u16,
+    },
+    /// A message says how often a delivery of it failed.
+    Failed {
+        /// The queue.
+        queue: QueueIndex,
+        /// The message.
+        message: MessageNumber,
+        /// How often, by its header.
+        count: u64,
+        /// How often it can have been, and still be there.
+        most: u64,
+    },
+    /// The node closed a channel, or cancelled a consumer, of a client that uses a queue of all nodes.
+    Dismissed {
+        /// The connection.
+        connection: u32,
+        /// The channel.
+        channel: u16,
+        /// The reply code; 0 for a consumer.
+        code: u16,
+        /// Whether it may.
+        has_reason: bool,
     },
     /// A message was delivered although an older one was there.
     Skipped {
@@ -407,6 +431,7 @@ impl Fact {
             | Self::Changed { queue, .. }
             | Self::Emptied { queue }
             | Self::Peeked { queue, .. }
+            | Self::Failed { queue, .. }
             | Self::Paused { queue }
             | Self::Resumed { queue }
             | Self::Succeeded { queue, .. }
@@ -429,6 +454,7 @@ impl Fact {
             | Self::MissedByGet { message, .. }
             | Self::Departed { message, .. }
             | Self::Requeued { message, .. }
+            | Self::Failed { message, .. }
             | Self::NeverCame { message, .. } => Some(message),
             _ => None,
         }
@@ -572,6 +598,15 @@ impl fmt::Display for Fact {
                     session.0,
                     text(message)
                 )
+            }
+            Self::Failed { queue, message, count, most } => {
+                write!(f, "{message} of q{} says that {count} deliveries failed, of {most} at most", queue.0)
+            }
+            Self::Dismissed { connection, channel, code: 0, .. } => {
+                write!(f, "node cancels a consumer on {connection}/{channel}")
+            }
+            Self::Dismissed { connection, channel, code, .. } => {
+                write!(f, "node closes channel {connection}/{channel} of a queue of all nodes with {code}")
             }
             Self::Skipped { queue, message, was_requeued, delivered } => {
                 let how = if was_requeued { "put back" } else { "never delivered" };

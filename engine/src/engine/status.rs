@@ -29,10 +29,14 @@ pub struct QueueStatus {
 }
 
 /// A replica of a queue, as an observer sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaStatus {
     /// The queue.
     pub queue: QueueId,
+    /// Its name.
+    pub name: String,
+    /// The term of its group, as far as this replica knows.
+    pub term: u64,
     /// The last entry of the queue's group that it has applied.
     pub applied: u64,
     /// The same for all replicas that have applied the same.
@@ -111,6 +115,12 @@ impl Engine {
     /// Whether something that was asked of the cluster here is not carried out yet, as far as this node knows; for the simulator.
     pub fn has_asked_cluster(&self) -> bool {
         self.broker.has_asked_cluster()
+    }
+
+    /// Whether something that channels of this node said to queues of other nodes, or to replicated ones, is not known to be carried out;
+    /// for the simulator.
+    pub fn has_outstanding(&self) -> bool {
+        self.broker.has_outstanding()
     }
 
     /// The names of the nodes of the cluster, in the order in which they came; empty while the node is in none.

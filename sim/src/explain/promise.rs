@@ -56,6 +56,12 @@ pub fn promise(oracle: &str) -> &'static str {
         "declared on all nodes" => {
             "What was declared and answered is known to all nodes in the end, and what was deleted to none."
         }
+        "failed deliveries are counted" => {
+            "A message of a replicated queue says how many of its deliveries failed, and goes when they are too many."
+        }
+        "served without a break" => {
+            "Who uses a replicated queue keeps channel and consumer whatever happens to a minority of the nodes."
+        }
         "comes to rest" => "Once all faults are over, everything that was begun comes to its end in time.",
         "no panic" => "The node does not panic, whatever clients and disk do.",
         "keeps running" => "The node stops by itself only when its disk leaves it no choice.",

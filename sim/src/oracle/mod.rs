@@ -10,10 +10,12 @@ mod cycle;
 mod deaths;
 mod declared;
 mod delayed;
+mod dismissed;
 mod dropped;
 mod durable;
 mod exclusive;
 mod expiry;
+mod failed;
 mod lost;
 mod once;
 mod operated;
@@ -109,6 +111,8 @@ impl Bench {
                 Box::new(order::Order::default()),
                 Box::new(prefetch::Prefetch),
                 Box::new(redelivered::Redelivered),
+                Box::new(failed::Failed),
+                Box::new(dismissed::Dismissed),
                 Box::new(resting::Resting::default()),
             ]),
             of_answers: seats(vec![Box::new(confirm::Confirm), Box::new(durable::Durable)]),
@@ -148,6 +152,8 @@ impl Bench {
             Fact::Delivered { .. }
             | Fact::Skipped { .. }
             | Fact::MissedByGet { .. }
+            | Fact::Failed { .. }
+            | Fact::Dismissed { .. }
             | Fact::Paused { .. }
             | Fact::Resumed { .. }
             | Fact::Changed { .. }
@@ -227,6 +233,7 @@ pub(crate) mod tests {
             maybe_unseen: false,
             crashed_since: false,
             position: 1,
+            of: None,
             unacked: 1,
             prefetch: 1,
             channel_unacked: 1,

@@ -151,8 +151,11 @@ impl Broker {
     pub(crate) fn replica_statuses(&self) -> impl Iterator<Item = ReplicaStatus> {
         self.replicas.by_queue.iter().map(|(queue, replica)| {
             let stat = replica.machine.stat();
+            let record = self.metadata.queue_by_key(replica.key);
             ReplicaStatus {
                 queue: *queue,
+                name: record.map(|record| record.name.to_string_lossy().into_owned()).unwrap_or_default(),
+                term: replica.term,
                 applied: replica.applied(),
                 state_hash: replica.machine.state_hash(),
                 leads: replica.leads,

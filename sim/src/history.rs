@@ -333,6 +333,32 @@ pub(crate) enum Fact {
         /// The node that came to something else after the same change, if one did.
         differs_from: Option<At>,
     },
+    /// A replica of a queue has applied what was decided.
+    Carried {
+        /// The queue.
+        queue: QueueIndex,
+        /// The replica's node.
+        node: At,
+        /// The last entry.
+        applied: u64,
+        /// Replicas whose disks have that entry for good.
+        holders: u64,
+        /// The replicas of which a majority decides.
+        voters: u64,
+        /// The node whose replica came to something else after the same entry, if one did.
+        differs_from: Option<At>,
+    },
+    /// A node leads, the cluster or a queue.
+    Led {
+        /// Which node.
+        node: At,
+        /// Since which term.
+        term: u64,
+        /// A queue.
+        is_of_queue: bool,
+        /// Who else led in that term, if somebody did.
+        rival: Option<At>,
+    },
     /// A node was started, and has read what it had carried out before.
     Reread {
         /// Which.
@@ -432,6 +458,7 @@ impl Fact {
             | Self::Emptied { queue }
             | Self::Peeked { queue, .. }
             | Self::Failed { queue, .. }
+            | Self::Carried { queue, .. }
             | Self::Paused { queue }
             | Self::Resumed { queue }
             | Self::Succeeded { queue, .. }
@@ -625,6 +652,18 @@ impl fmt::Display for Fact {
             Self::Applied { node, applied, differs_from: Some(other) } => {
                 let (node, other) = (node.letter(), other.letter());
                 write!(f, "node {node} has carried out change {applied} and is not what node {other} was then")
+            }
+            Self::Carried { queue, node, applied, holders, voters, differs_from } => {
+                let differs = if differs_from.is_some() { ", and is not what another was then" } else { "" };
+                let (queue, node) = (queue.0, node.letter());
+                write!(
+                    f,
+                    "q{queue} on node {node} has applied entry {applied}, which {holders} of {voters} have{differs}"
+                )
+            }
+            Self::Led { node, term, is_of_queue, .. } => {
+                let what = if is_of_queue { "a queue" } else { "the cluster" };
+                write!(f, "node {} leads {what} in term {term}", node.letter())
             }
             Self::Reread { node, applied, least } => {
                 write!(f, "node {} remembers change {applied}, and its disk kept {least}", node.letter())

@@ -322,6 +322,7 @@ impl World {
         self.heed_all(at);
         if self.plan.cluster.is_some() {
             self.compare(at);
+            self.compare_replicas(at);
         }
         if !self.nodes[at].effects.sends.is_empty() {
             let mut sends = std::mem::take(&mut self.nodes[at].effects.sends);
@@ -510,17 +511,6 @@ impl World {
         }
     }
 
-    /// A node says who leads the cluster.
-    fn leads(&mut self, name: &str, term: u64) {
-        let Some(at) = self.nodes.iter().find(|node| node.name == name).map(|node| node.at) else { return };
-        if self.leader.is_none_or(|(_, since)| term > since) {
-            if self.leader.is_some_and(|(before, _)| before != at) {
-                self.situations.saw(Situation::LeaderChanged);
-            }
-            self.leader = Some((at, term));
-        }
-    }
-
     fn send(&mut self, at: At, send: ClientSend, durable: u64) {
         let ClientSend { connection, bytes } = send;
         self.trace.word(10 << 56 | connection.0);
@@ -683,6 +673,7 @@ impl World {
         }
         let kept = if how == Ending::PowerLoss { self.nodes[at].disk.durable() } else { self.nodes[at].disk.written() };
         self.nodes[at].forget_changes(kept);
+        self.replicas.ended(at, kept);
         self.model.ended(at, how, by_itself, kept, self.nodes[at].disk.durable());
         if let Some(ledger) = &mut self.ledger {
             ledger.ended(at);

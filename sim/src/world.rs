@@ -27,6 +27,7 @@ use crate::peers::Peers;
 use crate::plan::{Plan, Topology};
 use crate::quiesce::Phase;
 use crate::record::{Direction, Recorder};
+use crate::replicas::Replicas;
 use crate::report::{Failure, Report};
 use crate::rng::Fate;
 use crate::run::RunOptions;
@@ -53,6 +54,8 @@ pub(crate) struct World {
     pub(crate) peers: Peers,
     /// What the nodes came to.
     pub(crate) agreement: Agreement,
+    /// What their replicas came to.
+    pub(crate) replicas: Replicas,
     /// All nodes have come into the cluster.
     pub(crate) is_formed: bool,
     /// Which node leads the cluster as far as any has said, and since which term.
@@ -208,6 +211,7 @@ impl World {
             peers: Peers::new(seed, plan.node_count(), plan.cluster.as_ref()),
             options,
             agreement: Agreement::default(),
+            replicas: Replicas::default(),
             is_formed: false,
             leader: None,
             victims: BTreeMap::new(),

@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-pub use self::status::{LogReach, QueueStatus, ReplicaStatus, Usage};
+pub use self::status::{LogReach, QueueStatus, ReplicaEntry, ReplicaReach, ReplicaStatus, Usage};
 use crate::administer::Forgetting;
 use crate::alarm::Resource;
 use crate::broker::{Broker, Notice};

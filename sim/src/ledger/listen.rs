@@ -196,7 +196,9 @@ impl Ledger {
                 self.end_channel(key);
             }
             Said::Cancel { tag } => {
-                self.facts.push(Fact::Dismissed { connection, channel: number, code: 0, has_reason: false });
+                let at = channel.consumer_at(tag);
+                let has_reason = at.is_some_and(|at| self.queues[channel.consumers[at].queue as usize].may_time_out());
+                self.facts.push(Fact::Dismissed { connection, channel: number, code: 0, has_reason });
                 self.cancel(key, tag);
             }
             Said::Ack { tag, multiple } => self.answered(key, tag, multiple, true),
@@ -278,6 +280,7 @@ impl Ledger {
         let Some(channel) = self.channels.get(&key) else { return };
         let at = self.connections.get(&key.0).filter(|_| !channel.waits);
         self.published += 1;
+        let held = &self.queues[queue as usize];
         let entry = Entry {
             queue,
             by: channel.session,
@@ -287,7 +290,8 @@ impl Ledger {
             is_promised: false,
             deliveries: 0,
             returns: 0,
-            endings: self.queues[queue as usize].over,
+            is_doubtful: held.doubt > held.over,
+            endings: held.over,
         };
         self.entries.insert(message, entry);
     }
@@ -353,7 +357,11 @@ impl Ledger {
             tag,
             queue: Some(index),
             message,
-            before: entry.map_or(Presence::Never, |entry| entry.presence),
+            before: match entry.map(|entry| entry.presence) {
+                // It was out for too long, and is back, whatever its client says.
+                Some(Presence::Unacked(_)) if held.may_time_out() => Presence::Maybe,
+                presence => presence.unwrap_or(Presence::Never),
+            },
             redelivered,
             deliveries: entry.map_or(0, |entry| entry.deliveries),
             maybe_unseen: entry.is_some_and(|entry| held.endings > entry.endings),
@@ -457,6 +465,10 @@ impl Ledger {
                 self.sites[at.number()].untold.pop();
                 self.channels.get_mut(&key).expect("just found").behind.push(out.message);
             }
+            let may_be_late = |entry: &Entry| self.queues[entry.queue as usize].may_time_out();
+            if self.entries.get(&out.message).is_some_and(may_be_late) {
+                self.doubt(out.message);
+            }
         }
     }
 
@@ -477,7 +489,7 @@ impl Ledger {
             self.sites[at.number()].endings.push(queue);
         }
         if no_ack {
-            self.doubt_ready(queue);
+            self.doubt_all(queue);
         }
     }
 

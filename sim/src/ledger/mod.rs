@@ -49,6 +49,8 @@ struct Queue {
     endings: u64,
     /// Those of them to whom nothing can be on its way any more.
     over: u64,
+    /// [`Queue::endings`] when one of them had to settle nothing.
+    doubt: u64,
     /// Of a single active consumer: who gets messages.
     active: Option<Active>,
     /// Consumers that were active until their node was out of reach. What they had stays theirs.
@@ -81,6 +83,8 @@ struct Entry {
     deliveries: u32,
     /// How often it came back from one who had it.
     returns: u64,
+    /// It may have gone to one who was never seen to get it.
+    is_doubtful: bool,
     /// [`Queue::over`] when it came.
     endings: u64,
 }
@@ -117,6 +121,7 @@ impl Ledger {
                 is_declared: false,
                 endings: 0,
                 over: 0,
+                doubt: 0,
                 active: None,
                 replaced: BTreeSet::new(),
             })
@@ -251,12 +256,12 @@ impl Ledger {
         self.sites[at.number()].untold.push(out.message);
     }
 
-    /// What is ready may have gone to one who was never seen to get it, and counts as settled.
-    fn doubt_ready(&mut self, queue: u32) {
+    /// What is there may have gone to one who was never seen to get it, and counts as settled; so may what comes until that is over.
+    fn doubt_all(&mut self, queue: u32) {
+        let held = &mut self.queues[queue as usize];
+        held.doubt = held.doubt.max(held.endings);
         for entry in self.entries.values_mut().filter(|entry| entry.queue == queue) {
-            if entry.presence == Presence::Ready {
-                (entry.presence, entry.taken) = (Presence::Maybe, None);
-            }
+            entry.is_doubtful |= matches!(entry.presence, Presence::Ready | Presence::Maybe);
         }
     }
 
@@ -265,14 +270,19 @@ impl Ledger {
         entry.returns + (self.queues[entry.queue as usize].endings - entry.endings)
     }
 
-    /// Whether it may have come back too often.
-    fn may_be_dropped(&self, entry: &Entry) -> bool {
-        self.failures_max(entry) > self.queues[entry.queue as usize].limit()
+    /// Whether it may have gone unseen, or come back too often.
+    fn may_be_gone(&self, entry: &Entry) -> bool {
+        entry.is_doubtful || self.failures_max(entry) > self.queues[entry.queue as usize].limit()
     }
 }
 
 impl Queue {
     fn limit(&self) -> u64 {
         u64::from(self.rules.delivery_limit.unwrap_or(DELIVERY_LIMIT))
+    }
+
+    /// Whether it takes back what consumers have for too long.
+    fn may_time_out(&self) -> bool {
+        self.rules.consumer_timeout_ms.is_some()
     }
 }

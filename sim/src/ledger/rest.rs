@@ -11,7 +11,7 @@ impl Ledger {
             let (mut least, mut maybe) = (0, 0);
             for entry in self.entries.values().filter(|entry| entry.queue == at) {
                 match entry.presence {
-                    Presence::Ready if self.may_be_dropped(entry) => maybe += 1,
+                    Presence::Ready if self.may_be_gone(entry) => maybe += 1,
                     Presence::Ready | Presence::Unacked(_) => least += 1,
                     Presence::Maybe => maybe += 1,
                     Presence::Never | Presence::Gone(_) => {}
@@ -41,7 +41,7 @@ impl Ledger {
 
     /// Whether a message had to come and did not.
     fn is_lost(&self, entry: &Entry) -> bool {
-        if self.may_be_dropped(entry) {
+        if self.may_be_gone(entry) {
             return false;
         }
         match entry.presence {

@@ -17,7 +17,9 @@ mod exclusive;
 mod expiry;
 mod failed;
 mod lost;
+mod majority;
 mod once;
+mod one_leader;
 mod operated;
 mod order;
 mod overfull;
@@ -27,6 +29,7 @@ mod priority;
 mod recorded;
 mod redelivered;
 mod refusal;
+mod replicas_agree;
 mod reread;
 mod rest;
 mod resting;
@@ -126,6 +129,9 @@ impl Bench {
                 Box::new(agreement::Agreement),
                 Box::new(reread::Reread),
                 Box::new(declared::DeclaredStays),
+                Box::new(replicas_agree::ReplicasAgree),
+                Box::new(majority::Majority),
+                Box::new(one_leader::OneLeader),
             ]),
             of_stories: seats(vec![
                 Box::new(blocked::Blocked),
@@ -165,7 +171,11 @@ impl Bench {
             | Fact::Emptied { .. }
             | Fact::NeverCame { .. }
             | Fact::Rest { .. } => &mut self.of_queues,
-            Fact::Applied { .. } | Fact::Reread { .. } | Fact::Known { .. } => &mut self.of_nodes,
+            Fact::Applied { .. }
+            | Fact::Reread { .. }
+            | Fact::Known { .. }
+            | Fact::Carried { .. }
+            | Fact::Led { .. } => &mut self.of_nodes,
             Fact::Story(_) => &mut self.of_stories,
             // Nothing is promised of these alone; they are there to tell why others are right or wrong.
             Fact::Connected { .. }

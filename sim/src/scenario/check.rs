@@ -133,10 +133,13 @@ fn check_shared_queue(queue: &QueueSpec) -> Checked {
     if !queue.durable {
         return refuse("quorum queues are durable");
     }
-    let numbers = [queue.message_ttl, queue.max_length, queue.consumer_timeout];
-    if numbers.iter().any(Option::is_some) || queue.dead_letter_exchange.is_some() || queue.max_priority.is_some() {
+    if queue.message_ttl.is_some()
+        || queue.max_length.is_some()
+        || queue.dead_letter_exchange.is_some()
+        || queue.max_priority.is_some()
+    {
         return refuse(
-            "of a quorum queue of several nodes only x-delivery-limit and x-single-active-consumer are judged",
+            "of a quorum queue of several nodes only x-delivery-limit, x-single-active-consumer and x-consumer-timeout are judged",
         );
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const FOLDERS: [&str; 7] = ["fast", "slow", "rare", "cluster", "negative", "regressions", "upgrade"];
+const FOLDERS: [&str; 8] = ["fast", "slow", "rare", "cluster", "jepsen", "negative", "regressions", "upgrade"];
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in a workspace").to_owned();

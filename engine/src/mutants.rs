@@ -90,10 +90,16 @@ pub enum Mutant {
     ClusterBootTwice,
     /// The log is given up in front of a state that was not written.
     ClusterStateNotKept,
+    /// A node deletes a queue only if one of its own clients asked for that.
+    ClusterDeletionHalf,
+    /// A client is told that a queue is deleted, and no node has done it.
+    ClusterDeletionInVain,
+    /// A node carries out what the cluster decides, and does not write it down.
+    ClusterChangeNotLogged,
 }
 
 impl Mutant {
-    /// Those of the quorum queue's replicated machine, which no broker uses: its own tests find them.
+    /// Those of the quorum queue's replicated machine. Its own tests find them, and simulated clusters most of them.
     pub const QUORUM: [Self; 6] = [
         Self::QuorumLostResend,
         Self::QuorumGapStall,
@@ -134,7 +140,7 @@ impl Mutant {
         Self::ConfirmTooFar,
     ];
 
-    /// Those of the consensus module, which its own tests have to catch as long as no simulated node is in a cluster.
+    /// Those of the consensus module, likewise.
     pub const CONSENSUS: [Self; 5] = [
         Self::VoteNotPersisted,
         Self::StaleWriteCompletion,
@@ -143,7 +149,11 @@ impl Mutant {
         Self::TwoMembershipChanges,
     ];
 
-    /// Those of the cluster's membership, likewise.
+    /// Those of what all nodes know, which simulated clusters show.
+    pub const SHARED: [Self; 3] =
+        [Self::ClusterDeletionHalf, Self::ClusterDeletionInVain, Self::ClusterChangeNotLogged];
+
+    /// Those of the cluster's membership, as those of the consensus module.
     pub const MEMBERSHIP: [Self; 5] = [
         Self::ClusterCommandTwice,
         Self::ClusterWithoutMajority,

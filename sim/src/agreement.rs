@@ -50,7 +50,9 @@ impl World {
             return;
         }
         self.agreement.difference.clear();
-        let [queues, exchanges, bindings] = self.model.known();
+        let [mut queues, exchanges, bindings] = self.model.known();
+        let shared = self.ledger.iter().flat_map(|ledger| ledger.known());
+        queues.extend(shared.map(|(name, is_certain)| (vec![name.to_owned()], is_certain)));
         for node in self.nodes.iter() {
             let Some(engine) = &node.engine else { continue };
             let found_queues = engine.declared_queues().map(|(name, _)| vec![name]).collect();

@@ -24,6 +24,8 @@ pub(crate) struct Actor {
     pub(crate) index: u32,
     /// Its plan.
     pub(crate) plan: ClientPlan,
+    /// Whether it uses queues that all nodes share.
+    pub(crate) is_sharing: bool,
     /// Its connection, as the world numbers them.
     pub(crate) link: Option<u32>,
     machine: Option<Client>,
@@ -87,6 +89,7 @@ impl Actor {
             index,
             wake: Some(plan.start_us),
             plan,
+            is_sharing: false,
             link: None,
             machine: None,
             workload,

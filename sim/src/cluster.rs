@@ -58,7 +58,7 @@ pub(crate) fn faults(scenario: &Scenario, seed: u64, chaos_us: Micros, nodes: us
             let at_us = stream.range(chaos_us / 20, chaos_us);
             let (for_us, of_leader, kind) = one(&mut stream);
             let node = stream.index(nodes);
-            faults.push(Fault { at_us, for_us, kind, node, of_leader, on: None });
+            faults.push(Fault { at_us, for_us, kind, node, of_leader, of_queue: None, on: None });
         }
     };
     add("partition", spec.partition, &|stream| {
@@ -102,7 +102,7 @@ pub(crate) fn faults(scenario: &Scenario, seed: u64, chaos_us: Micros, nodes: us
                 let (for_us, pause_us, how) = one(&mut stream, turn);
                 let kind = FaultKind::End { how, busy: false, again: 0 };
                 let node = (first + turn) % nodes;
-                faults.push(Fault { at_us, for_us, kind, node, of_leader: false, on: None });
+                faults.push(Fault { at_us, for_us, kind, node, of_leader: false, of_queue: None, on: None });
                 at_us += pause_us;
             }
         }

@@ -4,6 +4,7 @@ use leveret_engine::alarm::ResourceLevel;
 use leveret_engine::input::Input;
 
 use crate::clock::{ClockError, MILLISECOND};
+use crate::node::Node;
 use crate::nodes::At;
 use crate::plan::{Ending, FaultKind};
 use crate::quiesce::Phase;
@@ -149,11 +150,21 @@ impl World {
     pub(crate) fn whom(&mut self, index: u32) -> At {
         let fault = &self.plan.faults[index as usize];
         let planned = At::new(fault.node);
-        if !fault.of_leader {
-            return planned;
-        }
-        let leader = self.leader.map_or(planned, |(leader, _)| leader);
-        *self.victims.entry(index).or_insert(leader)
+        let leader = match &fault.of_queue {
+            Some(queue) => self.leader_of(queue),
+            None if fault.of_leader => self.leader.map(|(leader, _)| leader),
+            None => return planned,
+        };
+        *self.victims.entry(index).or_insert_with(|| leader.unwrap_or(planned))
+    }
+
+    /// The node that leads a queue of all nodes.
+    fn leader_of(&self, queue: &str) -> Option<At> {
+        let leads = |node: &&Node| {
+            let replicas = node.engine.as_ref().map(|engine| engine.replicas()).unwrap_or_default();
+            replicas.iter().any(|replica| replica.leads && replica.name == queue)
+        };
+        self.nodes.iter().find(leads).map(|node| node.at)
     }
 
     fn record_fault(&mut self, index: u32) {

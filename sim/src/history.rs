@@ -230,6 +230,8 @@ pub(crate) enum Fact {
         crashed_since: bool,
         /// Its place in the queue; grows with each publish.
         position: u64,
+        /// The consumer and the publishing channel whose order counts; `None` if all messages of the queue have one.
+        of: Option<(u32, Session)>,
         /// Unacked messages of this consumer, with this one.
         unacked: u32,
         /// The consumer's limit; 0 is none.
@@ -244,6 +246,28 @@ pub(crate) enum Fact {
         connection: u32,
         /// See `connection`.
         channel: u16,
+    },
+    /// A message says how often a delivery of it failed.
+    Failed {
+        /// The queue.
+        queue: QueueIndex,
+        /// The message.
+        message: MessageNumber,
+        /// How often, by its header.
+        count: u64,
+        /// How often it can have been, and still be there.
+        most: u64,
+    },
+    /// The node closed a channel, or cancelled a consumer, of a client that uses a queue of all nodes.
+    Dismissed {
+        /// The connection.
+        connection: u32,
+        /// The channel.
+        channel: u16,
+        /// The reply code; 0 for a consumer.
+        code: u16,
+        /// Whether it may.
+        has_reason: bool,
     },
     /// A message was delivered although an older one was there.
     Skipped {
@@ -308,6 +332,32 @@ pub(crate) enum Fact {
         applied: u64,
         /// The node that came to something else after the same change, if one did.
         differs_from: Option<At>,
+    },
+    /// A replica of a queue has applied what was decided.
+    Carried {
+        /// The queue.
+        queue: QueueIndex,
+        /// The replica's node.
+        node: At,
+        /// The last entry.
+        applied: u64,
+        /// Replicas whose disks have that entry for good.
+        holders: u64,
+        /// The replicas of which a majority decides.
+        voters: u64,
+        /// The node whose replica came to something else after the same entry, if one did.
+        differs_from: Option<At>,
+    },
+    /// A node leads, the cluster or a queue.
+    Led {
+        /// Which node.
+        node: At,
+        /// Since which term.
+        term: u64,
+        /// A queue.
+        is_of_queue: bool,
+        /// Who else led in that term, if somebody did.
+        rival: Option<At>,
     },
     /// A node was started, and has read what it had carried out before.
     Reread {
@@ -407,6 +457,8 @@ impl Fact {
             | Self::Changed { queue, .. }
             | Self::Emptied { queue }
             | Self::Peeked { queue, .. }
+            | Self::Failed { queue, .. }
+            | Self::Carried { queue, .. }
             | Self::Paused { queue }
             | Self::Resumed { queue }
             | Self::Succeeded { queue, .. }
@@ -429,6 +481,7 @@ impl Fact {
             | Self::MissedByGet { message, .. }
             | Self::Departed { message, .. }
             | Self::Requeued { message, .. }
+            | Self::Failed { message, .. }
             | Self::NeverCame { message, .. } => Some(message),
             _ => None,
         }
@@ -573,6 +626,15 @@ impl fmt::Display for Fact {
                     text(message)
                 )
             }
+            Self::Failed { queue, message, count, most } => {
+                write!(f, "{message} of q{} says that {count} deliveries failed, of {most} at most", queue.0)
+            }
+            Self::Dismissed { connection, channel, code: 0, .. } => {
+                write!(f, "node cancels a consumer on {connection}/{channel}")
+            }
+            Self::Dismissed { connection, channel, code, .. } => {
+                write!(f, "node closes channel {connection}/{channel} of a queue of all nodes with {code}")
+            }
             Self::Skipped { queue, message, was_requeued, delivered } => {
                 let how = if was_requeued { "put back" } else { "never delivered" };
                 write!(f, "{delivered} of q{} is delivered while the older {message}, {how}, waits", queue.0)
@@ -590,6 +652,18 @@ impl fmt::Display for Fact {
             Self::Applied { node, applied, differs_from: Some(other) } => {
                 let (node, other) = (node.letter(), other.letter());
                 write!(f, "node {node} has carried out change {applied} and is not what node {other} was then")
+            }
+            Self::Carried { queue, node, applied, holders, voters, differs_from } => {
+                let differs = if differs_from.is_some() { ", and is not what another was then" } else { "" };
+                let (queue, node) = (queue.0, node.letter());
+                write!(
+                    f,
+                    "q{queue} on node {node} has applied entry {applied}, which {holders} of {voters} have{differs}"
+                )
+            }
+            Self::Led { node, term, is_of_queue, .. } => {
+                let what = if is_of_queue { "a queue" } else { "the cluster" };
+                write!(f, "node {} leads {what} in term {term}", node.letter())
             }
             Self::Reread { node, applied, least } => {
                 write!(f, "node {} remembers change {applied}, and its disk kept {least}", node.letter())

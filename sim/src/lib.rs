@@ -19,6 +19,7 @@ mod field;
 mod history;
 pub mod html;
 pub mod lab;
+mod ledger;
 mod message;
 mod model;
 #[cfg(feature = "mutants")]
@@ -38,6 +39,7 @@ pub mod plan;
 mod quiesce;
 mod readable;
 pub mod record;
+mod replicas;
 pub mod report;
 pub mod rng;
 pub mod run;

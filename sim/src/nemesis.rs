@@ -107,7 +107,7 @@ impl Nemesis {
         for _ in 0..count.draw(&mut stream) {
             let at_us = stream.range(self.chaos_us / 20, self.chaos_us);
             let (for_us, kind) = one(&mut stream, self.chaos_us);
-            self.faults.push(Fault { at_us, for_us, kind, node: 0, of_leader: false, on: None });
+            self.faults.push(Fault { at_us, for_us, kind, node: 0, of_leader: false, of_queue: None, on: None });
         }
     }
 
@@ -124,7 +124,15 @@ impl Nemesis {
             let (times, pause, longest, kind) = one(&mut stream);
             for _ in 0..times {
                 let for_us = stream.range(1, longest);
-                self.faults.push(Fault { at_us, for_us, kind: kind.clone(), node: 0, of_leader: false, on: None });
+                self.faults.push(Fault {
+                    at_us,
+                    for_us,
+                    kind: kind.clone(),
+                    node: 0,
+                    of_leader: false,
+                    of_queue: None,
+                    on: None,
+                });
                 at_us += for_us + stream.range(1, pause);
             }
         }
@@ -210,6 +218,7 @@ mod tests {
             kind: FaultKind::NoAccept { silent: true },
             node: 0,
             of_leader: false,
+            of_queue: None,
             on: None,
         };
         let refusing = Fault {
@@ -218,6 +227,7 @@ mod tests {
             kind: FaultKind::NoAccept { silent: false },
             node: 0,
             of_leader: false,
+            of_queue: None,
             on: None,
         };
         let mut plan = plan(&scenario("[run]\nchaos_ms = [1000, 1000]"), 1);
@@ -240,6 +250,7 @@ mod tests {
             kind: FaultKind::LatencySpike { extra_us: 400_000 },
             node: 0,
             of_leader: false,
+            of_queue: None,
             on: None,
         }];
         let late = run_plan(plan, RunOptions::default());

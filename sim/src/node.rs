@@ -31,6 +31,9 @@ use crate::world::{CLOSE_PATIENCE, Event, World};
 /// The lengths of a story's queues are looked at once in so many steps.
 const STEPS_PER_LOOK: u64 = 8;
 
+/// See [`Node::idle_segments`].
+const UNEARNED_SEGMENTS: u64 = 16;
+
 /// One node over all its boots.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -129,11 +132,15 @@ impl Node {
     }
 
     /// Segments of its log, without those that the cluster's part of it may take: what is live twice, the slack, and one that is not full.
+    /// With replicas, also what the log has not earned to copy: that is paid for by what is appended, and nothing is any more.
     pub(crate) fn idle_segments(&self) -> u64 {
         let Usage { log_segments, log_live_bytes, .. } = self.usage();
         let is_alone = self.engine.as_ref().is_none_or(|engine| engine.shared_applied().is_none());
         let of_cluster = 2 * log_live_bytes + self.knobs.slack_bytes;
-        log_segments.saturating_sub(if is_alone { 0 } else { of_cluster.div_ceil(self.knobs.segment_bytes) + 1 })
+        let has_replicas = self.engine.as_ref().is_some_and(|engine| !engine.replicas().is_empty());
+        let unearned = if has_replicas { UNEARNED_SEGMENTS } else { 0 };
+        let of_cluster = of_cluster.div_ceil(self.knobs.segment_bytes) + 1 + unearned;
+        log_segments.saturating_sub(if is_alone { 0 } else { of_cluster })
     }
 
     /// The queues that are on it; none while it is away.
@@ -315,6 +322,7 @@ impl World {
         self.heed_all(at);
         if self.plan.cluster.is_some() {
             self.compare(at);
+            self.compare_replicas(at);
         }
         if !self.nodes[at].effects.sends.is_empty() {
             let mut sends = std::mem::take(&mut self.nodes[at].effects.sends);
@@ -341,6 +349,7 @@ impl World {
             answers.iter().for_each(|answer| self.administered(answer));
         }
         self.model.end_step(at, durable, reach);
+        self.end_ledger_step(at);
         self.end_story_step(at);
         self.record_look(false);
         match self.nodes[at].effects.stop.take() {
@@ -444,7 +453,7 @@ impl World {
             if let EngineEvent::Settled { lsn, .. } = &event {
                 settled = settled.max(*lsn);
             }
-            self.heed(&event);
+            self.heed(at, &event);
             if self.triggers.is_armed() {
                 self.trigger_by_event(&event);
             }
@@ -455,7 +464,7 @@ impl World {
         }
     }
 
-    fn heed(&mut self, event: &EngineEvent) {
+    fn heed(&mut self, at: At, event: &EngineEvent) {
         if let Some(recorder) = &mut self.recorder {
             recorder.engine_says(self.scheduler.time(), event);
         }
@@ -480,6 +489,7 @@ impl World {
                 self.model.logged(number(*connection), channel.0, seqno.map(|seqno| seqno.0), lsn.0);
             }
             EngineEvent::ClusterLeader { leader: Some(leader), term } => self.leads(leader, *term),
+            EngineEvent::PeerDown { name: Some(name), .. } => self.part(at, name),
             EngineEvent::Ready { .. }
             | EngineEvent::ConnectionOpened { .. }
             | EngineEvent::ConnectionClosed { .. }
@@ -490,7 +500,7 @@ impl World {
             | EngineEvent::ServesClients
             | EngineEvent::ServesNoClients { .. }
             | EngineEvent::PeerUp { .. }
-            | EngineEvent::PeerDown { .. }
+            | EngineEvent::PeerDown { name: None, .. }
             | EngineEvent::ClusterEntered { .. }
             | EngineEvent::ClusterNodes { .. }
             | EngineEvent::ClusterLeader { leader: None, .. }
@@ -500,17 +510,6 @@ impl World {
             | EngineEvent::Left { .. }
             | EngineEvent::Settled { .. }
             | EngineEvent::Confirmed { .. } => {}
-        }
-    }
-
-    /// A node says who leads the cluster.
-    fn leads(&mut self, name: &str, term: u64) {
-        let Some(at) = self.nodes.iter().find(|node| node.name == name).map(|node| node.at) else { return };
-        if self.leader.is_none_or(|(_, since)| term > since) {
-            if self.leader.is_some_and(|(before, _)| before != at) {
-                self.situations.saw(Situation::LeaderChanged);
-            }
-            self.leader = Some((at, term));
         }
     }
 
@@ -525,12 +524,14 @@ impl World {
         }
         let time = self.nodes[at].clock.node_time(self.scheduler.time());
         let (model, story) = (&mut self.model, &mut self.story);
-        self.taps[number as usize].down.hear(&bytes, |channel, said| match story {
-            Some(story) => {
+        let mut ledger = self.ledger.as_mut().filter(|_| self.actors[link.client as usize].is_sharing);
+        self.taps[number as usize].down.hear(&bytes, |channel, said| match (&mut ledger, story.as_mut()) {
+            (Some(ledger), _) => ledger.node_says(number, channel, said),
+            (None, Some(story)) => {
                 story.at(time);
                 story.node_says(number, channel, said);
             }
-            None => model.node_says(number, channel, said, durable),
+            (None, None) => model.node_says(number, channel, said, durable),
         });
         if let Some(recorder) = &mut self.recorder {
             recorder.sent(time, number, Direction::Down, &bytes);
@@ -583,6 +584,9 @@ impl World {
                 self.trace.word(13 << 56 | connection.0);
                 let number = number(connection);
                 self.model.closing(number);
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.disconnected(number);
+                }
                 let link = &mut self.links[number as usize];
                 link.close_after_down = true;
                 if link.down.is_empty() || (!link.is_open_at_client && !link.is_cut) {
@@ -671,7 +675,11 @@ impl World {
         }
         let kept = if how == Ending::PowerLoss { self.nodes[at].disk.durable() } else { self.nodes[at].disk.written() };
         self.nodes[at].forget_changes(kept);
+        self.replicas.ended(at, kept);
         self.model.ended(at, how, by_itself, kept, self.nodes[at].disk.durable());
+        if let Some(ledger) = &mut self.ledger {
+            ledger.ended(at);
+        }
         self.operators.ended(at);
         self.lose_peers(at, how);
         if let Some(recorder) = &mut self.recorder {

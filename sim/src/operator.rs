@@ -95,7 +95,8 @@ pub(crate) fn draw(
 ) -> Vec<OperationPlan> {
     let mut stream = Stream::new(seed, "operators", 0);
     let mut operations = Vec::new();
-    let queues: Vec<&String> = topology.queues.iter().map(|queue| &queue.name).collect();
+    let queues = topology.queues.iter().filter(|queue| !queue.is_shared(nodes));
+    let queues: Vec<&String> = queues.map(|queue| &queue.name).collect();
     for _ in 0..scenario.clients.operators.draw(&mut stream) {
         for _ in 0..stream.range(REQUESTS.0, REQUESTS.1) {
             let at_us = stream.range(0, chaos_us);

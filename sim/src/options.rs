@@ -50,11 +50,22 @@ fn generate_all(scenario: &Scenario, seed: u64) -> Plan {
         for node in 1..nodes {
             whole.add(topology(scenario, node, &mut Stream::new(seed, "topology of a node", node as u64)));
         }
+        whole.queues.extend(quorum_queues(scenario, nodes, &mut Stream::new(seed, "quorum queues", 0)));
         whole
     };
-    let parts: Vec<Topology> = (0..nodes).map(|node| topology.of_node(node)).collect();
-    let mut maker =
-        Maker { scenario, whole: &topology, parts: &parts, node: 0, knobs: &knobs, chaos_us, clients: Vec::new() };
+    let parts: Vec<Topology> = (0..nodes).map(|node| topology.of_node(node, nodes)).collect();
+    let shared = topology.shared(nodes);
+    let mut maker = Maker {
+        scenario,
+        whole: &topology,
+        parts: &parts,
+        shared: &shared,
+        node: 0,
+        is_sharing: false,
+        knobs: &knobs,
+        chaos_us,
+        clients: Vec::new(),
+    };
     if is_by_hand && scenario.clients == ClientSpec::default() {
         // All are written by hand.
     } else if is_story {
@@ -161,6 +172,8 @@ fn disk(stream: &mut Stream) -> DiskPlan {
     disk
 }
 
+/// A routing key that leads to no queue.
+pub(crate) const NOWHERE: &str = "nowhere";
 /// The consistent hash exchange.
 const RING: &str = "x.ring";
 const KINDS: [&str; 4] = ["direct", "fanout", "topic", "headers"];
@@ -221,6 +234,25 @@ fn topology(scenario: &Scenario, node: usize, stream: &mut Stream) -> Topology {
     topology
 }
 
+/// Queues with replicas, which clients of all nodes use.
+fn quorum_queues(scenario: &Scenario, nodes: usize, stream: &mut Stream) -> Vec<QueuePlan> {
+    let count = scenario.clients.quorum_queues.draw(stream);
+    let queue = |index: u64| QueuePlan {
+        name: format!("r{index}"),
+        durable: true,
+        auto_delete: false,
+        exclusive: false,
+        rules: QueueRules {
+            single_active: stream.chance(1, 3),
+            delivery_limit: *stream.pick(&[None, None, Some(2), Some(5)]),
+            is_quorum: true,
+            ..QueueRules::default()
+        },
+        node: stream.index(nodes),
+    };
+    (0..count).map(queue).collect()
+}
+
 fn binding(exchange: &ExchangePlan, destination: &str, to_exchange: bool, stream: &mut Stream) -> BindingPlan {
     let key = match &*exchange.kind {
         "topic" => *stream.pick(&PATTERNS),
@@ -248,8 +280,11 @@ pub(crate) struct Maker<'a> {
     pub(crate) whole: &'a Topology,
     /// What the clients of each node use of it.
     parts: &'a [Topology],
-    /// The node of the client that is being made.
+    /// What clients of all nodes share.
+    shared: &'a Topology,
+    /// The node of the client that is being made, and whether it is one of those.
     node: usize,
+    is_sharing: bool,
     knobs: &'a Knobs,
     pub(crate) chaos_us: Micros,
     pub(crate) clients: Vec<ClientPlan>,
@@ -278,15 +313,27 @@ impl Maker<'_> {
             for index in 0..count {
                 let mut stream = Stream::new(seed, "workload", self.clients.len() as u64);
                 self.node = self.node_of(index, seed);
+                let may_share = match kind {
+                    Kind::Confirming | Kind::Plain | Kind::Transacting | Kind::Consumer => true,
+                    Kind::Getter => self.shared.queues.iter().any(may_be_polled),
+                    Kind::Private | Kind::Churner | Kind::Rogue => false,
+                };
+                self.is_sharing = may_share && !self.shared.queues.is_empty() && stream.chance(1, 2);
                 let client = self.client(kind, &mut stream);
                 self.clients.push(client);
             }
         }
+        self.is_sharing = false;
+    }
+
+    /// How many nodes there are.
+    pub(crate) fn nodes(&self) -> usize {
+        self.parts.len()
     }
 
     /// What the client that is being made may use.
     pub(crate) fn topology(&self) -> &Topology {
-        &self.parts[self.node]
+        if self.is_sharing { self.shared } else { &self.parts[self.node] }
     }
 
     /// The node of a client: those of one kind take turns, and each seed begins elsewhere.
@@ -388,8 +435,7 @@ impl Maker<'_> {
     fn target(&self, stream: &mut Stream) -> (String, String) {
         if self.topology().exchanges.is_empty() || stream.chance(1, 2) {
             let unroutable = stream.chance(1, 30);
-            let queue =
-                if unroutable { "nowhere".to_owned() } else { stream.pick(&self.topology().queues).name.clone() };
+            let queue = if unroutable { NOWHERE.to_owned() } else { stream.pick(&self.topology().queues).name.clone() };
             return (String::new(), queue);
         }
         let exchange = stream.pick(&self.topology().exchanges);
@@ -461,9 +507,10 @@ impl Maker<'_> {
             bindings,
             consumers: *stream.pick(&[1, 1, 1, 2, 3]),
             prefetch: *stream.pick(&[0, 1, 2, 10, 100]),
-            global: stream.chance(1, 4),
+            // RabbitMQ has neither for quorum queues, or cannot be judged by it.
+            global: stream.chance(1, 4) && !self.is_sharing,
             no_ack,
-            exclusive: stream.chance(1, 20),
+            exclusive: stream.chance(1, 20) && !self.is_sharing,
             priority: 0,
             answer: self.answer(stream),
             acts,
@@ -473,7 +520,10 @@ impl Maker<'_> {
     fn getter(&self, stream: &mut Stream) -> Role {
         let every_us = stream.range(500, 30_000);
         Role::Getter(GetterPlan {
-            queue: stream.pick(&self.topology().queues).name.clone(),
+            queue: {
+                let queues: Vec<&QueuePlan> = self.topology().queues.iter().filter(|it| may_be_polled(it)).collect();
+                stream.pick(&queues).name.clone()
+            },
             every_us,
             count: u32::try_from((self.chaos_us / every_us).min(2000)).expect("small"),
             no_ack: stream.chance(1, 4),
@@ -576,6 +626,11 @@ impl Maker<'_> {
     }
 }
 
+/// Only the single active consumer of a quorum queue may have what is in it (RabbitMQ docs: Single Active Consumer).
+fn may_be_polled(queue: &QueuePlan) -> bool {
+    !(queue.rules.is_quorum && queue.rules.single_active)
+}
+
 #[derive(Clone, Copy)]
 enum Kind {
     Confirming,
@@ -595,7 +650,15 @@ fn faults(scenario: &Scenario, chaos_us: Micros, clients: usize, stream: &mut St
         for _ in 0..count {
             let at_us = stream.range(chaos_us / 20, chaos_us);
             let for_us = stream.range(MILLISECOND, longest);
-            faults.push(Fault { at_us, for_us, kind: kind(stream), node: 0, of_leader: false, on: None });
+            faults.push(Fault {
+                at_us,
+                for_us,
+                kind: kind(stream),
+                node: 0,
+                of_leader: false,
+                of_queue: None,
+                on: None,
+            });
         }
     };
     for (span, how) in

@@ -1,6 +1,6 @@
 //! The end of a run: faults cease, everything must come to rest, and what is left is compared with what should be.
 
-use leveret_engine::engine::QueueStatus;
+use leveret_engine::engine::{QueueStatus, ReplicaStatus};
 use leveret_engine::input::Input;
 
 use crate::client::Actor;
@@ -82,7 +82,7 @@ impl World {
             return Some(format!("{} to become ready{}", self.nodes.name_of(node.at), self.leadership()));
         }
         if self.phase != Phase::Finishing
-            && let Some(reason) = self.disagreement()
+            && let Some(reason) = self.disagreement().or_else(|| self.replicas_at_odds())
         {
             return Some(reason);
         }
@@ -117,7 +117,8 @@ impl World {
                 {
                     return Some("messages that are held back".to_owned());
                 }
-                let queues = self.queues();
+                let mut queues = self.queues();
+                queues.extend(self.led_queues());
                 let left = queues.into_iter().find(|queue| queue.ready + queue.unacked + queue.dying > 0);
                 left.map(|queue| {
                     let QueueStatus { name, ready, unacked, dying, consumers, .. } = queue;
@@ -186,6 +187,7 @@ impl World {
                 for at in self.nodes.all() {
                     self.bring_checker(at);
                 }
+                self.bring_shared_checker();
                 self.enter(Phase::Draining);
             }
             Phase::Draining => {
@@ -199,6 +201,9 @@ impl World {
                 self.model.drained();
                 if let Some(story) = &mut self.story {
                     story.drained();
+                }
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.drained();
                 }
                 self.count();
                 self.facts.extend(self.operators.outcome());
@@ -238,8 +243,43 @@ impl World {
         self.nodes.iter().flat_map(Node::queues).collect()
     }
 
+    /// The queues that all nodes share, as those who lead them see them.
+    fn led_queues(&self) -> Vec<QueueStatus> {
+        let engines = self.nodes.iter().filter_map(|node| node.engine.as_ref());
+        let led = engines.flat_map(|engine| engine.replicas()).filter(|replica| replica.leads);
+        let status = |replica: ReplicaStatus| {
+            let ReplicaStatus { queue: id, name, ready, unacked, consumers, .. } = replica;
+            QueueStatus { id, vhost: String::new(), name, ready, unacked, dying: 0, consumers }
+        };
+        led.map(status).collect()
+    }
+
+    /// Which queue that all nodes share has no leader, or a replica that lags behind.
+    fn replicas_at_odds(&self) -> Option<String> {
+        let ledger = self.ledger.as_ref()?;
+        let engines = self.nodes.iter().filter_map(|node| Some((node.at, node.engine.as_ref()?)));
+        let replicas: Vec<(At, ReplicaStatus)> =
+            engines.flat_map(|(at, engine)| engine.replicas().into_iter().map(move |replica| (at, replica))).collect();
+        ledger.declared().find_map(|name| {
+            let its = || replicas.iter().filter(|(_, replica)| replica.name == name);
+            let leaders = its().filter(|(_, replica)| replica.leads).count();
+            // One that nobody uses need not have one.
+            if leaders > 1 || (leaders == 0 && self.phase == Phase::Draining) {
+                return Some(format!("queue {name} to have one leader, not {leaders}"));
+            }
+            let most = its().map(|(_, replica)| replica.applied).max()?;
+            let (at, behind) = its().find(|(_, replica)| replica.applied < most)?;
+            let name_of = self.nodes.name_of(*at);
+            Some(format!("{name_of}, which has come to entry {} of queue {name}, to come to {most}", behind.applied))
+        })
+    }
+
     fn count(&mut self) {
         let queues = self.queues();
+        let led = self.led_queues();
+        if let Some(ledger) = &mut self.ledger {
+            ledger.count(led.iter().map(|queue| (&*queue.name, queue.ready + queue.unacked)));
+        }
         if let Some(story) = &mut self.story {
             if self.phase == Phase::Restarting {
                 story.restarted(queues.iter().map(|queue| (&*queue.name, queue.ready + queue.unacked + queue.dying)));
@@ -250,9 +290,22 @@ impl World {
         self.model.count(queues.iter().map(|queue| (&*queue.name, queue.ready, queue.unacked)));
     }
 
+    /// What all nodes share is drained by a client of one of them.
+    fn bring_shared_checker(&mut self) {
+        let Some(ledger) = &self.ledger else { return };
+        let queues = ledger.declared().map(str::to_owned).collect();
+        let nodes = self.nodes.all().count() as u64;
+        let at = At::new(usize::try_from(self.plan.seed % nodes).expect("few nodes"));
+        self.bring(at, queues, None, true);
+    }
+
     fn bring_checker(&mut self, at: At) {
         let queues: Vec<String> = self.nodes[at].queues().into_iter().map(|queue| queue.name).collect();
         let probe = self.plan.cluster.is_some().then(|| format!("declared by {}", at.letter()));
+        self.bring(at, queues, probe, false);
+    }
+
+    fn bring(&mut self, at: At, queues: Vec<String>, probe: Option<String>, is_sharing: bool) {
         let index = u32::try_from(self.actors.len()).expect("few clients");
         let idle = PublisherPlan { mode: PublishMode::Plain, republish: false, bursts: Vec::new() };
         let plan = ClientPlan {
@@ -265,7 +318,9 @@ impl World {
             role: Role::Publisher(idle),
         };
         let checker = Box::new(Checker::new(queues, probe, self.left.clone()));
-        self.actors.push(Actor::with_workload(self.plan.seed, index, plan, checker));
+        let mut actor = Actor::with_workload(self.plan.seed, index, plan, checker);
+        actor.is_sharing = is_sharing;
+        self.actors.push(actor);
         self.schedule_wake(index);
     }
 }

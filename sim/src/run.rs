@@ -116,7 +116,12 @@ pub(crate) fn carry_out(world: &mut World) {
 /// The bugs that can be planted in a simulated node: those of one node, and those of nodes in a cluster.
 pub(crate) fn all_planted() -> impl Iterator<Item = leveret_engine::mutants::Mutant> {
     use leveret_engine::mutants::Mutant;
-    Mutant::ALL.into_iter().chain(Mutant::CONSENSUS).chain(Mutant::MEMBERSHIP)
+    Mutant::ALL
+        .into_iter()
+        .chain(Mutant::QUORUM)
+        .chain(Mutant::CONSENSUS)
+        .chain(Mutant::MEMBERSHIP)
+        .chain(Mutant::SHARED)
 }
 
 /// The bug that a plan plants.

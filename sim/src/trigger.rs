@@ -186,6 +186,7 @@ queue = \"orders\"
             kind: FaultKind::MemoryHigh,
             node: 0,
             of_leader: false,
+            of_queue: None,
             on: Some(trigger),
         };
         plan.faults.push(fault(on(Moment::Publish, "orders", 2, false)));

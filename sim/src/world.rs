@@ -15,6 +15,7 @@ use crate::clock::{MILLISECOND, Micros, SECOND};
 use crate::disk::Lane;
 use crate::history::{Fact, History};
 use crate::lab;
+use crate::ledger::Ledger;
 use crate::message::Messages;
 use crate::model::Model;
 use crate::network::{Link, Telling};
@@ -26,6 +27,7 @@ use crate::peers::Peers;
 use crate::plan::{Plan, Topology};
 use crate::quiesce::Phase;
 use crate::record::{Direction, Recorder};
+use crate::replicas::Replicas;
 use crate::report::{Failure, Report};
 use crate::rng::Fate;
 use crate::run::RunOptions;
@@ -44,12 +46,18 @@ pub(crate) struct World {
     pub(crate) topology: Arc<Topology>,
     /// What the clients of each node use of it.
     pub(crate) parts: Vec<Arc<Topology>>,
+    /// What clients of all nodes share of it.
+    pub(crate) shared: Arc<Topology>,
     pub(crate) scheduler: Scheduler<Event>,
     pub(crate) nodes: Nodes,
     /// What is between the nodes.
     pub(crate) peers: Peers,
     /// What the nodes came to.
     pub(crate) agreement: Agreement,
+    /// What their replicas came to.
+    pub(crate) replicas: Replicas,
+    /// All nodes have come into the cluster.
+    pub(crate) is_formed: bool,
     /// Which node leads the cluster as far as any has said, and since which term.
     pub(crate) leader: Option<(At, u64)>,
     /// The nodes that faults happen to which are meant for the leader.
@@ -64,6 +72,8 @@ pub(crate) struct World {
     pub(crate) actors: Vec<Actor>,
     pub(crate) messages: Messages,
     pub(crate) model: Model,
+    /// What listens to clients of queues that all nodes share, if there are such.
+    pub(crate) ledger: Option<Ledger>,
     /// What judges the run instead of the model, if its queues have rules.
     pub(crate) story: Option<Story>,
     pub(crate) bench: Bench,
@@ -179,21 +189,30 @@ impl World {
     ) -> Self {
         let plan = Arc::new(plan);
         let topology = Arc::new(plan.topology.clone());
-        let parts: Vec<_> = (0..plan.node_count()).map(|node| Arc::new(topology.of_node(node))).collect();
+        let nodes = plan.node_count();
+        let parts: Vec<_> = (0..nodes).map(|node| Arc::new(topology.of_node(node, nodes))).collect();
+        let shared = Arc::new(topology.shared(nodes));
+        let mut model = Model::new(nodes);
         let seed = plan.seed;
         let mut actors = Vec::new();
         for (at, client) in plan.clients.iter().enumerate() {
             let index = u32::try_from(at).expect("few clients");
-            actors.push(match workloads.remove(&at) {
+            let is_sharing = Ledger::is_for(&plan, client);
+            let topology = if is_sharing { &shared } else { &parts[client.node] };
+            let mut actor = match workloads.remove(&at) {
                 Some(workload) => Actor::with_workload(seed, index, client.clone(), workload),
-                None => Actor::new(seed, index, client.clone(), &parts[client.node]),
-            });
+                None => Actor::new(seed, index, client.clone(), topology),
+            };
+            actor.is_sharing = is_sharing;
+            actors.push(actor);
         }
         let mut world = Self {
             nodes: Nodes::new((0..plan.node_count()).map(|at| Node::new(At::new(at), &plan)).collect()),
             peers: Peers::new(seed, plan.node_count(), plan.cluster.as_ref()),
             options,
             agreement: Agreement::default(),
+            replicas: Replicas::default(),
+            is_formed: false,
             leader: None,
             victims: BTreeMap::new(),
             triggers: Triggers::new(&plan),
@@ -204,7 +223,8 @@ impl World {
             taps: Vec::new(),
             actors,
             messages: Messages::default(),
-            model: Model::new(plan.node_count()),
+            ledger: Ledger::new(&plan, &mut model),
+            model,
             story: plan.is_story.then(|| Story::new(&plan)),
             bench: Bench::new(plan.beyond_claim),
             history: History::new(),
@@ -220,6 +240,7 @@ impl World {
             steps: None,
             recorder: None,
             parts,
+            shared,
             topology,
             plan,
         };
@@ -332,6 +353,9 @@ impl World {
     /// Shows new facts to the oracles.
     fn judge(&mut self) {
         self.model.take_facts(&mut self.facts);
+        if let Some(ledger) = &mut self.ledger {
+            ledger.take_facts(&mut self.facts);
+        }
         if let Some(story) = &mut self.story {
             story.take_facts(&mut self.facts);
         }
@@ -410,12 +434,15 @@ impl World {
             }
             let (model, messages) = (&mut self.model, &self.messages);
             let (story, time) = (&mut self.story, self.nodes[at].clock.node_time(self.scheduler.time()));
-            self.taps[number as usize].up.hear(&bytes, |channel, said| match story {
-                Some(story) => {
+            let ledger = self.ledger.as_mut().filter(|_| self.actors[client as usize].is_sharing);
+            let mut ledger = ledger;
+            self.taps[number as usize].up.hear(&bytes, |channel, said| match (&mut ledger, story.as_mut()) {
+                (Some(ledger), _) => ledger.client_says(number, channel, said),
+                (None, Some(story)) => {
                     story.at(time);
                     story.client_says(number, channel, said, messages);
                 }
-                None => model.client_says(number, channel, said, messages),
+                (None, None) => model.client_says(number, channel, said, messages),
             });
             self.input(at, Input::ClientReceived { connection: connection(number), bytes });
         }
@@ -453,7 +480,7 @@ impl World {
         let surroundings = Surroundings {
             messages: &mut self.messages,
             facts: &mut self.facts,
-            topology: &self.parts[at.number()],
+            topology: if self.actors[client as usize].is_sharing { &self.shared } else { &self.parts[at.number()] },
             has_room,
         };
         let wish = self.actors[client as usize].receive(now, bytes, surroundings);
@@ -521,6 +548,9 @@ impl World {
             recorder.closed(self.scheduler.time(), number, Direction::Up);
         }
         self.model.disconnected(number);
+        if let Some(ledger) = &mut self.ledger {
+            ledger.disconnected(number);
+        }
         if let Some(story) = &mut self.story {
             story.disconnected(number);
         }
@@ -586,7 +616,7 @@ impl World {
             let surroundings = Surroundings {
                 messages: &mut self.messages,
                 facts: &mut self.facts,
-                topology: &self.parts[actor.plan.node],
+                topology: if actor.is_sharing { &self.shared } else { &self.parts[actor.plan.node] },
                 has_room: self.links[number as usize].has_room_up(),
             };
             let wish = actor.wake(now, surroundings);
@@ -602,7 +632,8 @@ impl World {
     fn connect(&mut self, client: u32) {
         let now = self.scheduler.time();
         let at = self.actors[client as usize].node();
-        if !self.nodes[at].is_accepting() || self.nodes[at].outage.is_refusing() {
+        let comes_too_early = self.actors[client as usize].is_sharing && !self.has_all_nodes(at);
+        if !self.nodes[at].is_accepting() || self.nodes[at].outage.is_refusing() || comes_too_early {
             self.actors[client as usize].refused(now);
             self.schedule_wake(client);
             return;
@@ -617,7 +648,10 @@ impl World {
         self.links.push(link);
         self.taps.push(Taps { up: Tap::of_client(), down: Tap::of_node() });
         self.actors[client as usize].connected(number);
-        self.model.connected(client, at, number);
+        match self.ledger.as_mut().filter(|_| self.actors[client as usize].is_sharing) {
+            Some(ledger) => ledger.connected(client, at, number),
+            None => self.model.connected(client, at, number),
+        }
         if let Some(recorder) = &mut self.recorder {
             recorder.about(at);
             recorder.opened(now, client, number);
@@ -626,6 +660,15 @@ impl World {
         let local = std::net::SocketAddr::from(([127, 0, 0, 1], 5672));
         self.input(at, Input::ClientOpened { connection: connection(number), peer, local });
         self.after_client(client, Wish::Stay);
+    }
+
+    /// Whether all nodes are in the cluster, as a node knows it. A queue has its replicas on those that are when it is declared.
+    fn has_all_nodes(&mut self, at: At) -> bool {
+        if !self.is_formed {
+            let engine = self.nodes[at].engine.as_ref();
+            self.is_formed = engine.is_some_and(|engine| engine.cluster_nodes().len() == self.plan.node_count());
+        }
+        self.is_formed
     }
 
     /// Carries out what a client said and wished.

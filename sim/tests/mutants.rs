@@ -2,17 +2,22 @@
 //! operations.
 #![cfg(feature = "mutants")]
 
+use std::sync::{Mutex, PoisonError};
+
 use leveret_engine::mutants::Mutant;
-use leveret_sim::mutants::{hunt, options};
+use leveret_sim::mutants::{hunt, of_cluster, options};
 use leveret_sim::plan::Plan;
 use leveret_sim::run::{RunOptions, collect_panics, run_plan};
 
 /// Runs that each search may make, so that a slow machine gives the same result.
 const RUNS_MAX: u64 = 6000;
 
-/// One after the other: engines of one process share the planted bug.
+/// Engines of one process share the planted bug: one after the other.
+static PLANTING: Mutex<()> = Mutex::new(());
+
 #[test]
 fn each_planted_bug_is_found_within_200_seeds_and_shrinks_to_a_few_operations() {
+    let _alone = PLANTING.lock().unwrap_or_else(PoisonError::into_inner);
     collect_panics();
     let mut operations = Vec::new();
     for mutant in Mutant::ALL {
@@ -34,4 +39,16 @@ fn each_planted_bug_is_found_within_200_seeds_and_shrinks_to_a_few_operations() 
     }
     operations.sort_unstable();
     assert!(operations[operations.len() / 2] <= 6, "{operations:?}");
+}
+
+/// Those that take several nodes are found as well, in the scenarios of clusters; what finds them is not shrunk here, which would take
+/// long.
+#[test]
+fn each_planted_bug_of_a_cluster_is_found_within_500_seeds() {
+    let _alone = PLANTING.lock().unwrap_or_else(PoisonError::into_inner);
+    collect_panics();
+    for mutant in of_cluster() {
+        let hunt = hunt(mutant, 500, None);
+        assert!(hunt.caught.is_some(), "{mutant:?} is not found in {} runs", hunt.runs);
+    }
 }

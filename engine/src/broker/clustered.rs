@@ -17,6 +17,7 @@ use crate::effect::Effects;
 use crate::ids::{ConnectionId, NodeId};
 use crate::limits;
 use crate::metadata::{Answer, Command};
+use crate::mutants::{Mutant, is_planted};
 use crate::time::Instant;
 
 /// The first byte of a record in the log: a command of the cluster that was carried out, with its number. Commands that a node logs for
@@ -139,9 +140,15 @@ impl Broker {
                 record.put_u8(DECIDED);
                 record.put_u64(index);
                 record.put_slice(&bytes);
-                self.log.append_metadata(&record);
+                if !is_planted(Mutant::ClusterChangeNotLogged) {
+                    self.log.append_metadata(&record);
+                }
                 self.metadata.set_applied(index);
-                let result = self.metadata.apply(command).map(|changes| self.on_changes(&changes));
+                let result = if is_in_vain(&command, own.is_some()) {
+                    Ok(())
+                } else {
+                    self.metadata.apply(command).map(|changes| self.on_changes(&changes))
+                };
                 if let Some(asked) = own.and_then(|number| self.next_asked(number)) {
                     self.finish(asked, result);
                 }
@@ -319,4 +326,10 @@ const FIRST: NodeId = NodeId(1);
 fn place(peers: &Peers) -> Option<(NodeId, bool)> {
     let (own, _) = peers.own()?;
     Some((own, peers.cluster().nodes().all(|(id, _)| id == own)))
+}
+
+/// Whether nothing comes of a command: a planted bug.
+fn is_in_vain(command: &Command, is_own: bool) -> bool {
+    matches!(command, Command::DeleteQueue { .. })
+        && (is_planted(Mutant::ClusterDeletionInVain) || !is_own && is_planted(Mutant::ClusterDeletionHalf))
 }

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use self::service::Service;
-pub use self::status::{LogReach, QueueStatus, ReplicaStatus, Usage};
+pub use self::status::{LogReach, QueueStatus, ReplicaEntry, ReplicaReach, ReplicaStatus, Usage};
 use crate::administer::Forgetting;
 use crate::alarm::Resource;
 use crate::broker::{Broker, Notice};

@@ -29,10 +29,14 @@ pub struct QueueStatus {
 }
 
 /// A replica of a queue, as an observer sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaStatus {
     /// The queue.
     pub queue: QueueId,
+    /// Its name.
+    pub name: String,
+    /// The term of its group, as far as this replica knows.
+    pub term: u64,
     /// The last entry of the queue's group that it has applied.
     pub applied: u64,
     /// The same for all replicas that have applied the same.
@@ -45,6 +49,38 @@ pub struct ReplicaStatus {
     pub unacked: u64,
     /// Consumers.
     pub consumers: u64,
+}
+
+/// How far a replica of a queue is, as an observer sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaReach {
+    /// The queue.
+    pub queue: QueueId,
+    /// The term of its group, as far as this replica knows.
+    pub term: u64,
+    /// Whether it leads.
+    pub leads: bool,
+    /// The last entry of the group that it has applied, and its term.
+    pub applied: u64,
+    /// See `applied`.
+    pub applied_term: u64,
+    /// The replicas of which a majority decides.
+    pub voters: u64,
+    /// The last entry that it has written or is writing, and its term.
+    pub last: u64,
+    /// See `last`.
+    pub last_term: u64,
+}
+
+/// An entry in the log of a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaEntry {
+    /// Its place.
+    pub index: u64,
+    /// The term that it was made in.
+    pub term: u64,
+    /// It is durable once the node's log is up to here.
+    pub end: Lsn,
 }
 
 /// See [`Engine::log_reach`].
@@ -113,6 +149,12 @@ impl Engine {
         self.broker.has_asked_cluster()
     }
 
+    /// Whether something that channels of this node said to queues of other nodes, or to replicated ones, is not known to be carried out;
+    /// for the simulator.
+    pub fn has_outstanding(&self) -> bool {
+        self.broker.has_outstanding()
+    }
+
     /// The names of the nodes of the cluster, in the order in which they came; empty while the node is in none.
     pub fn cluster_nodes(&self) -> Vec<String> {
         let peers = self.broker.peers.iter();
@@ -129,6 +171,21 @@ impl Engine {
     /// The replicas of quorum queues that are on this node, ordered by queue. Walks all their messages.
     pub fn replicas(&self) -> Vec<ReplicaStatus> {
         self.broker.replica_statuses().collect()
+    }
+
+    /// How far each of these is, which costs little.
+    pub fn replica_reaches(&self) -> impl Iterator<Item = ReplicaReach> {
+        self.broker.replica_reaches()
+    }
+
+    /// The entries of a replica behind an index, the last one first; if the log begins behind that, with what stands for the rest.
+    pub fn replica_entries(&self, queue: QueueId, index: u64) -> impl Iterator<Item = ReplicaEntry> {
+        self.broker.replica_entries(queue, index)
+    }
+
+    /// One of these replicas as [`Engine::replicas`] has it.
+    pub fn replica(&self, queue: QueueId) -> Option<ReplicaStatus> {
+        self.broker.replica_status(queue)
     }
 
     /// The names of all exchanges but the default one and those that are the broker's own, ordered by vhost and name.

@@ -50,11 +50,22 @@ pub fn promise(oracle: &str) -> &'static str {
         "highest priority first" => "A queue with priorities gives the highest first.",
         "nothing vanishes" => "What was confirmed is acked, or dead by a rule of its queue, or still there.",
         "nodes agree" => "After the same change of what is declared, all nodes are the same.",
+        "replicas agree" => "After the same entry of its log, all replicas of a queue are the same.",
+        "applied means on a majority" => {
+            "A replica applies, and a publisher is told, only what the disks of a majority of replicas have for good."
+        }
+        "one leader a term" => "In each term at most one node leads.",
         "changes stay carried out" => {
             "A node that starts remembers what its disk kept of the changes that it had carried out."
         }
         "declared on all nodes" => {
             "What was declared and answered is known to all nodes in the end, and what was deleted to none."
+        }
+        "failed deliveries are counted" => {
+            "A message of a replicated queue says how many of its deliveries failed, and goes when they are too many."
+        }
+        "served without a break" => {
+            "Who uses a replicated queue keeps channel and consumer whatever happens to a minority of the nodes."
         }
         "comes to rest" => "Once all faults are over, everything that was begun comes to its end in time.",
         "no panic" => "The node does not panic, whatever clients and disk do.",

@@ -251,6 +251,7 @@ impl Lab {
             kind,
             node: 0,
             of_leader: false,
+            of_queue: None,
             on: None,
         });
         self

@@ -143,6 +143,7 @@ impl Model {
             maybe_unseen: false,
             crashed_since: false,
             position: 0,
+            of: None,
             unacked: 0,
             prefetch: 0,
             channel_unacked: 0,

@@ -255,7 +255,9 @@ impl Model {
         if let Some(Pending::Purge { queue, .. }) = channel.pending {
             // It may have been carried out, or forgotten.
             channel.pending = None;
-            self.contents.queues[queue as usize].purges -= 1;
+            // Of a queue that is nowhere, another node's end may have forgotten it.
+            let purges = &mut self.contents.queues[queue as usize].purges;
+            *purges = purges.saturating_sub(1);
             self.doubt_ready(queue);
         }
         if let Some(Pending::Get { queue, .. }) = channel.pending {

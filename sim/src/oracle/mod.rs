@@ -10,12 +10,16 @@ mod cycle;
 mod deaths;
 mod declared;
 mod delayed;
+mod dismissed;
 mod dropped;
 mod durable;
 mod exclusive;
 mod expiry;
+mod failed;
 mod lost;
+mod majority;
 mod once;
+mod one_leader;
 mod operated;
 mod order;
 mod overfull;
@@ -25,6 +29,7 @@ mod priority;
 mod recorded;
 mod redelivered;
 mod refusal;
+mod replicas_agree;
 mod reread;
 mod rest;
 mod resting;
@@ -109,6 +114,8 @@ impl Bench {
                 Box::new(order::Order::default()),
                 Box::new(prefetch::Prefetch),
                 Box::new(redelivered::Redelivered),
+                Box::new(failed::Failed),
+                Box::new(dismissed::Dismissed),
                 Box::new(resting::Resting::default()),
             ]),
             of_answers: seats(vec![Box::new(confirm::Confirm), Box::new(durable::Durable)]),
@@ -122,6 +129,9 @@ impl Bench {
                 Box::new(agreement::Agreement),
                 Box::new(reread::Reread),
                 Box::new(declared::DeclaredStays),
+                Box::new(replicas_agree::ReplicasAgree),
+                Box::new(majority::Majority),
+                Box::new(one_leader::OneLeader),
             ]),
             of_stories: seats(vec![
                 Box::new(blocked::Blocked),
@@ -148,6 +158,8 @@ impl Bench {
             Fact::Delivered { .. }
             | Fact::Skipped { .. }
             | Fact::MissedByGet { .. }
+            | Fact::Failed { .. }
+            | Fact::Dismissed { .. }
             | Fact::Paused { .. }
             | Fact::Resumed { .. }
             | Fact::Changed { .. }
@@ -159,7 +171,11 @@ impl Bench {
             | Fact::Emptied { .. }
             | Fact::NeverCame { .. }
             | Fact::Rest { .. } => &mut self.of_queues,
-            Fact::Applied { .. } | Fact::Reread { .. } | Fact::Known { .. } => &mut self.of_nodes,
+            Fact::Applied { .. }
+            | Fact::Reread { .. }
+            | Fact::Known { .. }
+            | Fact::Carried { .. }
+            | Fact::Led { .. } => &mut self.of_nodes,
             Fact::Story(_) => &mut self.of_stories,
             // Nothing is promised of these alone; they are there to tell why others are right or wrong.
             Fact::Connected { .. }
@@ -227,6 +243,7 @@ pub(crate) mod tests {
             maybe_unseen: false,
             crashed_since: false,
             position: 1,
+            of: None,
             unacked: 1,
             prefetch: 1,
             channel_unacked: 1,

@@ -5,11 +5,15 @@ use std::collections::BTreeMap;
 use crate::history::{Fact, QueueIndex, Session};
 use crate::oracle::{Oracle, Verdict};
 
-/// See the module. Keeps, for each channel and queue, the place of the last first delivery.
+/// See the module. Keeps, for each channel and queue, the place of the last first delivery; where a queue is all nodes', for each
+/// consumer and each channel that publishes.
 #[derive(Default)]
 pub(super) struct Order {
-    last: BTreeMap<(Session, QueueIndex), u64>,
+    last: BTreeMap<Stream, u64>,
 }
+
+/// The channel, the queue and, of a queue of all nodes, the consumer and the channel that publishes.
+type Stream = (Session, QueueIndex, Option<(u32, Session)>);
 
 impl Oracle for Order {
     fn name(&self) -> &'static str {
@@ -32,9 +36,10 @@ impl Oracle for Order {
                 redelivered: false,
                 deliveries: 0,
                 position,
+                of,
                 ..
             } if position > 0 => {
-                let last = self.last.insert((session, queue), position).unwrap_or(0);
+                let last = self.last.insert((session, queue, of), position).unwrap_or(0);
                 Verdict::broken_if(position <= last, || {
                     format!(
                         "queue {} gives {message}, published at {position}, after what was published at {last}",

@@ -21,6 +21,9 @@ pub struct Fault {
     /// It happens to the node that leads the cluster when it begins, instead, if one does.
     #[serde(default, skip_serializing_if = "is_default")]
     pub of_leader: bool,
+    /// It happens to the node that leads this queue when it begins, instead, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_queue: Option<String>,
     /// What it waits for instead of a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<Trigger>,

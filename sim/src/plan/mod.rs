@@ -306,9 +306,23 @@ pub struct HeaderMatch {
     pub colour: u8,
 }
 
+impl QueuePlan {
+    /// Whether it is a queue of all nodes, of which there are so many, and not of one.
+    pub(crate) fn is_shared(&self, nodes: usize) -> bool {
+        nodes > 1 && self.rules.is_quorum
+    }
+}
+
 impl Topology {
-    /// What the clients of one node declare.
-    pub(crate) fn of_node(&self, node: usize) -> Self {
+    /// What clients of all nodes share, if there are so many nodes.
+    pub(crate) fn shared(&self, nodes: usize) -> Self {
+        let queues = self.queues.iter().filter(|queue| queue.is_shared(nodes)).cloned().collect();
+        // Messages of replicated queues say how often their delivery failed.
+        Self { queues, rewrites: true, ..Self::default() }
+    }
+
+    /// What the clients of one node, of so many, declare and use alone.
+    pub(crate) fn of_node(&self, node: usize, nodes: usize) -> Self {
         let source_of = |name: &str| self.exchanges.iter().find(|exchange| exchange.name == name).map(|it| it.node);
         let target_of = |name: &str| self.queues.iter().find(|queue| queue.name == name).map(|it| it.node);
         let is_its = |binding: &&BindingPlan| {
@@ -316,7 +330,7 @@ impl Topology {
         };
         Self {
             exchanges: self.exchanges.iter().filter(|exchange| exchange.node == node).cloned().collect(),
-            queues: self.queues.iter().filter(|queue| queue.node == node).cloned().collect(),
+            queues: self.queues.iter().filter(|queue| queue.node == node && !queue.is_shared(nodes)).cloned().collect(),
             bindings: self.bindings.iter().filter(is_its).cloned().collect(),
             rewrites: self.rewrites,
         }

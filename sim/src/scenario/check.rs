@@ -39,8 +39,14 @@ fn check_nodes(scenario: &Scenario) -> Checked {
         }
     }
     let most = scenario.nodes_max();
-    cluster.far.iter().try_for_each(|far| known_node(most, &far.node))?;
     let least = scenario.cluster.nodes.as_ref().map_or(1, |nodes| nodes.as_ref().0 as usize);
+    if let Some(nodes) = &cluster.nodes
+        && least == 1
+        && (scenario.queue.iter().any(|queue| scenario.is_shared(queue)) || scenario.clients.quorum_queues.1 > 0)
+    {
+        return Err(Complaint::new(nodes.span(), "replicated queues take at least two nodes in every run"));
+    }
+    cluster.far.iter().try_for_each(|far| known_node(most, &far.node))?;
     let places = scenario.queue.iter().filter_map(|queue| queue.node.as_ref());
     let mut places = places.chain(scenario.exchange.iter().filter_map(|exchange| exchange.node.as_ref()));
     places.try_for_each(|node| known_node(least, node))
@@ -73,6 +79,9 @@ fn check_queue(scenario: &Scenario, queue: &QueueSpec) -> Checked {
     }
     if scenario.is_story() && scenario.clients != ClientSpec::default() {
         return refuse("[clients] are drawn only for queues without x-arguments: write [[client]]s for this one");
+    }
+    if scenario.is_shared(queue) {
+        check_shared_queue(queue)?;
     }
     let name = queue.name.as_ref();
     if name.is_empty() || name.len() > 200 {
@@ -118,6 +127,24 @@ fn check_queue(scenario: &Scenario, queue: &QueueSpec) -> Checked {
     Ok(())
 }
 
+/// What the ledger of replicated queues cannot follow.
+fn check_shared_queue(queue: &QueueSpec) -> Checked {
+    let refuse = |reason: &str| Err(Complaint::new(queue.name.span(), reason));
+    if !queue.durable {
+        return refuse("quorum queues are durable");
+    }
+    if queue.message_ttl.is_some()
+        || queue.max_length.is_some()
+        || queue.dead_letter_exchange.is_some()
+        || queue.max_priority.is_some()
+    {
+        return refuse(
+            "of a quorum queue of several nodes only x-delivery-limit, x-single-active-consumer and x-consumer-timeout are judged",
+        );
+    }
+    Ok(())
+}
+
 fn is_at_least_once(queue: &QueueSpec) -> bool {
     queue.dead_letter_strategy == Strategy::AtLeastOnce
 }
@@ -149,6 +176,7 @@ fn check_client(scenario: &Scenario, spanned: &Spanned<ClientByHand>) -> Checked
     if let Some(key) = client.keys.iter().find(|key| key.as_ref().len() > 255) {
         return Err(Complaint::new(key.span(), "a routing key has at most 255 bytes"));
     }
+    check_place(scenario, client, &spanned.span())?;
     match (client.kind, client.queue.is_some(), client.exchange.is_some()) {
         (ClientKind::Publisher, true, true) => {
             return refuse("a publisher has either `queue` or `exchange` with `keys`".to_owned());
@@ -173,6 +201,26 @@ fn check_client(scenario: &Scenario, spanned: &Spanned<ClientByHand>) -> Checked
         return refuse("take either `gap` or `rate`".to_owned());
     }
     if scenario.is_story() { check_story_client(scenario, client, &spanned.span()) } else { Ok(()) }
+}
+
+/// Whether a client may choose its node, and what it may do there.
+fn check_place(scenario: &Scenario, client: &ClientByHand, place: &Range<usize>) -> Checked {
+    let refuse = |reason: &str| Err(Complaint::new(place.clone(), reason));
+    let name = client.queue.as_ref().map(Spanned::as_ref);
+    let is_sharing = scenario.queue.iter().any(|queue| Some(queue.name.as_ref()) == name && scenario.is_shared(queue));
+    match &client.node {
+        Some(node) if is_sharing => known_node(scenario.nodes_max(), node)?,
+        Some(_) => return refuse("`node` is for clients of quorum queues: others are where their queue is"),
+        None => {}
+    }
+    let is_single = scenario.queue.iter().any(|it| Some(it.name.as_ref()) == name && it.single_active_consumer);
+    if is_sharing && is_single && client.kind == ClientKind::Getter {
+        return refuse("a quorum queue with a single active consumer cannot be polled");
+    }
+    if is_sharing && (client.global || client.exclusive) {
+        return refuse("quorum queues have no `global` prefetch, and `exclusive` consumers of them are not judged");
+    }
+    Ok(())
 }
 
 /// What the judge of messages with rules cannot follow.
@@ -339,8 +387,8 @@ fn known<'a>(what: &str, name: &Spanned<String>, names: impl IntoIterator<Item =
 }
 
 fn known_queue(scenario: &Scenario, queue: &str, place: &Range<usize>) -> Checked {
-    // Those that are drawn are called q0, q1 and so on, those of a story w0 and d0.
-    let is_drawn = queue.strip_prefix(['q', 'w', 'd']).is_some_and(|rest| rest.parse::<u8>().is_ok());
+    // Those that are drawn are called q0, q1 and so on, replicated ones r0, those of a story w0 and d0.
+    let is_drawn = queue.strip_prefix(['q', 'r', 'w', 'd']).is_some_and(|rest| rest.parse::<u8>().is_ok());
     if (scenario.queue.is_empty() && is_drawn) || queues(scenario).any(|it| it == queue) {
         return Ok(());
     }

@@ -116,6 +116,8 @@ pub struct ClientSpec {
     pub consistent_hash: bool,
     /// Shared queues.
     pub queues: Span,
+    /// Quorum queues, which clients of all nodes share.
+    pub quorum_queues: Span,
     /// Messages per publisher.
     pub messages: Span,
     /// Bytes of the largest body; 0 leaves it to the seed.

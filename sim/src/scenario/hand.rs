@@ -222,6 +222,10 @@ pub struct ClientByHand {
     /// The queue it publishes to through the default exchange, consumes or polls.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub queue: Option<Spanned<String>>,
+    /// The node that it connects to, by its letter, if its queue is one of all nodes; of several clients each takes the next node in
+    /// turn if left out.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub node: Option<Spanned<String>>,
     /// When it first connects.
     pub start: Option<Pair<Time>>,
     /// How long it waits before it connects again.

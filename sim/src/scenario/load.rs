@@ -37,7 +37,7 @@ impl Scenario {
         Self::folder("regressions")
     }
 
-    /// The built-in scenarios of one folder: "fast", "slow", "rare", "cluster", "negative", "regressions" or
+    /// The built-in scenarios of one folder: "fast", "slow", "rare", "cluster", "jepsen", "negative", "regressions" or
     /// "upgrade".
     ///
     /// # Panics

@@ -124,6 +124,10 @@ impl Maker<'_> {
     /// The node of the client of that number: where its queue is, or its exchange.
     fn home_of(&self, spec: &ClientByHand, index: usize) -> usize {
         match (&spec.queue, &spec.exchange) {
+            (Some(_), _) if self.is_sharing(spec) => {
+                let node = spec.node.as_ref().and_then(|node| At::of_letter(node.as_ref()));
+                node.map_or_else(|| index % self.nodes(), At::number)
+            }
             (Some(_), _) => self.home_of_queue(&self.queue_name(spec, index)),
             (None, Some(exchange)) => {
                 let place = self.whole.exchanges.iter().find(|it| it.name == *exchange.as_ref());
@@ -131,6 +135,12 @@ impl Maker<'_> {
             }
             (None, None) => 0,
         }
+    }
+
+    /// Whether its queue is one of all nodes.
+    fn is_sharing(&self, spec: &ClientByHand) -> bool {
+        let name = spec.queue.as_ref().map(|name| name.as_ref());
+        self.scenario.queue.iter().any(|queue| Some(queue.name.as_ref()) == name && self.scenario.is_shared(queue))
     }
 
     fn home_of_queue(&self, name: &str) -> usize {
@@ -142,7 +152,7 @@ impl Maker<'_> {
             Some(queue) => {
                 let home = self.home_of(spec, index);
                 let all = names(self.scenario, queue.as_ref()).into_iter();
-                all.filter(|name| self.home_of_queue(name) == home).collect()
+                all.filter(|name| self.is_sharing(spec) || self.home_of_queue(name) == home).collect()
             }
             None => spec.keys.iter().map(|key| key.as_ref().clone()).collect(),
         };
@@ -282,6 +292,7 @@ pub(crate) fn faults(
                 kind: FaultKind::Reset { client },
                 node: 0,
                 of_leader: false,
+                of_queue: None,
                 on: None,
             });
             at_us += every.draw(&mut stream).max(MILLISECOND);
@@ -299,11 +310,12 @@ struct Place<'a> {
 }
 
 /// Whom a fault happens to.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Whom {
     client: usize,
     node: usize,
     of_leader: bool,
+    of_queue: Option<String>,
 }
 
 fn one(place: &Place<'_>, fault: &FaultByHand, stream: &mut Stream) -> Vec<Fault> {
@@ -325,12 +337,12 @@ fn one(place: &Place<'_>, fault: &FaultByHand, stream: &mut Stream) -> Vec<Fault
     details.extra = fault.extra.map_or(details.extra, |extra| extra.0);
     let mut whom = place.victims(kind, aim);
     if is_any_node(kind, aim) && whom.len() > 1 {
-        whom = vec![*stream.pick(&whom)];
+        whom = vec![stream.pick(&whom).clone()];
     }
     whom.into_iter()
-        .map(|Whom { client, node, of_leader }| {
+        .map(|Whom { client, node, of_leader, of_queue }| {
             let kind = (kind.make)(&details, client);
-            Fault { at_us, for_us, kind, node, of_leader, on: on.clone() }
+            Fault { at_us, for_us, kind, node, of_leader, of_queue, on: on.clone() }
         })
         .collect()
 }
@@ -344,9 +356,10 @@ fn repeated(place: &Place<'_>, nemesis: &NemesisSpec, chaos_us: Micros, stream: 
     let mut faults = Vec::new();
     let mut at_us = nemesis.every.as_ref().draw(stream);
     while at_us < chaos_us && !victims.is_empty() {
-        let Whom { client, node, of_leader } = *stream.pick(&victims);
+        let Whom { client, node, of_leader, of_queue } = stream.pick(&victims).clone();
         let for_us = nemesis.lasts.map_or(kind.default_us, |lasts| lasts.draw(stream));
-        faults.push(Fault { at_us, for_us, kind: (kind.make)(&details, client), node, of_leader, on: None });
+        let kind = (kind.make)(&details, client);
+        faults.push(Fault { at_us, for_us, kind, node, of_leader, of_queue, on: None });
         at_us += nemesis.every.as_ref().draw(stream);
     }
     faults
@@ -355,25 +368,29 @@ fn repeated(place: &Place<'_>, nemesis: &NemesisSpec, chaos_us: Micros, stream: 
 impl Place<'_> {
     /// All that are meant; one entry that means nothing where it is what is between nodes.
     fn victims(&self, kind: &kinds::Kind, aim: Option<&str>) -> Vec<Whom> {
-        let first = Whom { client: 0, node: 0, of_leader: false };
+        let first = Whom { client: 0, node: 0, of_leader: false, of_queue: None };
         let aim = parse(aim);
         let queues = aim.queue().map(|queue| names(self.scenario, queue)).unwrap_or_default();
         match kind.victim {
             Victim::Ways => vec![first],
             Victim::Client => {
-                aim.clients(self.clients, &queues).into_iter().map(|client| Whom { client, ..first }).collect()
+                aim.clients(self.clients, &queues).into_iter().map(|client| Whom { client, ..first.clone() }).collect()
             }
             Victim::Node => match aim {
                 Target::One(at) => vec![Whom { node: at.number(), ..first }],
                 Target::ClusterLeader => vec![Whom { of_leader: true, ..first }],
                 Target::Leader(_) => {
                     let homes = self.topology.queues.iter().filter(|queue| queues.contains(&queue.name));
-                    let mut homes: Vec<usize> = homes.map(|queue| queue.node).collect();
+                    let home = |queue: &QueuePlan| match queue.is_shared(self.nodes) {
+                        true => (0, Some(queue.name.clone())),
+                        false => (queue.node, None),
+                    };
+                    let mut homes: Vec<(usize, Option<String>)> = homes.map(home).collect();
                     homes.dedup();
-                    homes.into_iter().map(|node| Whom { node, ..first }).collect()
+                    homes.into_iter().map(|(node, of_queue)| Whom { node, of_queue, ..first.clone() }).collect()
                 }
                 Target::All | Target::Node | Target::Client(_) | Target::Clients(..) => {
-                    (0..self.nodes).map(|node| Whom { node, ..first }).collect()
+                    (0..self.nodes).map(|node| Whom { node, ..first.clone() }).collect()
                 }
             },
         }

@@ -87,9 +87,14 @@ impl Scenario {
     /// Whether its queues or messages have rules, so that it is judged message by message instead of by the exact model.
     pub(crate) fn is_story(&self) -> bool {
         !self.story.features.is_empty()
-            || self.queue.iter().any(QueueSpec::has_rules)
+            || self.queue.iter().any(|queue| queue.has_rules() && !self.is_shared(queue))
             || self.exchange.iter().any(|exchange| exchange.kind == ExchangeType::Delayed)
             || self.client.iter().any(|client| client.as_ref().has_rules())
+    }
+
+    /// Whether clients of all nodes use a queue: one that is replicated.
+    pub(crate) fn is_shared(&self, queue: &QueueSpec) -> bool {
+        self.nodes_max() > 1 && queue.queue_type == QueueType::Quorum
     }
 
     /// The most nodes that one of its runs has.

@@ -106,7 +106,7 @@ mod tests {
         publisher.bursts.truncate(1);
         publisher.bursts[0].count = 7;
         let kind = FaultKind::End { how: Ending::Kill, busy: false, again: 2 };
-        plan.faults = vec![Fault { at_us: 1, for_us: 1, kind, node: 0, of_leader: false, on: None }];
+        plan.faults = vec![Fault { at_us: 1, for_us: 1, kind, node: 0, of_leader: false, of_queue: None, on: None }];
         plan.last_restart = Some(Ending::Shutdown);
         plan.policies.clear();
         plan.operations.clear();

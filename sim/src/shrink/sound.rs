@@ -3,6 +3,7 @@
 //! What judges a run relies on some things that every plan keeps to. A plan that breaks one would "fail" through no fault of the
 //! broker, perhaps with the very same words, and a shrinker looks for such a way out more patiently than anybody.
 
+use crate::options::NOWHERE;
 use crate::plan::{BindingPlan, Burst, ClientPlan, Fault, Plan, QueuePlan, Role};
 
 /// Whether a world can be made of this plan at all.
@@ -32,12 +33,34 @@ pub(super) fn is_whole(plan: &Plan) -> bool {
 
 /// Whether a failure of this plan would mean anything.
 pub(super) fn is_sound(plan: &Plan) -> bool {
-    is_whole(plan) && (!plan.is_story || is_sound_story(plan)) && stays_at_home(plan)
+    is_whole(plan) && (!plan.is_story || is_sound_story(plan)) && stays_at_home(plan) && shares_soundly(plan)
+}
+
+/// Whether queues of all nodes are there, and their clients use nothing else.
+fn shares_soundly(plan: &Plan) -> bool {
+    let nodes = plan.node_count();
+    let is_shared = |name: &str| plan.topology.queues.iter().any(|it| it.name == name && it.is_shared(nodes));
+    // Without other nodes it would be a queue with rules.
+    let has_place = |queue: &QueuePlan| plan.is_story || !queue.rules.is_quorum || is_shared(&queue.name);
+    let is_sound = |client: &ClientPlan| match &client.role {
+        Role::Publisher(publisher) => {
+            let shares = |burst: &Burst| burst.exchange.is_empty() && is_shared(&burst.key);
+            !publisher.bursts.iter().any(shares)
+                || publisher.bursts.iter().all(|burst| shares(burst) || burst.key == NOWHERE)
+        }
+        Role::Consumer(consumer) => has_place(&consumer.queue),
+        Role::Getter(_) | Role::Churner(_) | Role::Rogue(_) => true,
+    };
+    plan.topology.queues.iter().all(has_place) && plan.clients.iter().all(is_sound)
 }
 
 /// Whether clients use what is on their own node and nothing else.
 fn stays_at_home(plan: &Plan) -> bool {
-    let home_of = |name: &str| plan.topology.queues.iter().find(|queue| queue.name == name).map(|queue| queue.node);
+    let nodes = plan.node_count();
+    let home_of = |name: &str| {
+        let mut queues = plan.topology.queues.iter().filter(|queue| !queue.is_shared(nodes));
+        queues.find(|queue| queue.name == name).map(|queue| queue.node)
+    };
     let place_of = |name: &str| plan.topology.exchanges.iter().find(|it| it.name == name).map(|it| it.node);
     let is_bound_at_home = |it: &BindingPlan| {
         let to = if it.to_exchange { place_of(&it.destination) } else { home_of(&it.destination) };

@@ -123,7 +123,11 @@ fn take_out_node(plan: &mut Plan, node: usize) {
             // What is about ways, or whoever leads, is not about this node alone.
             fault.node = 0;
         }
-        if had_ways { has_ways } else { is_left || fault.of_leader || fault.kind.client_mut().is_some() }
+        if had_ways {
+            has_ways
+        } else {
+            is_left || fault.of_leader || fault.of_queue.is_some() || fault.kind.client_mut().is_some()
+        }
     });
     agree(plan);
 }

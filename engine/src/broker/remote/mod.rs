@@ -259,6 +259,11 @@ impl Broker {
         Some(number)
     }
 
+    /// Whether something that was said in a session is not known to be carried out.
+    pub(crate) fn has_outstanding(&self) -> bool {
+        self.remote.sessions.values().any(|session| session.session.outstanding_len() > 0)
+    }
+
     /// Does something with a session, and draws the consequences.
     fn with_session(&mut self, number: u64, act: impl FnOnce(&mut RemoteSession, &mut Vec<SessionEvent>)) {
         let Some(session) = self.remote.sessions.get_mut(&number) else { return };

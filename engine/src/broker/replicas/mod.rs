@@ -32,7 +32,7 @@ use super::Broker;
 use crate::cluster::consensus::{EntryId, Mark, Members, Origin, SnapshotNeed};
 use crate::cluster::membership::{FoundReplica, OfGroup};
 use crate::cluster::queues::Frame;
-use crate::engine::ReplicaStatus;
+use crate::engine::{ReplicaEntry, ReplicaReach, ReplicaStatus};
 use crate::ids::{NodeId, QueueId};
 use crate::limits;
 use crate::queue::quorum::{Actions, Command, DeathNumber, LogIndex, QuorumQueue};
@@ -173,18 +173,49 @@ impl Replicas {
 impl Broker {
     /// All replicas of this node as an observer sees them, ordered by queue.
     pub(crate) fn replica_statuses(&self) -> impl Iterator<Item = ReplicaStatus> {
-        self.replicas.by_queue.iter().map(|(queue, replica)| {
-            let stat = replica.machine.stat();
-            ReplicaStatus {
-                queue: *queue,
-                applied: replica.applied(),
-                state_hash: replica.machine.state_hash(),
-                leads: replica.leads,
-                ready: stat.ready,
-                unacked: stat.unacked,
-                consumers: stat.consumers,
-            }
+        self.replicas.by_queue.keys().filter_map(|queue| self.replica_status(*queue))
+    }
+
+    /// One of them.
+    pub(crate) fn replica_status(&self, queue: QueueId) -> Option<ReplicaStatus> {
+        let replica = self.replicas.by_queue.get(&queue)?;
+        let stat = replica.machine.stat();
+        let record = self.metadata.queue_by_key(replica.key);
+        Some(ReplicaStatus {
+            queue,
+            name: record.map(|record| record.name.to_string_lossy().into_owned()).unwrap_or_default(),
+            term: replica.term,
+            applied: replica.applied(),
+            state_hash: replica.machine.state_hash(),
+            leads: replica.leads,
+            ready: stat.ready,
+            unacked: stat.unacked,
+            consumers: stat.consumers,
         })
+    }
+
+    /// How far each of them is.
+    pub(crate) fn replica_reaches(&self) -> impl Iterator<Item = ReplicaReach> {
+        self.replicas.by_queue.iter().filter_map(|(queue, replica)| {
+            let cluster = self.peers.as_ref()?.cluster();
+            let (applied, last) = (cluster.replica_mark(*queue)?, cluster.replica_last(*queue)?);
+            Some(ReplicaReach {
+                queue: *queue,
+                term: replica.term,
+                leads: replica.leads,
+                applied: applied.id.index,
+                applied_term: applied.id.term,
+                voters: applied.members.voters().len() as u64,
+                last: last.index,
+                last_term: last.term,
+            })
+        })
+    }
+
+    /// What one of them has written behind an entry.
+    pub(crate) fn replica_entries(&self, queue: QueueId, index: u64) -> impl Iterator<Item = ReplicaEntry> {
+        let entries = self.peers.iter().flat_map(move |peers| peers.cluster().replica_entries(queue, index));
+        entries.map(|(EntryId { term, index }, end)| ReplicaEntry { index, term, end })
     }
 
     /// A queue has a replica here: it begins, or goes on as the log has it.

@@ -325,6 +325,10 @@ impl Group {
     }
 
     /// Where the state machine is, after all that was handed out.
+    pub(super) fn term_at(&self, index: u64) -> Option<u64> {
+        self.raw.store().term_at(index)
+    }
+
     pub(super) fn mark(&self) -> Option<Mark> {
         let term = self.raw.store().term_at(self.applied)?;
         Some(Mark { id: EntryId { term, index: self.applied }, members: self.members.clone() })

@@ -343,6 +343,11 @@ impl Groups {
         self.group(group)?.base()
     }
 
+    /// The term of an entry, if the group is here and its log still knows.
+    pub fn term_at(&self, group: GroupId, index: u64) -> Option<u64> {
+        self.group(group)?.term_at(index)
+    }
+
     /// The content of the snapshot offered at this index is here, and durable.
     pub fn accept_snapshot(&mut self, group: GroupId, index: u64) {
         let _ = self.with(group, |group| {

@@ -133,6 +133,18 @@ impl Journal {
         self.owners.entry(owner).or_default().next_seq = next_seq;
     }
 
+    /// The entries of a group behind an index, the last one first, each with where it is written.
+    pub fn entries_after(&self, owner: u64, index: u64) -> impl Iterator<Item = (u64, Place)> {
+        let entries = self.owners.get(&owner).into_iter().flat_map(|owned| owned.entries.iter().rev());
+        entries.map(|(at, kept)| (*at, kept.place)).take_while(move |(at, _)| *at > index)
+    }
+
+    /// Where it is written what stands for all entries before, if anything does.
+    #[must_use]
+    pub fn base(&self, owner: u64) -> Option<Place> {
+        Some(self.owners.get(&owner)?.base?.place)
+    }
+
     /// Where an entry is, to be read for `Groups::fetched` or for its body; the record's payload is then given to [`decode_entry`].
     #[must_use]
     pub fn place(&self, owner: u64, index: u64) -> Option<Place> {

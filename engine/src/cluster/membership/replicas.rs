@@ -13,7 +13,7 @@ use crate::cluster::consensus::{
     Apply, Content, Entry, EntryId, Mark, MemberChange, Origin, Recovered, Refused, SnapshotNeed, Status, decode_entry,
 };
 use crate::effect::DiskRequest;
-use crate::ids::{GroupId, NodeId, QueueId};
+use crate::ids::{GroupId, Lsn, NodeId, QueueId};
 use crate::storage::Log;
 
 /// Owners of what queues' groups write. Each queue has two.
@@ -252,6 +252,25 @@ impl Cluster {
     /// Where a queue's replica is, after all that was handed out.
     pub(crate) fn replica_mark(&self, queue: QueueId) -> Option<Mark> {
         self.groups.as_ref()?.mark(group_of(queue))
+    }
+
+    /// The last entry of a queue's group that is written here, or being written, or what stands for all; `None` if the group is not here.
+    pub(crate) fn replica_last(&self, queue: QueueId) -> Option<EntryId> {
+        let (groups, group) = (self.groups.as_ref()?, group_of(queue));
+        let index = groups.status(group)?.last_index;
+        Some(EntryId { term: groups.term_at(group, index)?, index })
+    }
+
+    /// The entries of a queue's group behind an index, and what stands for all before, each with where the log ended behind it.
+    pub(crate) fn replica_entries(&self, queue: QueueId, index: u64) -> impl Iterator<Item = (EntryId, Lsn)> {
+        let (groups, group, owner) = (self.groups.as_ref(), group_of(queue), journal_owner(queue));
+        let status = groups.and_then(|groups| groups.status(group));
+        let base = status.map(|status| status.first_index - 1).filter(|base| *base > index);
+        let base = base.zip(self.journal.base(owner));
+        self.journal.entries_after(owner, index).chain(base).filter_map(move |(index, place)| {
+            let term = groups?.term_at(group, index)?;
+            Some((EntryId { term, index }, place.end()))
+        })
     }
 
     /// A replica's state at a mark stands for the log before that, of which `keep` entries stay. It is written down in front of what

@@ -26,6 +26,7 @@ use crate::report::Failure;
 use crate::rng::{Fate, key, scale};
 use crate::run::RunOptions;
 use crate::situation::Situation;
+use crate::trace::trace_op;
 use crate::world::{CLOSE_PATIENCE, Event, World};
 
 /// The lengths of a story's queues are looked at once in so many steps.
@@ -779,29 +780,5 @@ fn config(knobs: &Knobs, options: RunOptions) -> Config {
         #[cfg(feature = "mutants")]
         mutant,
         ..Config::default()
-    }
-}
-
-fn trace_op(trace: &mut crate::trace::TraceHash, op: &DiskOp) {
-    match op {
-        DiskOp::List => trace.word(1),
-        DiskOp::Create { segment, size, recycle } => {
-            trace.word(2 << 56 | segment.0);
-            trace.word(*size);
-            trace.word(recycle.map_or(0, |segment| segment.0));
-        }
-        DiskOp::Append { segment, offset, data, sync } => {
-            trace.word(3 << 56 | u64::from(*sync) << 55 | segment.0);
-            trace.word(*offset);
-            for bytes in data {
-                trace.bytes(bytes);
-            }
-        }
-        DiskOp::Read { segment, offset, len } => {
-            trace.word(4 << 56 | segment.0);
-            trace.word(*offset);
-            trace.word(u64::from(*len));
-        }
-        DiskOp::Delete { segment } => trace.word(5 << 56 | segment.0),
     }
 }

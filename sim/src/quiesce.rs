@@ -257,6 +257,10 @@ impl World {
     /// Which queue that all nodes share has no leader, or a replica that lags behind.
     fn replicas_at_odds(&self) -> Option<String> {
         let ledger = self.ledger.as_ref()?;
+        let has_outstanding = |node: &&Node| node.engine.as_ref().is_some_and(|engine| engine.has_outstanding());
+        if let Some(node) = self.nodes.iter().find(has_outstanding) {
+            return Some(format!("{} to pass on what it was told", self.nodes.name_of(node.at)));
+        }
         let engines = self.nodes.iter().filter_map(|node| Some((node.at, node.engine.as_ref()?)));
         let replicas: Vec<(At, ReplicaStatus)> =
             engines.flat_map(|(at, engine)| engine.replicas().into_iter().map(move |replica| (at, replica))).collect();

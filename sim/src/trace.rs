@@ -1,5 +1,7 @@
 //! The trace hash: one number that two runs share only if they were the same to the byte.
 
+use leveret_engine::effect::DiskOp;
+
 /// A rolling 64-bit hash over everything that crossed the engine's boundary. Its function is fixed here for ever, unlike those of
 /// hash crates, so that a hash noted today can be compared with a run of next year.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,31 @@ impl TraceHash {
             last[..rest.len()].copy_from_slice(rest);
             self.word(u64::from_le_bytes(last));
         }
+    }
+}
+
+/// Takes in an operation of a disk.
+pub(crate) fn trace_op(trace: &mut TraceHash, op: &DiskOp) {
+    match op {
+        DiskOp::List => trace.word(1),
+        DiskOp::Create { segment, size, recycle } => {
+            trace.word(2 << 56 | segment.0);
+            trace.word(*size);
+            trace.word(recycle.map_or(0, |segment| segment.0));
+        }
+        DiskOp::Append { segment, offset, data, sync } => {
+            trace.word(3 << 56 | u64::from(*sync) << 55 | segment.0);
+            trace.word(*offset);
+            for bytes in data {
+                trace.bytes(bytes);
+            }
+        }
+        DiskOp::Read { segment, offset, len } => {
+            trace.word(4 << 56 | segment.0);
+            trace.word(*offset);
+            trace.word(u64::from(*len));
+        }
+        DiskOp::Delete { segment } => trace.word(5 << 56 | segment.0),
     }
 }
 

@@ -283,6 +283,11 @@ impl Broker {
         }
         let mut full: Vec<NodeId> = Vec::new();
         let dirty: Vec<u64> = self.remote.dirty.iter().copied().collect();
+        // What is said to one who no longer leads is dropped there: whoever waits looks for another after a while.
+        let mut asking = dirty.iter().filter_map(|number| self.remote.sessions.get(number));
+        if self.remote.look_at.is_none() && asking.any(|it| it.is_replicated && it.session.is_waiting()) {
+            self.look_at_leaders_later();
+        }
         // In order: nodes know sessions by the highest number that has begun.
         for number in dirty {
             let Some(home) = self.remote.sessions.get(&number).map(|session| session.home) else { continue };

@@ -247,7 +247,7 @@ impl Broker {
     }
 
     /// Finds the queues for a dead letter, without those it must not come to again.
-    fn route_dead_letter(&mut self, key: QueueKey, letter: &Message, reason: DeathReason) -> LeftTo {
+    pub(super) fn route_dead_letter(&mut self, key: QueueKey, letter: &Message, reason: DeathReason) -> LeftTo {
         self.routed.clear();
         self.route_scratch.aside.holds.clear();
         let vhost = self.metadata.queue_by_key(key).map(|record| record.vhost);

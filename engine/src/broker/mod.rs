@@ -42,11 +42,12 @@ use crate::cluster::peers::Peers;
 use crate::collections::{IdMap, NameMap};
 use crate::config::Config;
 use crate::event::Event;
-use crate::ids::{AdminId, ChannelNumber, ConnectionId, Lsn, PublishSeqno};
+use crate::ids::{AdminId, ChannelNumber, ConnectionId, Lsn, PublishSeqno, QueueId};
 use crate::limits;
 use crate::management::{AdminAnswer, AdminReply};
 use crate::message::Message;
 use crate::metadata::{Command, Metadata, VhostKey};
+use crate::queue::quorum::DeathNumber;
 use crate::queue::{ClassicQueue, ConsumerKey};
 use crate::routing::{QueueKey, RouteScratch};
 use crate::storage::{Log, Ref};
@@ -206,7 +207,7 @@ pub(crate) struct ChannelRef {
 }
 
 impl ChannelRef {
-    /// Stands for channels of other nodes where it only counts that it is a client who publishes.
+    /// Stands for channels of other nodes, and for the broker itself, where it only counts that it is a client who publishes.
     const OF_GUEST: Self = Self { connection: ConnectionId(0), channel: ChannelNumber(0), epoch: 0 };
 }
 
@@ -227,6 +228,13 @@ pub(crate) enum Durable {
     Commit,
     /// This node's part of a publish or transaction that other nodes have a part of.
     Part(u64),
+    /// A dead letter of a replicated queue that this node leads, and of no channel.
+    DeadLetter {
+        /// Whose.
+        queue: QueueId,
+        /// Which.
+        number: DeathNumber,
+    },
 }
 
 /// A metadata command on its way.

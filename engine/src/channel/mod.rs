@@ -368,7 +368,7 @@ impl Channel {
                 self.finish_commit(ctx);
                 self.resume(ctx)
             }
-            Durable::Part(_) => Outcome::Open,
+            Durable::Part(_) | Durable::DeadLetter { .. } => Outcome::Open,
         }
     }
 
@@ -385,7 +385,7 @@ impl Channel {
                 self.state = State::Open;
                 self.fail(ctx, tx::partial_completion().blamed_on(&Method::TxCommit(tx_class::Commit {})))
             }
-            Durable::Commit | Durable::Part(_) => Outcome::Open,
+            Durable::Commit | Durable::Part(_) | Durable::DeadLetter { .. } => Outcome::Open,
         }
     }
 

@@ -50,7 +50,7 @@ impl Broker {
         let parts = u32::try_from(routed.len()).unwrap_or(u32::MAX);
         let token = match (publisher, seqno, self.remote.committing) {
             (Some(channel), Some(seqno), _) => self.share(channel, Durable::Publish(seqno), parts),
-            (Some(_), None, Some(token)) => {
+            (_, None, Some(token)) => {
                 if let Some(shared) = self.remote.shared.get_mut(&token) {
                     shared.parts += parts;
                 }
@@ -127,10 +127,25 @@ impl Broker {
             return;
         }
         let Some(Shared { channel, what, is_refused, .. }) = self.remote.shared.remove(&token) else { return };
+        if let Durable::DeadLetter { queue, number } = what {
+            return self.dead_letter_done(queue, number, is_refused);
+        }
         self.notices.push_back(match is_refused {
             false => Notice::Durable { channel, what },
             true => Notice::Refused { channel, what },
         });
+    }
+
+    /// Something begins of which all that is published until [`Broker::end_parts`] is a part. Its token; the first part is its own.
+    pub(in super::super) fn begin_parts(&mut self, channel: ChannelRef, what: Durable) -> u64 {
+        let token = self.share(channel, what, 1);
+        self.remote.committing = Some(token);
+        token
+    }
+
+    /// No other parts come.
+    pub(in super::super) fn end_parts(&mut self) {
+        self.remote.committing = None;
     }
 
     /// A transaction is about to be committed, which may have parts on other nodes.

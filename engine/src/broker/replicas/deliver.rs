@@ -96,13 +96,7 @@ impl Broker {
             Outgoing::Deliver(delivery) => self.send_delivery(&delivery, &message, ready_left),
             Outgoing::Show(to_show, _) => self.show_next(queue, to_show, Some(&message)),
             Outgoing::Bury(left) => self.publish_dead(queue, left.reason, &message),
-            Outgoing::DeadLetter(letter) => {
-                self.publish_dead(queue, letter.reason, &message);
-                if let Some(replica) = self.replicas.by_queue.get_mut(&queue) {
-                    replica.arrived.push(letter.number);
-                }
-                self.see_to(queue);
-            }
+            Outgoing::DeadLetter(letter) => self.send_dead_letter(queue, &letter, &message),
             Outgoing::Carry(_) => unreachable!("it is no message to anybody"),
         }
     }

@@ -1,6 +1,7 @@
 //! What the replica that leads a queue does beside applying: it takes what sessions want, tells the group what time it is and which
 //! nodes can be reached, and answers.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
@@ -13,7 +14,7 @@ use crate::cluster::inquiries::{Outcome, Report};
 use crate::cluster::queues::{Answer as Told, Frame, Question};
 use crate::ids::{Boot, NodeId, QueueId};
 use crate::limits;
-use crate::queue::quorum::{Actions, Answer, Command, EntryWriter, Notice, Settings, Sync, deaths};
+use crate::queue::quorum::{Actions, Answer, Command, DeathNumber, EntryWriter, Notice, Settings, Sync, deaths};
 
 /// Who waits for an answer to a command.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +36,9 @@ impl Broker {
             (replica.told_members, replica.is_mending) = (None, false);
             replica.outgoing.clear();
             replica.carrying = None;
+            replica.dead_out.clear();
+            replica.dead_again.clear();
+            replica.dead_again_at = None;
             replica.own_proposal = 0;
             if let Some(at) = replica.due.take() {
                 self.replicas.due.remove(&(at, queue));
@@ -53,7 +57,7 @@ impl Broker {
         let Some(replica) = self.replicas.by_queue.get_mut(&queue) else { return };
         if replica.leader.is_some() && replica.leader == own {
             replica.leads = true;
-            replica.dead_sent = crate::queue::quorum::DeathNumber(0);
+            replica.dead_sent = DeathNumber(0);
             let early = core::mem::take(&mut replica.early);
             // What was decided since somebody led last was handed out by nobody, also if that was this node: sessions ask for it.
             let nodes: Vec<NodeId> = replica.machine.nodes().map(|(node, ..)| node).collect();
@@ -179,9 +183,9 @@ impl Broker {
         for applied in actions.applied.drain(..) {
             self.say(applied.session.node, &Frame::Applied(applied));
         }
-        let mut are_dead_waiting = false;
+        let mut has_dead = false;
         for notice in actions.notices.drain(..) {
-            are_dead_waiting |= notice == Notice::DeadLettersWait;
+            has_dead |= notice == Notice::DeadLettersWait;
             if let Some(session) = notice.session() {
                 self.say(session.node, &Frame::Notice(notice));
             }
@@ -193,6 +197,8 @@ impl Broker {
         if !replica.outgoing.is_empty() {
             self.replicas.active.insert(queue);
         }
+        // Those that arrived make room for others.
+        let are_dead_waiting = has_dead || replica.machine.stat().dead > replica.dead_out.len() as u64;
         let asker = replica.asked.remove(&id.index);
         let purged = actions.replies.drain(..).find_map(|reply| match reply.answer {
             Answer::Purged(count) => Some(count),
@@ -214,18 +220,6 @@ impl Broker {
             self.send_dead(queue);
         }
         self.see_to(queue);
-    }
-
-    /// Hands out the dead that are kept until they arrived.
-    fn send_dead(&mut self, queue: QueueId) {
-        let Some(replica) = self.replicas.by_queue.get_mut(&queue) else { return };
-        let sent = replica.machine.dead_letters(replica.dead_sent).take(limits::DEAD_LETTER_WINDOW);
-        let sent: Vec<_> = sent.collect();
-        if let Some(last) = sent.last() {
-            replica.dead_sent = last.number;
-            replica.outgoing.extend(sent.into_iter().map(Outgoing::DeadLetter));
-            self.replicas.active.insert(queue);
-        }
     }
 
     /// Tells the group what has changed of which the entries know nothing: settings, nodes, what time it is, what arrived elsewhere.
@@ -261,7 +255,8 @@ impl Broker {
                 }
             }
             if !replica.arrived.is_empty() {
-                let deaths = deaths(replica.arrived.iter().copied());
+                let arrived: BTreeSet<DeathNumber> = replica.arrived.iter().copied().collect();
+                let deaths = deaths(arrived);
                 commands.push(Command::DeadLettered { deaths });
             }
             if replica.machine.next_due().is_some_and(|due| due <= now_ms) {
@@ -290,6 +285,7 @@ impl Broker {
         } else if replica.is_mending {
             due = Some(due.map_or(retry, |due| due.min(retry)));
         }
+        due = [due, replica.dead_again_at].into_iter().flatten().min();
         if due != replica.due {
             if let Some(at) = replica.due {
                 self.replicas.due.remove(&(at, queue));
@@ -310,6 +306,7 @@ impl Broker {
                 // An entry that did not come back by now may never do.
                 replica.own_proposal = 0;
             }
+            self.send_dead_again(queue);
             self.see_to_members(queue);
         }
     }

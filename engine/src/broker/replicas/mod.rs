@@ -17,6 +17,7 @@
 
 mod apply;
 mod carry;
+mod dead;
 mod deliver;
 mod lead;
 mod members;
@@ -93,6 +94,10 @@ pub(super) struct Replica {
     /// The last of the kept dead that was handed out, and those of them that arrived.
     dead_sent: DeathNumber,
     arrived: Vec<DeathNumber>,
+    /// Those that are under way, and of these the ones that did not arrive, until they are tried again.
+    dead_out: BTreeSet<DeathNumber>,
+    dead_again: Vec<DeathNumber>,
+    dead_again_at: Option<Instant>,
     /// Operators who look into it, by the number of the look, as its leader.
     shows: BTreeMap<u64, operate::Show>,
     last_show: u64,
@@ -128,6 +133,9 @@ impl Replica {
             is_ending: false,
             dead_sent: DeathNumber(0),
             arrived: Vec::new(),
+            dead_out: BTreeSet::new(),
+            dead_again: Vec::new(),
+            dead_again_at: None,
             shows: BTreeMap::new(),
             last_show: 0,
             wishes: VecDeque::new(),

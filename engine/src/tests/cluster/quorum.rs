@@ -179,6 +179,41 @@ fn a_message_that_stays_does_not_keep_the_log() {
     assert_eq!(next(&mut world, 2, consumer), (b"stays".to_vec(), true));
 }
 
+/// With `x-dead-letter-strategy` at-least-once: neither a target that is not there yet, nor one whose node is down, loses a dead letter.
+#[test]
+fn a_dead_letter_waits_until_all_its_queues_have_it() {
+    let mut world = three();
+    let text = |text: &str| FieldValue::LongStr(text.into());
+    let arguments = [
+        ("x-dead-letter-exchange", text("")),
+        ("x-dead-letter-routing-key", text("dead")),
+        ("x-dead-letter-strategy", text("at-least-once")),
+        ("x-overflow", text("reject-publish")),
+        ("x-message-ttl", FieldValue::I32(10)),
+    ];
+    make(&mut world, 0, quorum("q", &arguments));
+    let client = publisher(&mut world, 0);
+    publish_confirmed(&mut world, 0, client, "q", "too early");
+    world.until("its death", |world| (0..3).all(|at| replicas(world, at).iter().all(|replica| replica.ready == 0)));
+    let home = (leader(&mut world) + 1) % 3;
+    make(&mut world, home, declare("dead", true));
+    let held = |world: &World, count| {
+        let engine = world.nodes[home].engine.as_ref();
+        engine.is_some_and(|engine| engine.queues().iter().any(|queue| queue.name == "dead" && queue.ready == count))
+    };
+    world.until("the dead letter", |world| held(world, 1));
+    world.crash(home, true);
+    let at = leader(&mut world);
+    let client = publisher(&mut world, at);
+    for number in 0..2 * limits::DEAD_LETTER_WINDOW {
+        publish_confirmed(&mut world, at, client, "q", &format!("{number}"));
+    }
+    let now = world.now;
+    world.until("the node to be given up", |world| world.now > now + limits::REMOTE_GRACE * 2);
+    world.start(home);
+    world.until("all dead letters", |world| held(world, 1 + 2 * limits::DEAD_LETTER_WINDOW as u64));
+}
+
 #[test]
 fn a_quorum_queue_answers_as_a_queue_does() {
     let mut world = three();

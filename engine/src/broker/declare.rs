@@ -121,6 +121,7 @@ impl Broker {
                 Change::Bound(source, destination) => self.replay_history(source, destination),
                 Change::Unbound => {}
                 Change::QueueMembers(key) => self.on_queue_members(key),
+                Change::QueueMoved(key) => self.on_queue_moved(key),
                 Change::VhostDeleted(key) => self.notices.push_back(Notice::VhostGone(key)),
                 Change::UserDeleted(ref name) => self.notices.push_back(Notice::UserGone(name.clone())),
             }
@@ -128,7 +129,7 @@ impl Broker {
         changes.told.iter().for_each(|told| self.announce_told(told));
     }
 
-    fn add_queue(&mut self, key: QueueKey, id: QueueId) {
+    pub(super) fn add_queue(&mut self, key: QueueKey, id: QueueId) {
         let record = self.metadata.queue_by_key(key).expect("the queue was just created");
         if !self.metadata.is_here(record) {
             return self.add_replica(key, id);
@@ -205,7 +206,7 @@ impl Broker {
         self.forsake(connection);
     }
 
-    fn drop_queue(&mut self, key: QueueKey, id: QueueId) {
+    pub(super) fn drop_queue(&mut self, key: QueueKey, id: QueueId) {
         self.forget_for_queue(key);
         let Some(mut queue) = self.queues.remove(key) else {
             self.close_replica(id);
@@ -263,8 +264,8 @@ impl Name {
         let Some(vhost) = command.vhost() else { return Vec::new() };
         match command {
             Command::Administer(_) | Command::Found { .. } | Command::Begin { .. } => Vec::new(),
-            // Where a queue's replicas are does not change how its name stands.
-            Command::SetMembers { .. } => Vec::new(),
+            // Where a queue is does not change how its name stands.
+            Command::SetMembers { .. } | Command::SetHome { .. } => Vec::new(),
             Command::DeclareExchange { name, .. }
             | Command::DeleteExchange { name, .. }
             | Command::OpenHold { name, .. } => {

@@ -95,6 +95,11 @@ impl Metadata {
                 (self.queues[key].members, self.queues[key].members_at) = (members, at);
                 changes.list.push(Change::QueueMembers(key));
             }
+            Command::SetHome { name, home, .. } => {
+                let (key, _) = self.queue(vhost, name.as_bytes()).expect("the check has found the queue");
+                self.queues[key].home = home;
+                changes.list.push(Change::QueueMoved(key));
+            }
             Command::Bind { vhost: name, source, destination, routing_key, arguments } => {
                 let (key, binding) = self.find_ends(vhost, &source, &destination, &routing_key, &arguments)?;
                 let to = binding.destination;

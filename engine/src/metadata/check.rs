@@ -52,6 +52,12 @@ impl Metadata {
                 Some((_, queue)) if queue.id == *id && queue.would_move_to(members, *at) => Answer::NeedsApply,
                 _ => Answer::AlreadySo,
             }),
+            Command::SetHome { name, id, home, .. } => Ok(match self.queue(vhost, name.as_bytes()) {
+                Some((_, queue)) if queue.id == *id && !queue.is_replicated() && queue.home != *home => {
+                    Answer::NeedsApply
+                }
+                _ => Answer::AlreadySo,
+            }),
             Command::Bind { source, destination, routing_key, arguments, .. } => {
                 let (source, binding) = self.find_ends(vhost, source, destination, routing_key, arguments)?;
                 let exchange = &self.exchanges[source];
@@ -86,7 +92,9 @@ impl Metadata {
             Command::DeleteExchange { name, .. } | Command::OpenHold { name, .. } => {
                 self.is_durable_exchange(vhost, name)
             }
-            Command::DeleteQueue { name, .. } | Command::SetMembers { name, .. } => self.is_durable_queue(vhost, name),
+            Command::DeleteQueue { name, .. } | Command::SetMembers { name, .. } | Command::SetHome { name, .. } => {
+                self.is_durable_queue(vhost, name)
+            }
             Command::Bind { source, destination, .. } | Command::Unbind { source, destination, .. } => {
                 self.is_durable_exchange(vhost, source)
                     && match destination {

@@ -176,11 +176,15 @@ impl Metadata {
             }
             for (_, queue) in target.queues().into_iter().filter(|(_, queue)| queue.vhost == theirs) {
                 if let Some((key, ours)) = self.queue_by_id(queue.id) {
-                    let is_moved = ours.members != queue.members;
-                    self.queues[key].members_at = queue.members_at;
-                    if is_moved {
-                        self.queues[key].members.clone_from(&queue.members);
+                    let (has_other_members, is_moved) = (ours.members != queue.members, ours.home != queue.home);
+                    let ours = &mut self.queues[key];
+                    (ours.members_at, ours.home) = (queue.members_at, queue.home);
+                    if has_other_members {
+                        ours.members.clone_from(&queue.members);
                         changes.list.push(Change::QueueMembers(key));
+                    }
+                    if is_moved {
+                        changes.list.push(Change::QueueMoved(key));
                     }
                     continue;
                 }
@@ -239,7 +243,6 @@ fn is_same(one: &Exchange, other: &Exchange) -> bool {
 /// when its members become others.
 fn is_same_queue(one: &QueueRecord, other: &QueueRecord) -> bool {
     one.name == other.name
-        && one.home == other.home
         && one.is_replicated() == other.is_replicated()
         && one.durable == other.durable
         && one.exclusive == other.exclusive

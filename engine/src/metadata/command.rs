@@ -94,6 +94,17 @@ pub enum Command {
         /// The entry of the queue's group as of which its members are these. What is known as of a later one stays.
         at: u64,
     },
+    /// A queue that is on one node is on another one from here on, without what was in it. Nothing if it is replicated.
+    SetHome {
+        /// In which vhost.
+        vhost: ShortStr,
+        /// Its name.
+        name: ShortStr,
+        /// Its incarnation: a younger queue of the same name stays where it is.
+        id: QueueId,
+        /// The node.
+        home: NodeId,
+    },
     /// `queue.bind` and `exchange.bind`.
     Bind {
         /// In which vhost.
@@ -166,6 +177,7 @@ const OPEN_HOLD: u8 = 7;
 const FOUND: u8 = 8;
 const BEGIN: u8 = 9;
 const SET_MEMBERS: u8 = 10;
+const SET_HOME: u8 = 11;
 
 const TO_QUEUE: u8 = 0;
 const TO_EXCHANGE: u8 = 1;
@@ -230,6 +242,13 @@ impl Command {
                 put_members(out, members);
                 out.put_u64(*at);
             }
+            Self::SetHome { vhost, name, id, home } => {
+                out.put_u8(SET_HOME);
+                put_short(out, vhost);
+                put_short(out, name);
+                out.put_u64(id.0);
+                out.put_u64(home.0);
+            }
             Self::Bind { vhost, source, destination, routing_key, arguments } => {
                 out.put_u8(BIND);
                 put_binding(out, vhost, source, destination, routing_key, arguments);
@@ -275,8 +294,8 @@ impl Command {
                 reader.finish()?;
                 return Ok(Self::Begin { node, is_alone });
             }
-            (VERSION_3 | VERSION_4, DECLARE_QUEUE) | (VERSION_5, SET_MEMBERS) => {}
-            (VERSION_3 | VERSION_4 | VERSION_5, other) | (VERSION, other @ SET_MEMBERS) => {
+            (VERSION_3 | VERSION_4, DECLARE_QUEUE) | (VERSION_5, SET_MEMBERS | SET_HOME) => {}
+            (VERSION_3 | VERSION_4 | VERSION_5, other) | (VERSION, other @ (SET_MEMBERS | SET_HOME)) => {
                 return Err(DecodeError::Malformed(format!("command of kind {other}")));
             }
             _ => {}
@@ -311,6 +330,10 @@ impl Command {
                 let members = read_members(&mut reader)?;
                 Self::SetMembers { vhost, name, id, members, at: reader.u64()? }
             }
+            SET_HOME => {
+                let (name, id) = (reader.short()?, QueueId(reader.u64()?));
+                Self::SetHome { vhost, name, id, home: NodeId(reader.u64()?) }
+            }
             BIND | UNBIND => {
                 let source = reader.short()?;
                 let destination = read_destination(&mut reader)?;
@@ -336,6 +359,7 @@ impl Command {
             | Self::DeclareQueue { vhost, .. }
             | Self::DeleteQueue { vhost, .. }
             | Self::SetMembers { vhost, .. }
+            | Self::SetHome { vhost, .. }
             | Self::Bind { vhost, .. }
             | Self::Unbind { vhost, .. } => vhost,
             Self::Administer(_) | Self::Found { .. } | Self::Begin { .. } => return None,
@@ -348,7 +372,7 @@ impl Command {
             Self::Administer(_) => VERSION_2,
             Self::Found { .. } | Self::Begin { .. } => VERSION_3,
             Self::DeclareQueue { members, .. } if !members.is_empty() => VERSION_4,
-            Self::SetMembers { .. } => VERSION_5,
+            Self::SetMembers { .. } | Self::SetHome { .. } => VERSION_5,
             Self::DeclareQueue { home, .. } if *home != NodeId(0) => VERSION_3,
             _ => VERSION,
         }

@@ -146,6 +146,8 @@ pub enum Change {
     QueueSettings(QueueKey),
     /// A replicated queue has other members.
     QueueMembers(QueueKey),
+    /// A queue that is on one node is on another one from here on.
+    QueueMoved(QueueKey),
     /// A vhost is gone; what was in it went before.
     VhostDeleted(VhostKey),
     /// A user is gone.

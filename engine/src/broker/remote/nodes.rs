@@ -118,6 +118,16 @@ impl Broker {
         }
     }
 
+    /// A queue is on another node than before: gives up what was on its way to that one, which is gone.
+    pub(in super::super) fn on_home_moved(&mut self, queue: QueueKey) {
+        self.drop_asks_about(queue);
+        let sessions = self.remote.sessions.iter().filter(|(_, session)| session.queue == queue);
+        let sessions: Vec<u64> = sessions.map(|(number, _)| *number).collect();
+        for number in sessions {
+            self.lose_session(number);
+        }
+    }
+
     /// Gives up what was waited for long enough.
     pub(in super::super) fn on_remote_timeout(&mut self) {
         let now = self.now.mono;

@@ -90,28 +90,49 @@ impl Broker {
             self.on_replica_nodes();
         }
         if (changes, leader) != seen {
-            self.delete_queues_of_departed();
+            self.see_to_queues_of_departed();
         }
     }
 
-    /// Whoever leads the cluster sees to it that queues go whose only node is none of it any more (RabbitMQ: `forget_cluster_node`). Those
-    /// that are to survive a restart are still declared if the node came back, although what was in them is lost.
-    fn delete_queues_of_departed(&mut self) {
+    /// Whoever leads the cluster sees to it that queues go whose only node is none of it any more (RabbitMQ: `forget_cluster_node`). If it
+    /// came back without its data, it gets those again that are to survive a restart; what was in them is lost.
+    fn see_to_queues_of_departed(&mut self) {
         let Some(peers) = &self.peers else { return };
         let leads = peers.own().is_some_and(|(own, _)| peers.cluster().leader().0 == Some(own));
         if !leads {
             return;
         }
-        let is_lost = |record: &QueueRecord| match peers.cluster().departed(record.home) {
-            Some(Some(_)) => !record.durable || record.exclusive.is_some(),
-            Some(None) => true,
-            None => false,
+        let fate = |record: &QueueRecord| {
+            let successor = peers.cluster().departed(record.home)?;
+            Some(successor.filter(|_| record.durable && record.exclusive.is_none()))
         };
-        let queues = self.metadata.queues().into_iter();
-        let lost = queues.filter(|(_, record)| !record.is_replicated() && is_lost(record));
-        let lost: Vec<QueueKey> = lost.map(|(key, _)| key).collect();
-        for key in lost {
-            self.propose_delete_queue(key);
+        let queues = self.metadata.queues().into_iter().filter(|(_, record)| !record.is_replicated());
+        let departed: Vec<_> = queues.filter_map(|(key, record)| Some((key, fate(record)?))).collect();
+        for (key, successor) in departed {
+            match successor {
+                Some(home) => self.propose_home(key, home),
+                None => self.propose_delete_queue(key),
+            }
+        }
+    }
+
+    fn propose_home(&mut self, key: QueueKey, home: NodeId) {
+        let Some(record) = self.metadata.queue_by_key(key) else { return };
+        let command =
+            Command::SetHome { vhost: self.vhost_name(record.vhost), name: record.name.clone(), id: record.id, home };
+        // If too much is waiting, whoever leads next sees to it.
+        let _ = self.ask_cluster(command, None);
+    }
+
+    /// A queue that is on one node is on another one: here, or here no more.
+    pub(in super::super) fn on_queue_moved(&mut self, key: QueueKey) {
+        let Some(record) = self.metadata.queue_by_key(key) else { return };
+        let (id, is_here) = (record.id, self.metadata.is_here(record));
+        self.on_home_moved(key);
+        match (is_here, self.queues.get(key).is_some()) {
+            (true, false) => self.add_queue(key, id),
+            (false, true) => self.drop_queue(key, id),
+            (true, true) | (false, false) => {}
         }
     }
 

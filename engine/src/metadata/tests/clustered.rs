@@ -35,7 +35,7 @@ fn go_on(metadata: &mut Metadata, rng: &mut Rng, commands: u64) {
     for index in before + 1..=before + commands {
         metadata.set_applied(index);
         let name = |rng: &mut Rng, of: &str| format!("{of}{}", rng.below(5));
-        let command = match rng.below(14) {
+        let command = match rng.below(15) {
             0..3 => {
                 let (home, exclusive) = (NodeId(1 + rng.below(3)), rng.one_in(4).then_some(OWNER));
                 let (durable, name) = (rng.one_in(2), short(&name(rng, "q")));
@@ -50,6 +50,12 @@ fn go_on(metadata: &mut Metadata, rng: &mut Rng, commands: u64) {
                 let id = if rng.one_in(8) { QueueId(queue.id.0 + 1) } else { queue.id };
                 let at = queue.members_at + rng.below(4);
                 Command::SetMembers { vhost: slash(), name: queue.name.clone(), id, members: some_members(rng), at }
+            }
+            14 => {
+                let queue = metadata.queue(metadata.vhost(b"/").unwrap(), name(rng, "q").as_bytes());
+                let Some((_, queue)) = queue else { continue };
+                let id = if rng.one_in(8) { QueueId(queue.id.0 + 1) } else { queue.id };
+                Command::SetHome { vhost: slash(), name: queue.name.clone(), id, home: NodeId(1 + rng.below(3)) }
             }
             3 => {
                 let queue = metadata.queue(metadata.vhost(b"/").unwrap(), name(rng, "q").as_bytes());
@@ -99,8 +105,9 @@ fn replicated(name: &str, members: Vec<NodeId>) -> Command {
 }
 
 /// The ids and members of all queues.
-fn members(metadata: &Metadata) -> BTreeMap<QueueId, Vec<NodeId>> {
-    metadata.queues().into_iter().map(|(_, queue)| (queue.id, queue.members.clone())).collect()
+/// Where each queue is: on one node, or on these.
+fn members(metadata: &Metadata) -> BTreeMap<QueueId, (NodeId, Vec<NodeId>)> {
+    metadata.queues().into_iter().map(|(_, queue)| (queue.id, (queue.home, queue.members.clone()))).collect()
 }
 
 #[test]
@@ -144,7 +151,9 @@ fn a_node_that_was_away_is_told_which_queues_have_other_members() {
         let mut moved: Vec<QueueId> = Vec::new();
         for change in &changes.list {
             match change {
-                Change::QueueMembers(key) => moved.push(ours.queue_by_key(*key).unwrap().id),
+                Change::QueueMembers(key) | Change::QueueMoved(key) => {
+                    moved.push(ours.queue_by_key(*key).unwrap().id);
+                }
                 Change::QueueCreated(_, id) => assert!(!before.contains_key(id), "the queue is the same"),
                 Change::QueueDeleted(_, id) => assert!(!after.contains_key(id), "the queue is the same"),
                 _ => {}
@@ -347,6 +356,9 @@ fn version_5_is_read_and_written() {
     let command = Command::SetMembers { vhost, name, id: QueueId(1), members, at: 300 };
     let bytes = "050a 012f 0171 0000000000000001 00000002 0000000000000002 0000000000000001 000000000000012c";
     apply_written(&mut metadata, command, bytes);
+    let command = Command::SetHome { vhost: slash(), name: short("q"), id: QueueId(1), home: NodeId(2) };
+    assert_eq!(metadata.check(&command, None), Ok(Answer::AlreadySo), "it is replicated");
+    apply_written(&mut metadata, command, "050b 012f 0171 0000000000000001 0000000000000002");
     let state = concat!(
         "05 0000000000000002 0000000000000007 01", // version, next id, what is applied, whether the cluster has begun
         "00000001 012f 00000000 00000000 00 00 ffffffffffffffff ffffffffffffffff 00000000 00000000",

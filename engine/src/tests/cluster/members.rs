@@ -8,7 +8,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::quorum::{next, publish_confirmed, publisher, quorum, replicas};
-use super::remote::{consume, make, publish};
+use super::remote::{CHANNEL, consume, make, publish};
 use super::world::{At, World, name};
 use super::{administration, ask, declare, short, voters};
 use crate::amqp::FieldValue;
@@ -136,9 +136,13 @@ fn a_member_comes_in_with_all_that_waits_and_leads_when_the_others_are_gone() {
 
 /// A consumer of the queue that gets a message at a time.
 fn one_by_one(world: &mut World, at: At) -> ConnectionId {
+    one_by_one_of(world, at, "q")
+}
+
+fn one_by_one_of(world: &mut World, at: At, queue: &str) -> ConnectionId {
     let consumer = world.client(at).unwrap();
     ask(world, at, consumer, basic::Qos { prefetch_count: 1, ..basic::Qos::default() });
-    world.send(at, consumer, basic::Consume { no_wait: true, ..consume("q", "c") });
+    world.send(at, consumer, basic::Consume { no_wait: true, ..consume(queue, "c") });
     consumer
 }
 
@@ -180,7 +184,7 @@ fn a_member_comes_in_although_the_log_does_not_reach_back() {
 }
 
 #[test]
-fn a_node_that_lost_its_disk_gets_its_replicas_again_and_one_that_is_forgotten_loses_them() {
+fn a_node_that_lost_its_disk_gets_its_queues_again_and_one_that_is_forgotten_loses_them() {
     let mut world = nodes(43, 4);
     let [a, b, c, d] = in_order(&world)[..] else { panic!("there are four") };
     make(&mut world, 0, quorum("q", &[]));
@@ -189,6 +193,8 @@ fn a_node_that_lost_its_disk_gets_its_replicas_again_and_one_that_is_forgotten_l
     publish_confirmed(&mut world, d, client, "q", "kept");
     make(&mut world, b, declare("of b", false));
     make(&mut world, c, declare("of c", true));
+    make(&mut world, b, declare("of b for good", true));
+    publish_confirmed(&mut world, d, client, "of b for good", "lost");
     let before = own(&world, b);
     world.crash(b, false);
     world.wipe(b);
@@ -203,6 +209,20 @@ fn a_node_that_lost_its_disk_gets_its_replicas_again_and_one_that_is_forgotten_l
     // What it alone had and did not survive a restart is no more.
     world.until("the queue to go", |world| !is_known(world, "of b"));
     assert!(is_known(&world, "of c"));
+    // What was to survive one is on it again, and empty.
+    world.until("the queue to be there", |world| {
+        let engine = world.nodes[b].engine.as_ref().unwrap();
+        engine.queues().iter().any(|queue| (&*queue.name, queue.ready) == ("of b for good", 0))
+    });
+    world.until("all to know", World::is_agreed);
+    publish_confirmed(&mut world, d, client, "of b for good", "not lost");
+    world.crash(b, true);
+    world.start(b);
+    world.until("the node", |world| world.nodes[b].is_ready);
+    settle(&mut world, &[a, b, c]);
+    let consumer = one_by_one_of(&mut world, d, "of b for good");
+    assert_eq!(next(&mut world, d, consumer).0, b"not lost");
+    world.with_client(d, consumer, |client| client.close_channel(CHANNEL).unwrap());
     world.crash(c, false);
     let forget = |name| ClusterRequest::Forget(name);
     world.until("the others to see it", |world| {

@@ -75,7 +75,7 @@ fn operators_add_remove_and_move_replicas() {
     until("nobody may stop", || three.try_control(2, &["check_if_node_is_quorum_critical"]).is_err());
     // Under maintenance a node leads nothing and lets nobody in, until it is revived.
     three.control(0, &["drain"]);
-    assert!(std::net::TcpStream::connect(three.address(0)).is_err(), "nobody listens");
+    until("nobody listens", || std::net::TcpStream::connect(three.address(0)).is_err());
     let status: Value = serde_json::from_str(&three.control(1, &["cluster_status", "--formatter", "json"])).unwrap();
     assert_eq!(status["nodes_under_maintenance"], json!([name(0)]));
     assert!(members(&three, 1, "one").iter().all(|(node, state, _)| *node != name(0) || state == "follower"));

@@ -346,7 +346,7 @@ impl Cluster {
                 Ok(is_one)
             }
             Phase::Silent | Phase::Up => {
-                if !self.on_entry_read(log, *token, data) {
+                if !self.on_entry_read(log, *token, data)? {
                     self.on_fetched(log, *token, data, out);
                 }
                 Ok(true)

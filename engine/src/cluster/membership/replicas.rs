@@ -316,16 +316,22 @@ impl Cluster {
     }
 
     /// Whether it was such an entry that was read.
-    pub(super) fn on_entry_read(&mut self, log: &Log, token: u64, data: &Bytes) -> bool {
-        let Some((queue, index, place)) = self.entry_reads.remove(&token) else { return false };
-        // It may have been given up while it was read; then there is nothing there that would pass for it.
+    ///
+    /// # Errors
+    /// A text for the operator if the log does not have there what was written.
+    pub(super) fn on_entry_read(&mut self, log: &Log, token: u64, data: &Bytes) -> Result<bool, String> {
+        let Some((queue, index, place)) = self.entry_reads.remove(&token) else { return Ok(false) };
         let entry = log.open_record(place.lsn, data).ok().as_ref().and_then(decode_entry);
+        // It may have been given up or moved while it was read; then there is nothing there that would pass for it.
+        if entry.is_none() && self.journal.place(journal_owner(queue), index) == Some(place) {
+            return Err(alloc::format!("the log cannot be read at position {}: it holds no entry there", place.lsn));
+        }
         let command = entry.and_then(|entry| match entry {
             Entry { id, content: Content::Command(bytes) } => (id.index == index).then_some(bytes),
             Entry { content: Content::Members(_), .. } => None,
         });
         self.entries_read.push((queue, index, command));
-        true
+        Ok(true)
     }
 
     /// The commands of entries that were read.

@@ -10,6 +10,7 @@ use super::{ask, declare, short};
 use crate::amqp::method::{basic, confirm, queue};
 use crate::amqp::{FieldValue, Method};
 use crate::client::ClientEvent;
+use crate::effect::Stop;
 use crate::engine::ReplicaStatus;
 use crate::ids::ConnectionId;
 use crate::limits;
@@ -177,6 +178,32 @@ fn a_message_that_stays_does_not_keep_the_log() {
     ask(&mut world, 2, consumer, basic::Qos { prefetch_count: 1, ..basic::Qos::default() });
     world.send(2, consumer, basic::Consume { no_wait: true, ..consume("q", "c") });
     assert_eq!(next(&mut world, 2, consumer), (b"stays".to_vec(), true));
+}
+
+/// A flipped bit in a body that is not in memory: the leader stops and says so, and another one, whose disk is sound, gives it out.
+#[test]
+fn a_leader_that_cannot_read_a_body_stops_and_another_gives_it_out() {
+    let mut world = three();
+    make(&mut world, 0, quorum("q", &[]));
+    let leader = leader(&mut world);
+    let client = publisher(&mut world, leader);
+    let filler = "x".repeat(20_000);
+    publish_confirmed(&mut world, leader, client, "q", "the body that rots");
+    for _ in 0..=limits::REPLICA_RECENT_BYTES / filler.len() {
+        publish_confirmed(&mut world, leader, client, "q", &filler);
+    }
+    let disk = &mut world.nodes[leader].disk;
+    let wanted = b"the body that rots";
+    let find = |data: &[u8]| data.windows(wanted.len()).position(|window| window == wanted);
+    let found = disk.files.iter().find_map(|(id, file)| Some((*id, find(&file.data)?)));
+    let (segment, at) = found.expect("it is on the disk");
+    disk.rot(segment, at * 8);
+    let other = (leader + 1) % 3;
+    let consumer = world.client(other).unwrap();
+    ask(&mut world, other, consumer, basic::Qos { prefetch_count: 1, ..basic::Qos::default() });
+    world.send(other, consumer, basic::Consume { no_wait: true, ..consume("q", "c") });
+    assert_eq!(next(&mut world, other, consumer).0, wanted);
+    assert!(matches!(&world.nodes[leader].stopped, Some(Stop::Fatal(text)) if text.contains("cannot be read")));
 }
 
 /// With `x-dead-letter-strategy` at-least-once: neither a target that is not there yet, nor one whose node is down, loses a dead letter.

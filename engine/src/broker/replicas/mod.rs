@@ -380,10 +380,10 @@ impl Broker {
             });
         }
         let is_over = |mark: &Mark| {
-            // What a leader has yet to hand out may be gone from the queue.
-            let outgoing = replica.outgoing.iter().map(|outgoing| outgoing.body().index);
-            let needed = replica.machine.first_needed().into_iter().chain(outgoing).min();
-            needed.is_none_or(|LogIndex(first)| first > mark.id.index)
+            let is_behind = |index: LogIndex| index.0 > mark.id.index;
+            // What a leader has yet to hand out may be gone from the queue. That is a walk, so it comes last.
+            replica.machine.first_needed().is_none_or(is_behind)
+                && replica.outgoing.iter().all(|outgoing| is_behind(outgoing.body().index))
         };
         if replica.candidate.as_ref().is_some_and(|(mark, _)| mark.id.index > based && is_over(mark))
             && let Some((mark, state)) = replica.candidate.take()

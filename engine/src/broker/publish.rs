@@ -217,9 +217,8 @@ impl Broker {
     /// The log is durable up to where somebody waited for.
     pub(super) fn on_durable(&mut self, channel: ChannelRef, what: Durable) {
         match what {
-            Durable::Publish(_) | Durable::Commit | Durable::DeadLetter { .. } => {
-                self.notices.push_back(Notice::Durable { channel, what });
-            }
+            Durable::Publish(_) | Durable::Commit => self.notices.push_back(Notice::Durable { channel, what }),
+            Durable::DeadLetter { queue, number } => self.dead_letter_done(queue, number, false),
             Durable::Part(token) => self.part_done(token, false),
         }
     }

@@ -127,13 +127,13 @@ impl Broker {
             return;
         }
         let Some(Shared { channel, what, is_refused, .. }) = self.remote.shared.remove(&token) else { return };
-        if let Durable::DeadLetter { queue, number } = what {
-            return self.dead_letter_done(queue, number, is_refused);
+        match what {
+            _ if !is_refused => self.on_durable(channel, what),
+            Durable::DeadLetter { queue, number } => self.dead_letter_done(queue, number, true),
+            Durable::Publish(_) | Durable::Commit | Durable::Part(_) => {
+                self.notices.push_back(Notice::Refused { channel, what });
+            }
         }
-        self.notices.push_back(match is_refused {
-            false => Notice::Durable { channel, what },
-            true => Notice::Refused { channel, what },
-        });
     }
 
     /// Something begins of which all that is published until [`Broker::end_parts`] is a part. Its token; the first part is its own.

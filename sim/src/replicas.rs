@@ -119,6 +119,7 @@ impl World {
     /// Tells the ledger if a node has passed on all that it was told.
     pub(crate) fn end_ledger_step(&mut self, at: At) {
         let (Some(ledger), Some(engine)) = (&mut self.ledger, &self.nodes[at].engine) else { return };
+        ledger.end_step(at);
         if ledger.has_untold(at) && !engine.has_outstanding() {
             ledger.has_told(at);
         }

@@ -185,6 +185,7 @@ impl Ledger {
         let key = (connection, number);
         if let Said::ConnectionClose { code } = said {
             self.facts.push(Fact::Closed { connection, channel: 0, code });
+            self.ignore_fresh(connection, |_| true);
             return self.disconnected(connection);
         }
         let Some(channel) = self.channels.get_mut(&key) else { return };
@@ -193,6 +194,7 @@ impl Ledger {
                 self.facts.push(Fact::Closed { connection, channel: number, code });
                 // RabbitMQ: 541 is what a declaration gets that no majority can be asked for.
                 self.facts.push(Fact::Dismissed { connection, channel: number, code, has_reason: code == 541 });
+                self.ignore_fresh(connection, |channel| channel == number);
                 self.end_channel(key);
             }
             Said::Cancel { tag } => {
@@ -294,6 +296,9 @@ impl Ledger {
             endings: held.over,
         };
         self.entries.insert(message, entry);
+        if let Some(at) = self.connections.get(&key.0) {
+            self.sites[at.number()].fresh.push((key, message));
+        }
     }
 
     /// The publisher is told that a message is safe.
@@ -461,6 +466,7 @@ impl Ledger {
                 Verdict::Ack => self.depart(out, Departure::Acked, at),
                 Verdict::Reject => self.depart(out, Departure::Rejected, at),
             }
+            self.sites[at.number()].fresh.push((key, out.message));
             if waits && verdict != Verdict::Requeue && is_its {
                 self.sites[at.number()].untold.pop();
                 self.channels.get_mut(&key).expect("just found").behind.push(out.message);

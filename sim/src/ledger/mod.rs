@@ -96,6 +96,8 @@ struct Site {
     life: u32,
     /// Messages of which it was told what became of them, and may not have passed that on.
     untold: Vec<MessageNumber>,
+    /// Messages that clients published or settled since it last put out something, each with the channel.
+    fresh: Vec<((u32, u16), MessageNumber)>,
     /// Queues of which consumers and gets ended here, of which the same holds.
     endings: Vec<u32>,
     /// How often another node was out of its reach, or it out of theirs.
@@ -210,6 +212,24 @@ impl Ledger {
     /// A node is out of reach of another, or the other of it.
     pub(crate) fn breaks(&mut self, at: At) {
         self.sites[at.number()].breaks += 1;
+    }
+
+    /// A node has put out what came of all that it was given.
+    pub(crate) fn end_step(&mut self, at: At) {
+        self.sites[at.number()].fresh.clear();
+    }
+
+    /// A node closes channels. What it was given since it last put out something may have come behind that decision: then it was ignored.
+    fn ignore_fresh(&mut self, connection: u32, is_closed: impl Fn(u16) -> bool) {
+        let Some(at) = self.connections.get(&connection) else { return };
+        let fresh = &mut self.sites[at.number()].fresh;
+        let ignored = fresh.extract_if(.., |((its, channel), _)| *its == connection && is_closed(*channel));
+        for (_, number) in ignored.collect::<Vec<_>>() {
+            self.doubt(number);
+            if let Some(entry) = self.entries.get_mut(&number) {
+                entry.taken = None;
+            }
+        }
     }
 
     /// All that a node was told is carried out.

@@ -166,7 +166,7 @@ impl Broker {
         }
         let is_mending = self.mend_members(queue);
         if let Some(replica) = self.replicas.by_queue.get_mut(&queue) {
-            replica.is_mending = is_mending;
+            replica.mend_at = is_mending.then(|| self.now.mono + limits::REPLICA_RETRY);
         }
         self.see_to(queue);
     }

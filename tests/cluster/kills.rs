@@ -20,11 +20,13 @@ use crate::harness::client::{TestClient, patiently};
 const QUEUE: &str = "of node 2";
 /// Publishes under way without a confirm.
 const WINDOW: usize = 64;
+/// Publishes that the consumer may be behind.
+const BEHIND_MAX: u64 = 2000;
 /// How soon a message that is published after a node's restart is confirmed and delivered.
-const SERVICE_BACK: Duration = Duration::from_secs(10);
+pub(super) const SERVICE_BACK: Duration = Duration::from_secs(10);
 /// Which queue is used, and whether all nodes have it.
 #[derive(Clone, Copy)]
-struct Used(&'static str, bool);
+pub(super) struct Used(pub(super) &'static str, pub(super) bool);
 
 const SIZE_MAX: u64 = 200 * 1024;
 
@@ -110,9 +112,11 @@ fn killed_leaders_of_a_quorum_queue_lose_nothing_that_was_confirmed() {
         if victim == 1 {
             // Clients of the others only wait for another leader; those of this one would have to wait for it.
             await_service(&ledger, SERVICE_BACK);
+            eprintln!("node 2 killed: service after {:?}", begin.elapsed());
             slowest = slowest.max(begin.elapsed());
+        } else {
+            eprintln!("node {} killed, with a client's connection", victim + 1);
         }
-        eprintln!("node {} killed: service after {:?}", victim + 1, begin.elapsed());
         thread::sleep(Duration::from_millis(mix(number) & 0x7ff));
         three.restart(victim);
         await_service(&ledger, SERVICE_BACK);
@@ -138,7 +142,7 @@ fn leader(three: &Three, queue: &str) -> usize {
 }
 
 /// Lets clients publish at one address and consume at another, until [`end`].
-fn begin(used: Used, at: (SocketAddr, SocketAddr), ledger: &Arc<Mutex<Ledger>>) -> JoinHandle<()> {
+pub(super) fn begin(used: Used, at: (SocketAddr, SocketAddr), ledger: &Arc<Mutex<Ledger>>) -> JoinHandle<()> {
     let ledger = Arc::clone(ledger);
     thread::spawn(move || {
         block_on(async { tokio::join!(publish_on(at.0, used, &ledger), consume_on(at.1, used, &ledger)) });
@@ -146,7 +150,7 @@ fn begin(used: Used, at: (SocketAddr, SocketAddr), ledger: &Arc<Mutex<Ledger>>) 
 }
 
 /// Waits until the clients have published and consumed all that they began with. Nothing is missing then.
-fn end(clients: JoinHandle<()>, ledger: &Mutex<Ledger>) {
+pub(super) fn end(clients: JoinHandle<()>, ledger: &Mutex<Ledger>) {
     lock(ledger).is_over = true;
     let begin = Instant::now();
     while !clients.is_finished() {
@@ -166,12 +170,12 @@ fn kills() -> impl Iterator<Item = (usize, u64)> {
     [(0, 300), (1, 300), (2, 300), (1, 6000)].into_iter().chain((0..more_kills()).map(other))
 }
 
-fn more_kills() -> u64 {
+pub(super) fn more_kills() -> u64 {
     std::env::var("LEVERET_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 impl Used {
-    fn arguments(self) -> FieldTable {
+    pub(super) fn arguments(self) -> FieldTable {
         if self.1 { FieldTable::new().with("x-queue-type", "quorum") } else { FieldTable::new() }
     }
 }
@@ -186,7 +190,7 @@ impl fmt::Display for Ledger {
 
 /// What was published and what came of it.
 #[derive(Debug, Default)]
-struct Ledger {
+pub(super) struct Ledger {
     messages: BTreeMap<u64, Message>,
     /// Each publish of a message, by its serial number.
     copies: BTreeMap<u64, Copy>,
@@ -233,6 +237,11 @@ impl Ledger {
         Some(serial)
     }
 
+    /// Whether more was published than is good for a test that is to end soon.
+    fn is_far_ahead(&self) -> bool {
+        !self.is_over && self.copies.len() as u64 > self.last_delivered + BEHIND_MAX
+    }
+
     fn confirm(&mut self, serial: u64) {
         self.messages.get_mut(&self.copies[&serial].number).unwrap().is_confirmed = true;
         self.last_confirmed = self.last_confirmed.max(serial);
@@ -266,7 +275,7 @@ impl Ledger {
 }
 
 /// Waits until something that is published from now on is confirmed and delivered.
-fn await_service(ledger: &Mutex<Ledger>, patience: Duration) {
+pub(super) fn await_service(ledger: &Mutex<Ledger>, patience: Duration) {
     let (begin, from) = (Instant::now(), lock(ledger).copies.len() as u64);
     loop {
         let (confirmed, delivered) = {
@@ -304,12 +313,17 @@ async fn publish_over_one_connection(
     client.select_confirms().await?;
     loop {
         while sent.len() < WINDOW
+            && !lock(ledger).is_far_ahead()
             && let Some(serial) = lock(ledger).next()
         {
             sent.insert(client.publish(used.0, &numbered_body(serial))?, serial);
         }
         if sent.is_empty() {
-            return client.close().await;
+            if lock(ledger).is_over {
+                return client.close().await;
+            }
+            sleep(Duration::from_millis(2)).await;
+            continue;
         }
         let event = client.event().await?;
         match answered(&event, sent) {
@@ -379,7 +393,7 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+pub(super) fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
     ledger.lock().expect("the clients have found nothing wrong")
 }
 

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,9 @@ use leveret_engine::client::ClientEvent;
 use tokio::time::{sleep, timeout};
 
 use super::PATIENCE;
-use super::kills::{block_on, login, unexpected};
+use super::kills::{
+    Ledger, SERVICE_BACK, Used, await_service, begin, block_on, end, lock, login, more_kills, unexpected,
+};
 use super::three::Three;
 use crate::harness::leveret::binary;
 
@@ -54,6 +57,29 @@ fn inside_the_namespace() {
     );
     three.declare(1, QUEUE);
     block_on(async { timeout(2 * PATIENCE, cut(&network, &three)).await }).unwrap().unwrap();
+    cut_again_and_again(&network, &three);
+}
+
+/// Clients of two nodes use a queue of all, while the link between the second and the third comes and goes.
+fn cut_again_and_again(network: &Network, three: &Three) {
+    let used = Used("of all nodes", true);
+    block_on(async { login(three.address(0)).await?.declare_with(used.0, used.arguments()).await }).unwrap();
+    let ledger = Arc::new(Mutex::new(Ledger::default()));
+    let clients = begin(used, (three.address(0), three.address(2)), &ledger);
+    await_service(&ledger, SERVICE_BACK);
+    // For a moment, for longer than it takes to elect somebody, and for longer than a node is waited for.
+    let cuts = [300, 3000, 12_000].into_iter().chain((0..more_kills()).map(|number| 100 + number * 997 % 4000));
+    for millis in cuts {
+        network.set_cut(true);
+        thread::sleep(Duration::from_millis(millis));
+        network.set_cut(false);
+        let begin = Instant::now();
+        await_service(&ledger, SERVICE_BACK);
+        eprintln!("cut for {millis} ms: service {:?} after it was healed", begin.elapsed());
+    }
+    end(clients, &ledger);
+    three.wait_until_empty(1, used.0);
+    eprintln!("{}", lock(&ledger));
 }
 
 async fn cut(network: &Network, three: &Three) -> io::Result<()> {

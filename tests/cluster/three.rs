@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
@@ -117,10 +118,32 @@ impl Three {
 
     /// Bytes of memory that a node has at the moment.
     pub(super) fn resident_bytes(&self, at: usize) -> u64 {
-        let process = self.processes[at].as_ref().expect("the node runs");
-        let status = fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap();
+        let status = self.proc(at, "status");
         let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB")).unwrap();
         kib.trim().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Bytes that a node has written to its disk since it was started.
+    pub(super) fn written_bytes(&self, at: usize) -> u64 {
+        let io = self.proc(at, "io");
+        io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap().parse().unwrap()
+    }
+
+    /// Time of a core that a node has used since it was started.
+    pub(super) fn processor_time(&self, at: usize) -> Duration {
+        let process = self.processes[at].as_ref().expect("the node runs");
+        let threads = fs::read_dir(format!("/proc/{}/task", process.child.id())).unwrap();
+        let nanos = threads.map(|thread| -> u64 {
+            let stat = fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap();
+            stat.split(' ').next().unwrap().parse().unwrap()
+        });
+        Duration::from_nanos(nanos.sum())
+    }
+
+    /// What the system says of a node's process.
+    fn proc(&self, at: usize, what: &str) -> String {
+        let process = self.processes[at].as_ref().expect("the node runs");
+        fs::read_to_string(format!("/proc/{}/{what}", process.child.id())).unwrap()
     }
 }
 

@@ -60,6 +60,16 @@ impl World {
                 self.scheduler.after(fault.for_us, Event::Boot(at));
                 return;
             }
+            FaultKind::Wipe => {
+                if self.nodes[at].engine.is_none() {
+                    return;
+                }
+                self.record_fault(index);
+                self.end_node(at, Ending::PowerLoss, false);
+                self.wipe(at);
+                self.scheduler.after(fault.for_us, Event::Boot(at));
+                return;
+            }
             FaultKind::DiskFull { append } => {
                 self.nodes[at].disk.trouble_mut().full_create = true;
                 self.nodes[at].disk.trouble_mut().full_append = append;
@@ -238,11 +248,20 @@ impl World {
             | FaultKind::FsyncError
             | FaultKind::DiskStall
             | FaultKind::End { .. }
+            | FaultKind::Wipe
             | FaultKind::Reset { .. }
             | FaultKind::Fin { .. }
             | FaultKind::HalfOpen { .. }
             | FaultKind::Rot => {}
         }
+    }
+
+    /// The disk of a node that is away is another one, with nothing on it.
+    fn wipe(&mut self, at: At) {
+        self.replicas.lost_disk(at, self.nodes[at].disk.durable());
+        self.nodes[at].disk.wipe();
+        self.nodes[at].carried_out.clear();
+        self.situations.saw(Situation::Wiped);
     }
 
     /// The node may end again, while it recovers.

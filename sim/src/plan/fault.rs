@@ -105,6 +105,8 @@ pub enum FaultKind {
         #[serde(default, skip_serializing_if = "is_default")]
         again: u32,
     },
+    /// The node ends, and starts again with an empty disk.
+    Wipe,
     /// No space on the disk.
     DiskFull {
         /// For appends too, not only for new segments.
@@ -352,7 +354,8 @@ impl FaultKind {
             | Self::Isolate { .. }
             | Self::SlowPeers { .. }
             | Self::LossyPeers { .. }
-            | Self::ResetPeers { .. } => None,
+            | Self::ResetPeers { .. }
+            | Self::Wipe => None,
         }
     }
 }

@@ -343,6 +343,13 @@ fn check_kind(scenario: &Scenario, name: &Spanned<String>, aim: Option<&Spanned<
     if is_between && scenario.nodes_max() < 2 {
         return Err(Complaint::new(name.span(), format!("{} takes several nodes: `[cluster] nodes = 3`", kind.name)));
     }
+    let is_shared_alone = !scenario.queue.is_empty() && scenario.queue.iter().all(|queue| scenario.is_shared(queue));
+    if kind.name == "wipe" && !is_shared_alone {
+        return Err(Complaint::new(
+            name.span(),
+            "wipe takes what is on one node alone: have quorum queues of several nodes",
+        ));
+    }
     let Some(aim) = aim else { return Ok(()) };
     let parsed = target::parse(aim.as_ref()).map_err(|reason| Complaint::new(aim.span(), reason))?;
     if let Some(queue) = parsed.queue() {

@@ -22,6 +22,13 @@ pub(crate) struct Shortages {
     disk: u32,
 }
 
+impl Shortages {
+    /// Whether anything is.
+    pub(crate) fn is_any(self) -> bool {
+        self.memory + self.disk > 0
+    }
+}
+
 /// Bytes of memory above which, and of free disk space below which, a simulated node has too much or too little.
 pub(crate) const RESOURCE_LIMIT: u64 = 1000;
 
@@ -292,6 +299,9 @@ impl World {
         if let Some(story) = &mut self.story {
             story.shortages(short);
         }
+        if let (Some(ledger), true) = (&mut self.ledger, self.nodes[at].engine.is_some()) {
+            ledger.shortages(at, short);
+        }
         self.input(at, Input::ResourceLevel(level));
     }
 
@@ -329,7 +339,7 @@ impl World {
                 self.clock_changed(at);
             }
             self.correct_clock(at);
-            if self.nodes[at].shortages.memory + self.nodes[at].shortages.disk > 0 {
+            if self.nodes[at].shortages.is_any() {
                 self.nodes[at].shortages = Shortages::default();
                 self.measure(at);
             }

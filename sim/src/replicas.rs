@@ -108,6 +108,11 @@ impl World {
             }
             if reach.leads {
                 let (rival, is_news) = self.replicas.leads(Some(queue), reach.term, at);
+                if let Some(ledger) =
+                    self.ledger.as_mut().filter(|_| is_news && self.replicas.had_leader(queue, reach.term))
+                {
+                    ledger.led_by_another();
+                }
                 if is_news || rival.is_some() {
                     self.facts.push(Fact::Led { node: at, term: reach.term, is_of_queue: true, rival });
                 }
@@ -135,7 +140,7 @@ impl World {
     /// Tells the ledger if a node has passed on all that it was told.
     pub(crate) fn end_ledger_step(&mut self, at: At) {
         let (Some(ledger), Some(engine)) = (&mut self.ledger, &self.nodes[at].engine) else { return };
-        ledger.end_step(at);
+        ledger.end_step(at, engine.shared_applied().unwrap_or(0));
         if ledger.has_untold(at) && !engine.has_outstanding() {
             ledger.has_told(at);
         }

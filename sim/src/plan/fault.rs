@@ -314,6 +314,11 @@ impl FaultKind {
         }
     }
 
+    /// Whether it makes a disk full.
+    pub(crate) fn takes_space(&self) -> bool {
+        matches!(self, Self::DiskFull { .. } | Self::NoSpace { .. } | Self::DiskQuota { .. })
+    }
+
     /// The client that it happens to; `None` where it is the node's or the disk's.
     pub(crate) fn client_mut(&mut self) -> Option<&mut usize> {
         match self {

@@ -22,6 +22,13 @@ pub(crate) struct Shortages {
     disk: u32,
 }
 
+impl Shortages {
+    /// Whether anything is.
+    pub(crate) fn is_any(self) -> bool {
+        self.memory + self.disk > 0
+    }
+}
+
 /// Bytes of memory above which, and of free disk space below which, a simulated node has too much or too little.
 pub(crate) const RESOURCE_LIMIT: u64 = 1000;
 
@@ -57,6 +64,16 @@ impl World {
                 }
                 self.nodes[at].again = (again, how);
                 self.end_node(at, how, false);
+                self.scheduler.after(fault.for_us, Event::Boot(at));
+                return;
+            }
+            FaultKind::Wipe => {
+                if self.nodes[at].engine.is_none() {
+                    return;
+                }
+                self.record_fault(index);
+                self.end_node(at, Ending::PowerLoss, false);
+                self.wipe(at);
                 self.scheduler.after(fault.for_us, Event::Boot(at));
                 return;
             }
@@ -238,11 +255,20 @@ impl World {
             | FaultKind::FsyncError
             | FaultKind::DiskStall
             | FaultKind::End { .. }
+            | FaultKind::Wipe
             | FaultKind::Reset { .. }
             | FaultKind::Fin { .. }
             | FaultKind::HalfOpen { .. }
             | FaultKind::Rot => {}
         }
+    }
+
+    /// The disk of a node that is away is another one, with nothing on it.
+    fn wipe(&mut self, at: At) {
+        self.replicas.lost_disk(at, self.nodes[at].disk.durable());
+        self.nodes[at].disk.wipe();
+        self.nodes[at].carried_out.clear();
+        self.situations.saw(Situation::Wiped);
     }
 
     /// The node may end again, while it recovers.
@@ -272,6 +298,9 @@ impl World {
         };
         if let Some(story) = &mut self.story {
             story.shortages(short);
+        }
+        if let (Some(ledger), true) = (&mut self.ledger, self.nodes[at].engine.is_some()) {
+            ledger.shortages(at, short);
         }
         self.input(at, Input::ResourceLevel(level));
     }
@@ -310,7 +339,7 @@ impl World {
                 self.clock_changed(at);
             }
             self.correct_clock(at);
-            if self.nodes[at].shortages.memory + self.nodes[at].shortages.disk > 0 {
+            if self.nodes[at].shortages.is_any() {
                 self.nodes[at].shortages = Shortages::default();
                 self.measure(at);
             }

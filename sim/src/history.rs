@@ -46,6 +46,12 @@ pub(crate) enum Departure {
     Purged,
     /// It was not to survive a restart.
     Restarted,
+    /// Its queue was deleted.
+    Deleted,
+    /// It came as a dead letter elsewhere.
+    Died,
+    /// It never came in: its publisher was told so.
+    Refused,
 }
 
 /// What happens to a queue as a whole.

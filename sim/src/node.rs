@@ -369,6 +369,8 @@ impl World {
                 story.queue_is(queue.id.0, &queue.name);
             }
             self.measure(at);
+        } else if is_newly_ready && self.ledger.is_some() && self.nodes[at].shortages.is_any() {
+            self.measure(at);
         }
     }
 

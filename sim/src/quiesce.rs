@@ -6,6 +6,7 @@ use leveret_engine::input::Input;
 use crate::client::Actor;
 use crate::clock::{MILLISECOND, Micros, SECOND};
 use crate::history::Fact;
+use crate::ledger::Ledger;
 use crate::node::Node;
 use crate::nodes::At;
 use crate::plan::{ClientPlan, Ending, LinkPlan, PublishMode, PublisherPlan, Role};
@@ -110,12 +111,20 @@ impl World {
                 let open = self.links.iter().position(|link| link.is_open_at_node);
                 open.map(|link| format!("connection {link} of client {} to end", self.links[link].client))
             }
-            Phase::Counting => (!self.in_phase_for(settle)).then(|| "a moment".to_owned()),
+            Phase::Counting => {
+                let patience = self.ledger.as_ref().map_or(0, Ledger::patience);
+                (!self.in_phase_for(settle + patience)).then(|| "a moment".to_owned())
+            }
             Phase::Draining => {
                 if let Some(story) = &self.story
                     && !self.in_phase_for(story.patience())
                 {
                     return Some("messages that are held back".to_owned());
+                }
+                // What does not come by then is the oracle's affair.
+                let missing = self.ledger.as_ref().and_then(Ledger::missing_dead);
+                if let Some((_, name)) = missing.filter(|(patience, _)| !self.in_phase_for(*patience)) {
+                    return Some(format!("dead letters of queue {name}"));
                 }
                 let mut queues = self.queues();
                 queues.extend(self.led_queues());
@@ -297,7 +306,7 @@ impl World {
     /// What all nodes share is drained by a client of one of them.
     fn bring_shared_checker(&mut self) {
         let Some(ledger) = &self.ledger else { return };
-        let queues = ledger.declared().map(str::to_owned).collect();
+        let queues = ledger.possible().map(str::to_owned).collect();
         let nodes = self.nodes.all().count() as u64;
         let at = At::new(usize::try_from(self.plan.seed % nodes).expect("few nodes"));
         self.bring(at, queues, None, true);

@@ -20,6 +20,8 @@ pub(crate) struct Replicas {
     leaders: BTreeMap<(Option<QueueId>, u64), At>,
     /// By node and queue: the entries of its log, ascending.
     written: BTreeMap<(At, QueueId), Vec<ReplicaEntry>>,
+    /// What a disk had for good when it was lost, likewise: what was decided with it is decided.
+    lost: BTreeMap<(At, QueueId), Vec<ReplicaEntry>>,
     /// By node and queue: the last entry and its term at the last look.
     looked: BTreeMap<(At, QueueId), (u64, u64)>,
     /// By node and queue: what was applied at the last look.
@@ -39,6 +41,14 @@ impl Replicas {
         self.looked.retain(|(node, _), _| *node != at);
         let its = self.written.iter_mut().filter(|((node, _), _)| *node == at);
         its.for_each(|(_, written)| written.retain(|entry| entry.end.0 <= kept));
+    }
+
+    /// A node that has ended loses its disk, which had its log up to there for good.
+    pub(crate) fn lost_disk(&mut self, at: At, durable: u64) {
+        for (key, written) in self.written.iter_mut().filter(|((node, _), _)| *node == at) {
+            written.retain(|entry| entry.end.0 <= durable);
+            self.lost.insert(*key, std::mem::take(written));
+        }
     }
 
     /// Takes note of what a replica has written since the last look, which replaces what was in its place and behind.
@@ -63,10 +73,16 @@ impl Replicas {
     /// Whether the disk of a node has an entry for good: one of the same term behind it is of the same log.
     fn is_durable(&self, nodes: &Nodes, at: At, reach: &ReplicaReach) -> bool {
         let durable = nodes[at].disk.durable();
-        let is_it = |entry: &ReplicaEntry| {
-            entry.index >= reach.applied && entry.term >= reach.applied_term && entry.end.0 <= durable
-        };
-        self.written.get(&(at, reach.queue)).is_some_and(|written| written.iter().any(is_it))
+        let is_it = |entry: &ReplicaEntry| entry.index >= reach.applied && entry.term >= reach.applied_term;
+        let key = (at, reach.queue);
+        let has = |entry: &ReplicaEntry| is_it(entry) && entry.end.0 <= durable;
+        self.written.get(&key).is_some_and(|written| written.iter().any(has))
+            || self.lost.get(&key).is_some_and(|lost| lost.iter().any(is_it))
+    }
+
+    /// Whether somebody led a queue before a term.
+    fn had_leader(&self, queue: QueueId, term: u64) -> bool {
+        self.leaders.range((Some(queue), 0)..(Some(queue), term)).next().is_some()
     }
 
     /// Somebody leads. Who else did in the same term, and whether that is news.
@@ -92,6 +108,11 @@ impl World {
             }
             if reach.leads {
                 let (rival, is_news) = self.replicas.leads(Some(queue), reach.term, at);
+                if let Some(ledger) =
+                    self.ledger.as_mut().filter(|_| is_news && self.replicas.had_leader(queue, reach.term))
+                {
+                    ledger.led_by_another();
+                }
                 if is_news || rival.is_some() {
                     self.facts.push(Fact::Led { node: at, term: reach.term, is_of_queue: true, rival });
                 }
@@ -119,7 +140,7 @@ impl World {
     /// Tells the ledger if a node has passed on all that it was told.
     pub(crate) fn end_ledger_step(&mut self, at: At) {
         let (Some(ledger), Some(engine)) = (&mut self.ledger, &self.nodes[at].engine) else { return };
-        ledger.end_step(at);
+        ledger.end_step(at, engine.shared_applied().unwrap_or(0));
         if ledger.has_untold(at) && !engine.has_outstanding() {
             ledger.has_told(at);
         }

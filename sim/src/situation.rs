@@ -81,6 +81,8 @@ situations! {
     Paused => "pauses with clients waiting",
     /// The network was cut while something was under way.
     CutHealed => "network cuts with bytes under way",
+    /// A node had to go on with an empty disk.
+    Wiped => "disks replaced by empty ones",
     /// Another node became the leader of the cluster.
     LeaderChanged => "changes of the cluster's leader",
     /// A change was refused because no majority of the nodes could be asked.

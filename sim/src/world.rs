@@ -290,6 +290,9 @@ impl World {
             }
             self.counts.events += 1;
             let facts = self.history.total();
+            if let Some(ledger) = &mut self.ledger {
+                ledger.at(time);
+            }
             self.happen(event);
             if self.options.wrinkle.is_some() {
                 self.disturb();

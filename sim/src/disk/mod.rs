@@ -215,6 +215,15 @@ impl SimDisk {
         self.trouble.fail_sync = false;
     }
 
+    /// Another disk takes its place, on which nothing is.
+    pub(crate) fn wipe(&mut self) {
+        self.files.clear();
+        self.removed.clear();
+        self.undeleted.clear();
+        self.bad_sectors.clear();
+        (self.written, self.durable) = (0, 0);
+    }
+
     /// The power goes: whatever was not synced is decided sector by sector.
     pub(crate) fn power_loss(&mut self) {
         self.reads.clear();

@@ -2,57 +2,70 @@
 
 use std::collections::BTreeMap;
 
-use super::{Active, Entry, FIRST_SESSION, Ledger};
-use crate::field::{Value, find};
+use super::deliver::Given;
+use super::{Entry, FIRST_SESSION, Ledger, Queue, Request, Stay};
 use crate::history::{Departure, Fact, Presence, Session};
-use crate::message::{MessageNumber, headers};
-use crate::story::StoryFact;
+use crate::message::MessageNumber;
 use crate::tap::{Said, split_routing};
 
 /// One life of one channel.
 #[derive(Debug)]
 pub(super) struct Channel {
-    session: Session,
+    pub(super) session: Session,
     /// The number of the last publish in confirm mode; `None` before that.
     last_seqno: Option<u64>,
-    unconfirmed: BTreeMap<u64, MessageNumber>,
-    /// Published in the transaction that is open, each with its queue; `None` if the channel has none.
-    transaction: Option<Vec<(MessageNumber, u32)>>,
+    /// Publishes without an answer, each with its queue if it has one.
+    unconfirmed: BTreeMap<u64, (MessageNumber, Option<u32>)>,
+    /// Published in the transaction that is open; `None` if the channel has none.
+    transaction: Option<Vec<Stay>>,
     /// Published by the commit whose answer is awaited.
-    committing: Vec<MessageNumber>,
-    consumers: Vec<Consumer>,
+    committing: Vec<Stay>,
+    pub(super) consumers: Vec<Consumer>,
     prefetch: u32,
-    unacked: BTreeMap<u64, Out>,
+    pub(super) unacked: BTreeMap<u64, Out>,
     /// A request waits for its answer: what is said behind it waits with it.
     waits: bool,
     /// It asked for all that it has not settled: whatever comes before the answer to that may be back at once.
-    is_recovering: bool,
+    pub(super) is_recovering: bool,
     /// What was settled behind such a request.
-    behind: Vec<MessageNumber>,
-    /// The queue of a `basic.get` under way, and whether what it gets counts as settled.
-    get: Option<(u32, bool)>,
+    behind: Vec<Stay>,
+    /// A change of a queue whose answer is awaited.
+    pub(super) request: Option<Request>,
+    get: Option<Get>,
 }
 
 /// One consumer.
 #[derive(Debug)]
-struct Consumer {
+pub(super) struct Consumer {
     /// Its number among all of the run.
-    number: u32,
+    pub(super) number: u32,
     tag: Box<[u8]>,
     queue: u32,
+    pub(super) no_ack: bool,
+    pub(super) priority: i64,
+    pub(super) prefetch: u32,
+    pub(super) unacked: u32,
+    /// The life of the queue in which it began.
+    life: u32,
+    pub(super) is_gone: bool,
+}
+
+/// A `basic.get` under way.
+#[derive(Clone, Copy, Debug)]
+struct Get {
+    queue: u32,
+    /// Whether what it gets counts as settled.
     no_ack: bool,
-    priority: i64,
-    prefetch: u32,
-    unacked: u32,
-    is_gone: bool,
+    /// The life of the queue in which it was asked for.
+    life: u32,
 }
 
 /// A message out with a client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Out {
-    pub(super) message: MessageNumber,
+    pub(super) stay: Stay,
     /// The place of the consumer in its channel; `None` for a get.
-    consumer: Option<usize>,
+    pub(super) consumer: Option<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,6 +89,7 @@ impl Channel {
             waits: false,
             is_recovering: false,
             behind: Vec::new(),
+            request: None,
             get: None,
         }
     }
@@ -97,19 +111,6 @@ impl Channel {
         }
         outs
     }
-}
-
-/// A delivery, or what a get got.
-struct Given<'a> {
-    key: (u32, u16),
-    tag: u64,
-    queue: u32,
-    message: Option<MessageNumber>,
-    redelivered: bool,
-    no_ack: bool,
-    /// The consumer's place in its channel; `None` for a get.
-    consumer: Option<usize>,
-    properties: &'a [u8],
 }
 
 impl Ledger {
@@ -143,6 +144,7 @@ impl Ledger {
                 channel.transaction = Some(Vec::new());
             }
             Said::Publish { routing, mandatory, message: Some(message), .. } => {
+                self.judge_taken(connection, message);
                 self.publish(key, routing, mandatory, message);
             }
             Said::Qos { count, global: false } => {
@@ -154,14 +156,18 @@ impl Ledger {
                 let Some(&queue) = self.by_name.get(queue) else { return };
                 self.consumers += 1;
                 let (number, tag, prefetch) = (self.consumers, tag.into(), channel.prefetch);
-                let consumer = Consumer { number, tag, queue, no_ack, priority, prefetch, unacked: 0, is_gone: false };
+                let (unacked, life, is_gone) = (0, self.queues[queue as usize].life(), false);
+                let consumer = Consumer { number, tag, queue, no_ack, priority, prefetch, unacked, life, is_gone };
                 channel.consumers.push(consumer);
             }
             Said::Cancel { tag } => {
                 channel.waits = true;
                 self.cancel(key, tag);
             }
-            Said::Get { queue, no_ack } => channel.get = self.by_name.get(queue).map(|&queue| (queue, no_ack)),
+            Said::Get { queue, no_ack } => {
+                let queue = self.by_name.get(queue).copied();
+                channel.get = queue.map(|queue| Get { queue, no_ack, life: self.queues[queue as usize].life() });
+            }
             Said::Ack { tag, multiple } => self.answer(key, tag, multiple, Verdict::Ack),
             Said::Nack { tag, multiple, requeue } => {
                 self.answer(key, tag, multiple, if requeue { Verdict::Requeue } else { Verdict::Reject });
@@ -170,12 +176,21 @@ impl Ledger {
                 (channel.waits, channel.is_recovering) = (true, true);
                 self.answer(key, 0, true, Verdict::Requeue);
             }
-            Said::QueueDeclare { .. }
-            | Said::QueueBind { .. }
-            | Said::QueueDelete { .. }
-            | Said::QueuePurge { .. }
-            | Said::ExchangeDeclare { .. }
-            | Said::Qos { .. } => channel.waits = true,
+            Said::QueueDeclare { name, passive: false, .. } => {
+                channel.waits = true;
+                self.asks_to_declare(key, name);
+            }
+            Said::QueueDelete { queue } => {
+                channel.waits = true;
+                self.asks_to_delete(key, queue);
+            }
+            Said::QueuePurge { queue } => {
+                channel.waits = true;
+                self.asks_to_purge(key, queue);
+            }
+            Said::QueueDeclare { .. } | Said::QueueBind { .. } | Said::ExchangeDeclare { .. } | Said::Qos { .. } => {
+                channel.waits = true;
+            }
             _ => {}
         }
     }
@@ -188,18 +203,28 @@ impl Ledger {
             self.ignore_fresh(connection, |_| true);
             return self.disconnected(connection);
         }
+        if let Said::Blocked | Said::Unblocked = said {
+            return self.blocked(connection, said == Said::Blocked);
+        }
         let Some(channel) = self.channels.get_mut(&key) else { return };
         match said {
             Said::ChannelClose { code, .. } => {
                 self.facts.push(Fact::Closed { connection, channel: number, code });
                 // RabbitMQ: 541 is what a declaration gets that no majority can be asked for.
-                self.facts.push(Fact::Dismissed { connection, channel: number, code, has_reason: code == 541 });
+                let has_reason = code == 541 || (code == 404 && self.queues.iter().any(Queue::has_changed));
+                self.facts.push(Fact::Dismissed { connection, channel: number, code, has_reason });
+                if code == 404 {
+                    self.in_vain(key);
+                }
                 self.ignore_fresh(connection, |channel| channel == number);
                 self.end_channel(key);
             }
             Said::Cancel { tag } => {
                 let at = channel.consumer_at(tag);
-                let has_reason = at.is_some_and(|at| self.queues[channel.consumers[at].queue as usize].may_time_out());
+                let has_reason = at.is_some_and(|at| {
+                    let held = &self.queues[channel.consumers[at].queue as usize];
+                    held.may_time_out() || held.has_changed()
+                });
                 self.facts.push(Fact::Dismissed { connection, channel: number, code: 0, has_reason });
                 self.cancel(key, tag);
             }
@@ -207,30 +232,30 @@ impl Ledger {
             Said::Nack { tag, multiple, .. } => self.answered(key, tag, multiple, false),
             Said::Return { message: Some(message) } => {
                 let session = channel.session;
-                let certain = u32::from(self.entries.contains_key(&message));
+                let certain = !self.queues.iter().any(Queue::has_changed)
+                    && (0..).zip(&self.queues).any(|(queue, _)| self.entries.contains_key(&(queue, message)));
+                let certain = u32::from(certain);
                 self.facts.push(Fact::Returned { session, message, certain, is_mandatory: true });
             }
             Said::Deliver { consumer, tag, redelivered, message, properties } => {
                 let Some(at) = channel.consumer_at(consumer) else { return };
-                let Consumer { queue, no_ack, .. } = channel.consumers[at];
-                self.deliver(&Given { key, tag, queue, message, redelivered, no_ack, consumer: Some(at), properties });
+                let (&Consumer { queue, no_ack, life, .. }, consumer) = (&channel.consumers[at], Some(at));
+                self.deliver(&Given { key, tag, queue, message, redelivered, no_ack, life, consumer, properties });
             }
             Said::GetOk { tag, redelivered, message, properties, .. } => {
-                let Some((queue, no_ack)) = channel.get.take() else { return };
-                self.deliver(&Given { key, tag, queue, message, redelivered, no_ack, consumer: None, properties });
+                let Some(Get { queue, no_ack, life }) = channel.get.take() else { return };
+                let consumer = None;
+                self.deliver(&Given { key, tag, queue, message, redelivered, no_ack, life, consumer, properties });
             }
             Said::GetEmpty => channel.get = None,
-            Said::QueueDeclareOk { name, .. } => {
-                if let Some(&queue) = self.by_name.get(name) {
-                    self.queues[queue as usize].is_declared = true;
-                }
-                self.done(key);
-            }
             Said::Done { class: 60, method: 111 } => {
                 channel.is_recovering = false;
                 self.done(key);
             }
-            Said::Done { .. } | Said::QueuePurgeOk { .. } | Said::QueueDeleteOk { .. } => self.done(key),
+            Said::Done { .. }
+            | Said::QueueDeclareOk { .. }
+            | Said::QueuePurgeOk { .. }
+            | Said::QueueDeleteOk { .. } => self.done(key),
             _ => {}
         }
     }
@@ -239,12 +264,16 @@ impl Ledger {
     fn done(&mut self, key: (u32, u16)) {
         let Some(channel) = self.channels.get_mut(&key) else { return };
         channel.waits = false;
+        let request = channel.request.take();
         let (behind, committed) = (std::mem::take(&mut channel.behind), std::mem::take(&mut channel.committing));
         if let Some(at) = self.connections.get(&key.0) {
             self.sites[at.number()].untold.extend(behind);
         }
-        for number in committed {
-            self.promise(number);
+        for stay in committed {
+            self.promise(stay);
+        }
+        if let Some(request) = request {
+            self.carried_out(key, request);
         }
     }
 
@@ -255,13 +284,13 @@ impl Ledger {
             *seqno += 1;
             *seqno
         });
-        channel.unconfirmed.extend(seqno.map(|seqno| (seqno, message)));
         let session = channel.session;
         let queue = self.by_name.get(routing_key).copied();
+        channel.unconfirmed.extend(seqno.map(|seqno| (seqno, (message, queue))));
         let certain = u32::from(queue.is_some());
         match (queue, &mut channel.transaction) {
-            (Some(queue), Some(transaction)) => transaction.push((message, queue)),
-            (Some(queue), None) => self.enter(key, message, queue),
+            (Some(queue), Some(transaction)) => transaction.push((queue, message)),
+            (Some(queue), None) => self.enter(key, (queue, message)),
             (None, _) => {}
         }
         self.facts.push(Fact::Published { session, message, seqno, certain, possible: 0, mandatory });
@@ -271,40 +300,47 @@ impl Ledger {
         let Some(channel) = self.channels.get_mut(&key) else { return };
         channel.waits = true;
         let publishes = channel.transaction.replace(Vec::new()).unwrap_or_default();
-        channel.committing = publishes.iter().map(|(message, _)| *message).collect();
-        for (message, queue) in publishes {
-            self.enter(key, message, queue);
+        channel.committing.clone_from(&publishes);
+        for stay in publishes {
+            self.enter(key, stay);
         }
     }
 
     /// A message is on its way to a queue.
-    fn enter(&mut self, key: (u32, u16), message: MessageNumber, queue: u32) {
+    fn enter(&mut self, key: (u32, u16), stay: Stay) {
         let Some(channel) = self.channels.get(&key) else { return };
-        let at = self.connections.get(&key.0).filter(|_| !channel.waits);
+        let node = self.connections.get(&key.0).copied();
+        let at = node.filter(|_| !channel.waits);
         self.published += 1;
-        let held = &self.queues[queue as usize];
+        let held = &self.queues[stay.0 as usize];
+        let is_known = node.is_some_and(|node| held.is_known_at(self.sites[node.number()].applied));
         let entry = Entry {
-            queue,
             by: channel.session,
             position: self.published,
-            taken: at.map(|at| (*at, self.sites[at.number()].life)),
+            taken: at.map(|at| (at, self.sites[at.number()].life)),
             presence: Presence::Maybe,
             is_promised: false,
             deliveries: 0,
+            since: self.time,
+            promised_by: None,
+            is_dead_letter: false,
+            was_acked: false,
+            was_rejected: false,
             returns: 0,
-            is_doubtful: held.doubt > held.over,
+            is_doubtful: held.doubt > held.over || (held.has_changed() && !is_known),
             endings: held.over,
         };
-        self.entries.insert(message, entry);
-        if let Some(at) = self.connections.get(&key.0) {
-            self.sites[at.number()].fresh.push((key, message));
+        self.entries.insert(stay, entry);
+        if let Some(at) = node {
+            self.sites[at.number()].fresh.push((key, stay));
         }
     }
 
     /// The publisher is told that a message is safe.
-    fn promise(&mut self, number: MessageNumber) {
-        let Some(entry) = self.entries.get_mut(&number) else { return };
+    fn promise(&mut self, stay: Stay) {
+        let Some(entry) = self.entries.get_mut(&stay) else { return };
         entry.is_promised = true;
+        entry.promised_by = Some(self.published);
         if entry.presence == Presence::Maybe && entry.deliveries == 0 {
             entry.presence = Presence::Ready;
         }
@@ -321,10 +357,14 @@ impl Ledger {
             answered.extend(channel.unconfirmed.remove(&tag).map(|message| (tag, message)));
         }
         let nobody = answered.is_empty().then_some((tag, None));
-        let answers = answered.into_iter().map(|(seqno, message)| (seqno, Some(message)));
-        for (seqno, message) in answers.chain(nobody) {
-            if let Some(message) = message.filter(|_| is_ack) {
-                self.promise(message);
+        let answers = answered.into_iter().map(|(seqno, sent)| (seqno, Some(sent)));
+        for (seqno, sent) in answers.chain(nobody) {
+            let message = sent.map(|(message, _)| message);
+            let stay = sent.and_then(|(message, queue)| Some((queue?, message)));
+            match stay {
+                Some(stay) if is_ack => self.promise(stay),
+                Some(stay) if self.refused(stay) => continue,
+                _ => {}
             }
             self.facts.push(Fact::Answered {
                 session,
@@ -340,140 +380,30 @@ impl Ledger {
         }
     }
 
-    fn deliver(&mut self, given: &Given<'_>) {
-        let Given { key, tag, queue, message, redelivered, no_ack, consumer, properties } = *given;
-        let Some(channel) = self.channels.get_mut(&key) else { return };
-        let session = channel.session;
-        let comes_back = channel.is_recovering && !no_ack;
-        if let (Some(message), false) = (message, no_ack || comes_back) {
-            channel.unacked.insert(tag, Out { message, consumer });
-            if let Some(at) = consumer {
-                channel.consumers[at].unacked += 1;
-            }
-        }
-        let its = consumer.map(|at| &channel.consumers[at]);
-        let (unacked, prefetch) = its.map_or((0, 0), |it| (it.unacked, if it.no_ack { 0 } else { it.prefetch }));
-        let number = its.map(|it| it.number);
-        let held = &self.queues[queue as usize];
-        let index = held.index;
-        let entry = message.and_then(|it| self.entries.get(&it)).filter(|entry| entry.queue == queue);
-        self.facts.push(Fact::Delivered {
-            session,
-            tag,
-            queue: Some(index),
-            message,
-            before: match entry.map(|entry| entry.presence) {
-                // It was out for too long, and is back, whatever its client says.
-                Some(Presence::Unacked(_)) if held.may_time_out() => Presence::Maybe,
-                presence => presence.unwrap_or(Presence::Never),
-            },
-            redelivered,
-            deliveries: entry.map_or(0, |entry| entry.deliveries),
-            maybe_unseen: entry.is_some_and(|entry| held.endings > entry.endings),
-            crashed_since: false,
-            position: entry.map_or(0, |entry| entry.position),
-            of: entry.map(|entry| (number.unwrap_or(0), entry.by)),
-            unacked,
-            prefetch,
-            channel_unacked: 0,
-            channel_prefetch: 0,
-            is_get: consumer.is_none(),
-            connection: key.0,
-            channel: key.1,
-        });
-        let Some(message) = message.filter(|_| entry.is_some()) else { return };
-        self.judge_failures(message, properties);
-        self.judge_active(key, queue, consumer);
-        let Some(entry) = self.entries.get_mut(&message) else { return };
-        entry.deliveries += 1;
-        entry.presence = Presence::Unacked(session);
-        if comes_back {
-            self.come_back(message, session);
-        }
-        if no_ack && let Some(&at) = self.connections.get(&key.0) {
-            self.depart(Out { message, consumer }, Departure::AutoAcked, at);
-        }
-    }
-
-    /// What a message says of deliveries that failed.
-    fn judge_failures(&mut self, message: MessageNumber, properties: &[u8]) {
-        let Some(entry) = self.entries.get(&message) else { return };
-        let fields = headers(properties);
-        let count = find(&fields, "x-delivery-count").and_then(Value::as_number).unwrap_or(0);
-        let held = &self.queues[entry.queue as usize];
-        self.facts.push(Fact::Failed {
-            queue: held.index,
-            message,
-            count: u64::try_from(count).unwrap_or(u64::MAX),
-            most: self.failures_max(entry).min(held.limit()),
-        });
-    }
-
-    /// Whether a queue with a single active consumer delivers to a second one.
-    fn judge_active(&mut self, key: (u32, u16), queue: u32, consumer: Option<usize>) {
-        let held = &self.queues[queue as usize];
-        let (true, Some(at)) = (held.rules.single_active, consumer) else { return };
-        let (Some(channel), Some(node)) = (self.channels.get(&key), self.connections.get(&key.0)) else { return };
-        let Consumer { number, priority, .. } = channel.consumers[at];
-        let breaks = self.sites[node.number()].breaks;
-        let after = Active { connection: key.0, channel: key.1, consumer: number, priority, breaks };
-        let before = held.active.filter(|before| before.consumer != number);
-        let is_there = before.is_some_and(|before| self.is_there(&before));
-        let is_out_of_reach = before.is_some_and(|before| {
-            let node = self.connections.get(&before.connection);
-            node.is_some_and(|node| self.sites[node.number()].breaks > before.breaks)
-        });
-        let held = &mut self.queues[queue as usize];
-        if is_there && held.replaced.contains(&number) {
-            // It gets what it had when it was replaced.
-            return;
-        }
-        let Some(before) = before else {
-            held.active.get_or_insert(after);
-            return;
-        };
-        if is_there && is_out_of_reach {
-            held.replaced.insert(before.consumer);
-        } else {
-            let gave_way = is_there && after.priority > before.priority;
-            let fact = StoryFact::Activated {
-                queue: held.index,
-                before: before.connection,
-                after: after.connection,
-                is_before_there: is_there,
-                gave_way,
-            };
-            self.facts.push(Fact::Story(fact));
-        }
-        held.replaced.remove(&number);
-        held.active = Some(after);
-    }
-
-    fn is_there(&self, active: &Active) -> bool {
-        let channel = self.channels.get(&(active.connection, active.channel));
-        channel.is_some_and(|channel| channel.consumers.iter().any(|it| it.number == active.consumer && !it.is_gone))
-    }
-
     fn answer(&mut self, key: (u32, u16), tag: u64, multiple: bool, verdict: Verdict) {
         let (Some(channel), Some(&at)) = (self.channels.get_mut(&key), self.connections.get(&key.0)) else { return };
         let (session, waits) = (channel.session, channel.waits);
         let outs = channel.take_unacked(tag, multiple);
         for out in outs {
-            let is_its = self.entries.get(&out.message).is_some_and(|it| it.presence == Presence::Unacked(session));
+            let (stay, held) = (out.stay, &self.queues[out.stay.0 as usize]);
+            let may_be_late = held.may_time_out();
+            let Some(entry) = self.entries.get_mut(&stay) else { continue };
+            let is_its = entry.presence == Presence::Unacked(session);
+            entry.was_acked |= verdict == Verdict::Ack;
+            entry.was_rejected |= verdict == Verdict::Reject;
             match verdict {
                 _ if !is_its => {}
-                Verdict::Requeue => self.come_back(out.message, session),
+                Verdict::Requeue => self.come_back(stay, session),
                 Verdict::Ack => self.depart(out, Departure::Acked, at),
                 Verdict::Reject => self.depart(out, Departure::Rejected, at),
             }
-            self.sites[at.number()].fresh.push((key, out.message));
+            self.sites[at.number()].fresh.push((key, stay));
             if waits && verdict != Verdict::Requeue && is_its {
                 self.sites[at.number()].untold.pop();
-                self.channels.get_mut(&key).expect("just found").behind.push(out.message);
+                self.channels.get_mut(&key).expect("just found").behind.push(stay);
             }
-            let may_be_late = |entry: &Entry| self.queues[entry.queue as usize].may_time_out();
-            if self.entries.get(&out.message).is_some_and(may_be_late) {
-                self.doubt(out.message);
+            if may_be_late {
+                self.doubt(stay);
             }
         }
     }
@@ -503,14 +433,27 @@ impl Ledger {
     pub(super) fn end_channel(&mut self, key: (u32, u16)) {
         let Some(channel) = self.channels.remove(&key) else { return };
         let takers = channel.consumers.iter().filter(|it| !it.is_gone).map(|it| (it.queue, it.no_ack));
-        for (queue, no_ack) in takers.chain(channel.get) {
+        for (queue, no_ack) in takers.chain(channel.get.map(|get| (get.queue, get.no_ack))) {
             self.end_taker(key, queue, no_ack);
         }
         for out in channel.unacked.into_values() {
-            self.come_back(out.message, channel.session);
+            self.come_back(out.stay, channel.session);
         }
-        for number in channel.behind {
-            self.doubt(number);
+        for stay in channel.behind {
+            self.doubt(stay);
         }
+        // Whether it will be carried out, and when, nobody can tell any more: it stays open for ever.
+        drop(channel.request);
+    }
+
+    /// Whether somebody takes messages out of a queue, or may be about to.
+    pub(super) fn has_takers(&self, queue: u32) -> bool {
+        let held = &self.queues[queue as usize];
+        let takes = |channel: &Channel| {
+            channel.consumers.iter().any(|it| it.queue == queue && !it.is_gone)
+                || channel.get.is_some_and(|get| get.queue == queue)
+                || channel.unacked.values().any(|out| out.stay.0 == queue)
+        };
+        held.endings > held.over || self.channels.values().any(takes)
     }
 }

@@ -6,33 +6,60 @@
 //! certain, whatever happens to a minority of the nodes, until a consumer settles it; and an ack that a node was told is carried out,
 //! unless this very node ends before it could pass it on. Only where that may have happened nothing is promised.
 //!
-//! Facts are the model's, so that the same oracles judge them.
+//! Where queues have rules, a message may be gone without anybody's word: it expires, a limit drives it out, it came back too often. Then
+//! it is to be where dead letters go, if they go anywhere, and the ledger follows it there (`dead`). And where somebody empties, deletes
+//! and declares queues, what they held before is gone, and what comes while that is under way may be (`change`).
+//!
+//! Facts are the model's and the story's, so that the same oracles judge them.
 
+mod alarm;
+mod change;
+mod dead;
+mod deliver;
 mod listen;
 mod rest;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::alarm::Level;
+use self::change::{Changes, Existence, Request};
 use self::listen::{Channel, Out};
+use crate::clock::{MILLISECOND, Micros};
 use crate::history::{Departure, Fact, Presence, QueueIndex, Session};
 use crate::message::MessageNumber;
 use crate::model::Model;
 use crate::nodes::At;
-use crate::plan::{ClientPlan, Plan, QueueRules, Role};
+use crate::plan::{ClientPlan, FaultKind, Plan, QueueRules, Role, TopologyOp};
+
+/// A message in a queue: a dead letter is the same message in another one.
+type Stay = (u32, MessageNumber);
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     queues: Vec<Queue>,
     by_name: BTreeMap<Box<[u8]>, u32>,
-    entries: BTreeMap<MessageNumber, Entry>,
+    entries: BTreeMap<Stay, Entry>,
     connections: BTreeMap<u32, At>,
+    /// Connections told to wait, and when.
+    blocked: BTreeMap<u32, Micros>,
     channels: BTreeMap<(u32, u16), Channel>,
     sites: Vec<Site>,
     /// Publishes, channels and consumers so far.
     published: u64,
     sessions: u32,
     consumers: u32,
+    /// The time.
+    time: Micros,
+    /// By how much messages may seem to expire too early, since clocks of nodes differ; `None` if nobody can tell.
+    clocks_apart: Option<Micros>,
+    /// A node ended, two could not hear each other, or a queue had another leader: since then what is published by one node to another
+    /// may be lost, or come twice.
+    is_disturbed: bool,
+    /// A disk was full for other reasons than that it seemed so, or may have been.
+    maybe_full: bool,
     facts: Vec<Fact>,
 }
 
@@ -43,8 +70,12 @@ struct Queue {
     index: QueueIndex,
     name: String,
     rules: QueueRules,
-    /// Some client was told that it is there.
-    is_declared: bool,
+    /// Where its dead letters go.
+    dead_target: Option<u32>,
+    /// Dead letters of others come to it.
+    is_dead_target: bool,
+    existence: Existence,
+    changes: Changes,
     /// Consumers and gets that ended so far: what was on its way to one of them comes back without having been seen.
     endings: u64,
     /// Those of them to whom nothing can be on its way any more.
@@ -71,7 +102,6 @@ struct Active {
 /// What is known of one message.
 #[derive(Debug)]
 struct Entry {
-    queue: u32,
     /// The channel that published it.
     by: Session,
     /// Its place among all publishes.
@@ -81,6 +111,15 @@ struct Entry {
     presence: Presence,
     is_promised: bool,
     deliveries: u32,
+    /// When it came, at the earliest.
+    since: Micros,
+    /// Publishes that there had been by the time its publisher was told that it is safe: it was there before all later ones.
+    promised_by: Option<u64>,
+    /// It came as a dead letter.
+    is_dead_letter: bool,
+    /// Some consumer said that it is done with it, or did not want it.
+    was_acked: bool,
+    was_rejected: bool,
     /// How often it came back from one who had it.
     returns: u64,
     /// It may have gone to one who was never seen to get it.
@@ -95,13 +134,17 @@ struct Site {
     /// Its lives so far.
     life: u32,
     /// Messages of which it was told what became of them, and may not have passed that on.
-    untold: Vec<MessageNumber>,
+    untold: Vec<Stay>,
     /// Messages that clients published or settled since it last put out something, each with the channel.
-    fresh: Vec<((u32, u16), MessageNumber)>,
+    fresh: Vec<((u32, u16), Stay)>,
     /// Queues of which consumers and gets ended here, of which the same holds.
     endings: Vec<u32>,
     /// How often another node was out of its reach, or it out of theirs.
     breaks: u64,
+    /// The last change of what is declared that it has carried out.
+    applied: u64,
+    /// What it has left.
+    level: Level,
 }
 
 /// The numbers of channels begin here, behind those of the model.
@@ -114,13 +157,22 @@ impl Ledger {
     /// The ledger of a run; `None` if nothing is shared.
     pub(crate) fn new(plan: &Plan, model: &mut Model) -> Option<Self> {
         let shared = plan.topology.shared(plan.node_count()).queues;
-        let queues: Vec<Queue> = shared
-            .into_iter()
-            .map(|queue| Queue {
+        let names: Vec<String> = shared.iter().map(|queue| queue.name.clone()).collect();
+        let target_of = |rules: &QueueRules| {
+            let key = rules.dead_letter_exchange.as_deref().and(rules.dead_letter_key.as_deref())?;
+            (0..).zip(&names).find(|(_, name)| *name == key).map(|(at, _)| at)
+        };
+        let targets: BTreeSet<u32> = shared.iter().filter_map(|queue| target_of(&queue.rules)).collect();
+        let queues: Vec<Queue> = (0..)
+            .zip(shared)
+            .map(|(at, queue)| Queue {
                 index: model.queue_number(&queue.name),
                 name: queue.name,
+                dead_target: target_of(&queue.rules),
+                is_dead_target: targets.contains(&at),
                 rules: queue.rules,
-                is_declared: false,
+                existence: Existence::No,
+                changes: Changes::default(),
                 endings: 0,
                 over: 0,
                 doubt: 0,
@@ -131,17 +183,29 @@ impl Ledger {
         if queues.is_empty() {
             return None;
         }
+        let has_true_clocks = !plan.faults.iter().any(|fault| {
+            let kind = &fault.kind;
+            matches!(kind, FaultKind::WallJump { .. } | FaultKind::ClockDrift { .. } | FaultKind::ClockReset { .. })
+        });
+        let ahead = plan.cluster.iter().flat_map(|cluster| &cluster.clocks_ahead_ms).copied();
+        let (least, most) = ahead.fold((0, 0), |(least, most), it| (it.min(least), it.max(most)));
+        let apart = u64::try_from(most - least).expect("the most is not less") * MILLISECOND;
         let by_name = (0..).zip(&queues).map(|(at, queue)| (queue.name.as_bytes().into(), at)).collect();
         Some(Self {
             queues,
             by_name,
             entries: BTreeMap::new(),
             connections: BTreeMap::new(),
+            blocked: BTreeMap::new(),
             channels: BTreeMap::new(),
             sites: (0..plan.node_count()).map(|_| Site::default()).collect(),
             published: 0,
             sessions: 0,
             consumers: 0,
+            time: 0,
+            clocks_apart: has_true_clocks.then_some(apart),
+            is_disturbed: false,
+            maybe_full: plan.faults.iter().any(|fault| fault.kind.takes_space()),
             facts: Vec::new(),
         })
     }
@@ -159,18 +223,18 @@ impl Ledger {
             }
             Role::Consumer(consumer) => is_shared(&consumer.queue.name),
             Role::Getter(getter) => is_shared(&getter.queue),
-            Role::Churner(_) | Role::Rogue(_) => false,
+            Role::Churner(churner) => churner.steps.iter().any(|step| match &step.op {
+                TopologyOp::DeclareQueue(queue) => is_shared(&queue.name),
+                TopologyOp::DeleteQueue { queue, .. } | TopologyOp::Purge(queue) => is_shared(queue),
+                _ => false,
+            }),
+            Role::Rogue(_) => false,
         }
     }
 
-    /// The names of those of its queues that are there for certain.
-    pub(crate) fn declared(&self) -> impl Iterator<Item = &str> {
-        self.queues.iter().filter(|queue| queue.is_declared).map(|queue| &*queue.name)
-    }
-
-    /// The names of all its queues, each with whether it is there for certain.
-    pub(crate) fn known(&self) -> impl Iterator<Item = (&str, bool)> {
-        self.queues.iter().map(|queue| (&*queue.name, queue.is_declared))
+    /// The time of what comes next.
+    pub(crate) fn at(&mut self, time: Micros) {
+        self.time = time;
     }
 
     /// Takes the facts derived since the last call.
@@ -189,6 +253,7 @@ impl Ledger {
         let keys = self.channels.range((connection, 0)..=(connection, u16::MAX));
         let keys: Vec<(u32, u16)> = keys.map(|(key, _)| *key).collect();
         keys.into_iter().for_each(|key| self.end_channel(key));
+        self.blocked.remove(&connection);
         if self.connections.remove(&connection).is_some() {
             self.facts.push(Fact::Disconnected { connection });
         }
@@ -201,10 +266,12 @@ impl Ledger {
         its.into_iter().for_each(|connection| self.disconnected(connection));
         let site = &mut self.sites[at.number()];
         site.life += 1;
+        // It knows nothing until it is told.
+        site.level = Level::default();
         // When others notice, nobody can tell from outside: of these something may be on its way for ever.
         site.endings.clear();
-        for number in std::mem::take(&mut site.untold) {
-            self.doubt(number);
+        for stay in std::mem::take(&mut site.untold) {
+            self.doubt(stay);
         }
         self.breaks(at);
     }
@@ -212,11 +279,20 @@ impl Ledger {
     /// A node is out of reach of another, or the other of it.
     pub(crate) fn breaks(&mut self, at: At) {
         self.sites[at.number()].breaks += 1;
+        self.is_disturbed = true;
     }
 
-    /// A node has put out what came of all that it was given.
-    pub(crate) fn end_step(&mut self, at: At) {
-        self.sites[at.number()].fresh.clear();
+    /// A queue has another leader.
+    pub(crate) fn led_by_another(&mut self) {
+        self.is_disturbed = true;
+    }
+
+    /// A node has put out what came of all that it was given. `applied` is the last change of what is declared that it has carried out.
+    pub(crate) fn end_step(&mut self, at: At, applied: u64) {
+        let site = &mut self.sites[at.number()];
+        site.fresh.clear();
+        site.applied = applied;
+        self.queues.iter_mut().for_each(|queue| queue.end_step(at, applied));
     }
 
     /// A node closes channels. What it was given since it last put out something may have come behind that decision: then it was ignored.
@@ -224,9 +300,9 @@ impl Ledger {
         let Some(at) = self.connections.get(&connection) else { return };
         let fresh = &mut self.sites[at.number()].fresh;
         let ignored = fresh.extract_if(.., |((its, channel), _)| *its == connection && is_closed(*channel));
-        for (_, number) in ignored.collect::<Vec<_>>() {
-            self.doubt(number);
-            if let Some(entry) = self.entries.get_mut(&number) {
+        for (_, stay) in ignored.collect::<Vec<_>>() {
+            self.doubt(stay);
+            if let Some(entry) = self.entries.get_mut(&stay) {
                 entry.taken = None;
             }
         }
@@ -248,52 +324,52 @@ impl Ledger {
     }
 
     /// A message that is gone may be there all the same.
-    fn doubt(&mut self, number: MessageNumber) {
-        if let Some(entry) = self.entries.get_mut(&number)
-            && let Presence::Gone(_) = entry.presence
+    fn doubt(&mut self, stay: Stay) {
+        if let Some(entry) = self.entries.get_mut(&stay)
+            && let Presence::Gone(Departure::Acked | Departure::AutoAcked | Departure::Rejected) = entry.presence
         {
             entry.presence = Presence::Maybe;
         }
     }
 
     /// A message comes back from one who had it.
-    fn come_back(&mut self, number: MessageNumber, session: Session) {
-        let Some(entry) = self.entries.get_mut(&number) else { return };
+    fn come_back(&mut self, stay: Stay, session: Session) {
+        let Some(entry) = self.entries.get_mut(&stay) else { return };
         if entry.presence == Presence::Unacked(session) {
             entry.presence = Presence::Ready;
             entry.returns += 1;
-            let queue = self.queues[entry.queue as usize].index;
-            self.facts.push(Fact::Requeued { queue, message: number });
+            let queue = self.queues[stay.0 as usize].index;
+            self.facts.push(Fact::Requeued { queue, message: stay.1 });
         }
     }
 
     /// A message is settled by one who had it: for certain once the node has passed that on.
     fn depart(&mut self, out: Out, how: Departure, at: At) {
-        let Some(entry) = self.entries.get_mut(&out.message) else { return };
+        let Some(entry) = self.entries.get_mut(&out.stay) else { return };
         entry.presence = Presence::Gone(how);
-        let queue = self.queues[entry.queue as usize].index;
-        self.facts.push(Fact::Departed { queue, message: out.message, how });
-        self.sites[at.number()].untold.push(out.message);
+        let (queue, message) = (self.queues[out.stay.0 as usize].index, out.stay.1);
+        self.facts.push(Fact::Departed { queue, message, how });
+        self.sites[at.number()].untold.push(out.stay);
     }
 
     /// What is there may have gone to one who was never seen to get it, and counts as settled; so may what comes until that is over.
     fn doubt_all(&mut self, queue: u32) {
         let held = &mut self.queues[queue as usize];
         held.doubt = held.doubt.max(held.endings);
-        for entry in self.entries.values_mut().filter(|entry| entry.queue == queue) {
+        for (_, entry) in self.entries.range_mut(stays_of(queue)) {
             entry.is_doubtful |= matches!(entry.presence, Presence::Ready | Presence::Maybe);
         }
     }
 
     /// How often the delivery of a message can have failed.
-    fn failures_max(&self, entry: &Entry) -> u64 {
-        entry.returns + (self.queues[entry.queue as usize].endings - entry.endings)
+    fn failures_max(&self, queue: u32, entry: &Entry) -> u64 {
+        entry.returns + (self.queues[queue as usize].endings - entry.endings)
     }
+}
 
-    /// Whether it may have gone unseen, or come back too often.
-    fn may_be_gone(&self, entry: &Entry) -> bool {
-        entry.is_doubtful || self.failures_max(entry) > self.queues[entry.queue as usize].limit()
-    }
+/// All messages of a queue.
+fn stays_of(queue: u32) -> std::ops::RangeInclusive<Stay> {
+    (queue, MessageNumber(0))..=(queue, MessageNumber(u32::MAX))
 }
 
 impl Queue {

@@ -1,36 +1,47 @@
 //! What is left when all has come to rest.
 
-use super::{Entry, Ledger};
+use super::{Entry, Ledger, Stay, stays_of};
 use crate::history::{Fact, Presence};
+use crate::story::StoryFact;
 
 impl Ledger {
-    /// Compares what the leaders of its queues hold with what is known.
+    /// Compares what the leaders of its queues hold with what is known, and with what they may hold.
     pub(crate) fn count<'a>(&mut self, found: impl IntoIterator<Item = (&'a str, u64)>) {
         for (name, found) in found {
             let Some(&at) = self.by_name.get(name.as_bytes()) else { continue };
-            let (mut least, mut maybe) = (0, 0);
-            for entry in self.entries.values().filter(|entry| entry.queue == at) {
+            let (mut least, mut maybe) = (0_u64, 0);
+            for (stay, entry) in self.entries.range(stays_of(at)) {
                 match entry.presence {
-                    Presence::Ready if self.may_be_gone(entry) => maybe += 1,
+                    Presence::Ready | Presence::Unacked(_) if self.may_be_gone(*stay, entry) => maybe += 1,
                     Presence::Ready | Presence::Unacked(_) => least += 1,
                     Presence::Maybe => maybe += 1,
                     Presence::Never | Presence::Gone(_) => {}
                 }
             }
+            let (length_max, unseen) = self.bounds(at);
+            let most = (least + maybe).saturating_add(unseen).min(length_max);
             let queue = self.queues[at as usize].index;
-            self.facts.push(Fact::Counted { queue, found, least, most: least + maybe });
+            if let Some(limit) = self.queues[at as usize].drops_beyond() {
+                let (ready, is_by_policy) = (found, false);
+                self.facts.push(Fact::Story(StoryFact::Length { queue, ready, limit, is_by_policy }));
+            }
+            self.facts.push(Fact::Counted { queue, found, least: least.min(most), most });
         }
     }
 
     /// All queues were drained: what is still in them by what is known was lost.
     pub(crate) fn drained(&mut self) {
-        for at in 0..self.queues.len() {
-            let queue = self.queues[at].index;
+        for at in (0..).zip(&self.queues).map(|(at, _)| at).collect::<Vec<u32>>() {
+            let queue = self.queues[at as usize].index;
             let left: Vec<Fact> = self
                 .entries
-                .iter()
-                .filter(|(_, entry)| entry.queue as usize == at && self.is_lost(entry))
-                .map(|(number, entry)| Fact::NeverCame { queue, message: *number, was_confirmed: entry.is_promised })
+                .range(stays_of(at))
+                .filter(|(stay, entry)| self.is_lost(**stay, entry))
+                .map(|((_, message), entry)| Fact::NeverCame {
+                    queue,
+                    message: *message,
+                    was_confirmed: entry.is_promised,
+                })
                 .collect();
             if left.is_empty() {
                 self.facts.push(Fact::Emptied { queue });
@@ -40,8 +51,11 @@ impl Ledger {
     }
 
     /// Whether a message had to come and did not.
-    fn is_lost(&self, entry: &Entry) -> bool {
-        if self.may_be_gone(entry) {
+    fn is_lost(&self, stay: Stay, entry: &Entry) -> bool {
+        if self.is_missing_elsewhere(stay, entry) {
+            return true;
+        }
+        if self.may_be_gone(stay, entry) {
             return false;
         }
         match entry.presence {

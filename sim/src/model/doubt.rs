@@ -116,15 +116,9 @@ impl Model {
             let queue = &mut self.contents.queues[index as usize];
             if queue.consumers == 0 && queue.is_auto_delete && queue.existence.is_some() && !queue.is_forsaken {
                 let is_durable = queue.is_durable;
-                if is_durable {
+                if is_durable || self.is_cluster() {
                     // Nobody waits for the log to have it, so a crash may bring the queue back with what was in it.
-                    self.contents.doubt_queue(index);
-                    self.unfloat(index);
-                    self.topology.doubt_queue(index);
-                    self.contents.queues[index as usize].forsake(self.changes);
-                    let home = self.contents.queues[index as usize].home;
-                    self.sites[home.number()].untold_changes.are_new = true;
-                    self.facts.push(Fact::Changed { queue: QueueIndex(index), what: Change::Gone });
+                    self.forsake(index);
                 } else {
                     self.remove_queue(index);
                 }
@@ -271,10 +265,31 @@ impl Model {
 
     pub(super) fn drop_exclusive(&mut self, connection: u32) {
         for index in 0..self.contents.queues.len() {
-            if self.contents.queues[index].owner == Some(connection) {
-                self.remove_queue(u32::try_from(index).expect("few queues"));
+            if self.contents.queues[index].owner != Some(connection) {
+                continue;
+            }
+            let queue = u32::try_from(index).expect("few queues");
+            if self.is_cluster() {
+                self.forsake(queue);
+            } else {
+                self.remove_queue(queue);
             }
         }
+    }
+
+    /// A queue goes when the log has it, or the cluster has decided it, of which nobody is told.
+    fn forsake(&mut self, queue: u32) {
+        if self.contents.queues[queue as usize].existence.is_none() || self.contents.queues[queue as usize].is_forsaken
+        {
+            return;
+        }
+        self.contents.doubt_queue(queue);
+        self.unfloat(queue);
+        self.topology.doubt_queue(queue);
+        self.contents.queues[queue as usize].forsake(self.changes);
+        let home = self.contents.queues[queue as usize].home;
+        self.sites[home.number()].untold_changes.are_new = true;
+        self.facts.push(Fact::Changed { queue: QueueIndex(queue), what: Change::Gone });
     }
 
     pub(super) fn remove_queue(&mut self, queue: u32) {

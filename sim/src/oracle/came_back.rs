@@ -1,4 +1,5 @@
-//! What was acked, dropped or purged stays away, unless a crash came before the log had it.
+//! What was acked, dropped, purged or refused stays away, and so does what went with its queue, or died and is seen elsewhere as a dead
+//! letter; unless a crash came before the log had it.
 
 use crate::history::{Departure, Fact, Presence};
 use crate::oracle::{Oracle, Verdict};
@@ -17,7 +18,13 @@ impl Oracle for CameBack {
         };
         match before {
             Presence::Gone(
-                how @ (Departure::Acked | Departure::AutoAcked | Departure::Rejected | Departure::Purged),
+                how @ (Departure::Acked
+                | Departure::AutoAcked
+                | Departure::Rejected
+                | Departure::Purged
+                | Departure::Deleted
+                | Departure::Died
+                | Departure::Refused),
             ) => Verdict::Broken(format!(
                 "{message} is delivered from queue {} again although it is {how:?} for good",
                 queue.0
@@ -34,7 +41,9 @@ mod tests {
 
     #[test]
     fn an_acked_message_that_comes_back_is_objected_to() {
-        assert!(CameBack.judge(&delivered!(before: Presence::Gone(Departure::Acked))).is_broken());
+        for how in [Departure::Acked, Departure::Deleted, Departure::Died, Departure::Refused] {
+            assert!(CameBack.judge(&delivered!(before: Presence::Gone(how))).is_broken(), "{how:?}");
+        }
         assert!(CameBack.judge(&delivered!(before: Presence::Maybe)).is_kept());
     }
 }

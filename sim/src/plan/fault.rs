@@ -105,6 +105,8 @@ pub enum FaultKind {
         #[serde(default, skip_serializing_if = "is_default")]
         again: u32,
     },
+    /// The node ends, and starts again with an empty disk.
+    Wipe,
     /// No space on the disk.
     DiskFull {
         /// For appends too, not only for new segments.
@@ -312,6 +314,11 @@ impl FaultKind {
         }
     }
 
+    /// Whether it makes a disk full.
+    pub(crate) fn takes_space(&self) -> bool {
+        matches!(self, Self::DiskFull { .. } | Self::NoSpace { .. } | Self::DiskQuota { .. })
+    }
+
     /// The client that it happens to; `None` where it is the node's or the disk's.
     pub(crate) fn client_mut(&mut self) -> Option<&mut usize> {
         match self {
@@ -352,7 +359,8 @@ impl FaultKind {
             | Self::Isolate { .. }
             | Self::SlowPeers { .. }
             | Self::LossyPeers { .. }
-            | Self::ResetPeers { .. } => None,
+            | Self::ResetPeers { .. }
+            | Self::Wipe => None,
         }
     }
 }

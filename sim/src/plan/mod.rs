@@ -275,6 +275,9 @@ pub struct QueueRules {
     /// `x-queue-type` is "quorum".
     #[serde(skip_serializing_if = "is_default")]
     pub is_quorum: bool,
+    /// `x-quorum-initial-group-size`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub group_size: Option<u32>,
 }
 
 /// One binding.

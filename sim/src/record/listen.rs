@@ -78,7 +78,11 @@ impl Recorder {
                 let text = format!("{message} goes back into {named}");
                 self.push_about(at, Kind::Requeued, message.0, queue, text);
             }
-            Fact::Departed { message, how: how @ (Departure::Purged | Departure::Restarted), .. } => {
+            Fact::Departed {
+                message,
+                how: how @ (Departure::Purged | Departure::Restarted | Departure::Deleted),
+                ..
+            } => {
                 let text = format!("{message} of {named} {}", words::departure(how));
                 self.push_about(at, Kind::Left, message.0, queue, text);
             }

@@ -292,6 +292,9 @@ pub(super) fn departure(how: Departure) -> &'static str {
         Departure::Rejected => "was rejected",
         Departure::Purged => "was purged",
         Departure::Restarted => "was not to survive a restart",
+        Departure::Deleted => "went with its queue",
+        Departure::Died => "died there",
+        Departure::Refused => "was refused",
     }
 }
 

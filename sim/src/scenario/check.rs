@@ -81,7 +81,7 @@ fn check_queue(scenario: &Scenario, queue: &QueueSpec) -> Checked {
         return refuse("[clients] are drawn only for queues without x-arguments: write [[client]]s for this one");
     }
     if scenario.is_shared(queue) {
-        check_shared_queue(queue)?;
+        check_shared_queue(scenario, queue)?;
     }
     let name = queue.name.as_ref();
     if name.is_empty() || name.len() > 200 {
@@ -128,19 +128,33 @@ fn check_queue(scenario: &Scenario, queue: &QueueSpec) -> Checked {
 }
 
 /// What the ledger of replicated queues cannot follow.
-fn check_shared_queue(queue: &QueueSpec) -> Checked {
+fn check_shared_queue(scenario: &Scenario, queue: &QueueSpec) -> Checked {
     let refuse = |reason: &str| Err(Complaint::new(queue.name.span(), reason));
     if !queue.durable {
         return refuse("quorum queues are durable");
     }
-    if queue.message_ttl.is_some()
-        || queue.max_length.is_some()
-        || queue.dead_letter_exchange.is_some()
-        || queue.max_priority.is_some()
-    {
+    if queue.dead_letter_exchange.as_ref().is_some_and(|exchange| !exchange.as_ref().is_empty()) {
         return refuse(
-            "of a quorum queue of several nodes only x-delivery-limit, x-single-active-consumer and x-consumer-timeout are judged",
+            "dead letters of a quorum queue of several nodes can be judged through \"\" with an x-dead-letter-routing-key",
         );
+    }
+    if queue.dead_letter_exchange.is_some() {
+        let mut at = queue;
+        for _ in 0..scenario.queue.len() {
+            let key = at.dead_letter_routing_key.as_deref().filter(|_| at.dead_letter_exchange.is_some());
+            let target = scenario.queue.iter().find(|it| Some(it.name.as_ref().as_str()) == key && it.count.is_none());
+            match target {
+                Some(target) if !scenario.is_shared(target) => {
+                    return refuse("dead letters of a quorum queue of several nodes go to another quorum queue");
+                }
+                Some(target) => at = target,
+                None if at.dead_letter_exchange.is_some() => {
+                    return refuse("x-dead-letter-routing-key names another quorum queue");
+                }
+                None => return Ok(()),
+            }
+        }
+        return refuse("dead letters of quorum queues of several nodes that go round in a circle are not judged");
     }
     Ok(())
 }
@@ -189,8 +203,13 @@ fn check_client(scenario: &Scenario, spanned: &Spanned<ClientByHand>) -> Checked
         (ClientKind::Publisher, false, false) => {
             return refuse("`queue`, or `exchange` with `keys`, is missing".to_owned());
         }
-        (ClientKind::Consumer | ClientKind::Getter, false, _) => return refuse("`queue` is missing".to_owned()),
+        (ClientKind::Consumer | ClientKind::Getter | ClientKind::Churner, false, _) => {
+            return refuse("`queue` is missing".to_owned());
+        }
         _ => {}
+    }
+    if client.kind == ClientKind::Churner && client.does.is_empty() {
+        return refuse("`does` is missing: some of \"declare\", \"purge\" and \"delete\"".to_owned());
     }
     if let (ClientKind::Publisher, Some(priority)) = (client.kind, client.priority)
         && !(0..=255).contains(&priority.0.min(priority.1))
@@ -229,6 +248,9 @@ fn check_story_client(scenario: &Scenario, client: &ClientByHand, place: &Range<
         let why = "where queues have x-arguments, or messages expirations, priorities or delays";
         Err(Complaint::new(place.clone(), format!("{what} {why}")))
     };
+    if client.kind == ClientKind::Churner {
+        return refuse("a churner cannot be judged");
+    }
     if client.no_ack || client.tx.is_some() || client.forget.is_some() {
         return refuse("`no_ack`, `tx` and `forget` cannot be judged");
     }
@@ -286,9 +308,11 @@ fn misplaced(client: &ClientByHand) -> Option<(&'static str, &'static str)> {
     let timed =
         [("messages", client.messages.is_some()), ("gap", client.gap.is_some()), ("rate", client.rate.is_some())];
     let (is_publisher, is_consumer) = (client.kind == ClientKind::Publisher, client.kind == ClientKind::Consumer);
+    let is_churner = client.kind == ClientKind::Churner;
     let of = |keys: &[(&'static str, bool)], kind| keys.iter().find(|(_, is_set)| *is_set).map(|(key, _)| (*key, kind));
     None.or_else(|| if is_publisher { None } else { of(&publisher, "publisher") })
-        .or_else(|| if is_publisher { of(&reader, "consumer or getter") } else { None })
+        .or_else(|| if is_publisher || is_churner { of(&reader, "consumer or getter") } else { None })
+        .or_else(|| if is_churner { None } else { of(&[("does", !client.does.is_empty())], "churner") })
         .or_else(|| if is_consumer { None } else { of(&consumer, "consumer") })
         .or_else(|| if is_consumer { of(&timed, "publisher or getter") } else { None })
 }
@@ -342,6 +366,13 @@ fn check_kind(scenario: &Scenario, name: &Spanned<String>, aim: Option<&Spanned<
     let is_between = kind.victim == Victim::Ways || kind.name.starts_with("isolate");
     if is_between && scenario.nodes_max() < 2 {
         return Err(Complaint::new(name.span(), format!("{} takes several nodes: `[cluster] nodes = 3`", kind.name)));
+    }
+    let is_shared_alone = !scenario.queue.is_empty() && scenario.queue.iter().all(|queue| scenario.is_shared(queue));
+    if kind.name == "wipe" && !is_shared_alone {
+        return Err(Complaint::new(
+            name.span(),
+            "wipe takes what is on one node alone: have quorum queues of several nodes",
+        ));
     }
     let Some(aim) = aim else { return Ok(()) };
     let parsed = target::parse(aim.as_ref()).map_err(|reason| Complaint::new(aim.span(), reason))?;

@@ -104,6 +104,9 @@ pub struct QueueSpec {
     /// Its type.
     #[serde(rename = "x-queue-type", default)]
     pub queue_type: QueueType,
+    /// How many nodes have a replica of it, of so many as there are; all if left out.
+    #[serde(rename = "x-quorum-initial-group-size")]
+    pub group_size: Option<u32>,
 }
 
 /// `x-overflow`.
@@ -244,11 +247,11 @@ pub struct ClientByHand {
     #[cfg_attr(test, schemars(with = "Vec<String>"))]
     #[serde(default)]
     pub keys: Vec<Spanned<String>>,
-    /// Publishers: messages; getters: polls. 200 if left out.
+    /// Publishers: messages; getters: polls; churners: deeds. 200 if left out.
     pub messages: Option<u32>,
-    /// Publishers and getters: the pause after each; by default they fill the phase with faults.
+    /// Publishers, getters and churners: the pause after each; by default they fill the phase with faults.
     pub gap: Option<Time>,
-    /// Publishers and getters: or how many a second.
+    /// The same: or how many a second.
     pub rate: Option<Rate>,
     /// Publishers: so many at once, then a pause.
     pub burst: Option<u32>,
@@ -311,6 +314,10 @@ pub struct ClientByHand {
     pub cancel_every: Option<u32>,
     /// Consumers: asks for all it has not answered (`basic.recover`) after so many deliveries, 40 times at most.
     pub recover_every: Option<u32>,
+
+    /// Churners: what they do to the queue, in turn.
+    #[serde(default)]
+    pub does: Vec<Deed>,
 }
 
 /// What a client does.
@@ -324,6 +331,21 @@ pub enum ClientKind {
     Consumer,
     /// It polls one queue with `basic.get`.
     Getter,
+    /// It declares, empties or deletes one queue under everybody's feet.
+    Churner,
+}
+
+/// What is done to a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Deed {
+    /// It is declared as it was.
+    Declare,
+    /// It is emptied.
+    Purge,
+    /// It is deleted.
+    Delete,
 }
 
 /// A fault at a time, or when something happens.

@@ -65,6 +65,7 @@ pub(super) const KINDS: &[Kind] = &[
     node("kill", 100, |it, _| end(Ending::Kill, it)),
     node("power_loss", 100, |it, _| end(Ending::PowerLoss, it)),
     node("shutdown", 100, |it, _| end(Ending::Shutdown, it)),
+    node("wipe", 1000, |_, _| FaultKind::Wipe),
     node("disk_full", 500, |it, _| FaultKind::DiskFull { append: it.append }),
     node("fsync_error", 1, |_, _| FaultKind::FsyncError),
     node("disk_stall", 500, |_, _| FaultKind::DiskStall),

@@ -1,6 +1,6 @@
 //! From what is written by hand to a plan.
 
-use super::hand::{ClientByHand, ClientKind, FaultByHand, NemesisSpec, Overflow, QueueSpec, QueueType, Strategy};
+use super::hand::{ClientByHand, ClientKind, Deed, FaultByHand, NemesisSpec, Overflow, QueueSpec, QueueType, Strategy};
 use super::kinds::{self, Details, Victim};
 use super::target::Target;
 use super::value::{Pair, Share, Time};
@@ -9,8 +9,9 @@ use crate::clock::{MILLISECOND, Micros};
 use crate::nodes::At;
 use crate::options::Maker;
 use crate::plan::{
-    AnswerPlan, BindingPlan, Burst, BurstExtras, ClientPlan, ConsumerAct, ConsumerDeed, ConsumerPlan, ExchangePlan,
-    Fault, FaultKind, GetterPlan, PublishMode, PublisherPlan, QueuePlan, QueueRules, Role, Topology,
+    AnswerPlan, BindingPlan, Burst, BurstExtras, ChurnPlan, ChurnStep, ClientPlan, ConsumerAct, ConsumerDeed,
+    ConsumerPlan, ExchangePlan, Fault, FaultKind, GetterPlan, PublishMode, PublisherPlan, QueuePlan, QueueRules, Role,
+    Topology, TopologyOp,
 };
 use crate::rng::{Ratio, Stream};
 
@@ -78,6 +79,7 @@ fn rules(queue: &QueueSpec) -> QueueRules {
         delivery_limit: queue.delivery_limit,
         consumer_timeout_ms: queue.consumer_timeout,
         is_quorum: queue.queue_type == QueueType::Quorum,
+        group_size: queue.group_size,
     }
 }
 
@@ -109,6 +111,7 @@ impl Maker<'_> {
             ClientKind::Publisher => self.publisher_by_hand(spec, index),
             ClientKind::Consumer => self.consumer_by_hand(spec, index),
             ClientKind::Getter => self.getter_by_hand(spec, index),
+            ClientKind::Churner => self.churner_by_hand(spec, index),
         };
         ClientPlan {
             start_us: spec.start.unwrap_or(soon).draw(stream),
@@ -233,6 +236,21 @@ impl Maker<'_> {
             no_ack: spec.no_ack,
             answer: answer(spec),
         })
+    }
+
+    fn churner_by_hand(&self, spec: &ClientByHand, index: usize) -> Role {
+        let name = self.queue_name(spec, index);
+        let queue = self.whole.queues.iter().find(|queue| queue.name == name).expect("it is declared");
+        let count = spec.messages.unwrap_or(MESSAGES);
+        let gap = spec.gap.map(|gap| gap.0).or_else(|| spec.rate.map(super::value::Rate::gap_us));
+        let wait_us = gap.unwrap_or_else(|| self.chaos_us / u64::from(count.max(1)));
+        let op = |deed: &Deed| match deed {
+            Deed::Declare => TopologyOp::DeclareQueue(queue.clone()),
+            Deed::Purge => TopologyOp::Purge(name.clone()),
+            Deed::Delete => TopologyOp::DeleteQueue { queue: name.clone(), if_unused: false, if_empty: false },
+        };
+        let deeds = spec.does.iter().cycle().take(count as usize);
+        Role::Churner(ChurnPlan { steps: deeds.map(|deed| ChurnStep { wait_us, op: op(deed) }).collect() })
     }
 
     /// The queue of the client of that number: of several of one name each client takes another.

@@ -21,8 +21,8 @@ use toml::Spanned;
 
 pub use self::drawn::{ClientSpec, FaultSpec, Feature, KnobSpec, RunSpec, Span, StorySpec};
 pub use self::hand::{
-    BindingSpec, ClientByHand, ClientKind, ClusterSpec, ExchangeSpec, ExchangeType, ExpectSpec, FarSpec, FaultByHand,
-    NemesisSpec, NodeSpec, Overflow, PhaseSpec, QueueSpec, QueueType, Strategy,
+    BindingSpec, ClientByHand, ClientKind, ClusterSpec, Deed, ExchangeSpec, ExchangeType, ExpectSpec, FarSpec,
+    FaultByHand, NemesisSpec, NodeSpec, Overflow, PhaseSpec, QueueSpec, QueueType, Strategy,
 };
 pub use self::value::{Pair, Rate, Share, Time};
 

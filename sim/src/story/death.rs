@@ -6,28 +6,28 @@ use crate::message::{has_expiration, headers};
 
 /// All dead-letter headers of one delivery.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Deaths {
+pub(crate) struct Deaths {
     /// `x-death`, newest first.
-    pub(super) entries: Vec<Death>,
+    pub(crate) entries: Vec<Death>,
     /// `x-first-death-queue` and `-reason`.
-    pub(super) first: Option<(Vec<u8>, Vec<u8>)>,
+    pub(crate) first: Option<(Vec<u8>, Vec<u8>)>,
     /// `x-last-death-queue` and `-reason`.
-    pub(super) last: Option<(Vec<u8>, Vec<u8>)>,
+    pub(crate) last: Option<(Vec<u8>, Vec<u8>)>,
     /// Whether the properties have an expiration.
-    pub(super) has_expiration: bool,
+    pub(crate) has_expiration: bool,
 }
 
 /// One entry of `x-death`.
 #[derive(Clone, Debug)]
-pub(super) struct Death {
-    pub(super) queue: Vec<u8>,
-    pub(super) reason: Reason,
-    pub(super) count: u32,
+pub(crate) struct Death {
+    pub(crate) queue: Vec<u8>,
+    pub(crate) reason: Reason,
+    pub(crate) count: u32,
 }
 
 impl Deaths {
     /// Reads them from properties as they are on the wire.
-    pub(super) fn of(properties: &[u8]) -> Self {
+    pub(crate) fn of(properties: &[u8]) -> Self {
         let fields = headers(properties);
         let text = |name: &str| find(&fields, name).and_then(Value::as_text).map(<[u8]>::to_vec);
         let Some(Value::List(list)) = find(&fields, "x-death") else { return Self::default() };
@@ -49,7 +49,7 @@ impl Deaths {
     }
 
     /// How often it died in all.
-    pub(super) fn total(&self) -> u32 {
+    pub(crate) fn total(&self) -> u32 {
         self.entries.iter().fold(0, |sum, death| sum.saturating_add(death.count))
     }
 }

@@ -13,13 +13,13 @@ pub(crate) mod make;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use self::death::Deaths;
+pub(crate) use self::death::Deaths;
 pub(crate) use self::fact::{Reason, Short, StoryFact};
 use self::listen::{Channel, Given};
 use crate::clock::{ClockError, MILLISECOND, Micros, SECOND};
 use crate::history::{Fact, QueueIndex};
 use crate::message::{MessageInfo, MessageNumber, Messages};
-use crate::plan::{Ending, FaultKind, Plan, QueueRules};
+use crate::plan::{Ending, Plan, QueueRules};
 
 /// See the module.
 #[derive(Debug)]
@@ -140,10 +140,7 @@ impl Story {
     /// The story of a run.
     pub(crate) fn new(plan: &Plan) -> Self {
         let topology = &plan.topology;
-        let is_space = |kind: &FaultKind| {
-            matches!(kind, FaultKind::DiskFull { .. } | FaultKind::NoSpace { .. } | FaultKind::DiskQuota { .. })
-        };
-        let maybe_full = plan.faults.iter().any(|fault| is_space(&fault.kind));
+        let maybe_full = plan.faults.iter().any(|fault| fault.kind.takes_space());
         let index = |name: &str| {
             let at = topology.queues.iter().position(|queue| queue.name == name)?;
             u32::try_from(at).ok()

@@ -136,6 +136,7 @@ fn queue_arguments(rules: &QueueRules) -> FieldTable {
         delivery_limit,
         consumer_timeout_ms,
         is_quorum,
+        group_size,
     } = rules;
     let mut table = FieldTable::new();
     for (name, number) in [
@@ -145,6 +146,7 @@ fn queue_arguments(rules: &QueueRules) -> FieldTable {
         ("x-max-priority", priority_max.map(u32::from)),
         ("x-delivery-limit", *delivery_limit),
         ("x-consumer-timeout", *consumer_timeout_ms),
+        ("x-quorum-initial-group-size", *group_size),
     ] {
         if let Some(number) = number {
             table = table.with(name, i64::from(number));

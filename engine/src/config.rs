@@ -62,6 +62,8 @@ pub struct Config {
     pub read_ahead_bytes: u32,
     /// When memory and disk count as short, so that publishers are stopped.
     pub resources: ResourceLimits,
+    /// Whether data that turns out to be damaged is given up even if nobody else has what is in it.
+    pub gives_up_damaged_data: bool,
     /// With which nodes it is one broker. `None`: it knows no others, and lets nobody in.
     pub cluster: Option<ClusterConfig>,
     /// How the log is laid out.
@@ -90,6 +92,9 @@ pub struct ClusterConfig {
     pub log_kept: u64,
     /// Whether a node that cannot reach a majority serves no clients (`cluster_partition_handling = pause_minority`).
     pub pause_minority: bool,
+    /// Whether the node has given its data up at some time, see [`crate::effect::Stop::Damaged`]. Then it never forms a cluster: it waits
+    /// for those who have what it had.
+    pub has_given_up: bool,
     /// What the node speaks with others: less than this program does where a test has it stand for an older one.
     pub versions: Versions,
 }
@@ -99,7 +104,8 @@ impl ClusterConfig {
     #[must_use]
     pub fn new(first_nodes: Vec<String>, secret: Secret) -> Self {
         let (log_entries, log_kept) = (limits::CLUSTER_LOG_ENTRIES, limits::CLUSTER_LOG_KEPT);
-        Self { first_nodes, secret, log_entries, log_kept, pause_minority: false, versions: Versions::SPOKEN }
+        let (versions, pause_minority, has_given_up) = (Versions::SPOKEN, false, false);
+        Self { first_nodes, secret, log_entries, log_kept, pause_minority, has_given_up, versions }
     }
 }
 
@@ -157,6 +163,7 @@ impl Default for Config {
             memory_high_bytes: limits::MEMORY_HIGH_BYTES,
             read_ahead_bytes: limits::READ_AHEAD_BYTES,
             resources: ResourceLimits::default(),
+            gives_up_damaged_data: false,
             cluster: None,
             log: LogConfig::default(),
             fine_events: false,

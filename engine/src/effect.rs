@@ -148,6 +148,10 @@ pub enum DiskOp {
 pub enum Stop {
     /// A shutdown was asked for and is complete: everything written is durable.
     Clean,
+    /// The disk does not hold what was written to it, and what this node remembers is to be given up: others have it, or the
+    /// configuration says so. The driver puts all segments aside and starts the node again, with an empty disk and, if it is in a
+    /// cluster, [`crate::config::ClusterConfig::has_given_up`]. A person reads this.
+    Damaged(String),
     /// The node cannot go on without breaking a promise; a person reads this.
     Fatal(String),
 }

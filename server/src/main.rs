@@ -115,25 +115,62 @@ fn run_all(start: &Start) -> Result<(), Failure> {
     })
 }
 
-/// Runs a node until it stops, or tells why it could not.
+/// Why a node ended.
+enum Ended {
+    /// Its data is to be put aside, and it is to start again.
+    Damaged(String),
+    /// For good.
+    Failed(Failure),
+}
+
+fn cannot_start(error: impl Display) -> Failure {
+    (CANNOT_START, error.to_string())
+}
+
+/// Runs a node until it stops, or tells why it could not. If it gives its data up, it begins again without.
 fn run(setup: &Setup, stop: watch::Receiver<bool>) -> Result<(), Failure> {
-    fn cannot_start(error: impl Display) -> Failure {
-        (CANNOT_START, error.to_string())
+    // It stays locked all the time.
+    let data_dir = DataDir::open(&setup.data_dir).map_err(cannot_start)?;
+    let mut config = setup.config.clone();
+    loop {
+        if let Some(cluster) = &mut config.cluster {
+            cluster.has_given_up = data_dir.has_put_aside();
+        }
+        match run_once(setup, &config, &data_dir, stop.clone()) {
+            Ok(()) => return Ok(()),
+            Err(Ended::Failed(failure)) => return Err(failure),
+            Err(Ended::Damaged(reason)) => {
+                let aside = data_dir.put_aside().map_err(|error| (CANNOT_GO_ON, format!("{reason}; {error}")))?;
+                let aside = aside.display();
+                if config.cluster.is_some() {
+                    tracing::error!(
+                        "{reason}. The damaged files are in {aside} and can be deleted once this node is ready; until then it waits \
+                         for a majority of the others"
+                    );
+                } else {
+                    tracing::error!("{reason}. The damaged files are in {aside}");
+                }
+                config.gives_up_damaged_data = false;
+            }
+        }
     }
-    let Setup { label, config, peers, listen, data_dir, definitions } = setup;
+}
+
+/// Runs a node until it stops, from what is in its data directory.
+fn run_once(setup: &Setup, config: &Config, data_dir: &DataDir, stop: watch::Receiver<bool>) -> Result<(), Ended> {
+    let cannot_start = |error: &dyn Display| Ended::Failed(cannot_start(error));
+    let Setup { label, peers, listen, definitions, config: _, data_dir: _ } = setup;
     let mut entropy = [0; 32];
-    getrandom::fill(&mut entropy).map_err(|error| cannot_start(format!("the system has no entropy: {error}")))?;
-    // It stays locked until the disk's threads have ended.
-    let data_dir = DataDir::open(data_dir).map_err(cannot_start)?;
+    getrandom::fill(&mut entropy).map_err(|error| cannot_start(&format!("the system has no entropy: {error}")))?;
     let (disk, answers, threads) = FileDisk::start(data_dir.path())
-        .map_err(|error| cannot_start(format!("cannot use {}: {error}", data_dir.path().display())))?;
+        .map_err(|error| cannot_start(&format!("cannot use {}: {error}", data_dir.path().display())))?;
     // One thread: the engine is one, and passing each read and write between threads costs more than it wins.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| cannot_start(format!("cannot start the runtime: {error}")))?;
+        .map_err(|error| cannot_start(&format!("cannot start the runtime: {error}")))?;
     let read = |path: &Path| {
-        fs::read_to_string(path).map_err(|error| cannot_start(format!("cannot read {}: {error}", path.display())))
+        fs::read_to_string(path).map_err(|error| cannot_start(&format!("cannot read {}: {error}", path.display())))
     };
     let definitions = definitions.as_deref().map(read).transpose()?;
     let (link, calls) = admin::link();
@@ -143,7 +180,7 @@ fn run(setup: &Setup, stop: watch::Receiver<bool>) -> Result<(), Failure> {
             // Clients can be served all the same.
             Err(error) => tracing::warn!(%error, "cannot open the admin socket: leveretctl does not work"),
         }
-        let shutdown = shutdown(stop).map_err(|error| cannot_start(format!("cannot listen to signals: {error}")))?;
+        let shutdown = shutdown(stop).map_err(|error| cannot_start(&format!("cannot listen to signals: {error}")))?;
         let env = Env {
             net: TcpNet,
             disk,
@@ -158,9 +195,10 @@ fn run(setup: &Setup, stop: watch::Receiver<bool>) -> Result<(), Failure> {
         let announce = |addresses: &[SocketAddr]| announce(label.as_deref(), addresses);
         serve(env, config.clone(), listen, announce, shutdown).await.map_err(|error| match error {
             ServeError::Listen { .. } | ServeError::ListenForPeers { .. } | ServeError::Definitions(_) => {
-                cannot_start(error)
+                cannot_start(&error)
             }
-            ServeError::Fatal(_) | ServeError::DiskGone => (CANNOT_GO_ON, error.to_string()),
+            ServeError::Damaged(reason) => Ended::Damaged(reason),
+            ServeError::Fatal(_) | ServeError::DiskGone => Ended::Failed((CANNOT_GO_ON, error.to_string())),
         })
     });
     drop(runtime);

@@ -88,6 +88,8 @@ pub enum ServeError {
     },
     /// The definitions to import at the start make no sense, or not here.
     Definitions(String),
+    /// The disk does not hold what was written to it, and the engine has what is on it given up.
+    Damaged(String),
     /// The engine stopped the node, because going on would break a promise.
     Fatal(String),
     /// The disk went away without an answer.
@@ -112,7 +114,7 @@ impl fmt::Display for ServeError {
                 )
             }
             Self::Definitions(reason) => write!(f, "cannot import the definitions: {reason}"),
-            Self::Fatal(reason) => f.write_str(reason),
+            Self::Damaged(reason) | Self::Fatal(reason) => f.write_str(reason),
             Self::DiskGone => f.write_str("the disk's threads have ended"),
         }
     }
@@ -122,7 +124,7 @@ impl std::error::Error for ServeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Listen { source, .. } | Self::ListenForPeers { source, .. } => Some(source),
-            Self::Definitions(_) | Self::Fatal(_) | Self::DiskGone => None,
+            Self::Definitions(_) | Self::Damaged(_) | Self::Fatal(_) | Self::DiskGone => None,
         }
     }
 }
@@ -419,6 +421,10 @@ impl<N: Net, D: Disk, C: Clock> Node<N, D, C> {
                     pass_panic_on(ended);
                 }
                 Ok(())
+            }
+            Stop::Damaged(reason) => {
+                listeners.tasks.shutdown().await;
+                Err(ServeError::Damaged(reason))
             }
             Stop::Fatal(reason) => {
                 listeners.tasks.shutdown().await;

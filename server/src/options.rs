@@ -54,6 +54,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME", env = "LEVERET_NODE_NAME")]
     pub(crate) node_name: Option<String>,
 
+    /// Give damaged data up even if no other node has what is in it
+    ///
+    /// A node of a cluster whose data turns out to be damaged moves it aside by itself, into a folder damaged-1 of its data directory, and
+    /// gets everything again from the others, if they have everything. Where they have not, it stops and says what would be lost. Start
+    /// it once with this option when that is not to be had back. Without a cluster the node then begins with nothing.
+    #[arg(long)]
+    pub(crate) give_up_damaged_data: bool,
+
     /// How much to log to standard error
     ///
     /// One of error, warn, info, debug, trace or off; or a filter by module, such as "warn,leveret_server=debug".

@@ -51,6 +51,7 @@ pub(crate) fn one(
 ) -> Result<Start, String> {
     let mut start = Start::default();
     let mut config = settings.engine.clone();
+    config.gives_up_damaged_data = options.give_up_damaged_data;
     let given = options.node_name.clone().map(|name| ("--node-name".to_owned(), name));
     let given = given.or_else(|| env::var(NAME_VARIABLE).ok().map(|name| (NAME_VARIABLE.to_owned(), name)));
     if let Some((source, name)) = given {
@@ -110,7 +111,12 @@ pub(crate) fn cluster(
         let cluster = ClusterConfig::new(names.clone(), secret.clone());
         start.nodes.push(Setup {
             label: Some(name.clone()),
-            config: Config { node_name: name.clone(), cluster: Some(cluster), ..settings.engine.clone() },
+            config: Config {
+                node_name: name.clone(),
+                gives_up_damaged_data: options.give_up_damaged_data,
+                cluster: Some(cluster),
+                ..settings.engine.clone()
+            },
             peers: Some(PeerAddresses { listen: *end, nodes: addresses.clone() }),
             listen: listen.iter().map(|address| beside(*address, at)).collect::<Result<_, _>>()?,
             data_dir: options.data_dir.join(format!("node{}", at + 1)),

@@ -123,7 +123,7 @@ atlas! {
     disk_slow Disk covered "is slow";
     disk_stutter Disk covered "waits, again and again";
     read_errors Lies beyond "stops rather than go on with what it cannot read";
-    rot Lies beyond "a checksum shows it: stops, and delivers nothing that is wrong";
+    rot Lies beyond "a checksum shows it: stops, and delivers nothing that is wrong; one of three gets all of it again";
     misdirected_write Lies beyond "records say where they belong: stops, and delivers nothing that is wrong";
     misdirected_read Lies beyond "records say where they belong: stops, and delivers nothing that is wrong";
     lying_sync Lies beyond "a power loss may take what was confirmed; what is left is right";

@@ -75,6 +75,10 @@ pub(crate) struct Node {
     pub(crate) carried_out: VecDeque<(u64, u64)>,
     /// The last one since its boot.
     pub(crate) applied: Option<u64>,
+    /// Whether its data was damaged at some time and put aside.
+    has_given_up: bool,
+    /// Whether an operator has it give up what nobody else has.
+    gives_up: bool,
 }
 
 impl Node {
@@ -111,6 +115,8 @@ impl Node {
             steps: 0,
             carried_out: VecDeque::new(),
             applied: None,
+            has_given_up: false,
+            gives_up: false,
         }
     }
 
@@ -183,6 +189,7 @@ impl World {
         }
         let config = Config {
             cluster: self.cluster_config(at),
+            gives_up_damaged_data: self.nodes[at].gives_up,
             node_name: self.node_name(at),
             buggify: self.nodes[at].knobs.buggify.then(|| self.nodes[at].fates.of(8, boot)),
             ..config(&self.nodes[at].knobs, self.options)
@@ -361,6 +368,7 @@ impl World {
                 self.end_node(at, Ending::Shutdown, false);
                 self.scheduler.after(self.nodes[at].fates.of(3, self.nodes[at].boot) % 100_000, Event::Boot(at));
             }
+            Some(Stop::Damaged(_)) => self.gave_up(at),
             Some(Stop::Fatal(text)) => self.stopped_by_itself(at, &text),
             None => self.schedule_timer(at),
         }
@@ -716,10 +724,30 @@ impl World {
         }
     }
 
+    /// Its data was damaged: it goes on as a node that never had any.
+    fn gave_up(&mut self, at: At) {
+        let has_reason = self.nodes[at].disk.has_rotted();
+        self.end_node(at, Ending::Kill, true);
+        if !has_reason {
+            let text = "a node gives its data up although nothing is wrong with it".to_owned();
+            return self.fail(Failure::safety("keeps running", text, &[]));
+        }
+        self.situations.saw(Situation::DataGivenUp);
+        let node = &mut self.nodes[at];
+        node.disk.put_aside();
+        node.forget_changes(0);
+        (node.has_given_up, node.gives_up) = (true, false);
+        self.replicas.ended(at, 0);
+        self.scheduler.after(self.nodes[at].fates.of(5, self.nodes[at].boot) % 100_000, Event::Boot(at));
+    }
+
     fn stopped_by_itself(&mut self, at: At, text: &str) {
         let has_reason = self.nodes[at].disk.failures() > self.nodes[at].failures;
         self.end_node(at, Ending::Kill, true);
-        if self.plan.beyond_claim {
+        if self.nodes[at].disk.has_rotted() && !self.plan.beyond_claim {
+            // What a node does not dare an operator does: only replicated queues are used where the claim covers rot.
+            self.nodes[at].gives_up = true;
+        } else if self.plan.beyond_claim {
             // To stop is a right answer there, and the end of the story.
             if !has_reason {
                 self.phase = crate::quiesce::Phase::Done;
@@ -740,9 +768,10 @@ impl World {
         let names = self.nodes.iter().map(|node| node.name.clone()).collect();
         let secret = Secret::new("a secret of the simulated nodes").expect("it is neither empty nor long");
         let ClusterPlan { log_entries, log_kept, .. } = *cluster;
+        let has_given_up = self.nodes[at].has_given_up;
         let Versions { lowest, highest } = Versions::SPOKEN;
         let versions = Versions { lowest, highest: if self.nodes[at].is_old { lowest } else { highest } };
-        Some(ClusterConfig { log_entries, log_kept, versions, ..ClusterConfig::new(names, secret) })
+        Some(ClusterConfig { log_entries, log_kept, versions, has_given_up, ..ClusterConfig::new(names, secret) })
     }
 
     /// Whether nodes begin with an older program.

@@ -77,6 +77,8 @@ situations! {
     ShutDown => "nodes stopped in order",
     /// The node stopped because it could not go on.
     StoppedByItself => "nodes that stopped by themselves",
+    /// A node's data was damaged, and it went on as one that has none.
+    DataGivenUp => "nodes that gave their data up",
     /// The process got no time for a while, and clients went on.
     Paused => "pauses with clients waiting",
     /// The network was cut while something was under way.

@@ -10,6 +10,7 @@ mod aside;
 mod bury;
 mod clustered;
 mod consume;
+mod damaged;
 mod declare;
 mod departures;
 mod expiry;
@@ -56,6 +57,7 @@ use crate::timer::Timers;
 
 use administer::{Errands, LateAnswer, Scans};
 use aside::Memories;
+pub(crate) use damaged::OnlyHere;
 use departures::Departures;
 pub(crate) use firehose::Witness;
 use guests::Guests;

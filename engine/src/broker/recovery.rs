@@ -74,19 +74,8 @@ impl Broker {
     /// # Errors
     /// A text for the operator if the log holds something that cannot be.
     pub(crate) fn recover(&mut self, recovered: Recovered) -> Result<(u64, u64), String> {
-        let hash_seed = self.rng.next_u64();
         let Recovered { snapshot, metadata, owners, .. } = recovered;
-        let unreadable = |what: &str| alloc::format!("the log holds {what} that this version cannot read");
-        if let Some(snapshot) = snapshot {
-            let (base, pending) = decode_base(&snapshot).ok_or_else(|| unreadable("a metadata snapshot"))?;
-            self.metadata = Metadata::restore(base, hash_seed).map_err(|_| unreadable("a metadata snapshot"))?;
-            for command in pending {
-                self.replay(command).ok_or_else(|| unreadable("a metadata command"))?;
-            }
-        }
-        for command in metadata {
-            self.replay(command).ok_or_else(|| unreadable("a metadata command"))?;
-        }
+        self.recover_metadata(snapshot, metadata)?;
         if let Some(place) = self.peers.as_ref().and_then(|peers| peers.cluster().place()) {
             self.metadata.enter_cluster(place.node);
         }
@@ -115,6 +104,25 @@ impl Broker {
         messages += self.recover_holds(&mut owners);
         self.open_replicas()?;
         Ok((messages, keys.len() as u64))
+    }
+
+    /// Makes the metadata what a snapshot and the commands after it say.
+    ///
+    /// # Errors
+    /// A text for the operator if one of them cannot be read. Those after it are left out.
+    pub(super) fn recover_metadata(&mut self, snapshot: Option<Bytes>, commands: Vec<Bytes>) -> Result<(), String> {
+        let hash_seed = self.rng.next_u64();
+        let unreadable = |what: &str| alloc::format!("the log holds {what} that this version cannot read");
+        let mut pending = Vec::new();
+        if let Some(snapshot) = snapshot {
+            let (base, commands) = decode_base(&snapshot).ok_or_else(|| unreadable("a metadata snapshot"))?;
+            self.metadata = Metadata::restore(base, hash_seed).map_err(|_| unreadable("a metadata snapshot"))?;
+            pending = commands;
+        }
+        for command in pending.into_iter().chain(commands) {
+            self.replay(command).ok_or_else(|| unreadable("a metadata command"))?;
+        }
+        Ok(())
     }
 
     /// Puts back what delayed exchanges held. How many messages.

@@ -1,5 +1,6 @@
 //! The node: one input to one machine, each machine's answers to their next stop.
 
+mod damage;
 mod service;
 mod status;
 
@@ -9,6 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use self::damage::others_have_it;
 use self::service::Service;
 pub use self::status::{LogReach, QueueStatus, ReplicaEntry, ReplicaReach, ReplicaStatus, Usage};
 use crate::administer::Forgetting;
@@ -257,6 +259,11 @@ impl Engine {
         self.phase == Phase::Running
     }
 
+    /// Whether the log is being read.
+    pub(crate) fn is_recovering(&self) -> bool {
+        self.phase == Phase::Recovering
+    }
+
     /// Whether the node is not yet as far as its cluster is.
     pub(crate) fn is_joining(&self) -> bool {
         self.phase == Phase::Joining
@@ -363,7 +370,10 @@ impl Engine {
             let Broker { config, log, now, peers, .. } = &mut self.broker;
             let Some(of_cluster) = &config.cluster else { return };
             let owners = &mut recovered.owners;
-            let made = Peers::new(&config.node_name, of_cluster, seed, owners, log, now.mono, &mut effects.disk);
+            let mut made = Peers::new(&config.node_name, of_cluster, seed, owners, log, now.mono, &mut effects.disk);
+            if recovered.damage.is_some() {
+                made.cluster_mut().only_look();
+            }
             *peers = Some(Box::new(made));
         } else if recovered.owners.keys().any(|owner| is_of_cluster(*owner)) {
             let text = "this node belongs to a cluster: configure that cluster, or move the node's data folder away";
@@ -383,11 +393,20 @@ impl Engine {
                 return;
             }
         }
+        if let Some(text) = self.damage_found() {
+            return self.on_damage(&text, effects);
+        }
+        let broker = &mut self.broker;
         let Some(recovered) = self.recovered.take() else { return };
-        let truncated_bytes = recovered.truncated_bytes;
+        let (truncated_bytes, doubt) = (recovered.truncated_bytes, recovered.doubt.clone());
         match broker.recover(*recovered) {
             Ok((messages, queues)) => self.found = Found { messages, queues, truncated_bytes },
             Err(text) => return self.stop(effects, Stop::Fatal(text)),
+        }
+        if let Some(text) = doubt
+            && broker.can_be_spared()
+        {
+            return self.stop(effects, Stop::Damaged(others_have_it(&text)));
         }
         if broker.peers.is_some() {
             self.phase = Phase::Joining;
@@ -407,15 +426,15 @@ impl Engine {
                 match peers.on_read(log, &outcome, &mut effects.disk) {
                     Ok(_) if self.phase == Phase::Recovering => self.go_on_recovering(effects),
                     Ok(_) => self.broker.on_bodies(),
-                    Err(text) => self.stop(effects, Stop::Fatal(text)),
+                    Err(text) => self.on_damage(&text, effects),
                 }
             }
             LogOutcome::Read { token, start, data } => {
                 if let Err(what) = self.broker.on_read(token, start, &data) {
-                    let text = alloc::format!("the log cannot be read at position {start}: {what}");
-                    self.stop(effects, Stop::Fatal(text));
+                    self.on_damage(&alloc::format!("the log cannot be read at position {start}: {what}"), effects);
                 }
             }
+            LogOutcome::Damaged(text) => self.on_damage(&text, effects),
             LogOutcome::Fatal(text) => self.stop(effects, Stop::Fatal(text)),
         }
     }

@@ -123,6 +123,12 @@ impl Hold {
         self.held.len()
     }
 
+    /// How many of them survive a restart.
+    pub(crate) fn kept_messages(&self) -> u64 {
+        let is_kept = |held: &&Held| held.place.is_some() && !held.flags.contains(RefFlags::TRANSIENT);
+        self.held.values().filter(is_kept).count() as u64
+    }
+
     /// Bytes of the bodies of all that wait.
     pub(crate) fn message_bytes(&self) -> u64 {
         self.message_bytes

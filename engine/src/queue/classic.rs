@@ -687,6 +687,14 @@ impl ClassicQueue {
         }
     }
 
+    /// How many messages survive a restart.
+    pub(crate) fn kept_messages(&self) -> u64 {
+        let unacked = self.unacked.iter().map(|(_, unacked)| &unacked.entry);
+        let all = self.ready.iter().chain(unacked).chain(self.dying.iter().map(|dead| &dead.entry));
+        let kept = all.filter(|entry| entry.place().is_some() && !entry.flags().contains(RefFlags::TRANSIENT));
+        kept.count() as u64
+    }
+
     /// The message with this number, wherever it is.
     pub(crate) fn entry(&self, seq: QueueSeq) -> Option<&Entry> {
         self.find(seq)

@@ -202,7 +202,7 @@ impl Log {
         }
         if !sound {
             let offset = cleaner.walk.position - first;
-            return LogOutcome::Fatal(format!("the log is corrupt: segment {segment}, offset {offset}"));
+            return LogOutcome::Damaged(format!("the log is corrupt: segment {segment}, offset {offset}"));
         }
         cleaner.is_reading = false;
         self.cleaner = Some(cleaner);

@@ -273,9 +273,9 @@ impl Log {
                     DiskOutcome::Data(data) if data.len() == super::codec::index(u64::from(len)) => {
                         LogOutcome::Read { token, start: crate::ids::Lsn(start), data }
                     }
-                    DiskOutcome::Data(_) | DiskOutcome::Done | DiskOutcome::Segments(_) => LogOutcome::Fatal(format!(
-                        "segment {segment} of the log is shorter than what was written to it"
-                    )),
+                    DiskOutcome::Data(_) | DiskOutcome::Done | DiskOutcome::Segments(_) => LogOutcome::Damaged(
+                        format!("segment {segment} of the log is shorter than what was written to it"),
+                    ),
                 };
             }
             Op::Clean { segment, start, len } => {

@@ -175,7 +175,7 @@ impl Log {
             Phase::Recovering(_) => self.recovery_done(op, outcome, out),
             Phase::New | Phase::Running | Phase::Failed => self.operation_done(now, op, outcome, owners),
         };
-        if matches!(outcome, LogOutcome::Fatal(_)) {
+        if matches!(outcome, LogOutcome::Damaged(_) | LogOutcome::Fatal(_)) {
             self.phase = Phase::Failed;
         }
         outcome

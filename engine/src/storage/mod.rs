@@ -54,6 +54,9 @@
 //! smaller than the one before. The first block that is not valid ends the log. But each block says up to which position all was
 //! durable when it was written. If a later block knows that the bad one was durable, or a later segment was begun, which happens
 //! only once the former is synced, then the log is corrupt, and the node says so instead of going on without what it had promised.
+//! What can be read all the same is handed over, so that somebody can tell whether others have the rest; nothing is written any more.
+//! Only of the last block nothing says that it was durable. If one bit of it makes the difference, that is told, for those to draw a
+//! conclusion from it who can (see `doubt.rs`).
 //! An orderly shutdown ends with an empty block, so that all before it is covered.
 //!
 //! A boot takes an incarnation greater than any it sees, also beyond the end. So what a former boot left beyond the end can never
@@ -75,7 +78,9 @@ mod commit;
 
 mod clean;
 
+mod doubt;
 mod recovery;
+mod salvage;
 
 mod read;
 
@@ -84,6 +89,7 @@ pub(crate) mod tests;
 
 pub use log::Log;
 pub use place::{
-    Corrupt, LogOutcome, LogUsage, Owners, Place, Recovered, RecoveredOwner, RecoveredRef, Ref, RefFlags, RefState,
+    Corrupt, Damage, LogOutcome, LogUsage, Owners, Place, Recovered, RecoveredOwner, RecoveredRef, Ref, RefFlags,
+    RefState,
 };
 pub(crate) use read::payloads;

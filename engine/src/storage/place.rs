@@ -209,6 +209,8 @@ pub enum LogOutcome {
         /// The bytes; records in it are found by their places and opened by [`super::Log::open_record`].
         data: Bytes,
     },
+    /// The disk does not hold what was written there, and the node cannot go on; a person reads this.
+    Damaged(String),
     /// The node cannot go on; a person reads this.
     Fatal(String),
 }
@@ -224,6 +226,23 @@ pub struct Recovered {
     pub owners: BTreeMap<u64, RecoveredOwner>,
     /// Bytes of the unfinished end that were cut off.
     pub truncated_bytes: u64,
+    /// What could not be read although it had been durable. The rest is only there to tell what is lost with it: the log is not to be
+    /// written any more.
+    pub damage: Option<Damage>,
+    /// Why what was cut off may have been durable, so that something is missing of which nothing tells; a person reads this. `None`: it
+    /// was torn, or nothing was cut off.
+    pub doubt: Option<String>,
+}
+
+/// What recovery could not read, though it had been durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// What and where; a person reads this.
+    pub text: String,
+    /// How many records there are of which not even the kind is known; what they held is not among what was recovered.
+    pub records_lost: u64,
+    /// Whether records of the metadata are missing, beside those of which the kind is not known.
+    pub is_of_metadata: bool,
 }
 
 /// What lives of one owner.

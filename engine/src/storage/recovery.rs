@@ -3,6 +3,7 @@
 //! 1. List the files and read the header of each. A file without one was never begun and goes.
 //! 2. Read the newest segment in full and find the log's end. A block that is not sound ends it, unless a later block tells that it
 //!    had been durable: then the log is corrupt, and the node stops rather than lose what it promised.
+//!    What else there is is read all the same, as after a metadata record that is not sound: see [`Damage`].
 //! 3. From the newest segment to the oldest: take what each held from the summary at the front of the next one, or, where that is
 //!    missing, from the segment itself. This way round a settlement is always known before what it kills.
 //! 4. Read the last metadata snapshot and what follows it.
@@ -22,10 +23,12 @@ use super::block::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, BlockHeader, OpenBlock, Step
 use super::clean::Dropped;
 use super::codec::{index, len32};
 use super::commit::Op;
+use super::doubt::is_one_bit_off;
 use super::log::{Log, MetadataBase, Phase};
-use super::place::{LogOutcome, Recovered, RecoveredOwner, RecoveredRef, RefFlags, RefState};
+use super::place::{Damage, LogOutcome, Recovered, RecoveredOwner, RecoveredRef, RefFlags, RefState};
 use super::ranges::SeqSet;
 use super::record::{self, Kind, Parsed, RECORD_HEADER_BYTES};
+use super::salvage::salvage;
 use super::segment::{FORMAT_VERSION, FileState, HeaderFound, SEGMENT_HEADER_BYTES, Segment, SegmentHeader};
 use super::summary::{Contents, MetadataAt};
 use crate::buggify::Point;
@@ -111,6 +114,8 @@ pub(super) struct Recovery {
     reads: Vec<MetadataRead>,
     reads_asked: usize,
     reads_known: usize,
+    damage: Option<Damage>,
+    doubt: Option<String>,
 }
 
 /// What is known of one owner. Segments come newest first, so what is settled here applies to all that comes later.
@@ -137,7 +142,8 @@ struct MetadataRead {
     offset: u32,
     len: u32,
     records: Vec<MetadataAt>,
-    payloads: Vec<Bytes>,
+    /// `None` for those that are not sound.
+    payloads: Vec<Option<Bytes>>,
 }
 
 /// Where the log ends.
@@ -147,6 +153,16 @@ struct End {
     oldest: u64,
     incarnation: u64,
     truncated_bytes: u64,
+    damage: Option<Damage>,
+    doubt: Option<String>,
+}
+
+/// Why recovery does not go on.
+enum Trouble {
+    /// What is on the disk is not what was written there, and nothing can be said of the rest.
+    Damaged(String),
+    /// A later version wrote it.
+    Newer(String),
 }
 
 impl Log {
@@ -161,7 +177,8 @@ impl Log {
                 LogOutcome::Nothing
             }
             Ok(Some(recovered)) => LogOutcome::Recovered(recovered),
-            Err(text) => LogOutcome::Fatal(text),
+            Err(Trouble::Damaged(text)) => LogOutcome::Damaged(text),
+            Err(Trouble::Newer(text)) => LogOutcome::Fatal(text),
         }
     }
 
@@ -171,7 +188,7 @@ impl Log {
         op: Op,
         outcome: DiskOutcome,
         out: &mut Vec<DiskRequest>,
-    ) -> Result<Option<Recovered>, String> {
+    ) -> Result<Option<Recovered>, Trouble> {
         match (op, outcome) {
             (Op::List, DiskOutcome::Segments(files)) => {
                 self.files = files.iter().copied().collect();
@@ -198,9 +215,9 @@ impl Log {
             }
             (Op::Recover(Wanted::Headless(id)), DiskOutcome::Data(data)) => {
                 if was_synced(&data) {
-                    return Err(format!(
+                    return Err(Trouble::Damaged(format!(
                         "the log is corrupt: segment {id} has no readable header, but holds what was durable once"
-                    ));
+                    )));
                 }
                 recovery.headless -= 1;
                 if recovery.headless == 0 {
@@ -232,7 +249,7 @@ impl Log {
                 self.ask_summaries(recovery, out);
             }
             (Op::Recover(Wanted::Metadata(_, at)), DiskOutcome::Data(data)) => {
-                recovery.take_metadata(at, &data)?;
+                recovery.take_metadata(at, &data);
                 self.ask_metadata(recovery, out);
             }
             (Op::Recover(Wanted::Sync(_)), DiskOutcome::Done) => return Ok(Some(self.finish(recovery, out))),
@@ -327,9 +344,11 @@ impl Log {
     /// All is known: the log goes on where it ended.
     fn finish(&mut self, recovery: &mut Recovery, out: &mut Vec<DiskRequest>) -> Recovered {
         self.incarnation = recovery.incarnation + 1;
-        let in_log = |id: SegmentId| (recovery.oldest..=recovery.newest).contains(&id);
-        recovery.files.retain(|&(id, _)| !in_log(id));
-        self.delete_files(&recovery.files, out);
+        if recovery.damage.is_none() {
+            let in_log = |id: SegmentId| (recovery.oldest..=recovery.newest).contains(&id);
+            recovery.files.retain(|&(id, _)| !in_log(id));
+            self.delete_files(&recovery.files, out);
+        }
         for (&id, header) in recovery.headers.range(recovery.oldest..=recovery.newest) {
             let next = recovery.headers.get(&SegmentId(id.0 + 1));
             let used_end = if id == recovery.newest { recovery.end } else { next.map_or(0, |next| next.previous_end) };
@@ -363,10 +382,13 @@ impl Log {
     }
 
     fn hand_over(&mut self, recovery: &mut Recovery) -> Recovered {
-        let mut recovered = Recovered { truncated_bytes: recovery.truncated_bytes, ..Recovered::default() };
+        let (truncated_bytes, damage) = (recovery.truncated_bytes, recovery.damage.take());
+        let doubt = recovery.doubt.take();
+        let mut recovered = Recovered { truncated_bytes, damage, doubt, ..Recovered::default() };
         for read in recovery.reads.drain(..) {
             let first = recovery.headers[&read.segment].first;
             for (record, payload) in read.records.iter().zip(read.payloads) {
+                let Some(payload) = payload else { continue };
                 if record.is_snapshot {
                     let lsn = first + u64::from(record.offset);
                     self.base = MetadataBase { lsn, snapshot_bytes: u64::from(record.len), tail_bytes: 0 };
@@ -388,22 +410,23 @@ impl Log {
 }
 
 impl Recovery {
-    fn take_header(&mut self, id: SegmentId, data: &[u8]) -> Result<(), String> {
+    fn take_header(&mut self, id: SegmentId, data: &[u8]) -> Result<(), Trouble> {
         self.headers_known += 1;
         match SegmentHeader::decode(data, id) {
             HeaderFound::Sound(header) => {
                 let size = self.files.iter().find(|file| file.0 == id).map_or(0, |file| file.1);
                 if size < header.size {
-                    return Err(format!("the log is corrupt: segment {id} has {size} of {} bytes", header.size));
+                    let text = format!("the log is corrupt: segment {id} has {size} of {} bytes", header.size);
+                    return Err(Trouble::Damaged(text));
                 }
                 self.incarnation = self.incarnation.max(header.incarnation);
                 self.headers.insert(id, header);
             }
             HeaderFound::Newer(version) => {
-                return Err(format!(
+                return Err(Trouble::Newer(format!(
                     "the data directory was written by a newer version of Leveret: log format {version}, this version reads \
                      up to {FORMAT_VERSION}"
-                ));
+                )));
             }
             HeaderFound::Nothing => {}
         }
@@ -411,14 +434,16 @@ impl Recovery {
     }
 
     /// Without any header there may only be what the very first start leaves when it is interrupted.
-    fn check_never_begun(&self) -> Result<(), String> {
+    fn check_never_begun(&self) -> Result<(), Trouble> {
         match self.files.last() {
-            Some((id, _)) if id.0 > 2 => Err("the log is corrupt: no segment has a readable header".to_owned()),
+            Some((id, _)) if id.0 > 2 => {
+                Err(Trouble::Damaged("the log is corrupt: no segment has a readable header".to_owned()))
+            }
             Some(_) | None => Ok(()),
         }
     }
 
-    fn take_tail(&mut self, id: SegmentId, data: &[u8]) -> Result<(), String> {
+    fn take_tail(&mut self, id: SegmentId, data: &[u8]) -> Result<(), Trouble> {
         let header = &self.headers[&id];
         let found = find_end(header, data)?;
         self.newest = id;
@@ -426,15 +451,17 @@ impl Recovery {
         self.end = found.end;
         self.incarnation = self.incarnation.max(found.incarnation);
         self.truncated_bytes = found.truncated_bytes;
+        (self.damage, self.doubt) = (found.damage, found.doubt);
         let mut expected = None;
         for number in found.oldest..=id.0 {
             let Some(header) = self.headers.get(&SegmentId(number)) else {
                 let is_there = self.files.iter().any(|file| file.0.0 == number);
                 let what = if is_there { "has no readable header" } else { "is missing" };
-                return Err(format!("the log is corrupt: segment {number} {what}"));
+                return Err(Trouble::Damaged(format!("the log is corrupt: segment {number} {what}")));
             };
             if expected.is_some_and(|expected| expected != header.first) {
-                return Err(format!("the log is corrupt: segment {number} does not follow the one before"));
+                let text = format!("the log is corrupt: segment {number} does not follow the one before");
+                return Err(Trouble::Damaged(text));
             }
             expected = Some(header.first + header.size);
         }
@@ -524,7 +551,7 @@ impl Recovery {
         }
     }
 
-    fn take_metadata(&mut self, at: usize, data: &Bytes) -> Result<(), String> {
+    fn take_metadata(&mut self, at: usize, data: &Bytes) {
         self.reads_known += 1;
         let read = &mut self.reads[at];
         let header = &self.headers[&read.segment];
@@ -537,15 +564,21 @@ impl Recovery {
                 .get(from..to)
                 .is_some_and(|bytes| record::parse(header.salt, lsn, bytes) == Parsed::Record { kind, len: to - from });
             if !sound {
-                return Err(corrupt(header, lsn));
+                let text = || corrupt_text(header, lsn);
+                let damage =
+                    self.damage.get_or_insert_with(|| Damage { text: text(), records_lost: 0, is_of_metadata: true });
+                damage.is_of_metadata = true;
             }
-            read.payloads.push(data.slice(from + RECORD_HEADER_BYTES..to));
+            read.payloads.push(sound.then(|| data.slice(from + RECORD_HEADER_BYTES..to)));
         }
-        Ok(())
     }
 }
 
-fn corrupt(header: &SegmentHeader, lsn: u64) -> String {
+fn corrupt(header: &SegmentHeader, lsn: u64) -> Trouble {
+    Trouble::Damaged(corrupt_text(header, lsn))
+}
+
+fn corrupt_text(header: &SegmentHeader, lsn: u64) -> String {
     format!("the log is corrupt: segment {}, offset {}", header.id, lsn - header.first)
 }
 
@@ -575,7 +608,7 @@ fn find_summary(holder: &SegmentHeader, data: &[u8]) -> Found {
 }
 
 /// Reads a segment that is complete up to `end`.
-fn scan_sealed(header: &SegmentHeader, end: u64, data: &[u8]) -> Result<Contents, String> {
+fn scan_sealed(header: &SegmentHeader, end: u64, data: &[u8]) -> Result<Contents, Trouble> {
     let mut contents = Contents::default();
     let mut walk = Walk::new(header.salt, header.first + SEGMENT_HEADER_BYTES as u64, 0);
     while walk.position < end {
@@ -592,14 +625,20 @@ fn scan_sealed(header: &SegmentHeader, end: u64, data: &[u8]) -> Result<Contents
     Ok(contents)
 }
 
-fn add_record(contents: &mut Contents, header: &SegmentHeader, lsn: u64, kind: Kind, record: &[u8]) -> Option<()> {
+/// Notes a sound record. `None` if its body makes no sense.
+pub(super) fn add_record(
+    contents: &mut Contents,
+    header: &SegmentHeader,
+    lsn: u64,
+    kind: Kind,
+    record: &[u8],
+) -> Option<()> {
     let offset = u32::try_from(lsn - header.first).ok()?;
     let is_snapshot = kind == Kind::Snapshot;
     let place = MetadataAt { offset, len: len32(record.len()), is_snapshot };
     contents.add_record(kind, place, record.get(RECORD_HEADER_BYTES..)?)
 }
 
-/// Reads the newest segment up to the first block that is not sound.
 /// Whether some block in the front of a segment says that what is in front of it was durable: then so was the header, and its loss
 /// is no sign of a first start that was interrupted. The salt is lost with the header, so no checksum can tell more.
 fn was_synced(data: &[u8]) -> bool {
@@ -609,13 +648,16 @@ fn was_synced(data: &[u8]) -> bool {
     synced.any(|synced| synced > SEGMENT_HEADER_BYTES as u64)
 }
 
-fn find_end(header: &SegmentHeader, data: &[u8]) -> Result<End, String> {
+/// Reads the newest segment up to the first block that is not sound; beyond it, if that one had been durable.
+fn find_end(header: &SegmentHeader, data: &[u8]) -> Result<End, Trouble> {
     let mut found = End {
         contents: Contents::default(),
         end: header.first + SEGMENT_HEADER_BYTES as u64,
         oldest: header.oldest,
         incarnation: header.incarnation,
         truncated_bytes: 0,
+        damage: None,
+        doubt: None,
     };
     let mut walk = Walk::new(header.salt, found.end, header.incarnation);
     let mut mark = found.contents.mark();
@@ -643,16 +685,24 @@ fn find_end(header: &SegmentHeader, data: &[u8]) -> Result<End, String> {
         let lsn = header.first + at as u64;
         if let Some(block) = BlockHeader::decode(&data[at..], header.salt, lsn) {
             if block.synced > found.end {
-                return Err(format!(
-                    "{}: it had been durable up to offset {}",
-                    corrupt(header, found.end),
-                    block.synced - header.first
-                ));
+                let (corrupt, synced) = (corrupt_text(header, found.end), block.synced - header.first);
+                let salvaged = salvage(header, data, found.end, walk.incarnation, &mut found.contents);
+                found.damage = Some(Damage {
+                    text: format!("{corrupt}: it had been durable up to offset {synced}"),
+                    records_lost: salvaged.records_lost,
+                    is_of_metadata: false,
+                });
+                (found.end, found.oldest) = (salvaged.end, found.oldest.max(salvaged.oldest));
+                return Ok(found);
             }
             found.incarnation = found.incarnation.max(block.incarnation);
             found.truncated_bytes = found.truncated_bytes.max(lsn + u64::from(block.len) - found.end);
         }
         at += BLOCK_ALIGN;
+    }
+    if is_one_bit_off(header, data, index(found.end - header.first), walk.incarnation) {
+        found.doubt =
+            Some(format!("{}: one bit of the log's end seems to have turned", corrupt_text(header, found.end)));
     }
     found.incarnation = found.incarnation.max(walk.incarnation);
     Ok(found)

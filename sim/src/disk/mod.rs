@@ -42,6 +42,8 @@ pub(crate) struct SimDisk {
     written: u64,
     durable: u64,
     counts: DiskCounts,
+    /// Whether a bit has turned, of what is still there.
+    has_rotted: bool,
     complaint: Option<String>,
 }
 
@@ -121,6 +123,7 @@ impl SimDisk {
             written: 0,
             durable: 0,
             counts: DiskCounts::default(),
+            has_rotted: false,
             complaint: None,
         }
     }
@@ -267,6 +270,22 @@ impl SimDisk {
         let bit = 1_u8 << index(Fate::new(random, "rot").of(0, 2), 8);
         file.cache[at] ^= bit;
         file.stable[at] ^= bit;
+        self.has_rotted = true;
+    }
+
+    /// Whether a bit has turned, of what is still there.
+    pub(crate) fn has_rotted(&self) -> bool {
+        self.has_rotted
+    }
+
+    /// All files go where the node does not see them. Nothing is under way.
+    pub(crate) fn put_aside(&mut self) {
+        self.files.clear();
+        self.removed.clear();
+        self.undeleted.clear();
+        self.bad_sectors.clear();
+        (self.written, self.durable) = (0, 0);
+        self.has_rotted = false;
     }
 
     /// Whether a read came before an older operation on its segment was done: operations on one segment keep their order.

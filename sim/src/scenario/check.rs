@@ -359,7 +359,8 @@ fn check_nemesis(scenario: &Scenario, nemesis: &NemesisSpec) -> Checked {
 fn check_kind(scenario: &Scenario, name: &Spanned<String>, aim: Option<&Spanned<String>>) -> Checked {
     known("kind of faults", name, kinds::KINDS.iter().map(|kind| kind.name))?;
     let kind = kinds::find(name.as_ref()).expect("just looked up");
-    if kind.is_beyond && !scenario.run.beyond_claim && scenario.expect.fails.is_none() {
+    let is_claimed = !kind.is_beyond || is_rot_of_a_minority(scenario, kind, aim);
+    if !is_claimed && !scenario.run.beyond_claim && scenario.expect.fails.is_none() {
         let reason = "no single node survives this: say `[run] beyond_claim = true`, or what `[expect] fails`";
         return Err(Complaint::new(name.span(), reason));
     }
@@ -401,6 +402,12 @@ fn check_kind(scenario: &Scenario, name: &Spanned<String>, aim: Option<&Spanned<
         ));
     }
     Ok(())
+}
+
+/// Whether it befalls a node that two others can do without, always the same one.
+fn is_rot_of_a_minority(scenario: &Scenario, kind: &kinds::Kind, aim: Option<&Spanned<String>>) -> bool {
+    let target = aim.and_then(|aim| target::parse(aim.as_ref()).ok());
+    kind.name == "rot" && scenario.nodes_min() > 2 && matches!(target, Some(target::Target::One(_)))
 }
 
 /// The longest that the phase with faults can be.

@@ -102,6 +102,11 @@ impl Scenario {
         self.cluster.nodes.as_ref().map_or(1, |nodes| nodes.as_ref().1 as usize)
     }
 
+    /// The fewest nodes that a run can have.
+    pub(crate) fn nodes_min(&self) -> usize {
+        self.cluster.nodes.as_ref().map_or(1, |nodes| nodes.as_ref().0 as usize)
+    }
+
     /// Situations that have to come up in some run, by their names.
     pub fn required_marks(&self) -> impl Iterator<Item = &str> {
         self.expect.sometimes.iter().map(|name| &**name.as_ref())

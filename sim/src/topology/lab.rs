@@ -414,7 +414,9 @@ impl Lab {
         }
         match stop {
             Some(Stop::Clean) => self.is_stopped = true,
-            Some(Stop::Fatal(text)) => panic!("the node stops by itself on a disk that does its work: {text}"),
+            Some(Stop::Damaged(text) | Stop::Fatal(text)) => {
+                panic!("the node stops by itself on a disk that does its work: {text}")
+            }
             None => {}
         }
     }

@@ -167,6 +167,11 @@ impl Replicas {
         !self.active.is_empty()
     }
 
+    /// The queues with a replica here.
+    pub(super) fn queues(&self) -> impl Iterator<Item = QueueId> {
+        self.by_queue.keys().copied()
+    }
+
     /// Whether a queue has a replica here.
     pub(super) fn has(&self, queue: QueueId) -> bool {
         self.by_queue.contains_key(&queue)

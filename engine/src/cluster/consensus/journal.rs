@@ -196,18 +196,7 @@ impl Journal {
             let kept = Kept { seq: reference.seq, place: reference.place() };
             // All that the log still has may be held: what was not is settled.
             owned.replace(record, kept, &|_| true, &mut |void| voids.push(void));
-            let commit = &mut state.hard_state.commit;
-            match record {
-                Record::Entry { entry, commit: known } => {
-                    *commit = (*commit).max(*known);
-                    entries.insert(entry.id.index, entry.clone());
-                }
-                Record::HardState(written) => {
-                    let known = (*commit).max(written.commit);
-                    state.hard_state = HardState { commit: known, ..*written };
-                }
-                Record::Compacted(base) | Record::Installed(base) => state.base = base.clone(),
-            }
+            note(record, &mut state, &mut entries);
         }
         for void in voids {
             log.settle(owner, void.seq, void.place);
@@ -217,6 +206,32 @@ impl Journal {
         let held = owned.held.iter().map(|(index, _)| entry(index)).collect::<Result<_, _>>()?;
         self.owners.insert(owner, owned);
         Ok(Found { state, held })
+    }
+}
+
+/// What the records of a group say that can still be read, in their order. Not for a member to go on with.
+#[must_use]
+pub fn what_is_left(payloads: &[Bytes]) -> Recovered {
+    let (mut state, mut entries) = (Recovered::default(), BTreeMap::new());
+    for record in payloads.iter().filter_map(decode) {
+        note(&record, &mut state, &mut entries);
+    }
+    state.entries = entries.into_values().collect();
+    state
+}
+
+fn note(record: &Record, state: &mut Recovered, entries: &mut BTreeMap<u64, Entry>) {
+    let commit = &mut state.hard_state.commit;
+    match record {
+        Record::Entry { entry, commit: known } => {
+            *commit = (*commit).max(*known);
+            entries.insert(entry.id.index, entry.clone());
+        }
+        Record::HardState(written) => {
+            let known = (*commit).max(written.commit);
+            state.hard_state = HardState { commit: known, ..*written };
+        }
+        Record::Compacted(base) | Record::Installed(base) => state.base = base.clone(),
     }
 }
 

@@ -61,7 +61,7 @@ mod tests;
 
 pub use entry::{Base, Content, Entry, EntryId, HardState, Mark};
 pub use groups::{Counters, Groups, Identity, Origin, Refused, Settings, Status};
-pub use journal::{Found, Journal, decode_entry};
+pub use journal::{Found, Journal, decode_entry, what_is_left};
 pub use members::{MemberChange, Members};
 pub use output::{
     Applied, Apply, Fetch, LeaderChange, Outputs, PeerMessage, ReadReady, Record, SnapshotNeed, Ticket, Write,

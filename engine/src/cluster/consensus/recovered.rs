@@ -25,13 +25,22 @@ impl Recovered {
     #[must_use]
     pub fn decided(&self) -> (u64, Members) {
         let commit = self.hard_state.commit.max(self.base.snapshot.index);
-        let decided = self.entries.iter().filter(|entry| entry.id.index <= commit);
+        (commit, self.members_at(commit))
+    }
+
+    /// The members once all its entries are committed.
+    #[must_use]
+    pub fn last_members(&self) -> Members {
+        self.members_at(u64::MAX)
+    }
+
+    fn members_at(&self, index: u64) -> Members {
+        let decided = self.entries.iter().filter(|entry| entry.id.index <= index);
         let later = decided.filter(|entry| entry.id.index > self.base.snapshot.index);
-        let members = later.fold(self.base.members.clone(), |members, entry| match &entry.content {
+        later.fold(self.base.members.clone(), |members, entry| match &entry.content {
             Content::Members(change) => members.after(*change),
             Content::Command(_) => members,
-        });
-        (commit, members)
+        })
     }
 
     /// Whether a member can have been in this state.

@@ -1,4 +1,6 @@
 //! Reading what the log holds of the cluster, before anything else is done with it.
+//!
+//! All of it is read even if some of it turns out to be damaged: what is left tells whether others have what this node had.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -14,7 +16,9 @@ pub(super) struct Reading {
     owners: BTreeMap<u64, RecoveredOwner>,
     waiting: VecDeque<(u64, usize, Place)>,
     under_way: BTreeMap<u64, (u64, usize, Place)>,
+    /// Empty where it is damaged.
     payloads: BTreeMap<u64, Vec<Bytes>>,
+    corrupt: Option<Corrupt>,
 }
 
 impl Reading {
@@ -27,7 +31,7 @@ impl Reading {
         };
         let waiting = owners.iter().flat_map(places).collect();
         let payloads = owners.iter().map(|(owner, found)| (*owner, alloc::vec![Bytes::new(); found.refs.len()]));
-        Self { payloads: payloads.collect(), owners, waiting, under_way: BTreeMap::new() }
+        Self { payloads: payloads.collect(), owners, waiting, under_way: BTreeMap::new(), corrupt: None }
     }
 
     /// Asks for more, as far as reads may be under way.
@@ -41,11 +45,18 @@ impl Reading {
     }
 
     /// Takes what came. Whether it was one of these reads.
-    pub(super) fn take(&mut self, log: &Log, token: u64, data: &Bytes) -> Result<bool, Corrupt> {
-        let Some((owner, index, place)) = self.under_way.remove(&token) else { return Ok(false) };
-        let payload = log.open_record(place.lsn, data)?;
-        self.payloads.get_mut(&owner).expect("it was made with all owners")[index] = payload;
-        Ok(true)
+    pub(super) fn take(&mut self, log: &Log, token: u64, data: &Bytes) -> bool {
+        let Some((owner, index, place)) = self.under_way.remove(&token) else { return false };
+        match log.open_record(place.lsn, data) {
+            Ok(payload) => self.payloads.get_mut(&owner).expect("it was made with all owners")[index] = payload,
+            Err(corrupt) => self.corrupt = self.corrupt.or(Some(corrupt)),
+        }
+        true
+    }
+
+    /// The first record that was not what it should be.
+    pub(super) fn corrupt(&self) -> Option<Corrupt> {
+        self.corrupt
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -55,6 +66,11 @@ impl Reading {
     /// The owners of which something was found and not taken.
     pub(super) fn owners(&self) -> impl Iterator<Item = u64> {
         self.owners.keys().copied()
+    }
+
+    /// The payloads of an owner.
+    pub(super) fn payloads(&self, owner: u64) -> &[Bytes] {
+        self.payloads.get(&owner).map_or(&[], Vec::as_slice)
     }
 
     /// What was found of an owner, with the payloads.

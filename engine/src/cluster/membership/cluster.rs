@@ -9,6 +9,7 @@ use super::boot::Reading;
 use super::command::{Command, What};
 use super::group::Fetching;
 use super::identity::{Identity, Place};
+use super::remains::Remains;
 use super::replicas::{self, OfGroup, Start};
 use super::roster::{Node, Roster};
 use super::single::Single;
@@ -19,13 +20,13 @@ use crate::effect::DiskRequest;
 use crate::ids::{GroupId, LinkId, Lsn, NodeId, QueueId};
 use crate::limits;
 use crate::mutants::{Mutant, is_planted};
-use crate::storage::{Log, LogOutcome, Place as LogPlace, RecoveredOwner, RefState};
+use crate::storage::{Corrupt, Log, LogOutcome, Place as LogPlace, RecoveredOwner, RefState};
 use crate::time::Instant;
 
 /// Owners of records in the log from here on are no queues.
 pub(crate) const OWNERS_START: u64 = 1 << 62;
-const IDENTITY_OWNER: u64 = OWNERS_START;
-const STATE_OWNER: u64 = OWNERS_START + 1;
+pub(super) const IDENTITY_OWNER: u64 = OWNERS_START;
+pub(super) const STATE_OWNER: u64 = OWNERS_START + 1;
 /// The owner of the records of the group to which all nodes belong.
 pub(super) const ROOT_OWNER: u64 = OWNERS_START + 2;
 /// Tokens of reads in the log are greater than all owners.
@@ -46,6 +47,8 @@ pub struct Config {
     pub log_entries: u64,
     /// Commands that are kept all the same.
     pub log_kept: u64,
+    /// Whether the node has given its data up because it was damaged: then it forms no cluster, since others have what it had.
+    pub has_given_up: bool,
     /// How long the group waits, and how much it keeps.
     pub groups: consensus::Settings,
     /// What the node speaks.
@@ -62,6 +65,7 @@ impl Config {
             seed,
             log_entries: limits::CLUSTER_LOG_ENTRIES,
             log_kept: limits::CLUSTER_LOG_KEPT,
+            has_given_up: false,
             groups: consensus::Settings::default(),
             versions: Versions::SPOKEN,
         }
@@ -172,6 +176,8 @@ pub enum NotTaken {
 pub struct Cluster {
     pub(super) config: Config,
     pub(super) phase: Phase,
+    /// Whether nothing is to begin with what is read.
+    is_looking_only: bool,
     pub(super) identity: Identity,
     identity_record: Single,
     /// Up to where the log has to be durable for the identity that was written last.
@@ -179,7 +185,7 @@ pub struct Cluster {
     state_record: Single,
     pub(super) journal: Journal,
     /// What the log had of the group, until it is opened.
-    found: Option<Found>,
+    pub(super) found: Option<Found>,
     /// `None` while the node belongs to no cluster.
     pub(super) groups: Option<Groups>,
     pub(super) roster: Roster,
@@ -229,6 +235,8 @@ pub struct Cluster {
 pub(super) enum Phase {
     /// The log is being read.
     Reading(Reading),
+    /// The log does not hold what was written: the node takes no part.
+    Damaged(Reading),
     /// It says nothing before who it is is durable.
     Silent,
     /// It takes part.
@@ -251,6 +259,7 @@ impl Cluster {
         Self {
             config,
             phase: Phase::Reading(reading),
+            is_looking_only: false,
             identity: Identity { disk, boot: 0, place: None, is_founder: false },
             identity_record: Single::new(IDENTITY_OWNER),
             identity_until: None,
@@ -300,6 +309,10 @@ impl Cluster {
         reading.go_on(log, &mut self.next_token, out);
         if reading.is_over() {
             let Phase::Reading(reading) = core::mem::replace(&mut self.phase, Phase::Silent) else { return Ok(()) };
+            if self.is_looking_only || reading.corrupt().is_some() {
+                self.phase = Phase::Damaged(reading);
+                return Ok(());
+            }
             self.begin(reading, log).ok_or("the log holds a record of the cluster that this version cannot read")?;
             self.check_version()?;
         }
@@ -341,24 +354,32 @@ impl Cluster {
         self.identity_until = Some(self.identity_record.write(log, &self.identity.encode()));
     }
 
+    /// The log is damaged: it is read, and nothing is begun with it.
+    pub(crate) fn only_look(&mut self) {
+        self.is_looking_only = true;
+    }
+
+    /// What is left of the cluster in a log that is damaged, once all of it is read: what the first damaged record is, and the rest.
+    pub(crate) fn remains(&self) -> Option<(Option<Corrupt>, Remains)> {
+        let Phase::Damaged(reading) = &self.phase else { return None };
+        Some((reading.corrupt(), Remains::of(reading)))
+    }
+
     /// What [`LogOutcome::Read`] brought. Whether it was for the cluster.
     ///
     /// # Errors
-    /// A text for the operator if it is damaged.
+    /// A text for the operator if it is damaged. What is read at the start is looked at when all of it is there.
     pub fn on_read(&mut self, log: &mut Log, outcome: &LogOutcome, out: &mut Vec<DiskRequest>) -> Result<bool, String> {
         let LogOutcome::Read { token, data, .. } = outcome else { return Ok(false) };
         if *token < TOKENS_START {
             return Ok(false);
         }
         match &mut self.phase {
-            Phase::Reading(reading) => {
-                let is_one = reading.take(log, *token, data).map_err(|corrupt| alloc::format!("{corrupt}"))?;
-                self.go_on(log, out)?;
-                Ok(is_one)
-            }
+            Phase::Reading(reading) => Ok(reading.take(log, *token, data)),
+            Phase::Damaged(_) => Ok(false),
             Phase::Silent | Phase::Up => {
                 if !self.on_entry_read(log, *token, data)? {
-                    self.on_fetched(log, *token, data, out);
+                    self.on_fetched(log, *token, data, out)?;
                 }
                 Ok(true)
             }

@@ -21,6 +21,8 @@ use crate::time::Instant;
 pub(super) struct Fetching {
     token: u64,
     place: Place,
+    /// The entry that is there.
+    index: u64,
     last: u64,
     entries: Vec<Entry>,
     bytes: usize,
@@ -228,7 +230,7 @@ impl Cluster {
             return;
         }
         let last = fetch.last.min(fetch.first + limits::FETCH_ENTRIES - 1);
-        let fetching = Fetching { token: 0, place: NOWHERE, last, entries: Vec::new(), bytes: 0 };
+        let fetching = Fetching { token: 0, place: NOWHERE, index: 0, last, entries: Vec::new(), bytes: 0 };
         self.fetch(log, group, fetch.first, fetching, disk);
     }
 
@@ -246,7 +248,7 @@ impl Cluster {
             self.journal.place(owner_of(group), index).filter(|place| !is_enough && place.end() <= log.written());
         if let Some(place) = place {
             fetching.token = self.token();
-            fetching.place = place;
+            (fetching.place, fetching.index) = (place, index);
             if log.read(place.lsn, place.len, fetching.token, disk) == place.len {
                 self.fetching.insert(group, fetching);
                 return;
@@ -256,21 +258,34 @@ impl Cluster {
     }
 
     /// An entry was read.
-    pub(super) fn on_fetched(&mut self, log: &mut Log, token: u64, data: &Bytes, disk: &mut Vec<DiskRequest>) {
+    ///
+    /// # Errors
+    /// A text for the operator if the log does not have there what was written.
+    pub(super) fn on_fetched(
+        &mut self,
+        log: &mut Log,
+        token: u64,
+        data: &Bytes,
+        disk: &mut Vec<DiskRequest>,
+    ) -> Result<(), String> {
         let Some(group) = self.fetching.iter().find(|(_, it)| it.token == token).map(|(group, _)| *group) else {
-            return;
+            return Ok(());
         };
-        let Some(mut fetching) = self.fetching.remove(&group) else { return };
-        // It may have been given up while it was read; then there is nothing there that would pass for it.
+        let Some(mut fetching) = self.fetching.remove(&group) else { return Ok(()) };
         let payload = log.open_record(fetching.place.lsn, data).ok();
         let Some(entry) = payload.as_ref().and_then(decode_entry) else {
+            // It may have been given up or moved while it was read; then there is nothing there that would pass for it.
+            if self.journal.place(owner_of(group), fetching.index) == Some(fetching.place) {
+                return Err(not_there(fetching.place));
+            }
             self.fetched(group, &fetching.entries);
-            return;
+            return Ok(());
         };
         let next = entry.id.index + 1;
         fetching.bytes += data.len();
         fetching.entries.push(entry);
         self.fetch(log, group, next, fetching, disk);
+        Ok(())
     }
 
     fn fetched(&mut self, group: GroupId, entries: &[Entry]) {
@@ -278,6 +293,11 @@ impl Cluster {
             groups.fetched(group, entries);
         }
     }
+}
+
+/// What is said of an entry that rotted.
+pub(super) fn not_there(place: Place) -> String {
+    alloc::format!("the log cannot be read at position {}: it holds no entry there", place.lsn)
 }
 
 const NOWHERE: Place = Place { lsn: crate::ids::Lsn(0), len: 0, shares: 0 };

@@ -94,6 +94,9 @@ impl Cluster {
 
     /// Whether this is the node that forms the cluster, and it knows enough of the others.
     fn is_to_form(&self) -> bool {
+        if self.config.has_given_up {
+            return false;
+        }
         let names: BTreeSet<&String> = self.config.first_nodes.iter().collect();
         let Some(first) = names.first() else { return true };
         if is_planted(Mutant::ClusterWithoutMajority) {

@@ -20,6 +20,9 @@
 //! had counted on what the former one remembered; that one leaves as the new one comes in. A name whose node is running cannot be
 //! taken.
 //!
+//! So does a node that gave its data up because it was damaged, but for one thing: it never forms a cluster. A first node that comes to
+//! others which have nothing begins anew; this one waits for those who have what it had, however many gave theirs up.
+//!
 //! # What is written
 //!
 //! Who the node is, before it says anything in each of its lives; the group's records; and now and then the state, so that the log
@@ -37,6 +40,7 @@ mod cluster;
 mod group;
 mod links;
 mod look;
+mod remains;
 mod replicas;
 
 #[cfg(test)]
@@ -46,5 +50,6 @@ pub(crate) use cluster::OWNERS_START;
 pub use cluster::{Cluster, Config, Decided, Event, NotTaken, Outputs, Peer, Send};
 pub use identity::Place;
 pub(crate) use links::sign_of_life;
+pub(crate) use remains::Remains;
 pub(crate) use replicas::{FoundReplica, OfGroup};
 pub use roster::Node;

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::cluster::{Cluster, OWNERS_START, ROOT, ROOT_OWNER};
+use super::group::not_there;
 use super::single::Single;
 use crate::cluster::consensus::{
     Apply, Content, Entry, EntryId, Mark, MemberChange, Origin, Recovered, Refused, SnapshotNeed, Status, decode_entry,
@@ -82,7 +83,7 @@ pub(super) fn owner_of(group: GroupId) -> u64 {
     queue_of(group).map_or(ROOT_OWNER, journal_owner)
 }
 
-fn journal_owner(queue: QueueId) -> u64 {
+pub(super) fn journal_owner(queue: QueueId) -> u64 {
     REPLICAS_START + 2 * queue.0
 }
 
@@ -324,7 +325,7 @@ impl Cluster {
         let entry = log.open_record(place.lsn, data).ok().as_ref().and_then(decode_entry);
         // It may have been given up or moved while it was read; then there is nothing there that would pass for it.
         if entry.is_none() && self.journal.place(journal_owner(queue), index) == Some(place) {
-            return Err(alloc::format!("the log cannot be read at position {}: it holds no entry there", place.lsn));
+            return Err(not_there(place));
         }
         let command = entry.and_then(|entry| match entry {
             Entry { id, content: Content::Command(bytes) } => (id.index == index).then_some(bytes),

@@ -76,6 +76,7 @@ impl Peers {
         let mut rng = ChaCha8Rng::from_seed(seed);
         let mut of_cluster = Config::new(String::from(name), config.first_nodes.clone(), rng.next_u64());
         (of_cluster.log_entries, of_cluster.log_kept) = (config.log_entries, config.log_kept);
+        of_cluster.has_given_up = config.has_given_up;
         of_cluster.versions = config.versions;
         let number = rng.next_u64();
         Self {

@@ -84,6 +84,8 @@ pub(super) struct World {
     pub(super) fatal: Option<String>,
     reads: BTreeMap<u64, Bytes>,
     pub(super) truncated: u64,
+    /// What was left of a log that recovery found damaged.
+    pub(super) left: Option<Recovered>,
 }
 
 /// The bytes of payload `number`: self-describing, of any size up to a few sectors.
@@ -131,6 +133,7 @@ impl World {
             fatal: None,
             reads: BTreeMap::new(),
             truncated: 0,
+            left: None,
         };
         world.boot();
         world
@@ -154,11 +157,17 @@ impl World {
         self.disk.submit(&mut out);
         match outcome {
             LogOutcome::Nothing => {}
-            LogOutcome::Recovered(recovered) => return Some(recovered),
+            LogOutcome::Recovered(recovered) => match &recovered.damage {
+                Some(damage) => {
+                    self.fatal = Some(damage.text.clone());
+                    self.left = Some(recovered);
+                }
+                None => return Some(recovered),
+            },
             LogOutcome::Read { token, data, .. } => {
                 self.reads.insert(token, data);
             }
-            LogOutcome::Fatal(text) => self.fatal = Some(text),
+            LogOutcome::Damaged(text) | LogOutcome::Fatal(text) => self.fatal = Some(text),
         }
         self.log.check_invariants();
         None
@@ -270,7 +279,7 @@ impl World {
 
     /// Starts another log on the files as they are. `None` if it refuses.
     pub(super) fn restart(&mut self) -> Option<Recovered> {
-        self.fatal = None;
+        (self.fatal, self.left) = (None, None);
         self.reads.clear();
         self.log = Log::new(self.config.clone(), self.rng.next());
         self.disk.queue.clear();

@@ -139,7 +139,7 @@ fn one_by_one(world: &mut World, at: At) -> ConnectionId {
     one_by_one_of(world, at, "q")
 }
 
-fn one_by_one_of(world: &mut World, at: At, queue: &str) -> ConnectionId {
+pub(super) fn one_by_one_of(world: &mut World, at: At, queue: &str) -> ConnectionId {
     let consumer = world.client(at).unwrap();
     ask(world, at, consumer, basic::Qos { prefetch_count: 1, ..basic::Qos::default() });
     world.send(at, consumer, basic::Consume { no_wait: true, ..consume(queue, "c") });
@@ -468,7 +468,7 @@ fn until_whole(world: &mut World, seed: u64) {
 }
 
 /// Whether all nodes run and agree who the members of the queue are, and those have the same and all have a vote.
-fn is_whole(world: &World) -> bool {
+pub(super) fn is_whole(world: &World) -> bool {
     let known = |at: At| {
         let metadata = &world.nodes[at].engine.as_ref()?.broker.metadata;
         let (_, record) = metadata.queues().into_iter().next()?;

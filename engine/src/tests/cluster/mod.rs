@@ -1,6 +1,7 @@
 //! Nodes that are one broker.
 
 mod administration;
+mod damage;
 mod members;
 mod operators;
 mod placement;

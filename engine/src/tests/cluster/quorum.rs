@@ -203,7 +203,7 @@ fn a_leader_that_cannot_read_a_body_stops_and_another_gives_it_out() {
     ask(&mut world, other, consumer, basic::Qos { prefetch_count: 1, ..basic::Qos::default() });
     world.send(other, consumer, basic::Consume { no_wait: true, ..consume("q", "c") });
     assert_eq!(next(&mut world, other, consumer).0, wanted);
-    assert!(matches!(&world.nodes[leader].stopped, Some(Stop::Fatal(text)) if text.contains("cannot be read")));
+    assert!(matches!(&world.nodes[leader].stopped, Some(Stop::Damaged(text)) if text.contains("cannot be read")));
 }
 
 /// With `x-dead-letter-strategy` at-least-once: neither a target that is not there yet, nor one whose node is down, loses a dead letter.

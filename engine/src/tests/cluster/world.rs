@@ -39,6 +39,8 @@ pub(super) struct Node {
     /// Whether it was ready at some time since it was started.
     pub(super) is_ready: bool,
     pub(super) stopped: Option<Stop>,
+    /// Whether its data was put aside at some time, since it was damaged.
+    pub(super) has_given_up: bool,
 }
 
 /// A connection between two nodes: its two ends, and what is on its way to each.
@@ -98,6 +100,7 @@ impl World {
             answers: Vec::new(),
             is_ready: false,
             stopped: None,
+            has_given_up: false,
         };
         let mut world = Self {
             rng: Rng(mix(seed)),
@@ -124,8 +127,9 @@ impl World {
 
     pub(super) fn config(&self, at: At) -> Config {
         let secret = Secret::new("a secret").unwrap();
-        let cluster =
-            ClusterConfig { log_entries: 12, log_kept: 4, ..ClusterConfig::new(self.first_nodes.clone(), secret) };
+        let has_given_up = self.nodes.get(at).is_some_and(|node| node.has_given_up);
+        let cluster = ClusterConfig::new(self.first_nodes.clone(), secret);
+        let cluster = ClusterConfig { log_entries: 12, log_kept: 4, has_given_up, ..cluster };
         let log =
             LogConfig { segment_bytes: 16 * 1024, slack_bytes: 16 * 1024, append_bytes: 4096, ..LogConfig::default() };
         Config { node_name: name(at), cluster: Some(cluster), log, ..Config::default() }
@@ -186,6 +190,15 @@ impl World {
         assert!(self.nodes[at].engine.is_none());
         self.nodes[at].disk = Disk::new();
         self.seen.wiped += 1;
+    }
+
+    /// What the driver does when a node gives its data up: the disk is empty, and the node starts.
+    pub(super) fn start_without_data(&mut self, at: At) {
+        let stop = self.nodes[at].stopped.take();
+        assert!(matches!(stop, Some(Stop::Damaged(_))), "{stop:?}");
+        self.wipe(at);
+        self.nodes[at].has_given_up = true;
+        self.start(at);
     }
 
     /// A client with an open channel. `None` if the node lets nobody in.

@@ -20,6 +20,7 @@ use leveret_engine::ids::SegmentId;
 use tokio::sync::mpsc;
 
 use self::lane::{Lane, Ticket};
+pub(crate) use self::segments::PREFIX;
 use self::segments::Segments;
 use super::{Disk, DiskAnswers};
 

@@ -23,7 +23,7 @@ const ZEROES: usize = 1024 * 1024;
 const WRITE_PIECES: usize = 512;
 /// For the owner only.
 const MODE: u32 = 0o600;
-const PREFIX: &str = "log-";
+pub(crate) const PREFIX: &str = "log-";
 const UNFINISHED: &str = ".new";
 
 /// The segments in one directory.

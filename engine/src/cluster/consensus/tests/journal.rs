@@ -187,7 +187,7 @@ impl World {
             LogOutcome::Read { token, data, .. } => {
                 self.reads.insert(token, data);
             }
-            LogOutcome::Fatal(text) => panic!("{text}"),
+            LogOutcome::Damaged(text) | LogOutcome::Fatal(text) => panic!("{text}"),
         }
         if let Some(ticket) = self.journal.take_durable(self.log.durable()) {
             self.durable = self.tickets[&ticket];

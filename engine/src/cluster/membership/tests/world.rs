@@ -360,8 +360,9 @@ impl World {
                 let cluster = node.cluster.as_mut().unwrap();
                 let was_its = cluster.on_read(&mut node.log, &outcome, &mut disk);
                 assert_eq!(was_its, Ok(true));
+                cluster.go_on(&mut node.log, &mut disk).expect("the log holds what was written");
             }
-            LogOutcome::Fatal(text) => panic!("{text}"),
+            LogOutcome::Damaged(text) | LogOutcome::Fatal(text) => panic!("{text}"),
         }
         node.disk.submit(&mut disk);
         self.flush(at);

@@ -1,0 +1,80 @@
+//! Whether the end of the log is torn, or may have rotted.
+//!
+//! The last block that was durable has no later one that says so: if it is not sound, a crash may have torn it while it was written. But
+//! a tear leaves whole sectors as they were before, and hardly ever something that is one flipped bit away from a sound block: of torn
+//! blocks of 16 KiB that have no more than one record that is not sound, one in 30,000 is. That is too often to call it damage, and rare
+//! enough for a node that others can spare.
+
+use super::block::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, BlockHeader};
+use super::codec::{hasher, index};
+use super::record::{self, Parsed, RECORD_HEADER_BYTES};
+use super::segment::SegmentHeader;
+
+/// Bytes of the longest record of which it is asked. The longer it is, the more bits there are of which one may happen to fit.
+const RECORD_BYTES_MAX: usize = 16 * 1024;
+/// The polynomial of CRC-32, lowest bit first.
+const POLYNOMIAL: u32 = 0xedb8_8320;
+
+/// Whether the block at `at` would be sound if one bit of it were another.
+pub(super) fn is_one_bit_off(header: &SegmentHeader, data: &[u8], at: usize, incarnation: u64) -> bool {
+    let Some(bytes) = data.get(at..at + BLOCK_HEADER_BYTES) else { return false };
+    let lsn = header.first + at as u64;
+    let sound = BlockHeader::decode(bytes, header.salt, lsn);
+    let mut is_mended = sound.is_none();
+    let Some(block) = sound.or_else(|| mended_header(bytes, header.salt, lsn)) else { return false };
+    let Some(bytes) = data.get(at..at + index(u64::from(block.len))) else { return false };
+    let mut from = BLOCK_HEADER_BYTES;
+    for _ in 0..block.records {
+        let (rest, lsn) = (&bytes[from..], lsn + from as u64);
+        from += match record::parse(header.salt, lsn, rest) {
+            Parsed::Record { len, .. } => len,
+            Parsed::Short(_) | Parsed::Bad => {
+                let Some(len) = mended_len(header.salt, lsn, rest).filter(|_| !is_mended) else { return false };
+                is_mended = true;
+                len
+            }
+        };
+    }
+    is_mended && block.incarnation >= incarnation && bytes.len() - from < BLOCK_ALIGN
+}
+
+/// The header that there would be with one bit another.
+fn mended_header(bytes: &[u8], salt: u64, lsn: u64) -> Option<BlockHeader> {
+    let mut mended: [u8; BLOCK_HEADER_BYTES] = bytes.try_into().ok()?;
+    (0..BLOCK_HEADER_BYTES * 8).find_map(|bit| {
+        mended[bit / 8] ^= 1 << (bit % 8);
+        let block = BlockHeader::decode(&mended, salt, lsn);
+        mended[bit / 8] ^= 1 << (bit % 8);
+        block
+    })
+}
+
+/// The length of the record that there would be with one bit another.
+fn mended_len(salt: u64, lsn: u64, bytes: &[u8]) -> Option<usize> {
+    let head = bytes.first_chunk::<RECORD_HEADER_BYTES>()?;
+    let [l0, l1, l2, l3, c0, c1, c2, c3, _] = *head;
+    let (said, stored) = (u32::from_le_bytes([l0, l1, l2, l3]), u32::from_le_bytes([c0, c1, c2, c3]));
+    // Which bits of the checksum are not as they should be, for a record of this length.
+    let difference = |len32: u32| {
+        let len = index(u64::from(len32));
+        let covered = bytes.get(8..len).filter(|_| (RECORD_HEADER_BYTES..=RECORD_BYTES_MAX).contains(&len))?;
+        let mut crc = hasher(salt, lsn, len32);
+        crc.update(covered);
+        Some((len, crc.finalize() ^ stored))
+    };
+    let is_one_bit = |(len, difference): (usize, u32)| {
+        let is_it = difference.is_power_of_two() || is_syndrome(difference, (len - 8) * 8);
+        is_it.then_some(len)
+    };
+    let of_len = || (0..32).filter_map(|bit| difference(said ^ 1 << bit)).find(|(_, difference)| *difference == 0);
+    difference(said).and_then(is_one_bit).or_else(|| of_len().map(|(len, _)| len))
+}
+
+/// Whether one of the last `bits` bits that a checksum covers, being another, makes this difference to it.
+fn is_syndrome(difference: u32, bits: usize) -> bool {
+    let mut of_bit = 1u32;
+    (0..bits).any(|_| {
+        of_bit = of_bit >> 1 ^ if of_bit & 1 == 1 { POLYNOMIAL } else { 0 };
+        of_bit == difference
+    })
+}

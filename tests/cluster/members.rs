@@ -32,7 +32,7 @@ fn declare_alone(address: SocketAddr, name: &'static str) {
 }
 
 /// The members of a queue as a node knows them: whether each leads and votes.
-fn members(three: &Three, at: usize, queue: &str) -> Vec<(String, String, String)> {
+pub(super) fn members(three: &Three, at: usize, queue: &str) -> Vec<(String, String, String)> {
     let output = three.control(at, &["quorum_status", queue, "--formatter", "json"]);
     let rows: Vec<Value> = serde_json::from_str(&output).unwrap();
     let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_else(|| panic!("{row} has no {key}")).to_owned();

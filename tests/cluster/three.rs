@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -53,7 +53,7 @@ impl Three {
         let processes = [const { None }; 3];
         let mut three = Self { processes, clients, commands, config, directory, _ports: ports };
         for at in 0..3 {
-            three.processes[at] = Some(three.launch(at));
+            three.processes[at] = Some(three.launch(at, &[]));
         }
         for process in three.processes.iter().flatten() {
             process.ready(1);
@@ -65,11 +65,11 @@ impl Three {
         three
     }
 
-    fn launch(&self, at: usize) -> Process {
+    fn launch(&self, at: usize, options: &[&str]) -> Process {
         let mut words = self.commands[at].iter().map(String::as_str).chain([binary().to_str().unwrap()]);
         let mut command = Command::new(words.next().expect("there is the broker at least"));
         command.env_remove("RABBITMQ_ERLANG_COOKIE").env_remove("LEVERET_CLUSTER_SECRET");
-        command.args(words).args(["--node-name", &name(at), "--listen", &self.clients[at].to_string()]);
+        command.args(words).args(options).args(["--node-name", &name(at), "--listen", &self.clients[at].to_string()]);
         command.arg("--config").arg(&self.config).arg("--data-dir").arg(self.directory.path().join(name(at)));
         Process::of(command, self.directory.path().join(format!("{at}.txt")))
     }
@@ -86,9 +86,35 @@ impl Three {
 
     /// Starts a node that was killed, and waits until it lets clients in.
     pub(super) fn restart(&mut self, at: usize) {
-        let process = self.launch(at);
+        self.restart_with(at, &[]);
+    }
+
+    /// The same, with further options.
+    pub(super) fn restart_with(&mut self, at: usize, options: &[&str]) {
+        let process = self.launch(at, options);
         process.ready(1);
         self.processes[at] = Some(process);
+    }
+
+    /// Starts a node that was killed, and waits until it ends by itself.
+    pub(super) fn run_to_the_end(&self, at: usize) -> ExitStatus {
+        let mut process = self.launch(at, &[]);
+        let mut status = None;
+        until("it has ended", || {
+            status = process.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.expect("it has ended")
+    }
+
+    /// Where a node has its data.
+    pub(super) fn data_dir(&self, at: usize) -> PathBuf {
+        self.directory.path().join(name(at))
+    }
+
+    /// What a node has logged in all its lives.
+    pub(super) fn logged(&self, at: usize) -> String {
+        fs::read_to_string(self.directory.path().join(format!("{at}.txt"))).unwrap()
     }
 
     /// Declares a durable queue on a node, and waits until all know it.

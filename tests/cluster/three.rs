@@ -31,14 +31,16 @@ impl Three {
         let ports: Vec<_> = (0..6).map(|_| reserve()).collect();
         let address = |at: usize| ports[at].local_addr().unwrap();
         let (clients, peers) = ([0, 1, 2].map(address), [3, 4, 5].map(address));
-        Self::start_at(clients, peers, [const { Vec::new() }; 3], ports)
+        Self::start_at(clients, peers, [const { Vec::new() }; 3], "", ports)
     }
 
-    /// Starts three nodes at addresses that are theirs alone, each by a command that is followed by what it has to run.
+    /// Starts three nodes at addresses that are theirs alone, each by a command that is followed by what it has to run, with more lines
+    /// of configuration.
     pub(super) fn start_at(
         clients: [SocketAddr; 3],
         peers: [SocketAddr; 3],
         commands: [Vec<String>; 3],
+        more: &str,
         ports: Vec<TcpSocket>,
     ) -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -48,6 +50,7 @@ impl Three {
             text +=
                 &format!("cluster_formation.classic_config.nodes.{at} = {name}\ncluster.addresses.{name} = {peer}\n");
         }
+        text += more;
         let config = directory.path().join("cluster.conf");
         fs::write(&config, text).unwrap();
         let processes = [const { None }; 3];

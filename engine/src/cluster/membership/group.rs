@@ -179,7 +179,7 @@ impl Cluster {
     }
 
     /// The version of the cluster was this, and may be another.
-    fn on_version(&mut self, before: u16, out: &mut Outputs) {
+    fn on_version(&self, before: u16, out: &mut Outputs) {
         let version = self.roster.version();
         if version != before {
             out.events.push(Event::Speaks { version });

@@ -190,7 +190,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("data");
         let directory = DataDir::open(&path).unwrap();
-        let write = |name: &str| fs::write(path.join(name), name).unwrap();
+        let write = |name: &str| drop(File::create(path.join(name)).unwrap());
         let is_there = |name: &str| path.join(name).exists();
         ["log-0000000000000001", "log-0000000000000002", "log-0000000000000003.new", "other"]
             .into_iter()

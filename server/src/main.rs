@@ -97,11 +97,11 @@ fn run_all(start: &Start) -> Result<(), Failure> {
     }
     let stop = watch::Sender::new(false);
     if let [setup] = start.nodes.as_slice() {
-        return run(setup, stop.subscribe());
+        return run(setup, &stop.subscribe());
     }
     let run_one = |setup: &Setup| {
         let span = tracing::info_span!("node", name = setup.config.node_name);
-        let result = span.in_scope(|| run(setup, stop.subscribe()));
+        let result = span.in_scope(|| run(setup, &stop.subscribe()));
         stop.send_replace(true);
         result
     };
@@ -128,7 +128,7 @@ fn cannot_start(error: impl Display) -> Failure {
 }
 
 /// Runs a node until it stops, or tells why it could not. If it gives its data up, it begins again without.
-fn run(setup: &Setup, stop: watch::Receiver<bool>) -> Result<(), Failure> {
+fn run(setup: &Setup, stop: &watch::Receiver<bool>) -> Result<(), Failure> {
     // It stays locked all the time.
     let data_dir = DataDir::open(&setup.data_dir).map_err(cannot_start)?;
     let mut config = setup.config.clone();

@@ -127,6 +127,7 @@ impl Engine {
         let mut status = ClusterStatus {
             node: own.clone(),
             version: env!("CARGO_PKG_VERSION"),
+            protocol: broker.peers.as_ref().map(|peers| peers.cluster().version()),
             alarms: self.all_alarms(),
             name: broker.cluster_name(),
             nodes: Vec::new(),

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::alarm::ResourceLimits;
-use crate::cluster::link::Secret;
+use crate::cluster::link::{Secret, Versions};
 use crate::limits;
 
 /// The engine's settings.
@@ -90,6 +90,8 @@ pub struct ClusterConfig {
     pub log_kept: u64,
     /// Whether a node that cannot reach a majority serves no clients (`cluster_partition_handling = pause_minority`).
     pub pause_minority: bool,
+    /// What the node speaks with others: less than this program does where a test has it stand for an older one.
+    pub versions: Versions,
 }
 
 impl ClusterConfig {
@@ -97,7 +99,7 @@ impl ClusterConfig {
     #[must_use]
     pub fn new(first_nodes: Vec<String>, secret: Secret) -> Self {
         let (log_entries, log_kept) = (limits::CLUSTER_LOG_ENTRIES, limits::CLUSTER_LOG_KEPT);
-        Self { first_nodes, secret, log_entries, log_kept, pause_minority: false }
+        Self { first_nodes, secret, log_entries, log_kept, pause_minority: false, versions: Versions::SPOKEN }
     }
 }
 

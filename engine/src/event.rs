@@ -94,6 +94,11 @@ pub enum Event {
         /// The names of those that are in it.
         names: Vec<String>,
     },
+    /// All nodes of the cluster speak this version of the protocol between them: what it brought is used from here on.
+    ClusterVersion {
+        /// The version.
+        version: u16,
+    },
     /// Another node leads the cluster.
     ClusterLeader {
         /// Its name; `None` while nobody does, or it is not known.

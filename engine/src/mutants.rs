@@ -88,6 +88,8 @@ pub enum Mutant {
     ClusterDiskForgotten,
     /// A node takes each of its lives for the same.
     ClusterBootTwice,
+    /// A cluster takes for known to all what those of its nodes know that happen to be there.
+    ClusterRaisedTooEarly,
     /// The log is given up in front of a state that was not written.
     ClusterStateNotKept,
     /// A node deletes a queue only if one of its own clients asked for that.
@@ -154,11 +156,12 @@ impl Mutant {
         [Self::ClusterDeletionHalf, Self::ClusterDeletionInVain, Self::ClusterChangeNotLogged];
 
     /// Those of the cluster's membership, as those of the consensus module.
-    pub const MEMBERSHIP: [Self; 5] = [
+    pub const MEMBERSHIP: [Self; 6] = [
         Self::ClusterCommandTwice,
         Self::ClusterWithoutMajority,
         Self::ClusterDiskForgotten,
         Self::ClusterBootTwice,
+        Self::ClusterRaisedTooEarly,
         Self::ClusterStateNotKept,
     ];
 }

@@ -30,6 +30,7 @@ pub(crate) fn report(event: &Event) {
         }
         Event::ClusterEntered { cluster, node } => tracing::info!(cluster, %node, "belongs to a cluster"),
         Event::ClusterNodes { names } => tracing::info!(?names, "the nodes of the cluster"),
+        Event::ClusterVersion { version } => tracing::info!(version, "all nodes of the cluster speak this version"),
         Event::ClusterLeader { leader, term } => {
             let leader = leader.as_deref().unwrap_or("none");
             tracing::info!(leader, term, "who leads the cluster");

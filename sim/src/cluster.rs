@@ -32,7 +32,8 @@ pub(crate) fn draw(scenario: &Scenario, seed: u64) -> Option<ClusterPlan> {
     let ahead = |stream: &mut Stream| i64::try_from(stream.range(0, apart)).expect("clocks are not ages apart");
     let clocks_ahead_ms = if apart == 0 { Vec::new() } else { (0..nodes).map(|_| ahead(&mut stream)).collect() };
     let log_entries = spec.log_entries.map_or_else(|| *stream.pick(&[8, 30, 200]), u64::from);
-    Some(ClusterPlan { nodes, wire, distances, clocks_ahead_ms, log_entries, log_kept: log_entries / 3 })
+    let (log_kept, upgrades) = (log_entries / 3, spec.upgrades);
+    Some(ClusterPlan { nodes, wire, distances, clocks_ahead_ms, log_entries, log_kept, upgrades })
 }
 
 /// Lets faults that happen to a node happen to any.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use leveret_engine::alarm::ResourceLimits;
-use leveret_engine::cluster::link::Secret;
+use leveret_engine::cluster::link::{Secret, Versions};
 use leveret_engine::config::{ClusterConfig, Config, LogConfig};
 use leveret_engine::effect::{ClientControl, ClientSend, DiskOp, DiskRequest, Effects, Stop};
 use leveret_engine::engine::{Engine, LogReach, QueueStatus, Usage};
@@ -64,6 +64,8 @@ pub(crate) struct Node {
     timer: Option<Micros>,
     is_ready: bool,
     pub(crate) is_stopping: bool,
+    /// Whether its program speaks the lowest version of the protocol between nodes only.
+    is_old: bool,
     /// How often, and how, it is to end again while it recovers.
     pub(crate) again: (u32, Ending),
     /// Failures of the disk until its boot.
@@ -103,6 +105,7 @@ impl Node {
             timer: None,
             is_ready: false,
             is_stopping: false,
+            is_old: plan.cluster.as_ref().is_some_and(|cluster| cluster.upgrades),
             again: (0, Ending::Kill),
             failures: 0,
             steps: 0,
@@ -179,7 +182,7 @@ impl World {
             recorder.node_is(time, NodeState::Recovering);
         }
         let config = Config {
-            cluster: self.cluster_config(),
+            cluster: self.cluster_config(at),
             node_name: self.node_name(at),
             buggify: self.nodes[at].knobs.buggify.then(|| self.nodes[at].fates.of(8, boot)),
             ..config(&self.nodes[at].knobs, self.options)
@@ -493,6 +496,7 @@ impl World {
             }
             EngineEvent::ClusterLeader { leader: Some(leader), term } => self.leads(leader, *term),
             EngineEvent::PeerDown { name: Some(name), .. } => self.part(at, name),
+            EngineEvent::ClusterVersion { .. } if self.has_upgrades() => self.situations.saw(Situation::Upgraded),
             EngineEvent::Ready { .. }
             | EngineEvent::ConnectionOpened { .. }
             | EngineEvent::ConnectionClosed { .. }
@@ -506,6 +510,7 @@ impl World {
             | EngineEvent::PeerDown { name: None, .. }
             | EngineEvent::ClusterEntered { .. }
             | EngineEvent::ClusterNodes { .. }
+            | EngineEvent::ClusterVersion { .. }
             | EngineEvent::ClusterLeader { leader: None, .. }
             | EngineEvent::QueueCreated { .. }
             | EngineEvent::QueueDeleted { .. }
@@ -672,6 +677,7 @@ impl World {
         self.nodes[at].timer = None;
         self.nodes[at].is_ready = false;
         self.nodes[at].is_stopping = false;
+        self.nodes[at].is_old &= how != Ending::Shutdown;
         match how {
             Ending::PowerLoss => self.nodes[at].disk.power_loss(),
             Ending::Kill | Ending::Shutdown => self.nodes[at].disk.kill(),
@@ -729,12 +735,19 @@ impl World {
 
 impl World {
     /// What the nodes are told of each other.
-    fn cluster_config(&self) -> Option<ClusterConfig> {
+    fn cluster_config(&self, at: At) -> Option<ClusterConfig> {
         let cluster = self.plan.cluster.as_ref()?;
         let names = self.nodes.iter().map(|node| node.name.clone()).collect();
         let secret = Secret::new("a secret of the simulated nodes").expect("it is neither empty nor long");
         let ClusterPlan { log_entries, log_kept, .. } = *cluster;
-        Some(ClusterConfig { log_entries, log_kept, ..ClusterConfig::new(names, secret) })
+        let Versions { lowest, highest } = Versions::SPOKEN;
+        let versions = Versions { lowest, highest: if self.nodes[at].is_old { lowest } else { highest } };
+        Some(ClusterConfig { log_entries, log_kept, versions, ..ClusterConfig::new(names, secret) })
+    }
+
+    /// Whether nodes begin with an older program.
+    fn has_upgrades(&self) -> bool {
+        self.plan.cluster.as_ref().is_some_and(|cluster| cluster.upgrades)
     }
 
     fn node_name(&self, at: At) -> String {

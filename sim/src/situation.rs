@@ -95,6 +95,8 @@ situations! {
     IdleKilled => "connections killed for their silence",
     /// The node had to go on with other settings.
     Reconfigured => "restarts with other settings",
+    /// What a newer program brought is used, since all nodes have it by now.
+    Upgraded => "clusters of which all nodes were upgraded",
     /// The disk had no space for a further segment because of its quota.
     OverQuota => "segments refused by a quota",
     /// The node's wall clock was not what it should be.

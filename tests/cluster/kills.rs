@@ -1,24 +1,33 @@
-//! Clients of two nodes at a queue of the third: in peace, and while the nodes are killed one after the other.
+//! Clients of two nodes at a queue of the third, or of all: in peace, and while the nodes are killed one after the other.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
+use leveret_engine::amqp::FieldTable;
 use leveret_engine::client::ClientEvent;
+use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use super::three::Three;
+use super::three::{Three, name};
+use super::until;
 use crate::harness::client::{TestClient, patiently};
 
 const QUEUE: &str = "of node 2";
 /// Publishes under way without a confirm.
 const WINDOW: usize = 64;
+/// Publishes that the consumer may be behind.
+const BEHIND_MAX: u64 = 2000;
 /// How soon a message that is published after a node's restart is confirmed and delivered.
-const SERVICE_BACK: Duration = Duration::from_secs(10);
+pub(super) const SERVICE_BACK: Duration = Duration::from_secs(10);
+/// Which queue is used, and whether all nodes have it.
+#[derive(Clone, Copy)]
+pub(super) struct Used(pub(super) &'static str, pub(super) bool);
+
 const SIZE_MAX: u64 = 200 * 1024;
 
 #[test]
@@ -65,10 +74,7 @@ fn killed_nodes_lose_nothing_that_was_confirmed() {
     three.declare(1, QUEUE);
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let (publish_at, consume_at) = (three.address(0), three.address(2));
-    let of_clients = Arc::clone(&ledger);
-    let clients = thread::spawn(move || {
-        block_on(async { tokio::join!(publish_on(publish_at, &of_clients), consume_on(consume_at, &of_clients)) })
-    });
+    let clients = begin(Used(QUEUE, false), (publish_at, consume_at), &ledger);
     let mut slowest = Duration::ZERO;
     await_service(&ledger, SERVICE_BACK);
     for (victim, pause_ms) in kills() {
@@ -82,40 +88,119 @@ fn killed_nodes_lose_nothing_that_was_confirmed() {
         eprintln!("node {}: up after {up:?}, service after {:?}", victim + 1, begin.elapsed());
         slowest = slowest.max(begin.elapsed());
     }
-    lock(&ledger).is_over = true;
+    end(clients, &ledger);
+    three.wait_until_empty(1, QUEUE);
+    let ledger = lock(&ledger);
+    eprintln!("{ledger}, service back within {slowest:?}");
+    assert!(ledger.messages > 500 && ledger.redelivered > 0, "too little happened to say anything");
+}
+
+/// The node that no client uses, and then whoever leads, again and again.
+#[test]
+fn killed_leaders_of_a_quorum_queue_lose_nothing_that_was_confirmed() {
+    let mut three = Three::start();
+    let used = Used("of all nodes", true);
+    block_on(async { login(three.address(0)).await?.declare_with(used.0, used.arguments()).await }).unwrap();
+    let ledger = Arc::new(Mutex::new(Ledger::default()));
+    let clients = begin(used, (three.address(0), three.address(2)), &ledger);
+    await_service(&ledger, SERVICE_BACK);
+    let (mut slowest, more) = (Duration::ZERO, more_kills());
+    for number in 0..3 + more {
+        let victim = if number == 0 { 1 } else { leader(&three, used.0) };
+        let begin = Instant::now();
+        three.kill(victim);
+        if victim == 1 {
+            // Clients of the others only wait for another leader; those of this one would have to wait for it.
+            await_service(&ledger, SERVICE_BACK);
+            eprintln!("node 2 killed: service after {:?}", begin.elapsed());
+            slowest = slowest.max(begin.elapsed());
+        } else {
+            eprintln!("node {} killed, with a client's connection", victim + 1);
+        }
+        thread::sleep(Duration::from_millis(mix(number) & 0x7ff));
+        three.restart(victim);
+        await_service(&ledger, SERVICE_BACK);
+    }
+    end(clients, &ledger);
+    three.wait_until_empty(1, used.0);
+    let ledger = lock(&ledger);
+    eprintln!("{ledger}, service back within {slowest:?}");
+    assert!(ledger.messages > 500, "too little happened to say anything");
+}
+
+/// The node that leads a queue, as soon as there is one.
+fn leader(three: &Three, queue: &str) -> usize {
+    let mut leader = None;
+    until("a leader", || {
+        let output = three.try_control(0, &["quorum_status", queue, "--formatter", "json"]).unwrap_or_default();
+        let rows: Vec<Value> = serde_json::from_str(&output).unwrap_or_default();
+        let row = rows.iter().find(|row| row["Raft State"] == "leader");
+        leader = row.and_then(|row| (0..3).find(|at| row["Node Name"] == *name(*at)));
+        leader.is_some()
+    });
+    leader.expect("it was waited for")
+}
+
+/// Lets clients publish at one address and consume at another, until [`end`].
+pub(super) fn begin(used: Used, at: (SocketAddr, SocketAddr), ledger: &Arc<Mutex<Ledger>>) -> JoinHandle<()> {
+    let ledger = Arc::clone(ledger);
+    thread::spawn(move || {
+        block_on(async { tokio::join!(publish_on(at.0, used, &ledger), consume_on(at.1, used, &ledger)) });
+    })
+}
+
+/// Waits until the clients have published and consumed all that they began with. Nothing is missing then.
+pub(super) fn end(clients: JoinHandle<()>, ledger: &Mutex<Ledger>) {
+    lock(ledger).is_over = true;
     let begin = Instant::now();
     while !clients.is_finished() {
-        let ledger = lock(&ledger);
-        assert!(begin.elapsed() < Duration::from_secs(30), "never confirmed or lost: {:?}", ledger.missing());
+        let ledger = lock(ledger);
+        assert!(
+            begin.elapsed() < Duration::from_secs(30),
+            "never confirmed: {:?}, lost: {:?}",
+            ledger.unconfirmed,
+            ledger.undelivered
+        );
         drop(ledger);
         thread::sleep(Duration::from_millis(20));
     }
     clients.join().unwrap();
-    three.wait_until_empty(1, QUEUE);
-    let ledger = lock(&ledger);
-    assert_eq!(ledger.missing(), BTreeSet::new());
-    eprintln!(
-        "{} messages, {} published again, {} nacked, {} redelivered, service back within {slowest:?}",
-        ledger.messages.len(),
-        ledger.copies.len() - ledger.messages.len(),
-        ledger.nacked,
-        ledger.redelivered
-    );
-    assert!(ledger.messages.len() > 500 && ledger.redelivered > 0, "too little happened to say anything");
+    assert!(lock(ledger).is_complete(), "the clients ended when all was there");
 }
 
 /// Which node is killed, and for how many milliseconds. `LEVERET_KILLS` asks for so many more.
 fn kills() -> impl Iterator<Item = (usize, u64)> {
-    let more = std::env::var("LEVERET_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(0);
     let other = |at: u64| (usize::try_from(mix(at) % 3).unwrap(), mix(at) >> 32 & 0x7ff);
     // The node of the queue is away once for less time than its clients are kept waiting for it, and once for more.
-    [(0, 300), (1, 300), (2, 300), (1, 6000)].into_iter().chain((0..more).map(other))
+    [(0, 300), (1, 300), (2, 300), (1, 6000)].into_iter().chain((0..more_kills()).map(other))
+}
+
+pub(super) fn more_kills() -> u64 {
+    std::env::var("LEVERET_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
+impl Used {
+    pub(super) fn arguments(self) -> FieldTable {
+        if self.1 { FieldTable::new().with("x-queue-type", "quorum") } else { FieldTable::new() }
+    }
+}
+
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (messages, again) = (self.messages, self.copies.len() as u64 - self.messages);
+        let Self { nacked, redelivered, .. } = self;
+        write!(f, "{messages} messages, {again} published again, {nacked} nacked, {redelivered} redelivered")
+    }
 }
 
 /// What was published and what came of it.
 #[derive(Debug, Default)]
-struct Ledger {
-    messages: BTreeMap<u64, Message>,
+pub(super) struct Ledger {
+    /// How many messages there are.
+    messages: u64,
+    /// Those of which no publish was confirmed, and those of which none was delivered.
+    unconfirmed: BTreeSet<u64>,
+    undelivered: BTreeSet<u64>,
     /// Each publish of a message, by its serial number.
     copies: BTreeMap<u64, Copy>,
     /// Messages to be published, before there are others.
@@ -141,28 +226,31 @@ struct Copy {
     crashes: u32,
 }
 
-#[derive(Debug, Default)]
-struct Message {
-    is_confirmed: bool,
-    is_delivered: bool,
-}
-
 impl Ledger {
     /// The serial number of the next publish. `None` if there is none.
     fn next(&mut self) -> Option<u64> {
         let number = match self.waiting.pop_front() {
             Some(number) => number,
             None if self.is_over => return None,
-            None => self.messages.len() as u64,
+            None => {
+                self.messages += 1;
+                self.unconfirmed.insert(self.messages);
+                self.undelivered.insert(self.messages);
+                self.messages
+            }
         };
-        self.messages.entry(number).or_default();
         let serial = self.copies.len() as u64;
         self.copies.insert(serial, Copy { number, fresh: 0, crashes: self.crashes });
         Some(serial)
     }
 
+    /// Whether more was published than is good for a test that is to end soon.
+    fn is_far_ahead(&self) -> bool {
+        !self.is_over && self.copies.len() as u64 > self.last_delivered + BEHIND_MAX
+    }
+
     fn confirm(&mut self, serial: u64) {
-        self.messages.get_mut(&self.copies[&serial].number).unwrap().is_confirmed = true;
+        self.unconfirmed.remove(&self.copies[&serial].number);
         self.last_confirmed = self.last_confirmed.max(serial);
     }
 
@@ -180,21 +268,20 @@ impl Ledger {
         // A queue's node forgets in a crash what it has delivered.
         let excused = self.crashes - copy.crashes;
         assert!(copy.fresh <= 1 + excused, "publish {serial} came {} times as if it were new", copy.fresh);
-        self.messages.get_mut(&copy.number).unwrap().is_delivered = true;
+        self.undelivered.remove(&copy.number);
         self.last_delivered = self.last_delivered.max(serial);
         self.redelivered += u64::from(redelivered);
         serial
     }
 
-    /// Messages that were not confirmed, or not delivered.
-    fn missing(&self) -> BTreeSet<u64> {
-        let missing = self.messages.iter().filter(|(_, message)| !message.is_confirmed || !message.is_delivered);
-        missing.map(|(number, _)| *number).collect()
+    /// Whether nothing was lost, and nothing is under way.
+    fn is_complete(&self) -> bool {
+        self.unconfirmed.is_empty() && self.undelivered.is_empty()
     }
 }
 
 /// Waits until something that is published from now on is confirmed and delivered.
-fn await_service(ledger: &Mutex<Ledger>, patience: Duration) {
+pub(super) fn await_service(ledger: &Mutex<Ledger>, patience: Duration) {
     let (begin, from) = (Instant::now(), lock(ledger).copies.len() as u64);
     loop {
         let (confirmed, delivered) = {
@@ -210,9 +297,9 @@ fn await_service(ledger: &Mutex<Ledger>, patience: Duration) {
 }
 
 /// Publishes until it is told that there is enough and all is confirmed, over as many connections as it takes.
-async fn publish_on(address: SocketAddr, ledger: &Mutex<Ledger>) {
+async fn publish_on(address: SocketAddr, used: Used, ledger: &Mutex<Ledger>) {
     let mut sent = BTreeMap::new();
-    while publish_over_one_connection(address, ledger, &mut sent).await.is_err() {
+    while publish_over_one_connection(address, used, ledger, &mut sent).await.is_err() {
         let lost = std::mem::take(&mut sent).into_values().map(|serial: u64| lock(ledger).copies[&serial].number);
         let mut waiting: VecDeque<u64> = lost.collect();
         waiting.append(&mut lock(ledger).waiting);
@@ -223,20 +310,26 @@ async fn publish_on(address: SocketAddr, ledger: &Mutex<Ledger>) {
 
 async fn publish_over_one_connection(
     address: SocketAddr,
+    used: Used,
     ledger: &Mutex<Ledger>,
     sent: &mut BTreeMap<u64, u64>,
 ) -> io::Result<()> {
     let mut client = login(address).await?;
-    client.declare(QUEUE).await?;
+    client.declare_with(used.0, used.arguments()).await?;
     client.select_confirms().await?;
     loop {
         while sent.len() < WINDOW
+            && !lock(ledger).is_far_ahead()
             && let Some(serial) = lock(ledger).next()
         {
-            sent.insert(client.publish(QUEUE, &numbered_body(serial))?, serial);
+            sent.insert(client.publish(used.0, &numbered_body(serial))?, serial);
         }
         if sent.is_empty() {
-            return client.close().await;
+            if lock(ledger).is_over {
+                return client.close().await;
+            }
+            sleep(Duration::from_millis(2)).await;
+            continue;
         }
         let event = client.event().await?;
         match answered(&event, sent) {
@@ -253,21 +346,21 @@ async fn publish_over_one_connection(
 }
 
 /// Consumes until all was delivered, over as many connections as it takes.
-async fn consume_on(address: SocketAddr, ledger: &Mutex<Ledger>) {
-    while consume_over_one_connection(address, ledger).await.is_err() {
+async fn consume_on(address: SocketAddr, used: Used, ledger: &Mutex<Ledger>) {
+    while consume_over_one_connection(address, used, ledger).await.is_err() {
         sleep(Duration::from_millis(50)).await;
     }
 }
 
-async fn consume_over_one_connection(address: SocketAddr, ledger: &Mutex<Ledger>) -> io::Result<()> {
+async fn consume_over_one_connection(address: SocketAddr, used: Used, ledger: &Mutex<Ledger>) -> io::Result<()> {
     let mut client = login(address).await?;
-    client.declare(QUEUE).await?;
-    client.consume(QUEUE, 50).await?;
+    client.declare_with(used.0, used.arguments()).await?;
+    client.consume(used.0, 50).await?;
     let mut last = None;
     loop {
         let is_over = {
             let ledger = lock(ledger);
-            ledger.is_over && ledger.missing().is_empty()
+            ledger.is_over && ledger.is_complete()
         };
         if is_over {
             return client.close().await;
@@ -306,7 +399,7 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+pub(super) fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
     ledger.lock().expect("the clients have found nothing wrong")
 }
 

@@ -1,5 +1,6 @@
 //! Real processes that are one broker, on this machine.
 
+mod idle;
 mod kills;
 mod libraries;
 mod members;

@@ -2,17 +2,20 @@
 //! them.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use leveret_engine::client::ClientEvent;
 use tokio::time::{sleep, timeout};
 
-use super::PATIENCE;
-use super::kills::{block_on, login, unexpected};
+use super::kills::{
+    Ledger, SERVICE_BACK, Used, await_service, begin, block_on, end, lock, login, more_kills, unexpected,
+};
 use super::three::Three;
+use super::{PATIENCE, until};
 use crate::harness::leveret::binary;
 
 const QUEUE: &str = "of node 2";
@@ -50,10 +53,45 @@ fn inside_the_namespace() {
         [0, 1, 2].map(|at| address(at, 5672)),
         [0, 1, 2].map(|at| address(at, 25672)),
         commands,
+        "cluster_partition_handling = pause_minority\n",
         vec![],
     );
     three.declare(1, QUEUE);
     block_on(async { timeout(2 * PATIENCE, cut(&network, &three)).await }).unwrap().unwrap();
+    cut_again_and_again(&network, &three);
+    network.set_all_cut(true);
+    let begin = Instant::now();
+    let serves = |at: usize| TcpStream::connect_timeout(&three.address(at), Duration::from_secs(1)).is_ok();
+    until("nobody serves clients", || (0..3).all(|at| !serves(at)));
+    eprintln!("all cut off: paused after {:?}", begin.elapsed());
+    network.set_all_cut(false);
+    let begin = Instant::now();
+    until("all serve clients", || (0..3).all(serves));
+    eprintln!("healed: clients are let in after {:?}", begin.elapsed());
+    let declare = async || login(three.address(2)).await?.declare(QUEUE).await;
+    until("the queue is used from another node", || block_on(declare()).is_ok());
+}
+
+/// Clients of two nodes use a queue of all, while the link between the second and the third comes and goes.
+fn cut_again_and_again(network: &Network, three: &Three) {
+    let used = Used("of all nodes", true);
+    block_on(async { login(three.address(0)).await?.declare_with(used.0, used.arguments()).await }).unwrap();
+    let ledger = Arc::new(Mutex::new(Ledger::default()));
+    let clients = begin(used, (three.address(0), three.address(2)), &ledger);
+    await_service(&ledger, SERVICE_BACK);
+    // For a moment, for longer than it takes to elect somebody, and for longer than a node is waited for.
+    let cuts = [300, 3000, 12_000].into_iter().chain((0..more_kills()).map(|number| 100 + number * 997 % 4000));
+    for millis in cuts {
+        network.set_cut(true);
+        thread::sleep(Duration::from_millis(millis));
+        network.set_cut(false);
+        let begin = Instant::now();
+        await_service(&ledger, SERVICE_BACK);
+        eprintln!("cut for {millis} ms: service {:?} after it was healed", begin.elapsed());
+    }
+    end(clients, &ledger);
+    three.wait_until_empty(1, used.0);
+    eprintln!("{}", lock(&ledger));
 }
 
 async fn cut(network: &Network, three: &Three) -> io::Result<()> {
@@ -149,7 +187,18 @@ impl Network {
 
     /// Lets nothing pass between the second and the third host, or all. Both reach everybody else.
     fn set_cut(&self, is_cut: bool) {
-        for port in ["port1", "port2"] {
+        self.isolate(&["port1", "port2"], is_cut);
+    }
+
+    /// Lets nothing pass between any two hosts of nodes, or all.
+    fn set_all_cut(&self, is_cut: bool) {
+        self.isolate(&["port0", "port1", "port2"], is_cut);
+    }
+
+    /// Lets nothing pass between these ports.
+    #[expect(clippy::unused_self, reason = "the network has to be there")]
+    fn isolate(&self, ports: &[&str], is_cut: bool) {
+        for port in ports {
             ip(&format!("link set {port} type bridge_slave isolated {}", if is_cut { "on" } else { "off" }));
         }
     }

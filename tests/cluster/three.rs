@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
@@ -30,14 +31,16 @@ impl Three {
         let ports: Vec<_> = (0..6).map(|_| reserve()).collect();
         let address = |at: usize| ports[at].local_addr().unwrap();
         let (clients, peers) = ([0, 1, 2].map(address), [3, 4, 5].map(address));
-        Self::start_at(clients, peers, [const { Vec::new() }; 3], ports)
+        Self::start_at(clients, peers, [const { Vec::new() }; 3], "", ports)
     }
 
-    /// Starts three nodes at addresses that are theirs alone, each by a command that is followed by what it has to run.
+    /// Starts three nodes at addresses that are theirs alone, each by a command that is followed by what it has to run, with more lines
+    /// of configuration.
     pub(super) fn start_at(
         clients: [SocketAddr; 3],
         peers: [SocketAddr; 3],
         commands: [Vec<String>; 3],
+        more: &str,
         ports: Vec<TcpSocket>,
     ) -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -47,6 +50,7 @@ impl Three {
             text +=
                 &format!("cluster_formation.classic_config.nodes.{at} = {name}\ncluster.addresses.{name} = {peer}\n");
         }
+        text += more;
         let config = directory.path().join("cluster.conf");
         fs::write(&config, text).unwrap();
         let processes = [const { None }; 3];
@@ -117,10 +121,32 @@ impl Three {
 
     /// Bytes of memory that a node has at the moment.
     pub(super) fn resident_bytes(&self, at: usize) -> u64 {
-        let process = self.processes[at].as_ref().expect("the node runs");
-        let status = fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap();
+        let status = self.proc(at, "status");
         let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB")).unwrap();
         kib.trim().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Bytes that a node has written to its disk since it was started.
+    pub(super) fn written_bytes(&self, at: usize) -> u64 {
+        let io = self.proc(at, "io");
+        io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap().parse().unwrap()
+    }
+
+    /// Time of a core that a node has used since it was started.
+    pub(super) fn processor_time(&self, at: usize) -> Duration {
+        let process = self.processes[at].as_ref().expect("the node runs");
+        let threads = fs::read_dir(format!("/proc/{}/task", process.child.id())).unwrap();
+        let nanos = threads.map(|thread| -> u64 {
+            let stat = fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap();
+            stat.split(' ').next().unwrap().parse().unwrap()
+        });
+        Duration::from_nanos(nanos.sum())
+    }
+
+    /// What the system says of a node's process.
+    fn proc(&self, at: usize, what: &str) -> String {
+        let process = self.processes[at].as_ref().expect("the node runs");
+        fs::read_to_string(format!("/proc/{}/{what}", process.child.id())).unwrap()
     }
 }
 

@@ -111,8 +111,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TestClient<S> {
     /// # Errors
     /// If the connection ends or the server refuses.
     pub(crate) async fn declare(&mut self, queue: &'static str) -> io::Result<u32> {
+        self.declare_with(queue, FieldTable::new()).await
+    }
+
+    /// The same, with arguments.
+    ///
+    /// # Errors
+    /// If the connection ends or the server refuses.
+    pub(crate) async fn declare_with(&mut self, queue: &'static str, arguments: FieldTable) -> io::Result<u32> {
         let queue = ShortStr::from_static(queue);
-        let declare = queue::Declare { queue, durable: true, ..queue::Declare::default() };
+        let declare = queue::Declare { queue, durable: true, arguments, ..queue::Declare::default() };
         match self.call(declare).await? {
             Method::QueueDeclareOk(ok) => Ok(ok.message_count),
             other => Err(io::Error::other(format!("unexpected {other:?}"))),

@@ -11,6 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Broker, Name, Notice, Requester};
 use crate::amqp::{AmqpError, ReplyCode};
+use crate::cluster::link::Versions;
 use crate::cluster::membership::{Decided, NotTaken};
 use crate::cluster::peers::{Decisions, Peers};
 use crate::effect::Effects;
@@ -135,7 +136,8 @@ impl Broker {
                 if index <= self.metadata.applied() {
                     return Ok(());
                 }
-                let command = Command::decode(bytes.clone()).map_err(|_| unreadable("something"))?;
+                let command = Command::decode(bytes.clone()).ok().filter(|command| command.since() <= self.spoken());
+                let command = command.ok_or_else(|| unreadable("something"))?;
                 let mut record = BytesMut::with_capacity(9 + bytes.len());
                 record.put_u8(DECIDED);
                 record.put_u64(index);
@@ -311,6 +313,16 @@ impl Broker {
     /// Whether something that this node has asked the cluster for is not carried out yet, as far as it knows.
     pub(crate) fn has_asked_cluster(&self) -> bool {
         !(self.asked.is_empty() && self.deletions.is_empty())
+    }
+
+    /// Whether all nodes of the cluster know what this version of the protocol brought.
+    pub(super) fn is_known_to_all(&self, since: u16) -> bool {
+        self.peers.as_ref().is_some_and(|peers| peers.cluster().version() >= since)
+    }
+
+    /// The highest version of the protocol that this node knows.
+    pub(super) fn spoken(&self) -> u16 {
+        self.peers.as_ref().map_or(Versions::SPOKEN.highest, |peers| peers.cluster().spoken())
     }
 
     /// Whether clients may come.

@@ -6,3 +6,4 @@ pub mod link;
 pub mod membership;
 pub(crate) mod peers;
 pub(crate) mod queues;
+pub mod version;

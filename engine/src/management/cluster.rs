@@ -21,6 +21,8 @@ pub struct ClusterStatus {
     pub node: String,
     /// The version of its engine.
     pub version: &'static str,
+    /// What all nodes of the cluster understand of each other: see [`crate::cluster::version`]. `None` in no cluster.
+    pub protocol: Option<u16>,
     /// What is short, and on which node.
     pub alarms: Vec<(String, Resource)>,
     /// What the cluster is called.

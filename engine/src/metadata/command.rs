@@ -9,6 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::administration::{Administration, PUT_VHOST};
 use super::encoding::{DecodeError, Reader, put_count, put_short};
 use crate::amqp::{FieldTable, ShortStr};
+use crate::cluster::version;
 use crate::ids::{ConnectionId, NodeId, QueueId};
 
 /// A change to the declared state. Names of exchanges and queues are [stripped](super::stripped).
@@ -364,6 +365,11 @@ impl Command {
             | Self::Unbind { vhost, .. } => vhost,
             Self::Administer(_) | Self::Found { .. } | Self::Begin { .. } => return None,
         })
+    }
+
+    /// From which [version](crate::cluster::version) of their cluster on nodes know it.
+    pub(crate) fn since(&self) -> u16 {
+        if matches!(self, Self::SetHome { .. }) { version::SET_HOME } else { version::FIRST }
     }
 
     /// The first version that knows the command: what a single node logs stays readable for programs that know no clusters.

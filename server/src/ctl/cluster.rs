@@ -36,7 +36,7 @@ pub(super) fn body(verb: &Verb, status: &ClusterStatus) -> Result<Body, (u8, Str
 }
 
 fn report(status: &ClusterStatus) -> Body {
-    let ClusterStatus { node, version, alarms, name, nodes, missing, leader } = status;
+    let ClusterStatus { node, version, protocol, alarms, name, nodes, missing, leader } = status;
     let names = |is_meant: fn(&ClusterNode) -> bool| -> Vec<String> {
         let mut names: Vec<_> = nodes.iter().filter(|node| is_meant(node)).map(|node| node.name.clone()).collect();
         names.sort();
@@ -55,20 +55,22 @@ fn report(status: &ClusterStatus) -> Body {
         title,
         lines: if lines.is_empty() { vec!["(none)".to_owned()] } else { lines.to_vec() },
     };
+    let mut versions = vec![format!("{node}: Leveret {version}")];
+    versions.extend(protocol.map(|protocol| format!("between all nodes: protocol version {protocol}")));
     let mut sections = vec![
         section("Basics", &[format!("Node name: {node}"), format!("Cluster name: {name}")]),
         section("Disk Nodes", &all),
         section("Running Nodes", &running),
         section("Voting Nodes", &voting),
         section("Leader", leader.as_slice()),
-        section("Versions", &[format!("{node}: Leveret {version}")]),
+        section("Versions", &versions),
         section("Alarms", &short),
         section("Maintenance status", &maintenance),
     ];
     if !missing.is_empty() {
         sections.push(section("Nodes that are configured and have not joined", missing));
     }
-    let versions: Map<_, _> = [(node.clone(), json!({ "leveret_version": version }))].into_iter().collect();
+    let of_programs: Map<_, _> = [(node.clone(), json!({ "leveret_version": version }))].into_iter().collect();
     let document = json!({
         "node": node,
         "cluster_name": name,
@@ -79,7 +81,8 @@ fn report(status: &ClusterStatus) -> Body {
         "missing_nodes": missing,
         "leader": leader,
         "partitions": {},
-        "versions": Value::Object(versions),
+        "versions": Value::Object(of_programs),
+        "protocol_version": protocol,
         "alarms": alarms,
         "nodes_under_maintenance": drained,
     });
@@ -116,6 +119,7 @@ mod tests {
         ClusterStatus {
             node: "a@one".to_owned(),
             version: "0.1.0",
+            protocol: Some(2),
             alarms: Vec::new(),
             name: "east".to_owned(),
             nodes: vec![node("a@one", true, true), node("b@two", true, false), node("c@three", false, true)],
@@ -140,6 +144,8 @@ mod tests {
             output.contains("Disk Nodes\n\na@one\nb@two\nc@three\n\nRunning Nodes\n\na@one\nb@two\n\n"),
             "{output}"
         );
+        let versions = "Versions\n\na@one: Leveret 0.1.0\nbetween all nodes: protocol version 2\n\n";
+        assert!(output.contains(versions), "{output}");
         assert!(output.contains("Alarms\n\n(none)\n\n") && output.contains("have not joined\n\nd@four\n"), "{output}");
         let json: Value = serde_json::from_str(&shown(&["cluster_status", "--formatter", "json"]).output).unwrap();
         assert_eq!(json["nodes_under_maintenance"], json!(["b@two"]));

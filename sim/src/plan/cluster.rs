@@ -24,6 +24,9 @@ pub struct ClusterPlan {
     pub log_entries: u64,
     /// See the engine's `ClusterConfig`.
     pub log_kept: u64,
+    /// All nodes begin with a program that speaks the lowest version only, and have the newest once they were stopped in order.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub upgrades: bool,
 }
 
 /// A connection between two nodes.

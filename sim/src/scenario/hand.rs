@@ -38,6 +38,8 @@ pub struct ClusterSpec {
     /// Changes of what is declared after which a node writes its state down and forgets them; a small number drawn by the seed if
     /// left out.
     pub log_entries: Option<u32>,
+    /// All nodes begin with a program of an older version, and each has the newest once it was stopped in order and started again.
+    pub upgrades: bool,
 }
 
 /// A node that is far from the others.

@@ -86,6 +86,7 @@ impl Replica {
 impl Broker {
     /// Applies an entry, or becomes what an offered state says.
     pub(super) fn apply_entry(&mut self, queue: QueueId, id: EntryId, what: Apply) -> Result<(), String> {
+        let spoken = self.spoken();
         let Some(replica) = self.replicas.by_queue.get_mut(&queue) else { return Ok(()) };
         match what {
             Apply::Entry(Content::Command(command)) if !command.is_empty() => {
@@ -100,6 +101,9 @@ impl Broker {
                     (core::mem::take(&mut self.replicas.actions), core::mem::take(&mut self.replicas.commands));
                 actions.clear();
                 decode_entry(&entry, &mut commands).map_err(|_| unreadable())?;
+                if commands.iter().any(|command| command.since() > spoken) {
+                    return Err(unreadable());
+                }
                 replica.machine.apply(Meta { index: LogIndex(id.index), wall_ms }, &commands, &mut actions);
                 commands.clear();
                 replica.remember(id.index, entry);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::super::Broker;
 use super::apply::encode_command;
 use super::deliver::Outgoing;
+use crate::cluster::version;
 use crate::ids::QueueId;
 use crate::limits;
 use crate::queue::quorum::{BodyPlace, Carried, Command, EntryWriter, Payload};
@@ -33,6 +34,9 @@ impl Carrying {
 impl Broker {
     /// Begins with the next bodies, if the log of a queue that is led here is longer than it should be.
     pub(super) fn begin_to_carry(&mut self, queue: QueueId, entries: u64) {
+        if !self.is_known_to_all(version::CARRY) {
+            return;
+        }
         let replica = self.replicas.by_queue.get_mut(&queue);
         let Some(replica) = replica.filter(|replica| replica.leads && replica.carrying.is_none()) else { return };
         let (messages, bytes) = (limits::REPLICA_CARRY_MESSAGES, limits::REPLICA_CARRY_BYTES);

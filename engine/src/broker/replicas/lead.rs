@@ -33,7 +33,7 @@ impl Broker {
         replica.early.clear();
         if replica.leads {
             replica.leads = false;
-            (replica.told_members, replica.is_mending) = (None, false);
+            (replica.told_members, replica.mend_at) = (None, None);
             replica.outgoing.clear();
             replica.carrying = None;
             replica.dead_out.clear();
@@ -278,14 +278,11 @@ impl Broker {
         let ends_at = replica.machine.ends_at().filter(|_| !replica.is_ending);
         let due_ms = [replica.machine.next_due(), ends_at].into_iter().flatten().min();
         let mut due = due_ms.map(|at| self.now.mono + Duration::from_millis(at.saturating_sub(now_ms)));
-        let retry = self.now.mono + limits::REPLICA_RETRY;
         if is_under_way || !commands.is_empty() {
             // Should it be lost, or refused, it is looked at again; not before.
-            due = Some(retry);
-        } else if replica.is_mending {
-            due = Some(due.map_or(retry, |due| due.min(retry)));
+            due = Some(self.now.mono + limits::REPLICA_RETRY);
         }
-        due = [due, replica.dead_again_at].into_iter().flatten().min();
+        due = [due, replica.mend_at, replica.dead_again_at].into_iter().flatten().min();
         if due != replica.due {
             if let Some(at) = replica.due {
                 self.replicas.due.remove(&(at, queue));

@@ -33,6 +33,7 @@ use alloc::vec::Vec;
 use super::super::Broker;
 use crate::cluster::consensus::{MemberChange, Members, Refused};
 use crate::cluster::inquiries::{Refusal, Report, Wish};
+use crate::cluster::version;
 use crate::ids::{NodeId, QueueId};
 use crate::limits;
 use crate::metadata::{Command, QueueRecord};
@@ -99,7 +100,7 @@ impl Broker {
     fn see_to_queues_of_departed(&mut self) {
         let Some(peers) = &self.peers else { return };
         let leads = peers.own().is_some_and(|(own, _)| peers.cluster().leader().0 == Some(own));
-        if !leads {
+        if !leads || !self.is_known_to_all(version::SET_HOME) {
             return;
         }
         let fate = |record: &QueueRecord| {
@@ -165,7 +166,7 @@ impl Broker {
         }
         let is_mending = self.mend_members(queue);
         if let Some(replica) = self.replicas.by_queue.get_mut(&queue) {
-            replica.is_mending = is_mending;
+            replica.mend_at = is_mending.then(|| self.now.mono + limits::REPLICA_RETRY);
         }
         self.see_to(queue);
     }

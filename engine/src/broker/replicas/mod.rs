@@ -105,8 +105,8 @@ pub(super) struct Replica {
     wishes: VecDeque<members::Wished>,
     /// The members that the cluster was told of last, as its leader.
     told_members: Option<Vec<NodeId>>,
-    /// Whether something about its members has to be looked at again before long.
-    is_mending: bool,
+    /// When something about its members is to be looked at again.
+    mend_at: Option<Instant>,
     /// Bodies that are on their way back into the log.
     carrying: Option<carry::Carrying>,
 }
@@ -140,7 +140,7 @@ impl Replica {
             last_show: 0,
             wishes: VecDeque::new(),
             told_members: None,
-            is_mending: false,
+            mend_at: None,
             carrying: None,
         }
     }

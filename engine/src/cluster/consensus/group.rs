@@ -33,6 +33,8 @@ pub(super) struct Group {
     pub(super) birth: Option<Base>,
     /// Whether it was asked to campaign, and could not yet.
     is_called: bool,
+    /// Learners that are to have votes, and the entry that was the last committed one when that was first asked for, in which term.
+    catching_up: Vec<(NodeId, u64, u64)>,
     pub(super) unpersisted: VecDeque<Unpersisted>,
     /// Messages that others count on, until what they say is durable.
     pub(super) waiting: VecDeque<(Ticket, Message)>,
@@ -128,6 +130,7 @@ impl Group {
             members,
             birth,
             is_called: false,
+            catching_up: Vec::new(),
             unpersisted: VecDeque::new(),
             waiting: VecDeque::new(),
             written,
@@ -418,10 +421,21 @@ impl Group {
                 !is_voter && !is_learner && self.members.iter().count() < limits::GROUP_MEMBERS_MAX && node.0 != 0
             }
             MemberChange::Promote(_) => {
-                let progress = raft.prs().get(node.0);
-                let has_caught_up = progress.is_some_and(|progress| progress.matched >= raft.raft_log.committed);
-                if is_learner && !has_caught_up {
+                let (committed, term) = (raft.raft_log.committed, raft.term);
+                let matched = raft.prs().get(node.0).map_or(0, |progress| progress.matched);
+                // Where something is committed all the time nobody has all of it. Who got in the time from one try to the next what was
+                // committed before it is as close as can be (Raft thesis §4.2.1).
+                self.catching_up.retain(|(_, _, since)| *since == term);
+                let begun = self.catching_up.iter().position(|(learner, ..)| *learner == node);
+                let wanted = begun.map_or(committed, |at| self.catching_up[at].1);
+                if is_learner && matched < wanted {
+                    if begun.is_none() {
+                        self.catching_up.push((node, committed, term));
+                    }
                     return Err(Refused::Behind);
+                }
+                if let Some(at) = begun {
+                    self.catching_up.swap_remove(at);
                 }
                 is_learner
             }

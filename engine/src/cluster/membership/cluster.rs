@@ -14,7 +14,7 @@ use super::roster::{Node, Roster};
 use super::single::Single;
 use super::state::State;
 use crate::cluster::consensus::{self, EntryId, Found, Groups, Journal};
-use crate::cluster::link::Lane;
+use crate::cluster::link::{Lane, Versions};
 use crate::effect::DiskRequest;
 use crate::ids::{GroupId, LinkId, Lsn, NodeId, QueueId};
 use crate::limits;
@@ -48,6 +48,8 @@ pub struct Config {
     pub log_kept: u64,
     /// How long the group waits, and how much it keeps.
     pub groups: consensus::Settings,
+    /// What the node speaks.
+    pub versions: Versions,
 }
 
 impl Config {
@@ -61,6 +63,7 @@ impl Config {
             log_entries: limits::CLUSTER_LOG_ENTRIES,
             log_kept: limits::CLUSTER_LOG_KEPT,
             groups: consensus::Settings::default(),
+            versions: Versions::SPOKEN,
         }
     }
 }
@@ -74,6 +77,8 @@ pub struct Peer {
     pub disk: u64,
     /// `None` while it belongs to no cluster.
     pub place: Option<Place>,
+    /// The highest version of the protocol that both speak.
+    pub version: u16,
 }
 
 /// Bytes for another node.
@@ -117,6 +122,11 @@ pub enum Event {
     Belongs(Place),
     /// Nodes came or went.
     RosterChanged,
+    /// All nodes speak this version of the protocol.
+    Speaks {
+        /// The version.
+        version: u16,
+    },
     /// Who leads is another.
     LeaderChanged {
         /// `None` while nobody does, or it is not known.
@@ -291,6 +301,7 @@ impl Cluster {
         if reading.is_over() {
             let Phase::Reading(reading) = core::mem::replace(&mut self.phase, Phase::Silent) else { return Ok(()) };
             self.begin(reading, log).ok_or("the log holds a record of the cluster that this version cannot read")?;
+            self.check_version()?;
         }
         Ok(())
     }
@@ -352,6 +363,34 @@ impl Cluster {
                 Ok(true)
             }
         }
+    }
+
+    /// Whether this node speaks what the cluster does.
+    ///
+    /// # Errors
+    /// A text for the operator if it does not.
+    pub(super) fn check_version(&self) -> Result<(), String> {
+        let (needed, versions) = (self.roster.version(), self.config.versions);
+        if needed <= versions.highest {
+            return Ok(());
+        }
+        Err(alloc::format!("this node speaks {versions}, its cluster speaks {needed} by now: start a newer program"))
+    }
+
+    /// What all nodes of the cluster understand: see [`crate::cluster::version`].
+    pub fn version(&self) -> u16 {
+        self.roster.version()
+    }
+
+    /// What this node speaks with others: no less than its cluster does.
+    pub(crate) fn versions(&self) -> Versions {
+        let Versions { lowest, highest } = self.config.versions;
+        Versions { lowest: lowest.max(self.roster.version()), highest }
+    }
+
+    /// The highest version that this node speaks.
+    pub(crate) fn spoken(&self) -> u16 {
+        self.config.versions.highest
     }
 
     /// A number for a read in the log.

@@ -7,6 +7,7 @@
 //!   1 admit     a node, as in the roster
 //!   2 forget    node v
 //!   3 other     the embedder's bytes, up to the end
+//!   4 raise     to v, next v: nobody proposes it before all nodes know it
 //! word        version 1 (1), kind 1; then
 //!   1 join      nothing: the sender's link has said who it is
 //!   2 admitted  cluster v, node v: what the receiver is now
@@ -27,6 +28,7 @@ const VERSION: u8 = 1;
 const ADMIT: u8 = 1;
 const FORGET: u8 = 2;
 const OTHER: u8 = 3;
+const RAISE: u8 = 4;
 
 /// One command, and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +56,7 @@ impl Command {
         out.push(match &self.what {
             What::Roster(Change::Admit(_)) => ADMIT,
             What::Roster(Change::Forget(_)) => FORGET,
+            What::Roster(Change::Raise { .. }) => RAISE,
             What::Other(_) => OTHER,
         });
         for number in [self.node.0, self.boot, self.number] {
@@ -62,6 +65,10 @@ impl Command {
         match &self.what {
             What::Roster(Change::Admit(node)) => node.encode(&mut out),
             What::Roster(Change::Forget(node)) => put_varint(&mut out, node.0),
+            What::Roster(Change::Raise { to, next }) => {
+                put_varint(&mut out, (*to).into());
+                put_varint(&mut out, *next);
+            }
             What::Other(bytes) => out.extend_from_slice(bytes),
         }
         Bytes::from(out)
@@ -77,6 +84,10 @@ impl Command {
         let what = match kind {
             ADMIT => What::Roster(Change::Admit(Node::decode(&mut reader)?)),
             FORGET => What::Roster(Change::Forget(NodeId(reader.varint()?))),
+            RAISE => {
+                let to = u16::try_from(reader.varint()?).ok()?;
+                What::Roster(Change::Raise { to, next: reader.varint()? })
+            }
             OTHER => return Some(Self { node, boot, number, what: What::Other(bytes.slice_ref(reader.0)) }),
             _ => return None,
         };

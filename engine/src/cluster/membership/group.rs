@@ -135,7 +135,8 @@ impl Cluster {
                 let State { id, roster, other } = offered.expect("only what was offered is taken");
                 self.applied = id;
                 self.kept = id.index;
-                self.roster = roster;
+                let version = core::mem::replace(&mut self.roster, roster).version();
+                self.on_version(version, out);
                 let own = self.forget_carried_out();
                 out.decided.push(Decided::State { index: id.index, own, bytes: other });
                 self.on_roster_changed(out);
@@ -156,7 +157,9 @@ impl Cluster {
         }
         match what {
             What::Roster(change) => {
+                let version = self.roster.version();
                 self.roster.apply(change);
+                self.on_version(version, out);
                 self.on_roster_changed(out);
             }
             What::Other(bytes) => out.decided.push(Decided::Command { index, own: is_own.then_some(number), bytes }),
@@ -171,6 +174,15 @@ impl Cluster {
             self.sent = self.sent.saturating_sub(1);
         }
         Some(last)
+    }
+
+    /// The version of the cluster was this, and may be another.
+    fn on_version(&self, before: u16, out: &mut Outputs) {
+        let version = self.roster.version();
+        if version != before {
+            out.events.push(Event::Speaks { version });
+            out.fatal = self.check_version().err();
+        }
     }
 
     fn on_roster_changed(&mut self, out: &mut Outputs) {

@@ -48,7 +48,7 @@ impl Cluster {
 
     /// Whether a node may talk to this one.
     fn check_peer(&self, peer: &Peer) -> Result<(), String> {
-        let Peer { name, disk, place } = peer;
+        let Peer { name, disk, place, version: _ } = peer;
         if *name == self.config.name {
             return Err(format!("both nodes are called {name}: give each node a name of its own"));
         }
@@ -177,6 +177,15 @@ impl Cluster {
         {
             let text =
                 format!("a node called {} is in the cluster and running: give each node a name of its own", node.name);
+            out.refusals.push((link, text));
+            return;
+        }
+        let (needed, spoken) = (self.version(), self.links.get(&link).map_or(0, |peer| peer.version));
+        if spoken < needed {
+            let text = format!(
+                "{} speaks link version {spoken} at most, its cluster {needed}: start a newer program",
+                node.name
+            );
             out.refusals.push((link, text));
             return;
         }

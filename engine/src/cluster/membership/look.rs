@@ -34,7 +34,10 @@ impl Cluster {
 
     /// Whether anything is not as it should be.
     pub(super) fn has_to_look(&self) -> bool {
-        self.identity.place.is_none() || !self.commands.is_empty() || (self.is_leader() && !self.are_members_right())
+        self.identity.place.is_none()
+            || !self.commands.is_empty()
+            || (self.is_leader() && !self.are_members_right())
+            || self.version_to_raise().is_some()
     }
 
     fn look(&mut self, log: &mut Log, out: &mut Outputs) {
@@ -50,6 +53,29 @@ impl Cluster {
         if self.is_leader() {
             self.mend_members();
         }
+        if let Some(to) = self.version_to_raise() {
+            let raise = What::Roster(Change::Raise { to, next: self.roster.next() });
+            if !self.commands.iter().any(|command| command.what == raise) {
+                // If too many wait, it is for the next look.
+                let _ = self.ask(raise);
+            }
+        }
+    }
+
+    /// A higher version than the cluster's that all of its nodes speak, if this is the leader and sees all of them.
+    fn version_to_raise(&self) -> Option<u16> {
+        let (known, highest) = (self.version(), self.config.versions.highest);
+        if known >= highest || !self.is_leader() || self.roster.nodes().next().is_none() {
+            return None;
+        }
+        let own = self.own();
+        let spoken_by = |node: NodeId| self.links.get(self.link_to.get(&node)?).map(|peer| peer.version);
+        let of_others = self.roster.nodes().filter(|(node, _)| Some(*node) != own);
+        let of_others = of_others.map(|(node, _)| spoken_by(node));
+        let is_careless = is_planted(Mutant::ClusterRaisedTooEarly);
+        let mut of_those = of_others.filter(|spoken| !is_careless || spoken.is_some());
+        let all = of_those.try_fold(highest, |all, of_one| Some(all.min(of_one?)))?;
+        (all > known).then_some(all)
     }
 
     fn look_for_a_cluster(&mut self, log: &mut Log, out: &mut Outputs) {

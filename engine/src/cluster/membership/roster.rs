@@ -14,11 +14,16 @@
 //!
 //! Written once a node has come back with another disk: after the askers, count v of successions, each the node that went v and the
 //! one that came v.
+//!
+//! # Format 3
+//!
+//! Written once the cluster has a higher version than the first: after the successions, of which there may be none, version v.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::cluster::version;
 use crate::ids::NodeId;
 use crate::limits;
 use crate::mutants::{Mutant, is_planted};
@@ -26,6 +31,7 @@ use crate::storage::codec::{Reader, put_varint};
 
 const VERSION: u8 = 1;
 const VERSION_2: u8 = 2;
+const VERSION_3: u8 = 3;
 
 /// One node of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +49,13 @@ pub(super) enum Change {
     Admit(Node),
     /// A node goes.
     Forget(NodeId),
+    /// All nodes speak this version of the protocol. Nothing if another one has come in since that was seen.
+    Raise {
+        /// The version.
+        to: u16,
+        /// [`Roster::next`] when that was seen.
+        next: u64,
+    },
 }
 
 /// The nodes of a cluster. The same on all of them after the same commands.
@@ -54,11 +67,14 @@ pub(super) struct Roster {
     askers: BTreeMap<NodeId, (u64, u64)>,
     /// Who came back for nodes that had lost their memory, until too many have.
     successors: BTreeMap<NodeId, NodeId>,
+    /// See [`version`].
+    version: u16,
 }
 
 impl Default for Roster {
     fn default() -> Self {
-        Self { next: 1, nodes: BTreeMap::new(), askers: BTreeMap::new(), successors: BTreeMap::new() }
+        let (nodes, askers, successors) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { next: 1, nodes, askers, successors, version: version::FIRST }
     }
 }
 
@@ -66,6 +82,16 @@ impl Roster {
     /// All nodes, in the order of their numbers.
     pub(super) fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
         self.nodes.iter().map(|(id, node)| (*id, node))
+    }
+
+    /// The number of the node that comes next.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// What all nodes understand: see [`version`].
+    pub(super) fn version(&self) -> u16 {
+        self.version
     }
 
     pub(super) fn get(&self, id: NodeId) -> Option<&Node> {
@@ -115,6 +141,11 @@ impl Roster {
                 self.next += 1;
             }
             Change::Forget(id) => self.remove(id),
+            Change::Raise { to, next } => {
+                if next == self.next {
+                    self.version = self.version.max(to);
+                }
+            }
         }
     }
 
@@ -143,7 +174,12 @@ impl Roster {
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        out.push(if self.successors.is_empty() { VERSION } else { VERSION_2 });
+        let format = match (self.version > version::FIRST, self.successors.is_empty()) {
+            (true, _) => VERSION_3,
+            (false, false) => VERSION_2,
+            (false, true) => VERSION,
+        };
+        out.push(format);
         put_varint(out, self.next);
         put_varint(out, self.nodes.len() as u64);
         for (id, node) in &self.nodes {
@@ -156,18 +192,21 @@ impl Roster {
                 put_varint(out, number);
             }
         }
-        if !self.successors.is_empty() {
+        if format >= VERSION_2 {
             put_varint(out, self.successors.len() as u64);
             for (gone, successor) in &self.successors {
                 put_varint(out, gone.0);
                 put_varint(out, successor.0);
             }
         }
+        if format >= VERSION_3 {
+            put_varint(out, self.version.into());
+        }
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
-        let version = reader.u8()?;
-        if !matches!(version, VERSION | VERSION_2) {
+        let format = reader.u8()?;
+        if !matches!(format, VERSION | VERSION_2 | VERSION_3) {
             return None;
         }
         let mut roster = Self { next: reader.varint()?, ..Self::default() };
@@ -179,11 +218,14 @@ impl Roster {
             let id = NodeId(reader.varint()?);
             roster.askers.insert(id, (reader.varint()?, reader.varint()?));
         }
-        if version == VERSION_2 {
+        if format >= VERSION_2 {
             for _ in 0..reader.varint()? {
                 let gone = NodeId(reader.varint()?);
                 roster.successors.insert(gone, NodeId(reader.varint()?));
             }
+        }
+        if format >= VERSION_3 {
+            roster.version = u16::try_from(reader.varint()?).ok()?;
         }
         let is_sound = roster.nodes.keys().all(|id| id.0 > 0 && id.0 < roster.next)
             && roster.successors.iter().all(|(gone, successor)| gone < successor && successor.0 < roster.next);

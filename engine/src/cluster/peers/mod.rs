@@ -76,6 +76,7 @@ impl Peers {
         let mut rng = ChaCha8Rng::from_seed(seed);
         let mut of_cluster = Config::new(String::from(name), config.first_nodes.clone(), rng.next_u64());
         (of_cluster.log_entries, of_cluster.log_kept) = (config.log_entries, config.log_kept);
+        of_cluster.versions = config.versions;
         let number = rng.next_u64();
         Self {
             name: String::from(name),
@@ -233,6 +234,7 @@ impl Peers {
                 let names = self.cluster.nodes().map(|(_, node)| node.name.clone()).collect();
                 self.events.push(Event::ClusterNodes { names });
             }
+            ClusterEvent::Speaks { version } => self.events.push(Event::ClusterVersion { version }),
             ClusterEvent::LeaderChanged { leader, term } => {
                 let leader = leader.and_then(|leader| self.cluster.name_of(leader)).map(String::from);
                 self.events.push(Event::ClusterLeader { leader, term });

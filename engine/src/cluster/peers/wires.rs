@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rand_chacha::rand_core::Rng;
 
 use super::Peers;
-use crate::cluster::link::{Event as LinkEvent, Lane, Link, Peer as LinkPeer, Setup, Side, Versions, keeps};
+use crate::cluster::link::{Event as LinkEvent, Lane, Link, Peer as LinkPeer, Setup, Side, keeps};
 use crate::cluster::membership::{Peer, Place, sign_of_life};
 use crate::effect::PeerControl;
 use crate::event::Event;
@@ -85,7 +85,7 @@ impl Peers {
         };
         let mut nonce = [0; 32];
         self.rng.fill_bytes(&mut nonce);
-        let setup = Setup { who, secret: self.secret.clone(), nonce, versions: Versions::SPOKEN };
+        let setup = Setup { who, secret: self.secret.clone(), nonce, versions: self.cluster.versions() };
         let side = if dialed.is_some() { Side::Dialer } else { Side::Acceptor };
         let link = Link::new(side, setup, now);
         self.links.insert(
@@ -169,7 +169,7 @@ impl Peers {
             self.refuse(now, older, "another link between the two takes its place");
         }
         let place = peer.who.cluster.zip(peer.who.node).map(|(cluster, node)| Place { cluster, node });
-        let member = Peer { name: name.clone(), disk: peer.who.disk, place };
+        let member = Peer { name: name.clone(), disk: peer.who.disk, place, version: peer.version };
         if let Some(wire) = self.links.get_mut(&id) {
             wire.peer = Some(peer);
             wire.since = now;

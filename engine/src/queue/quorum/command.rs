@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use super::ids::{Boot, DeathNumber, DeliveryNumber, NodeId, SessionId, SessionSeqno};
 use super::settings::Settings;
 use super::slot::BodyPlace;
+use crate::cluster::version;
 use crate::limits::QUORUM_NUMBERS_MAX;
 
 /// One change of the queue. An entry of the log holds one or several, which are applied in order as if each had its own.
@@ -68,6 +69,13 @@ pub enum Command {
         /// Only if nothing waits.
         if_empty: bool,
     },
+}
+
+impl Command {
+    /// From which [version](crate::cluster::version) of their cluster on nodes know it.
+    pub(crate) fn since(&self) -> u16 {
+        if matches!(self, Self::Carry { .. }) { version::CARRY } else { version::FIRST }
+    }
 }
 
 /// What a session wants of the queue.

@@ -183,6 +183,27 @@ fn a_member_comes_in_although_the_log_does_not_reach_back() {
     }
 }
 
+/// Whoever is always a little behind, since something is published all the time, gets a vote all the same.
+#[test]
+fn a_member_of_a_busy_queue_gets_its_vote_back() {
+    let mut world = nodes(44, 3);
+    let [a, b, c] = in_order(&world)[..] else { panic!("there are three") };
+    make(&mut world, a, quorum("q", &[]));
+    settle(&mut world, &[a, b, c]);
+    let at = (0..3).find(|at| replicas(&world, *at).iter().any(|replica| replica.leads)).unwrap();
+    let client = publisher(&mut world, at);
+    let lost = (at + 1) % 3;
+    world.crash(lost, true);
+    world.wipe(lost);
+    world.start(lost);
+    let before = world.now;
+    let has_votes = |world: &World| members(world, at).is_some_and(|members| members.voters().len() == 3);
+    while !world.nodes[lost].is_ready || !has_votes(&world) || holders(&world).len() < 3 {
+        publish_confirmed(&mut world, at, client, "q", "in the meantime");
+        assert!(world.now < before + 20 * limits::REPLICA_RETRY, "it has no vote: {:?}", members(&world, at));
+    }
+}
+
 #[test]
 fn a_node_that_lost_its_disk_gets_its_queues_again_and_one_that_is_forgotten_loses_them() {
     let mut world = nodes(43, 4);

@@ -7,6 +7,7 @@ mod placement;
 mod quorum;
 mod remote;
 mod service;
+mod upgrade;
 mod world;
 
 use alloc::collections::BTreeSet;

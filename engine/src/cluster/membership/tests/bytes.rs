@@ -52,6 +52,7 @@ fn commands_have_format_1() {
         (What::Roster(Change::Admit(node("a@x"))), "01010205ac02ac0203614078"),
         (What::Roster(Change::Forget(NodeId(3))), "01020205ac0203"),
         (What::Other(Bytes::from_static(b"xyz")), "01030205ac0278797a"),
+        (What::Roster(Change::Raise { to: 2, next: 300 }), "01040205ac0202ac02"),
     ] {
         let command = command(what);
         let bytes = command.encode();
@@ -100,6 +101,20 @@ fn a_roster_with_a_node_that_came_back_has_format_2() {
     assert_eq!(roster.successor(NodeId(2)), Some(NodeId(4)), "who came was lost as well");
     roster.apply(Change::Forget(NodeId(4)));
     assert_eq!(roster.successor(NodeId(2)), None);
+}
+
+#[test]
+fn a_roster_of_a_later_version_has_format_3() {
+    let mut roster = roster();
+    roster.apply(Change::Raise { to: 300, next: 2 });
+    assert_eq!(roster.version(), 1, "a node has come in since that was seen");
+    roster.apply(Change::Raise { to: 300, next: 3 });
+    roster.apply(Change::Raise { to: 2, next: 3 });
+    assert_eq!(roster.version(), 300, "it never falls");
+    let mut bytes = Vec::new();
+    roster.encode(&mut bytes);
+    assert_eq!(hex(&bytes), "0303 01 02ac0203624078 01 020502 00 ac02".replace(' ', ""));
+    assert_eq!(Roster::decode(&mut Reader(&bytes)), Some(roster));
 }
 
 proptest! {

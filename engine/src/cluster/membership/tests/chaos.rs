@@ -1,6 +1,7 @@
 //! Everything at once, for many seeds.
 
-use super::world::{Seen, World};
+use super::world::{At, Seen, World};
+use crate::cluster::link::Versions;
 use crate::storage::codec::mix;
 use crate::storage::tests::rng::{Rng, seeds};
 
@@ -11,6 +12,10 @@ pub(super) fn run(seed: u64) -> (u64, Seen) {
     let count = first + rng.below(2) as usize;
     let mut world = World::new(seed, count, first);
     let calm = 1 + rng.below(6);
+    if rng.one_in(2) {
+        // All begin with an older program, which is exchanged here and there as nodes are started again.
+        (0..count).for_each(|at| start_as(&mut world, at, Versions::SPOKEN.lowest));
+    }
     for _ in 0..60 {
         let at = rng.below(count as u64) as usize;
         let other = rng.below(count as u64) as usize;
@@ -22,7 +27,8 @@ pub(super) fn run(seed: u64) -> (u64, Seen) {
                 }
             }
             10..12 if rng.one_in(calm) => world.crash(at, rng.one_in(2)),
-            12 | 13 if !world.nodes[at].is_up => world.start(at),
+            12 if !world.nodes[at].is_up => start_as(&mut world, at, Versions::SPOKEN.highest),
+            13 if !world.nodes[at].is_up => world.start(at),
             14 if rng.one_in(calm) && at != other => {
                 world.cut.insert(pair);
                 world.unlink(at, other);
@@ -43,8 +49,21 @@ pub(super) fn run(seed: u64) -> (u64, Seen) {
         }
         world.run_for(rng.below(200));
     }
+    // A cluster that has come so far lets no older program in.
+    for at in 0..count {
+        if world.nodes[at].spoken < Versions::SPOKEN.highest {
+            start_as(&mut world, at, Versions::SPOKEN.highest);
+        }
+    }
     world.check_live();
     (world.hash, world.seen)
+}
+
+/// Starts a node, again if it runs, with a program that speaks so much.
+fn start_as(world: &mut World, at: At, spoken: u16) {
+    world.crash(at, false);
+    world.nodes[at].spoken = spoken;
+    world.start(at);
 }
 
 #[test]
@@ -61,8 +80,9 @@ fn nothing_that_was_confirmed_is_lost_and_all_agree() {
         total.elections += seen.elections;
         total.joined += seen.joined;
         total.cleaned += seen.cleaned;
+        total.raised += seen.raised;
     }
-    let Seen { done, confirmed, kept, states, crashes, wiped, elections, joined, cleaned, refusals: _ } = total;
+    let Seen { done, confirmed, kept, states, crashes, wiped, elections, joined, cleaned, raised, refusals: _ } = total;
     for (count, least) in [
         (done, 1000),
         (confirmed, 500),
@@ -73,6 +93,7 @@ fn nothing_that_was_confirmed_is_lost_and_all_agree() {
         (elections, 100),
         (joined, 100),
         (cleaned, 10),
+        (raised, 100),
     ] {
         assert!(count >= least, "hardly tested: {total:?}");
     }

@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use super::super::{Cluster, Config, Decided, Event, Outputs, Peer, Place};
 use crate::cluster::consensus::Settings;
-use crate::cluster::link::Lane;
+use crate::cluster::link::{Lane, Versions};
 use crate::config::LogConfig;
 use crate::effect::DiskRequest;
 use crate::ids::{LinkId, Lsn, NodeId};
@@ -32,6 +32,8 @@ pub(super) struct Node {
     /// `None` while it is down, or its log is still being recovered.
     pub(super) cluster: Option<Cluster>,
     pub(super) is_up: bool,
+    /// The highest version of the protocol that its program speaks.
+    pub(super) spoken: u16,
     out: Outputs,
     /// What was carried out, in order, and how often anybody wrote that down.
     pub(super) done: Vec<u64>,
@@ -52,6 +54,7 @@ pub(super) struct Seen {
     pub(super) elections: u64,
     pub(super) joined: u64,
     pub(super) cleaned: u64,
+    pub(super) raised: u64,
 }
 
 pub(super) struct World {
@@ -113,6 +116,7 @@ impl World {
             log: Log::new(log_config(), 0),
             cluster: None,
             is_up: false,
+            spoken: Versions::SPOKEN.highest,
             out: Outputs::default(),
             done: Vec::new(),
             asked: BTreeMap::new(),
@@ -204,10 +208,12 @@ impl World {
             let cluster = self.nodes[from].cluster.as_ref();
             cluster.is_some_and(|cluster| cluster.wanted_links().contains(&self.nodes[to].name))
         };
+        let versions = |at: At| Some(self.nodes[at].cluster.as_ref()?.versions());
+        let version = versions(one).zip(versions(other)).and_then(|(one, other)| one.common(other));
         let peer = |at: At| {
             let node = &self.nodes[at];
             let (disk, _, place) = node.cluster.as_ref()?.hello()?;
-            Some(Peer { name: node.name.clone(), disk, place })
+            Some(Peer { name: node.name.clone(), disk, place, version: version? })
         };
         if !wants(one, other) && !wants(other, one) {
             return;
@@ -293,6 +299,7 @@ impl World {
                 }
                 Event::LeaderChanged { leader: Some(_), .. } => self.seen.elections += 1,
                 Event::LeaderChanged { .. } | Event::RosterChanged => {}
+                Event::Speaks { .. } => self.seen.raised += 1,
             }
         }
         for send in out.sends {
@@ -340,6 +347,7 @@ impl World {
             LogOutcome::Recovered(mut recovered) => {
                 let mut config = Config::new(node.name.clone(), self.first_nodes.clone(), self.seed);
                 (config.log_entries, config.log_kept) = (12, 4);
+                config.versions.highest = node.spoken;
                 config.groups =
                     Settings { window_bytes: 400, window_entries: 6, append_bytes: 200, ..Settings::default() };
                 let number = mix(self.seed ^ mix(at as u64 ^ (node.generation << 20)));
@@ -443,6 +451,11 @@ impl World {
             }
         }
         self.run_until(60_000, "to agree", |world| world.why_not_agreed().is_none());
+        self.run_until(60_000, "to speak one version", |world| {
+            let version = |node: &Node| node.cluster.as_ref().map(Cluster::version);
+            let all = world.nodes.iter().map(|node| node.spoken).min();
+            world.nodes.iter().all(|node| version(node) == all)
+        });
         assert_eq!(self.clusters.len(), 1, "there is one cluster: {:?}", self.clusters);
         for command in &self.confirmed {
             assert!(self.truth.contains(command), "{command} was confirmed and is lost");

@@ -1,0 +1,20 @@
+//! What all nodes of a cluster understand of each other, so that a cluster goes on while its programs are exchanged one after the other.
+//!
+//! A program says in the hello of its links which versions it speaks ([`Versions::SPOKEN`](super::link::Versions::SPOKEN)). The cluster
+//! has a version of its own, in its replicated state: the highest that all of its nodes were seen to speak. It never falls. What a
+//! version brought is used from then on that the cluster has it, and nodes that do not speak it are turned away from then on; RabbitMQ's
+//! feature flags are enabled in the same way.
+//!
+//! # Versions
+//!
+//! | version | brought |
+//! | --- | --- |
+//! | 1 | links, the cluster's log, replicated queues |
+//! | 2 | bodies that are carried to the end of a queue's log; the classic queues of a node that comes back without its data |
+
+/// From this version on nodes know [`Command::Carry`](crate::queue::quorum::Command::Carry).
+pub const CARRY: u16 = 2;
+/// From this version on nodes know [`Command::SetHome`](crate::metadata::Command::SetHome).
+pub const SET_HOME: u16 = 2;
+/// The version of a cluster about which its state says nothing.
+pub const FIRST: u16 = 1;

@@ -93,9 +93,14 @@ impl Ledger {
         self.queues.iter().filter(|queue| queue.existence == Existence::Yes).map(|queue| &*queue.name)
     }
 
-    /// The names of those that are there, or may be.
+    /// The names of those that are there, or may be although somebody deleted them.
     pub(crate) fn possible(&self) -> impl Iterator<Item = &str> {
-        self.queues.iter().filter(|queue| queue.existence != Existence::No).map(|queue| &*queue.name)
+        let may_be_there = |queue: &&Queue| match queue.existence {
+            Existence::Yes => true,
+            Existence::Maybe => queue.has_changed(),
+            Existence::No => false,
+        };
+        self.queues.iter().filter(may_be_there).map(|queue| &*queue.name)
     }
 
     /// The names of those, each with whether it is there for certain.

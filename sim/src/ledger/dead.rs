@@ -9,6 +9,9 @@ use crate::history::{Departure, Fact, Presence, Session};
 use crate::message::MessageNumber;
 use crate::story::{Deaths, Reason, StoryFact};
 
+/// A dead letter is in another order than what its publisher publishes elsewhere.
+const DEAD_STREAMS: u32 = 1 << 31;
+
 /// How long after its time the last of a queue's messages may be there when nobody uses it.
 const LATE: Micros = 1000 * MILLISECOND;
 /// How long dead letters that were refused, or on their way to a leader that is none, may take.
@@ -25,6 +28,11 @@ impl Queue {
         let rules = &self.rules;
         let may_kill = rules.message_ttl_ms.is_some() || rules.length_max.is_some();
         self.doubt > 0 || self.has_changed() || (may_kill && !self.rules.at_least_once)
+    }
+
+    /// Whether it refuses what is published when it is full. Who does not wait for confirms is not told.
+    pub(super) fn may_refuse(&self) -> bool {
+        self.rules.rejects_publish && self.rules.length_max.is_some()
     }
 
     /// How many messages it drops the oldest beyond.
@@ -54,9 +62,8 @@ impl Ledger {
     /// A publish was refused. Whether it may have been.
     pub(super) fn refused(&mut self, stay: Stay) -> bool {
         let held = &self.queues[stay.0 as usize];
-        let (is_full, has_changed) =
-            (held.rules.rejects_publish && held.rules.length_max.is_some(), held.has_changed());
-        let may_refuse = is_full || has_changed;
+        let has_changed = held.has_changed();
+        let may_refuse = held.may_refuse() || has_changed;
         if may_refuse {
             let fact = StoryFact::Outcome { message: Some(stay.1), is_ack: false, may_refuse };
             self.facts.push(Fact::Story(fact));
@@ -79,6 +86,7 @@ impl Ledger {
         let sources = self.sources_of(queue);
         let since = sources.iter().filter_map(|source| Some(self.entries.get(&(*source, message))?.since)).min();
         let Some(since) = since else { return };
+        let (by, position) = self.place_of_dead(&sources, message, deaths).unwrap_or((Session(0), 0));
         for source in sources {
             // What is dead is not there any more, and who died twice is here already.
             if let Some(entry) = self.entries.get_mut(&(source, message))
@@ -89,9 +97,8 @@ impl Ledger {
         }
         let held = &self.queues[queue as usize];
         let entry = Entry {
-            by: Session(0),
-            // Dead letters come in no order of their own.
-            position: 0,
+            by,
+            position,
             taken: None,
             presence: Presence::Ready,
             is_promised: true,
@@ -106,6 +113,19 @@ impl Ledger {
             endings: 0,
         };
         self.entries.entry(stay).or_insert(entry);
+    }
+
+    /// The stream and the place in it that a dead letter has, if it has one: what left its queue at the head, without ever having been
+    /// given to anybody, was published in the order in which it comes, as long as nothing went wrong.
+    fn place_of_dead(&self, sources: &[u32], message: MessageNumber, deaths: &Deaths) -> Option<(Session, u64)> {
+        let ([source], [death]) = (sources, &deaths.entries[..]) else { return None };
+        let entry = self.entries.get(&(*source, message))?;
+        let is_plain = matches!(death.reason, Reason::MaxLength | Reason::Expired)
+            && !self.is_disturbed
+            && !self.queues[*source as usize].rules.at_least_once
+            && entry.deliveries == 0
+            && self.failures_max(*source, entry) == 0;
+        is_plain.then_some((Session(DEAD_STREAMS | entry.by.0), entry.position))
     }
 
     /// Whether there may be a second one of a message: dead letters that are to arrive at least once are sent again when nobody knows
@@ -233,9 +253,9 @@ impl Ledger {
     pub(super) fn bounds(&self, queue: u32) -> (u64, u64) {
         let held = &self.queues[queue as usize];
         let most = match (held.rules.message_ttl_ms, held.drops_beyond()) {
-            (Some(_), _) => 0,
-            (None, Some(length)) => length,
-            (None, None) => u64::MAX,
+            (Some(_), _) if self.clocks_apart.is_some() => 0,
+            (_, Some(length)) => length,
+            (_, None) => u64::MAX,
         };
         let unseen = if held.is_dead_target { u64::MAX } else { 0 };
         (most, unseen)

@@ -211,7 +211,14 @@ impl Ledger {
             Said::ChannelClose { code, .. } => {
                 self.facts.push(Fact::Closed { connection, channel: number, code });
                 // RabbitMQ: 541 is what a declaration gets that no majority can be asked for.
-                let has_reason = code == 541 || (code == 404 && self.queues.iter().any(Queue::has_changed));
+                // And 406 is what a transaction gets of which a full queue refused something.
+                let may_refuse = |stay: &Stay| self.queues[stay.0 as usize].may_refuse();
+                let has_reason = match code {
+                    541 => true,
+                    404 => self.queues.iter().any(Queue::has_changed),
+                    406 => channel.committing.iter().any(may_refuse),
+                    _ => false,
+                };
                 self.facts.push(Fact::Dismissed { connection, channel: number, code, has_reason });
                 if code == 404 {
                     self.in_vain(key);

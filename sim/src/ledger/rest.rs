@@ -55,7 +55,8 @@ impl Ledger {
         if self.is_missing_elsewhere(stay, entry) {
             return true;
         }
-        if self.may_be_gone(stay, entry) {
+        let is_in = entry.is_promised || entry.deliveries > 0;
+        if self.may_be_gone(stay, entry) || (!is_in && self.queues[stay.0 as usize].may_refuse()) {
             return false;
         }
         match entry.presence {

@@ -224,6 +224,20 @@ fn a_queue_that_is_too_long_or_drops_too_much_is_objected_to() {
     }
 }
 
+/// Two that were driven out come in the order in which they were there.
+#[test]
+fn what_was_dropped_last_does_not_come_first() {
+    for (order, expected) in [([0, 1], None), ([1, 0], Some("order"))] {
+        let mut court = court("x-max-length = 2\nx-dead-letter-exchange = \"\"\nx-dead-letter-routing-key = \"late\"");
+        (0..4).for_each(|number| court.publish(number, 1));
+        court.consume(b"late");
+        order.into_iter().zip(1..).for_each(|(number, tag)| court.deliver(b"late", tag, number, &dead("maxlen")));
+        court.consume(b"orders");
+        (2..4).for_each(|number| court.deliver(b"orders", number.into(), number, &[]));
+        assert_eq!(court.outcome().as_deref(), expected);
+    }
+}
+
 #[test]
 fn a_refused_message_does_not_come() {
     let mut court = court("x-max-length = 2\nx-overflow = \"reject-publish\"");

@@ -118,6 +118,8 @@ pub struct ClientSpec {
     pub queues: Span,
     /// Quorum queues, which clients of all nodes share.
     pub quorum_queues: Span,
+    /// Whether those may have limits, times to live and queues for their dead letters.
+    pub quorum_rules: bool,
     /// Messages per publisher.
     pub messages: Span,
     /// Bytes of the largest body; 0 leaves it to the seed.

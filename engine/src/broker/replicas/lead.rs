@@ -115,7 +115,28 @@ impl Broker {
     }
 
     pub(super) fn propose_to(&mut self, queue: QueueId, command: Bytes) -> Option<EntryId> {
+        self.introduce(queue)?;
         self.peers.as_mut()?.cluster_mut().propose_to(queue, command).ok()
+    }
+
+    /// Tells a new group what its queue is like, before anybody uses it: who leads takes commands from its election on. `None` if that
+    /// cannot be said, so that nothing else can be.
+    fn introduce(&mut self, queue: QueueId) -> Option<()> {
+        let replica = self.replicas.by_queue.get_mut(&queue)?;
+        if replica.machine.is_configured() {
+            return Some(());
+        }
+        let cluster = self.peers.as_mut()?.cluster_mut();
+        if replica.introduced_in == cluster.replica_status(queue)?.term {
+            return Some(());
+        }
+        let record = self.metadata.queue_by_key(replica.key)?;
+        let settings = Settings::new(&record.settings, record.arguments.single_active_consumer);
+        let mut writer = EntryWriter::default();
+        writer.push(&Command::Update(settings.into()), &[]);
+        let command = encode_command(self.now.wall.as_millis(), &writer.take());
+        replica.introduced_in = cluster.propose_to(queue, command).ok()?.term;
+        Some(())
     }
 
     /// Says who leads, to somebody who took this node for the leader.
@@ -229,7 +250,8 @@ impl Broker {
         let Some((own, boot)) = peers.own() else { return };
         let Some(replica) = self.replicas.by_queue.get(&queue).filter(|replica| replica.leads) else { return };
         let now_ms = self.now.wall.as_millis();
-        let is_under_way = replica.own_proposal > replica.applied();
+        let is_new = !replica.machine.is_configured();
+        let is_under_way = is_new || replica.own_proposal > replica.applied();
         let mut commands = Vec::new();
         if !is_under_way {
             if let Some(record) = self.metadata.queue_by_key(replica.key) {
@@ -265,6 +287,9 @@ impl Broker {
         }
         let is_unused = !replica.is_ending && replica.machine.ends_at().is_some_and(|at| at <= now_ms);
         let key = replica.key;
+        if is_new {
+            let _ = self.introduce(queue);
+        }
         let proposed = if commands.is_empty() { None } else { self.propose_own(queue, &commands) };
         if is_unused {
             self.propose_delete_queue(key);

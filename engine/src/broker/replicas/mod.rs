@@ -105,6 +105,8 @@ pub(super) struct Replica {
     wishes: VecDeque<members::Wished>,
     /// The members that the cluster was told of last, as its leader.
     told_members: Option<Vec<NodeId>>,
+    /// The term in which the group was last told what its queue is like, as its leader; see [`QuorumQueue::is_configured`].
+    introduced_in: u64,
     /// When something about its members is to be looked at again.
     mend_at: Option<Instant>,
     /// Bodies that are on their way back into the log.
@@ -140,6 +142,7 @@ impl Replica {
             last_show: 0,
             wishes: VecDeque::new(),
             told_members: None,
+            introduced_in: 0,
             mend_at: None,
             carrying: None,
         }

@@ -124,6 +124,11 @@ impl QuorumQueue {
         }
     }
 
+    /// Whether it was told what it is like. Nothing else is to be applied before that.
+    pub fn is_configured(&self) -> bool {
+        self.is_configured
+    }
+
     /// Whether these settings hold, but for what the first ones say for good.
     pub fn has_settings(&self, wanted: &Settings) -> bool {
         let single_active_consumer = self.settings.single_active_consumer;

@@ -151,6 +151,31 @@ fn a_member_that_was_away_for_long_gets_a_state_and_leads_in_its_turn() {
     assert_eq!(body, b"last");
 }
 
+/// Who declares a queue and consumes from it in one breath is there before its group has a leader that knows what was decided.
+#[test]
+fn a_new_queue_is_what_it_is_to_be_for_its_first_consumers() {
+    let mut world = three();
+    let client = world.client(1).unwrap();
+    let single = [("x-single-active-consumer", FieldValue::Bool(true))];
+    ask(&mut world, 1, client, basic::Qos { prefetch_count: 1, ..basic::Qos::default() });
+    world.send(1, client, queue::Declare { no_wait: true, ..quorum("q", &single) });
+    for tag in ["one", "other"] {
+        world.send(1, client, basic::Consume { no_wait: true, ..consume("q", tag) });
+    }
+    for number in 0..3 {
+        publish(&mut world, 1, client, "q", &format!("{number}"));
+    }
+    let mut heard = vec![];
+    while heard.len() < 3 {
+        let event = hear(&mut world, 1, client, "delivery");
+        if let ClientEvent::Delivery { consumer_tag, delivery_tag, .. } = event {
+            heard.push(consumer_tag);
+            world.send(1, client, basic::Ack { delivery_tag, multiple: false });
+        }
+    }
+    assert_eq!(heard, [short("one"), short("one"), short("one")]);
+}
+
 /// All that came after it is gone, and no node keeps it for its sake.
 #[test]
 fn a_message_that_stays_does_not_keep_the_log() {

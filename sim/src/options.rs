@@ -53,8 +53,7 @@ fn generate_all(scenario: &Scenario, seed: u64) -> Plan {
         let mut quorum = quorum_queues(scenario, nodes, &mut Stream::new(seed, "quorum queues", 0));
         if scenario.clients.quorum_rules {
             // A transaction does not learn of everything that a full queue refuses.
-            let may_refuse = scenario.clients.transacting.1 == 0;
-            give_rules(&mut quorum, may_refuse, &mut Stream::new(seed, "quorum rules", 0));
+            give_rules(&mut quorum, &mut Stream::new(seed, "quorum rules", 0));
         }
         whole.queues.extend(quorum);
         whole
@@ -260,19 +259,19 @@ fn quorum_queues(scenario: &Scenario, nodes: usize, stream: &mut Stream) -> Vec<
 }
 
 /// Gives some of them limits and times to live, and others for their dead letters.
-fn give_rules(queues: &mut Vec<QueuePlan>, may_refuse: bool, stream: &mut Stream) {
+fn give_rules(queues: &mut Vec<QueuePlan>, stream: &mut Stream) {
     for at in 0..queues.len() {
         let rules = &mut queues[at].rules;
         rules.message_ttl_ms = *stream.pick(&[None, None, Some(20), Some(500)]);
         rules.length_max = *stream.pick(&[None, None, Some(3), Some(30)]);
-        rules.rejects_publish = rules.length_max.is_some() && may_refuse && stream.chance(1, 2);
+        rules.rejects_publish = rules.length_max.is_some() && stream.chance(1, 2);
         if stream.chance(1, 2) {
             let name = format!("{}.dead", queues[at].name);
             let rules = &mut queues[at].rules;
             rules.dead_letter_exchange = Some(String::new());
             rules.dead_letter_key = Some(name.clone());
             // The broker dead-letters at least once only where nothing has to be dropped.
-            rules.at_least_once = (may_refuse || rules.length_max.is_none()) && stream.chance(1, 2);
+            rules.at_least_once = stream.chance(1, 2);
             rules.rejects_publish |= rules.at_least_once;
             let rules = QueueRules { is_quorum: true, ..QueueRules::default() };
             let dead = QueuePlan { name, rules, ..queues[at].clone() };

@@ -367,7 +367,7 @@ impl Command {
         })
     }
 
-    /// From which [version](crate::cluster::version) of their cluster on nodes know it.
+    /// From which [`version`] of their cluster on nodes know it.
     pub(crate) fn since(&self) -> u16 {
         if matches!(self, Self::SetHome { .. }) { version::SET_HOME } else { version::FIRST }
     }

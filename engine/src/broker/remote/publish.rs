@@ -159,7 +159,7 @@ impl Broker {
     pub(crate) fn end_commit(&mut self, end: Lsn) -> bool {
         let Some(token) = self.remote.committing.take() else { return false };
         let Some(shared) = self.remote.shared.get(&token) else { return false };
-        if shared.parts == 1 {
+        if shared.parts == 1 && !shared.is_refused {
             self.remote.shared.remove(&token);
             return false;
         }

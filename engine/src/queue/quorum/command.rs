@@ -72,7 +72,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// From which [version](crate::cluster::version) of their cluster on nodes know it.
+    /// From which [`version`] of their cluster on nodes know it.
     pub(crate) fn since(&self) -> u16 {
         if matches!(self, Self::Carry { .. }) { version::CARRY } else { version::FIRST }
     }

@@ -1,9 +1,9 @@
 //! Whether the end of the log is torn, or may have rotted.
 //!
 //! The last block that was durable has no later one that says so: if it is not sound, a crash may have torn it while it was written. But
-//! a tear leaves whole sectors as they were before, and hardly ever something that is one flipped bit away from a sound block: of torn
-//! blocks of 16 KiB that have no more than one record that is not sound, one in 30,000 is. That is too often to call it damage, and rare
-//! enough for a node that others can spare.
+//! a tear leaves whole sectors as they were before, and hardly ever something that is one flipped bit away from a sound block: where
+//! files were new, never; where they are used again, of torn records of 2 KiB that are alone in their block, one in 260,000 is. That is
+//! too often to call it damage, and rare enough for a node that others can spare.
 
 use super::block::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, BlockHeader};
 use super::codec::{hasher, index};
@@ -11,7 +11,9 @@ use super::record::{self, Parsed, RECORD_HEADER_BYTES};
 use super::segment::SegmentHeader;
 
 /// Bytes of the longest record of which it is asked. The longer it is, the more bits there are of which one may happen to fit.
-const RECORD_BYTES_MAX: usize = 16 * 1024;
+const RECORD_BYTES_MAX: usize = 2 * 1024;
+/// Bytes that disks write or do not write as a whole.
+const SECTOR_BYTES: usize = 512;
 /// The polynomial of CRC-32, lowest bit first.
 const POLYNOMIAL: u32 = 0xedb8_8320;
 
@@ -23,6 +25,9 @@ pub(super) fn is_one_bit_off(header: &SegmentHeader, data: &[u8], at: usize, inc
     let mut is_mended = sound.is_none();
     let Some(block) = sound.or_else(|| mended_header(bytes, header.salt, lsn)) else { return false };
     let Some(bytes) = data.get(at..at + index(u64::from(block.len))) else { return false };
+    if has_unwritten_sector(bytes, at) {
+        return false;
+    }
     let mut from = BLOCK_HEADER_BYTES;
     for _ in 0..block.records {
         let (rest, lsn) = (&bytes[from..], lsn + from as u64);
@@ -36,6 +41,14 @@ pub(super) fn is_one_bit_off(header: &SegmentHeader, data: &[u8], at: usize, inc
         };
     }
     is_mended && block.incarnation >= incarnation && bytes.len() - from < BLOCK_ALIGN
+}
+
+/// Whether a part of the block at `at` is as new files are: a crash has come before it was written. In the last sector there may be so
+/// little that it is one bit away from that.
+fn has_unwritten_sector(block: &[u8], at: usize) -> bool {
+    let first = (SECTOR_BYTES - at % SECTOR_BYTES).min(block.len());
+    let (head, rest) = block.split_at(first);
+    core::iter::once(head).chain(rest.chunks(SECTOR_BYTES)).any(|part| part.iter().all(|byte| *byte == 0))
 }
 
 /// The header that there would be with one bit another.

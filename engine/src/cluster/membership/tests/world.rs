@@ -291,6 +291,7 @@ impl World {
         node.log.flush(now, &View(Some(cluster), &mut moved), &mut disk);
         node.log.check_invariants();
         node.disk.submit(&mut disk);
+        let mut raised = None;
         for event in out.events {
             match event {
                 Event::Belongs(Place { cluster, .. }) => {
@@ -299,8 +300,17 @@ impl World {
                 }
                 Event::LeaderChanged { leader: Some(_), .. } => self.seen.elections += 1,
                 Event::LeaderChanged { .. } | Event::RosterChanged => {}
-                Event::Speaks { .. } => self.seen.raised += 1,
+                Event::Speaks { version } => {
+                    let names = cluster.nodes().map(|(_, node)| node.name.clone());
+                    raised = Some((version, names.collect::<Vec<String>>()));
+                    self.seen.raised += 1;
+                }
             }
+        }
+        if let Some((version, names)) = raised {
+            // Programs are only exchanged for newer ones here.
+            let mut members = self.nodes.iter().filter(|node| names.contains(&node.name));
+            assert!(members.all(|node| node.spoken >= version), "some of {names:?} do not speak {version}");
         }
         for send in out.sends {
             self.hash = mix(self.hash ^ u64::from(crc32fast::hash(&send.bytes)) ^ send.link.0);

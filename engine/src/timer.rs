@@ -17,6 +17,8 @@ pub enum TimerKind {
     Close,
     /// Records that nobody waits for are to be synced.
     LogSync,
+    /// The log has been idle for long enough to give space back.
+    LogCleaning,
     /// The disk was full; it is asked again.
     DiskRetry,
     /// The message at the head of a queue expires.

@@ -286,6 +286,7 @@ impl Connection {
                 }
             }
             TimerKind::LogSync
+            | TimerKind::LogCleaning
             | TimerKind::DiskRetry
             | TimerKind::Expiry
             | TimerKind::QueueExpiry

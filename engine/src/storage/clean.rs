@@ -7,6 +7,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use core::time::Duration;
 
 use super::block::{Step, Walk};
 use super::codec::{Reader, index, len32};
@@ -18,6 +19,8 @@ use super::segment::SEGMENT_HEADER_BYTES;
 use crate::buggify::Point;
 use crate::effect::{DiskOp, DiskRequest};
 use crate::ids::{Lsn, SegmentId};
+use crate::time::Instant;
+use crate::timer::TimerKind;
 
 /// Bytes read at once from a segment that is being cleaned.
 const CLEAN_READ_BYTES: u64 = 1024 * 1024;
@@ -25,6 +28,8 @@ const CLEAN_READ_BYTES: u64 = 1024 * 1024;
 const MOVES_MAX: usize = 16 * 1024;
 /// Bytes pending above which no more is read.
 const CLEAN_PENDING_BYTES: usize = 4 * 1024 * 1024;
+/// Without use for so long, the log cleans what it could not pay for.
+const CLEAN_WHEN_IDLE_FOR: Duration = Duration::from_secs(1);
 
 /// A segment that left the log and whose file is still there.
 #[derive(Debug)]
@@ -68,6 +73,13 @@ pub(super) struct Move {
     seq: u64,
     from: Place,
     to: Place,
+}
+
+/// Since when nobody but the log itself has written to it, and the newest segment of then.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Quiet {
+    since: Instant,
+    newest: SegmentId,
 }
 
 impl Log {
@@ -131,9 +143,13 @@ impl Log {
     }
 
     /// Goes on with cleaning, or begins it.
-    pub(super) fn clean(&mut self, out: &mut Vec<DiskRequest>) {
+    pub(super) fn clean(&mut self, now: Instant, out: &mut Vec<DiskRequest>) {
         self.credit = self.credit.min(2 * self.segments.size_bytes);
-        if self.cleaner.is_none() && self.is_worth_cleaning() {
+        if core::mem::take(&mut self.was_used) {
+            self.quiet = Quiet { since: now, newest: self.segments.active().id };
+        }
+        let is_due = self.can_pay() || self.cleaning_due().is_some_and(|due| due <= now);
+        if self.cleaner.is_none() && is_due && self.is_worth_cleaning() {
             let oldest = self.segments.oldest();
             let walk = Walk::new(oldest.salt, oldest.first + SEGMENT_HEADER_BYTES as u64, 0);
             self.cleaner = Some(Cleaner { segment: oldest.id, walk, need: 0, is_reading: false });
@@ -158,6 +174,23 @@ impl Log {
         self.request(Op::Clean { segment, start, len }, DiskOp::Read { segment, offset, len }, out);
     }
 
+    /// Whether the copies of the oldest segment's records are earned.
+    fn can_pay(&self) -> bool {
+        self.credit >= self.segments.oldest().live_bytes
+    }
+
+    /// When nobody has used the log for so long that copies need not be earned: of each segment once, so that an idle log comes to rest.
+    fn cleaning_due(&self) -> Option<Instant> {
+        let is_before = self.segments.oldest().id < self.quiet.newest;
+        is_before.then(|| self.quiet.since + CLEAN_WHEN_IDLE_FOR)
+    }
+
+    /// When cleaning is to begin although it is not earned.
+    pub(super) fn clean_timeout(&self) -> Option<(Instant, TimerKind)> {
+        let due = self.cleaning_due().filter(|_| self.cleaner.is_none() && !self.can_pay() && self.is_worth_cleaning());
+        due.map(|due| (due, TimerKind::LogCleaning))
+    }
+
     fn is_worth_cleaning(&self) -> bool {
         let oldest = self.segments.oldest();
         let is_large = self.segments.size_bytes > 2 * self.live_bytes() + self.config.slack_bytes;
@@ -165,7 +198,7 @@ impl Log {
         let active = self.segments.active();
         let has_room = !self.is_full() || oldest.live_bytes * 2 < active.limit().saturating_sub(self.open.end());
         let is_settled = self.segments.len() > 1 && oldest.used_end <= self.commit.written;
-        is_settled && is_large && has_room && self.credit >= oldest.live_bytes
+        is_settled && is_large && has_room
     }
 
     /// Takes a piece of the segment that is being cleaned.
@@ -228,6 +261,8 @@ impl Log {
         let payload = record.slice(record.len() - reader.0.len()..);
         let to = self.write_message(&refs, &[], &payload);
         self.credit = self.credit.saturating_sub(u64::from(to.len));
+        self.own_bytes += u64::from(to.len);
+        self.close_if_large();
         for reference in refs {
             self.moves.push_back(Move { owner: reference.owner, seq: reference.seq, from, to });
         }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::block::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, OpenBlock};
-use super::clean::{Cleaner, Dropped, Move};
+use super::clean::{Cleaner, Dropped, Move, Quiet};
 use super::codec::{Reader, VARINT_BYTES, len32};
 use super::commit::{ClosedBlock, Commit, Op};
 use super::place::{Corrupt, LogOutcome, LogUsage, Owners, Place, Ref, STATE_BYTES_MAX};
@@ -62,8 +62,13 @@ pub struct Log {
     pub(super) cleaner: Option<Cleaner>,
     /// Records written again, whose owners do not know yet.
     pub(super) moves: VecDeque<Move>,
-    /// Bytes that cleaning may still copy: earned by appends and settlements, so that an idle log comes to rest.
+    /// Bytes that cleaning may still copy: earned by what is appended and by what dies, so that an idle log comes to rest.
     pub(super) credit: u64,
+    /// Bytes of the open block that the log wrote for itself, and that earn nothing: copies, snapshots, summaries.
+    pub(super) own_bytes: u64,
+    /// Something else was written since the last batch ended.
+    pub(super) was_used: bool,
+    pub(super) quiet: Quiet,
     pub(super) ops: BTreeMap<DiskOpId, Op>,
     next_op: u64,
     pub(super) buggify: Buggify,
@@ -131,6 +136,9 @@ impl Log {
             cleaner: None,
             moves: VecDeque::new(),
             credit: 0,
+            own_bytes: 0,
+            was_used: false,
+            quiet: Quiet::default(),
             ops: BTreeMap::new(),
             next_op: 0,
             buggify: Buggify::default(),
@@ -203,7 +211,7 @@ impl Log {
     /// If there are no references, or more than 65,535.
     pub fn append_message(&mut self, refs: &[Ref], head: &[u8], body: &Bytes) -> Place {
         let place = self.write_message(refs, head, body);
-        self.credit += u64::from(place.len);
+        self.close_if_large();
         place
     }
 
@@ -231,7 +239,6 @@ impl Log {
             state: reference.state,
         }));
         self.segments.add_shares(place, u64::from(shares));
-        self.close_if_large();
         place
     }
 
@@ -246,6 +253,7 @@ impl Log {
     pub(super) fn append_snapshot(&mut self, owners: &dyn Owners) {
         let snapshot = owners.snapshot();
         let (lsn, len) = self.write_metadata(Kind::Snapshot, &snapshot);
+        self.own_bytes += u64::from(len);
         self.base = MetadataBase { lsn, snapshot_bytes: u64::from(len), tail_bytes: 0 };
     }
 
@@ -304,7 +312,7 @@ impl Log {
         }
         if !self.commit.closing {
             self.drop_dead(owners);
-            self.clean(out);
+            self.clean(now, out);
         }
         self.commit_batch(now, out);
         self.remove_dropped(out);
@@ -317,7 +325,11 @@ impl Log {
 
     /// When the log next wants [`Log::handle_timeout`].
     pub fn next_timeout(&self) -> Option<(Instant, TimerKind)> {
-        if matches!(self.phase, Phase::Running) { self.commit_timeout() } else { None }
+        if !matches!(self.phase, Phase::Running) {
+            return None;
+        }
+        let clean = if self.commit.closing { None } else { self.clean_timeout() };
+        [self.commit_timeout(), clean].into_iter().flatten().min()
     }
 
     /// The position after the last record appended.
@@ -484,7 +496,7 @@ impl Log {
         len32(super::codec::index(lsn - self.segments.active().first))
     }
 
-    fn close_if_large(&mut self) {
+    pub(super) fn close_if_large(&mut self) {
         if self.open.len >= self.config.append_bytes || self.buggify.fires(Point::ShortBlock) {
             self.close_block();
         }
@@ -511,6 +523,12 @@ impl Log {
             parts.insert(0, prefix);
         }
         segment.used_end = end;
+        let earned = match core::mem::take(&mut self.own_bytes) {
+            0 => u64::from(len),
+            own => u64::from(len).saturating_sub(own + (BLOCK_HEADER_BYTES + BLOCK_ALIGN) as u64),
+        };
+        self.credit += earned;
+        self.was_used |= earned > 0;
         self.open.start = end;
         self.commit.push(ClosedBlock { segment: segment.id, offset: from - segment.first, end, parts });
         for dropped in self.dropped.iter_mut().rev().take_while(|dropped| dropped.gone_at.is_none()) {
@@ -554,7 +572,8 @@ impl Log {
 
     pub(super) fn write_summary(&mut self, summary: &[u8]) {
         self.open.begin_record(Kind::Summary).extend_from_slice(summary);
-        self.finish_record(&Bytes::new());
+        let (_, len) = self.finish_record(&Bytes::new());
+        self.own_bytes += u64::from(len);
     }
 
     /// Adds a segment to the log; its header goes out with its first block.

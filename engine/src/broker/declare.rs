@@ -151,10 +151,10 @@ impl Broker {
         self.on_queue_known(id);
     }
 
-    /// Whoever leads a queue tells its replicas what holds from here on.
+    /// Whoever leads a queue tells its replicas what holds from here on, and sees to it that there are as many as are to be.
     fn tell_replica_settings(&mut self, key: QueueKey) {
         if let Some(id) = self.metadata.queue_by_key(key).map(|record| record.id) {
-            self.see_to(id);
+            self.see_to_members(id);
         }
     }
 

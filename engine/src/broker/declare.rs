@@ -183,6 +183,13 @@ impl Broker {
             if is_planted(Mutant::PolicyNotReapplied) {
                 return;
             }
+            let is_to_be_mirrored = record.settings.mirroring.is_some() && queue.settings().mirroring.is_none();
+            if is_to_be_mirrored && queue.durable && self.peers.is_some() {
+                let vhost =
+                    self.metadata.vhost_by_key(record.vhost).map(|vhost| vhost.name.to_string_lossy().into_owned());
+                let queue = record.name.to_string_lossy().into_owned();
+                self.events.push(Event::StaysOnOneNode { vhost: vhost.unwrap_or_default(), queue });
+            }
             queue.configure(&record.settings);
             for (consumer_key, consumer) in queue.consumers().iter() {
                 if let Subscriber::Channel { connection, channel, index } = consumer.who {

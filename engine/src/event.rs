@@ -106,6 +106,13 @@ pub enum Event {
         /// Since which term.
         term: u64,
     },
+    /// A policy would mirror a queue that was declared before it: the queue stays on this node alone.
+    StaysOnOneNode {
+        /// Its vhost.
+        vhost: String,
+        /// Its name.
+        queue: String,
+    },
     /// A queue exists from here on.
     QueueCreated {
         /// Its incarnation.

@@ -35,6 +35,11 @@ pub(crate) fn report(event: &Event) {
             let leader = leader.as_deref().unwrap_or("none");
             tracing::info!(leader, term, "who leads the cluster");
         }
+        Event::StaysOnOneNode { vhost, queue } => {
+            let text =
+                "a policy mirrors this queue, which was declared before it and stays on this node: declare it again";
+            tracing::warn!(vhost, queue, "{text}");
+        }
         Event::QueueCreated { queue, name, durable } => tracing::debug!(%queue, name, durable, "queue created"),
         Event::QueueDeleted { queue } => tracing::debug!(%queue, "queue deleted"),
         Event::Enqueued { .. } | Event::Left { .. } | Event::Settled { .. } | Event::Confirmed { .. } => {

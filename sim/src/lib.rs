@@ -21,6 +21,7 @@ pub mod html;
 pub mod lab;
 mod ledger;
 mod message;
+mod mirrors;
 mod model;
 #[cfg(feature = "mutants")]
 pub mod mutants;

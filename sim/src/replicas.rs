@@ -26,10 +26,24 @@ pub(crate) struct Replicas {
     looked: BTreeMap<(At, QueueId), (u64, u64)>,
     /// By node and queue: what was applied at the last look.
     applied: BTreeMap<(At, QueueId), u64>,
+    /// By node and queue: how many have a vote.
+    votes: BTreeMap<(At, QueueId), Votes>,
+}
+
+/// How many members of a queue's group have a vote.
+#[derive(Clone, Copy, Debug)]
+struct Votes {
+    now: u64,
+    before: u64,
+    /// What was applied when that was seen to have changed.
+    since: u64,
 }
 
 /// Entries that are remembered of each replica: what a disk may still lose is far less.
 const WRITTEN_MAX: usize = 1024;
+
+/// Entries behind a change of members that may have been decided by those who had a vote before it: they were on their way.
+const VOTES_AGAIN: u64 = 64;
 
 /// Entries that are looked at once more, in case a leader has replaced them.
 const WRITTEN_AGAIN: u64 = 32;
@@ -38,6 +52,7 @@ impl Replicas {
     /// A node ended; its log is kept up to there.
     pub(crate) fn ended(&mut self, at: At, kept: u64) {
         self.applied.retain(|(node, _), _| *node != at);
+        self.votes.retain(|(node, _), _| *node != at);
         self.looked.retain(|(node, _), _| *node != at);
         let its = self.written.iter_mut().filter(|((node, _), _)| *node == at);
         its.for_each(|(_, written)| written.retain(|entry| entry.end.0 <= kept));
@@ -80,6 +95,18 @@ impl Replicas {
             || self.lost.get(&key).is_some_and(|lost| lost.iter().any(is_it))
     }
 
+    /// Of how many a majority has to have what a replica has applied. A change of members counts from its application on (Raft thesis
+    /// §4.1 has it from its entry on); a majority of those before it has one in common with each majority of those after it.
+    fn voters(&mut self, at: At, reach: &ReplicaReach) -> u64 {
+        let new = Votes { now: reach.voters, before: reach.voters, since: 0 };
+        let votes = self.votes.entry((at, reach.queue)).or_insert(new);
+        if votes.now != reach.voters {
+            *votes = Votes { now: reach.voters, before: votes.now, since: reach.applied };
+        }
+        let is_young = reach.applied <= votes.since + VOTES_AGAIN;
+        if is_young { votes.now.min(votes.before) } else { votes.now }
+    }
+
     /// Whether somebody led a queue before a term.
     fn had_leader(&self, queue: QueueId, term: u64) -> bool {
         self.leaders.range((Some(queue), 0)..(Some(queue), term)).next().is_some()
@@ -117,6 +144,7 @@ impl World {
                     self.facts.push(Fact::Led { node: at, term: reach.term, is_of_queue: true, rival });
                 }
             }
+            let voters = self.replicas.voters(at, &reach);
             // What a replica begins with was never decided by others.
             let Some(before) = self.replicas.applied.insert((at, queue), reach.applied) else { continue };
             if before == reach.applied {
@@ -131,7 +159,7 @@ impl World {
                 node: at,
                 applied: reach.applied,
                 holders: holders as u64,
-                voters: reach.voters,
+                voters,
                 differs_from: (known != status.state_hash).then_some(by),
             });
         }

@@ -17,6 +17,7 @@ use crate::history::{Fact, History};
 use crate::lab;
 use crate::ledger::Ledger;
 use crate::message::Messages;
+use crate::mirrors::Mirrors;
 use crate::model::Model;
 use crate::network::{Link, Telling};
 use crate::node::Node;
@@ -58,6 +59,8 @@ pub(crate) struct World {
     pub(crate) replicas: Replicas,
     /// All nodes have come into the cluster.
     pub(crate) is_formed: bool,
+    /// The policies by which queues are on several nodes.
+    pub(crate) mirrors: Mirrors,
     /// Which node leads the cluster as far as any has said, and since which term.
     pub(crate) leader: Option<(At, u64)>,
     /// The nodes that faults happen to which are meant for the leader.
@@ -213,6 +216,7 @@ impl World {
             agreement: Agreement::default(),
             replicas: Replicas::default(),
             is_formed: false,
+            mirrors: Mirrors::new(&plan),
             leader: None,
             victims: BTreeMap::new(),
             triggers: Triggers::new(&plan),
@@ -635,7 +639,8 @@ impl World {
     fn connect(&mut self, client: u32) {
         let now = self.scheduler.time();
         let at = self.actors[client as usize].node();
-        let comes_too_early = self.actors[client as usize].is_sharing && !self.has_all_nodes(at);
+        let comes_too_early =
+            self.actors[client as usize].is_sharing && !(self.has_all_nodes(at) && self.has_mirrors(at));
         if !self.nodes[at].is_accepting() || self.nodes[at].outage.is_refusing() || comes_too_early {
             self.actors[client as usize].refused(now);
             self.schedule_wake(client);

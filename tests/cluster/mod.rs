@@ -6,6 +6,7 @@ mod kills;
 mod libraries;
 mod members;
 mod memory;
+mod mirrored;
 mod network;
 mod three;
 

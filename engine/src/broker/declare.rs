@@ -151,10 +151,10 @@ impl Broker {
         self.on_queue_known(id);
     }
 
-    /// Whoever leads a queue tells its replicas what holds from here on.
+    /// Whoever leads a queue tells its replicas what holds from here on, and sees to it that there are as many as are to be.
     fn tell_replica_settings(&mut self, key: QueueKey) {
         if let Some(id) = self.metadata.queue_by_key(key).map(|record| record.id) {
-            self.see_to(id);
+            self.see_to_members(id);
         }
     }
 
@@ -182,6 +182,13 @@ impl Broker {
         {
             if is_planted(Mutant::PolicyNotReapplied) {
                 return;
+            }
+            let is_to_be_mirrored = record.settings.mirroring.is_some() && queue.settings().mirroring.is_none();
+            if is_to_be_mirrored && queue.durable && self.peers.is_some() {
+                let vhost =
+                    self.metadata.vhost_by_key(record.vhost).map(|vhost| vhost.name.to_string_lossy().into_owned());
+                let queue = record.name.to_string_lossy().into_owned();
+                self.events.push(Event::StaysOnOneNode { vhost: vhost.unwrap_or_default(), queue });
             }
             queue.configure(&record.settings);
             for (consumer_key, consumer) in queue.consumers().iter() {

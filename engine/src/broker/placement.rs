@@ -8,30 +8,37 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use super::Broker;
-use crate::amqp::FieldTable;
+use crate::amqp::{FieldTable, ShortStr};
+use crate::cluster::version;
 use crate::ids::NodeId;
 use crate::metadata::{Command, LeaderLocator, QueueArguments};
 use crate::queue::QueueKind;
 
 /// A node that may get a replica.
 #[derive(Clone, Copy, Debug)]
-struct Candidate {
-    node: NodeId,
-    /// Whether it can be reached.
-    is_up: bool,
+pub(super) struct Candidate {
+    pub(super) node: NodeId,
+    /// Whether it can be reached, and takes replicas.
+    pub(super) is_up: bool,
     /// How many replicas it has.
-    replicas: u64,
+    pub(super) replicas: u64,
     /// Of how many queues it is the first member.
-    leads: u64,
+    pub(super) leads: u64,
 }
 
 impl Broker {
-    /// The same command; a declaration of a quorum queue names the queue's members from here on.
+    /// The same command; a declaration of a queue that is to have replicas names its members from here on.
     pub(super) fn with_members(&self, mut command: Command) -> Command {
-        if let Command::DeclareQueue { members, home, arguments, .. } = &mut command
+        if let Command::DeclareQueue { vhost, name, durable, exclusive, members, home, arguments, .. } = &mut command
             && members.is_empty()
         {
             *members = self.members_for(arguments);
+            // What policies say is known when the command is carried out.
+            if members.is_empty() && *durable && exclusive.is_none() && self.is_known_to_all(version::MIRRORS) {
+                *members = self.mirrors_for(vhost, name, arguments);
+                *home = self.metadata.own();
+                return command;
+            }
             if !members.is_empty() {
                 *home = NodeId(0);
             }
@@ -44,10 +51,35 @@ impl Broker {
     /// Looks at all queues, so it is to be asked for queues only that are not there yet. What is wrong with arguments is for
     /// [`crate::metadata::Metadata::check`] to tell.
     pub(crate) fn members_for(&self, arguments: &FieldTable) -> Vec<NodeId> {
-        let own = self.metadata.own();
-        let Some(peers) = self.peers.as_ref().filter(|_| own != NodeId(0)) else { return Vec::new() };
         let arguments = QueueArguments::read(arguments).filter(|arguments| arguments.kind == QueueKind::Quorum);
         let Some(arguments) = arguments else { return Vec::new() };
+        let size = arguments.initial_group_size.unwrap_or(self.config.quorum_initial_group_size);
+        choose(self.metadata.own(), self.candidates(), size, arguments.leader_locator)
+    }
+
+    /// The members of a durable queue that is to be declared here, should it be a classic one that a policy mirrors; none if it is to be on
+    /// one node in any case. If no policy is known that mirrors it, or none of the nodes is there that it names, this one alone.
+    fn mirrors_for(&self, vhost: &ShortStr, name: &ShortStr, arguments: &FieldTable) -> Vec<NodeId> {
+        // What a queue remembers of messages that are gone is its node's alone.
+        let arguments = QueueArguments::read(arguments).filter(|arguments| arguments.deduplication.is_none());
+        let Some(arguments) = arguments.filter(|arguments| arguments.kind == QueueKind::Classic) else {
+            return Vec::new();
+        };
+        let own = self.metadata.own();
+        let alone = Vec::from([own]);
+        let Some(mirroring) = self.metadata.mirroring_of(vhost, name) else { return alone };
+        let mut candidates = self.candidates();
+        candidates.retain(|candidate| mirroring.is_about(&self.node_name(candidate.node)));
+        if candidates.is_empty() {
+            return alone;
+        }
+        choose(own, candidates, mirroring.size(), arguments.leader_locator)
+    }
+
+    /// All nodes, as those that may get a replica; none if this one is in no cluster.
+    pub(super) fn candidates(&self) -> Vec<Candidate> {
+        let own = self.metadata.own();
+        let Some(peers) = self.peers.as_ref().filter(|_| own != NodeId(0)) else { return Vec::new() };
         let linked = peers.linked().map(|(node, ..)| node);
         let up: BTreeSet<NodeId> = linked.filter(|node| !self.is_node_drained(*node)).collect();
         let loads = self.metadata.replica_loads();
@@ -55,9 +87,7 @@ impl Broker {
             let (replicas, leads) = loads.get(&node).copied().unwrap_or_default();
             Candidate { node, is_up: node == own || up.contains(&node), replicas, leads }
         };
-        let candidates = peers.cluster().nodes().map(|(node, _)| candidate(node)).collect();
-        let size = arguments.initial_group_size.unwrap_or(self.config.quorum_initial_group_size);
-        choose(own, candidates, size, arguments.leader_locator)
+        peers.cluster().nodes().map(|(node, _)| candidate(node)).collect()
     }
 }
 

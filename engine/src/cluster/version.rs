@@ -11,9 +11,12 @@
 //! | --- | --- |
 //! | 1 | links, the cluster's log, replicated queues |
 //! | 2 | bodies that are carried to the end of a queue's log; the classic queues of a node that comes back without its data |
+//! | 3 | classic queues with replicas |
 
 /// From this version on nodes know [`Command::Carry`](crate::queue::quorum::Command::Carry).
 pub const CARRY: u16 = 2;
+/// From this version on replicated queues may have the [`Rules`](crate::queue::quorum::Rules) of classic ones.
+pub const MIRRORS: u16 = 3;
 /// From this version on nodes know [`Command::SetHome`](crate::metadata::Command::SetHome).
 pub const SET_HOME: u16 = 2;
 /// The version of a cluster about which its state says nothing.

@@ -161,6 +161,11 @@ impl Engine {
         peers.flat_map(|peers| peers.cluster().nodes()).map(|(_, node)| node.name.clone()).collect()
     }
 
+    /// Which version of the protocol between nodes all nodes of the cluster speak, as far as this one knows; 0 while it is in none.
+    pub fn cluster_version(&self) -> u16 {
+        self.broker.peers.as_ref().map_or(0, |peers| peers.cluster().version())
+    }
+
     /// The names of all queues of all nodes, each with whether it is on this one, ordered by vhost and name.
     pub fn declared_queues(&self) -> impl Iterator<Item = (String, bool)> {
         let metadata = &self.broker.metadata;

@@ -8,7 +8,8 @@ use alloc::vec::Vec;
 use super::plan::{Plan, name, short};
 use super::{AdminReply, AdminRequest};
 use crate::metadata::{
-    AdminError, Administration, ApplyTo, JsonMap, Metadata, Pattern, Policy, PolicyKind, VhostKey, check_definition,
+    AdminError, Administration, ApplyTo, JsonMap, Metadata, Mirroring, Pattern, Policy, PolicyKind, VhostKey,
+    check_definition,
 };
 
 /// What can be asked about policies.
@@ -76,6 +77,7 @@ impl PolicyInfo {
             definition: self.definition.clone(),
         };
         check_definition(kind, &policy.definition)?;
+        Mirroring::check(&policy.definition)?;
         Ok(Administration::PutPolicy { vhost: short(&self.vhost, "virtual host")?, kind, policy })
     }
 

@@ -81,10 +81,11 @@ impl Metadata {
                 if id == QueueId(0) {
                     queue.id = self.next_id();
                 }
-                queue.home = if members.is_empty() { home } else { NodeId(0) };
-                queue.members = members;
+                (queue.home, queue.members) = (home, members);
                 let id = queue.id;
-                changes.list.push(Change::QueueCreated(self.insert_queue(queue), id));
+                let key = self.insert_queue(queue);
+                self.queues[key].choose_place();
+                changes.list.push(Change::QueueCreated(key, id));
             }
             Command::DeleteQueue { name, .. } => {
                 let (key, _) = self.queue(vhost, name.as_bytes()).expect("the check has found the queue");

@@ -60,7 +60,8 @@ pub enum Command {
         /// The node on which it is to be; see [`super::QueueRecord::home`].
         home: NodeId,
         /// The nodes on which it is to have replicas, each once; see [`super::QueueRecord::members`]. Empty: it is to be on `home`
-        /// alone, which means nothing otherwise.
+        /// alone. A classic queue may have both: it has its members if a policy mirrors it by the time that the command is
+        /// carried out, and is on `home` if none does.
         members: Vec<NodeId>,
         /// Its name; see [`super::check_queue_name`] and [`super::server_name`].
         name: ShortStr,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::policy::{JsonMap, PolicyTarget, stricter};
 use super::settings::{DeadLetterStrategy, QueueSettings};
-use super::{Exchange, Overflow, QueueRecord};
+use super::{Exchange, Mirroring, Overflow, QueueRecord};
 use crate::amqp::LongStr;
 
 impl QueueRecord {
@@ -42,6 +42,9 @@ impl QueueRecord {
                     && (!has_overflow || is_quorum)
                 {
                     merged.overflow = if is_quorum { overflow.of_quorum_queue() } else { overflow };
+                }
+                if !is_quorum {
+                    merged.mirroring = Mirroring::of(policy);
                 }
                 if let Some(strategy) = policy.get("dead-letter-strategy").and_then(Value::as_str)
                     && !has_strategy

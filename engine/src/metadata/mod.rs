@@ -19,6 +19,7 @@ mod encoding;
 mod equivalence;
 mod exchange;
 mod merge;
+mod mirroring;
 mod name;
 mod pattern;
 mod policy;
@@ -39,7 +40,6 @@ use slotmap::SlotMap;
 use crate::amqp::{AmqpError, FieldTable, LongStr, ReplyCode, ShortStr};
 use crate::collections::IdMap;
 use crate::ids::{ConnectionId, NodeId, QueueId};
-use crate::queue::QueueKind;
 use crate::routing::{Destination, ExchangeKey, QueueKey};
 
 pub use admin_error::{AdminError, AdminErrorKind};
@@ -52,6 +52,7 @@ pub use command::{Command, DestinationName};
 pub use deduplication::Deduplication;
 pub use encoding::DecodeError;
 pub use exchange::{Exchange, ExchangeSettings};
+pub use mirroring::Mirroring;
 pub use name::{check_queue_name, server_name, stripped};
 pub use pattern::Pattern;
 pub use policy::{ApplyTo, JsonMap, Policy, PolicyKind, check_definition};
@@ -363,7 +364,7 @@ impl Metadata {
             if queue.is_replicated() {
                 assert_eq!(queue.home, NodeId(0), "replicated queue {} is on one node", queue.name);
                 assert!(queue.durable, "replicated queue {} does not survive a restart", queue.name);
-                assert_eq!(queue.arguments.kind, QueueKind::Quorum, "queue {} has replicas", queue.name);
+                assert!(queue.exclusive.is_none(), "replicated queue {} is of one connection", queue.name);
             }
         }
         assert_eq!(self.queue_ids.len(), self.queues.len(), "the index of ids has more queues than there are");

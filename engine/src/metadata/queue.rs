@@ -9,6 +9,7 @@ use super::settings::QueueSettings;
 use super::{AppliedPolicies, VhostKey};
 use crate::amqp::{FieldTable, ShortStr};
 use crate::ids::{ConnectionId, NodeId, QueueId};
+use crate::queue::QueueKind;
 
 /// Who is to lead the replicas of a queue at first (RabbitMQ docs: Quorum Queues / Leader Placement).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +59,16 @@ impl QueueRecord {
     /// Whether it has replicas that agree on what is in it, rather than being on one node.
     pub fn is_replicated(&self) -> bool {
         !self.members.is_empty()
+    }
+
+    /// It was just declared. A classic queue has its members only if a policy mirrors it, and is else on its node.
+    pub(super) fn choose_place(&mut self) {
+        if self.arguments.kind == QueueKind::Classic && self.settings.mirroring.is_none() {
+            self.members.clear();
+        }
+        if self.is_replicated() {
+            self.home = NodeId(0);
+        }
     }
 
     /// Whether its replicas would be on other nodes with these members, as of an entry of its group. A queue that is on one node stays

@@ -1,5 +1,6 @@
 //! What holds for a queue or an exchange: its arguments, with what policies add to them.
 
+use super::Mirroring;
 use super::arguments::{Overflow, QueueArguments};
 use crate::amqp::LongStr;
 use crate::queue::QueueKind;
@@ -27,6 +28,8 @@ pub struct QueueSettings {
     pub delivery_limit: Option<u16>,
     /// How long a delivery may stay unacked, in milliseconds. `None`: as long as the node's configuration says.
     pub consumer_timeout_ms: Option<u64>,
+    /// On how many nodes a policy wants a classic queue. `None`: on one. It takes effect on queues with replicas alone.
+    pub mirroring: Option<Mirroring>,
 }
 
 /// What a queue does to get a dead message to other queues (RabbitMQ docs: Dead Letter Exchanges / Safety).
@@ -59,6 +62,7 @@ impl QueueSettings {
             dead_letter_strategy: arguments.dead_letter_strategy,
             delivery_limit: delivery_limit(arguments.kind, arguments.delivery_limit),
             consumer_timeout_ms: arguments.consumer_timeout_ms,
+            mirroring: None,
         }
     }
 }

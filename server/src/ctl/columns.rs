@@ -90,6 +90,8 @@ pub(super) const QUEUES: &[Column<QueueInfo>] = &[
     ("leader", |queue| json!(queue.leader.as_deref().unwrap_or_default())),
     ("members", |queue| if queue.members.is_empty() { json!("") } else { json!(queue.members) }),
     ("online", |queue| if queue.members.is_empty() { json!("") } else { json!(queue.online) }),
+    ("slave_pids", |queue| mirrors(queue, &queue.members)),
+    ("synchronised_slave_pids", |queue| mirrors(queue, &queue.online)),
     // RabbitMQ knows these too. Here nobody measures them, and they are empty, as RabbitMQ leaves most of them for quorum queues:
     // scripts that ask for them among others go on.
     ("exclusive_consumer_tag", |_| json!("")),
@@ -103,8 +105,6 @@ pub(super) const QUEUES: &[Column<QueueInfo>] = &[
     ("disk_writes", |_| json!("")),
     ("consumer_utilisation", |_| json!("")),
     ("consumer_capacity", |_| json!("")),
-    ("slave_pids", |_| json!("")),
-    ("synchronised_slave_pids", |_| json!("")),
 ];
 pub(super) const QUEUES_DEFAULT: &[&str] = &["name", "messages"];
 
@@ -214,6 +214,15 @@ pub(super) const CONSUMERS_DEFAULT: &[&str] =
 /// A number, unless nobody can be asked for it.
 fn known(queue: &QueueInfo, number: u64) -> Value {
     if queue.state == QueueState::Down { json!("") } else { json!(number) }
+}
+
+/// The replicas of a mirrored classic queue on these nodes, but for the one that leads. Those that can be reached have all that counts.
+fn mirrors(queue: &QueueInfo, nodes: &[String]) -> Value {
+    if queue.kind != "classic" || queue.members.is_empty() {
+        return json!("");
+    }
+    let others = nodes.iter().filter(|node| Some(*node) != queue.leader.as_ref());
+    others.map(|node| json!(format!("<{node}.queue.{}>", queue.id))).collect()
 }
 
 /// A policy's name, or nothing, as RabbitMQ shows that there is none.

@@ -102,7 +102,7 @@ impl Ledger {
             queue: held.index,
             message,
             count: u64::try_from(count).unwrap_or(u64::MAX),
-            most: self.failures_max(queue, entry).min(held.limit()),
+            most: if held.counts_failures() { self.failures_max(queue, entry).min(held.limit()) } else { 0 },
         });
     }
 
@@ -132,7 +132,8 @@ impl Ledger {
         if is_there && is_out_of_reach {
             held.replaced.insert(before.consumer);
         } else {
-            let gave_way = is_there && after.priority > before.priority;
+            let heeds_priority = held.rules.mirrors.is_none();
+            let gave_way = heeds_priority && is_there && after.priority > before.priority;
             let fact = StoryFact::Activated {
                 queue: held.index,
                 before: before.connection,

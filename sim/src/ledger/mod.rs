@@ -374,7 +374,15 @@ fn stays_of(queue: u32) -> std::ops::RangeInclusive<Stay> {
 
 impl Queue {
     fn limit(&self) -> u64 {
+        if !self.counts_failures() {
+            return u64::MAX;
+        }
         u64::from(self.rules.delivery_limit.unwrap_or(DELIVERY_LIMIT))
+    }
+
+    /// Whether its messages say how often their delivery failed.
+    fn counts_failures(&self) -> bool {
+        self.rules.mirrors.is_none() || self.rules.delivery_limit.is_some()
     }
 
     /// Whether it takes back what consumers have for too long.

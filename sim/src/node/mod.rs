@@ -392,7 +392,7 @@ impl World {
 
     /// What the operator was answered.
     fn administered(&mut self, answer: &AdminAnswer) {
-        if self.operator_told(answer) {
+        if self.mirrors_told(answer) || self.operator_told(answer) {
             return;
         }
         let index = usize::try_from(answer.id.0).expect("few policies");
@@ -469,6 +469,7 @@ impl World {
             | EngineEvent::ClusterNodes { .. }
             | EngineEvent::ClusterVersion { .. }
             | EngineEvent::ClusterLeader { leader: None, .. }
+            | EngineEvent::StaysOnOneNode { .. }
             | EngineEvent::QueueCreated { .. }
             | EngineEvent::QueueDeleted { .. }
             | EngineEvent::Enqueued { .. }

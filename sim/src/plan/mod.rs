@@ -278,6 +278,9 @@ pub struct QueueRules {
     /// `x-quorum-initial-group-size`.
     #[serde(skip_serializing_if = "is_default")]
     pub group_size: Option<u32>,
+    /// `ha-mode` of a policy that is there before it: it is on so many nodes, 0 is on all.
+    #[serde(skip_serializing_if = "is_default")]
+    pub mirrors: Option<u32>,
 }
 
 /// One binding.
@@ -312,7 +315,7 @@ pub struct HeaderMatch {
 impl QueuePlan {
     /// Whether it is a queue of all nodes, of which there are so many, and not of one.
     pub(crate) fn is_shared(&self, nodes: usize) -> bool {
-        nodes > 1 && self.rules.is_quorum
+        nodes > 1 && (self.rules.is_quorum || self.rules.mirrors.is_some())
     }
 }
 

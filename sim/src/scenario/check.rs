@@ -5,7 +5,9 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::error::{Complaint, hint};
-use super::hand::{ClientByHand, ClientKind, FaultByHand, NemesisSpec, Overflow, QueueSpec, QueueType, Strategy};
+use super::hand::{
+    ClientByHand, ClientKind, FaultByHand, HaMode, NemesisSpec, Overflow, QueueSpec, QueueType, Strategy,
+};
 use super::kinds::{self, Victim};
 use super::value::Pair;
 use super::{ClientSpec, ExchangeType, Scenario, moment, target};
@@ -107,6 +109,15 @@ fn check_queue(scenario: &Scenario, queue: &QueueSpec) -> Checked {
     if queue.queue_type == QueueType::Quorum && queue.max_priority.is_some() {
         return refuse("quorum queues have priorities without x-max-priority");
     }
+    if queue.ha_mode.is_some() && (queue.queue_type == QueueType::Quorum || !scenario.is_shared(queue)) {
+        return refuse("ha-mode is for classic queues of several nodes");
+    }
+    if queue.ha_mode.is_some() && queue.max_priority.is_some() {
+        return refuse("priorities are not followed where ha-mode is");
+    }
+    if (queue.ha_mode == Some(HaMode::Exactly)) != queue.ha_params.is_some() || queue.ha_params == Some(0) {
+        return refuse("ha-params says on how many nodes a queue of ha-mode = \"exactly\" is, at least 1");
+    }
     if let Some(exchange) = queue.dead_letter_exchange.as_ref().filter(|it| !it.as_ref().is_empty()) {
         known("exchange", exchange, exchanges(scenario))?;
         let declared = scenario.exchange.iter().find(|it| it.name.as_ref() == exchange.as_ref());
@@ -131,7 +142,7 @@ fn check_queue(scenario: &Scenario, queue: &QueueSpec) -> Checked {
 fn check_shared_queue(scenario: &Scenario, queue: &QueueSpec) -> Checked {
     let refuse = |reason: &str| Err(Complaint::new(queue.name.span(), reason));
     if !queue.durable {
-        return refuse("quorum queues are durable");
+        return refuse("queues with replicas are durable");
     }
     if queue.dead_letter_exchange.as_ref().is_some_and(|exchange| !exchange.as_ref().is_empty()) {
         return refuse(

@@ -107,6 +107,12 @@ pub struct QueueSpec {
     /// How many nodes have a replica of it, of so many as there are; all if left out.
     #[serde(rename = "x-quorum-initial-group-size")]
     pub group_size: Option<u32>,
+    /// What a policy wants that is there before the queue: replicas of a classic queue on several nodes.
+    #[serde(rename = "ha-mode")]
+    pub ha_mode: Option<HaMode>,
+    /// On how many, if not on all.
+    #[serde(rename = "ha-params")]
+    pub ha_params: Option<u32>,
 }
 
 /// `x-overflow`.
@@ -131,6 +137,17 @@ pub enum Strategy {
     AtMostOnce,
     /// They stay until their target has them.
     AtLeastOnce,
+}
+
+/// `ha-mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum HaMode {
+    /// On all nodes.
+    All,
+    /// On so many.
+    Exactly,
 }
 
 /// `x-queue-type`.
@@ -472,6 +489,7 @@ impl QueueSpec {
             || self.dead_letter_exchange.is_some()
             || self.single_active_consumer
             || self.queue_type == QueueType::Quorum
+            || self.ha_mode.is_some()
     }
 }
 

@@ -80,6 +80,7 @@ fn rules(queue: &QueueSpec) -> QueueRules {
         consumer_timeout_ms: queue.consumer_timeout,
         is_quorum: queue.queue_type == QueueType::Quorum,
         group_size: queue.group_size,
+        mirrors: queue.ha_mode.map(|_| queue.ha_params.unwrap_or(0)),
     }
 }
 

@@ -22,7 +22,7 @@ use toml::Spanned;
 pub use self::drawn::{ClientSpec, FaultSpec, Feature, KnobSpec, RunSpec, Span, StorySpec};
 pub use self::hand::{
     BindingSpec, ClientByHand, ClientKind, ClusterSpec, Deed, ExchangeSpec, ExchangeType, ExpectSpec, FarSpec,
-    FaultByHand, NemesisSpec, NodeSpec, Overflow, PhaseSpec, QueueSpec, QueueType, Strategy,
+    FaultByHand, HaMode, NemesisSpec, NodeSpec, Overflow, PhaseSpec, QueueSpec, QueueType, Strategy,
 };
 pub use self::value::{Pair, Rate, Share, Time};
 
@@ -94,7 +94,7 @@ impl Scenario {
 
     /// Whether clients of all nodes use a queue: one that is replicated.
     pub(crate) fn is_shared(&self, queue: &QueueSpec) -> bool {
-        self.nodes_max() > 1 && queue.queue_type == QueueType::Quorum
+        self.nodes_max() > 1 && (queue.queue_type == QueueType::Quorum || queue.ha_mode.is_some())
     }
 
     /// The most nodes that one of its runs has.

@@ -49,7 +49,7 @@ pub(super) fn rules(search: &mut Search<'_>) {
 }
 
 /// What can be left out of a queue's rules.
-const RULES_OFF: [fn(&mut QueueRules); 12] = [
+const RULES_OFF: [fn(&mut QueueRules); 13] = [
     |rules| {
         (rules.dead_letter_exchange, rules.dead_letter_key) = (None, None);
         rules.at_least_once = false;
@@ -65,6 +65,7 @@ const RULES_OFF: [fn(&mut QueueRules); 12] = [
     |rules| rules.delivery_limit = None,
     |rules| rules.consumer_timeout_ms = None,
     |rules| rules.is_quorum = false,
+    |rules| rules.mirrors = None,
 ];
 
 /// Limits of a queue's rules, each with the values that are tried.

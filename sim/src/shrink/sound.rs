@@ -41,7 +41,8 @@ fn shares_soundly(plan: &Plan) -> bool {
     let nodes = plan.node_count();
     let is_shared = |name: &str| plan.topology.queues.iter().any(|it| it.name == name && it.is_shared(nodes));
     // Without other nodes it would be a queue with rules.
-    let has_place = |queue: &QueuePlan| plan.is_story || !queue.rules.is_quorum || is_shared(&queue.name);
+    let is_alone = |queue: &QueuePlan| !queue.rules.is_quorum && queue.rules.mirrors.is_none();
+    let has_place = |queue: &QueuePlan| plan.is_story || is_alone(queue) || is_shared(&queue.name);
     let is_sound = |client: &ClientPlan| match &client.role {
         Role::Publisher(publisher) => {
             let shares = |burst: &Burst| burst.exchange.is_empty() && is_shared(&burst.key);

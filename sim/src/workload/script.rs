@@ -137,6 +137,8 @@ fn queue_arguments(rules: &QueueRules) -> FieldTable {
         consumer_timeout_ms,
         is_quorum,
         group_size,
+        // An operator has said it.
+        mirrors: _,
     } = rules;
     let mut table = FieldTable::new();
     for (name, number) in [

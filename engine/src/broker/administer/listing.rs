@@ -57,7 +57,7 @@ impl Broker {
         said: Option<(NodeId, Counts)>,
         running: &[NodeId],
     ) -> QueueInfo {
-        let is_quorum = record.arguments.kind == QueueKind::Quorum;
+        let has_members = record.is_replicated() || record.arguments.kind == QueueKind::Quorum;
         let nodes = if record.is_replicated() { record.members.clone() } else { Vec::from([record.home]) };
         let online: Vec<NodeId> = nodes.iter().copied().filter(|node| running.contains(node)).collect();
         let state = match said {
@@ -95,9 +95,9 @@ impl Broker {
                     Subscriber::Guest(_) => None,
                 }
             }),
-            leader: said.filter(|_| is_quorum).map(|(node, _)| self.node_name(node)),
-            members: if is_quorum { names(&nodes) } else { Vec::new() },
-            online: if is_quorum { names(&online) } else { Vec::new() },
+            leader: said.filter(|_| has_members).map(|(node, _)| self.node_name(node)),
+            members: if has_members { names(&nodes) } else { Vec::new() },
+            online: if has_members { names(&online) } else { Vec::new() },
             is_local: nodes.contains(&self.metadata.own()),
             policies: record.policies.clone(),
             settings: Box::new(record.settings.clone()),

@@ -95,14 +95,19 @@ impl Broker {
                 let node = self.expect_running(node)?;
                 let filter = queues.read().map_err(AdminError::bad_request)?;
                 let may_grow = |record: &QueueRecord| {
-                    !record.members.contains(&node) && (!only_even || record.members.len().is_multiple_of(2))
+                    let is_quorum = record.arguments.kind == QueueKind::Quorum;
+                    is_quorum
+                        && !record.members.contains(&node)
+                        && (!only_even || record.members.len().is_multiple_of(2))
                 };
                 let wishes = self.replicated(&filter, may_grow).map(|(key, _)| (key, Wish::Add(node))).collect();
                 self.next_of(Series { wishes, ..Series::default() })
             }
             ReplicaRequest::Shrink { node } => {
                 let node = self.expect_node(node)?;
-                let has_one = |record: &QueueRecord| record.members.contains(&node);
+                // How many replicas a classic queue has is its policy's to say.
+                let has_one =
+                    |record: &QueueRecord| record.arguments.kind == QueueKind::Quorum && record.members.contains(&node);
                 let all = QueueFilter::default();
                 let wishes = self.replicated(&all, has_one).map(|(key, _)| (key, Wish::Remove(node))).collect();
                 self.next_of(Series { wishes, ..Series::default() })
@@ -301,7 +306,7 @@ impl Broker {
     }
 
     /// What a node is called, or its number if it is unknown.
-    pub(super) fn node_name(&self, node: NodeId) -> String {
+    pub(in super::super) fn node_name(&self, node: NodeId) -> String {
         if node == self.metadata.own() {
             return self.config.node_name.clone();
         }

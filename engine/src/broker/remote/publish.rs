@@ -8,6 +8,7 @@ use super::User;
 use crate::ids::{Lsn, PublishSeqno};
 use crate::limits;
 use crate::message::Message;
+use crate::metadata::{Overflow, QueueRecord};
 use crate::queue::quorum::Enqueue;
 use crate::routing::QueueKey;
 
@@ -73,6 +74,7 @@ impl Broker {
         payload.put_slice(body);
         let payload = payload.freeze();
         for key in &routed {
+            self.refuse_if_full(user, *key, message);
             self.send_message(user, *key, facts, payload.clone(), token);
         }
         self.remote.routed = routed;
@@ -92,6 +94,17 @@ impl Broker {
             }
         }
         Published::Awaited
+    }
+
+    /// If a queue with replicas refuses a message, as its session knows before it asks, the message may be wanted elsewhere.
+    fn refuse_if_full(&mut self, user: User, key: QueueKey, message: &Arc<Message>) {
+        let wants_dead =
+            |record: &QueueRecord| record.is_replicated() && record.settings.overflow == Overflow::RejectPublishDlx;
+        if self.metadata.queue_by_key(key).is_some_and(wants_dead)
+            && self.remote.session_of(user, key).is_some_and(|(_, session)| session.session.is_full())
+        {
+            self.refuse(key, message);
+        }
     }
 
     /// Gives a message to one queue of another node.

@@ -131,7 +131,7 @@ impl Broker {
             return Some(());
         }
         let record = self.metadata.queue_by_key(replica.key)?;
-        let settings = Settings::new(&record.settings, record.arguments.single_active_consumer);
+        let settings = Settings::of(record);
         let mut writer = EntryWriter::default();
         writer.push(&Command::Update(settings.into()), &[]);
         let command = encode_command(self.now.wall.as_millis(), &writer.take());
@@ -152,10 +152,14 @@ impl Broker {
         }
         let Some(replica) = self.replicas.by_queue.get_mut(&queue) else { return };
         let answer = replica.machine.answer(sync);
+        let turned_away: Vec<_> = replica.machine.turned_away(sync).collect();
         let missing: Vec<_> = answer.consumers.iter().flat_map(|it| it.deliveries.iter().copied()).collect();
         // What is on its way to it already comes once more, and is known by its number.
         replica.outgoing.extend(missing.into_iter().map(Outgoing::Deliver));
         self.replicas.active.insert(queue);
+        for consumer in turned_away {
+            self.say(from, &Frame::Notice(Notice::InUse { consumer }));
+        }
         self.say(from, &Frame::Synced(answer));
     }
 
@@ -201,6 +205,11 @@ impl Broker {
 
     /// Does what the machine says, as its leader.
     pub(super) fn carry_out_actions(&mut self, queue: QueueId, id: EntryId, actions: &mut Actions) {
+        for turned_away in actions.notices.extract_if(.., |notice| matches!(notice, Notice::InUse { .. })) {
+            if let Some(session) = turned_away.session() {
+                self.say(session.node, &Frame::Notice(turned_away));
+            }
+        }
         for applied in actions.applied.drain(..) {
             self.say(applied.session.node, &Frame::Applied(applied));
         }
@@ -255,7 +264,7 @@ impl Broker {
         let mut commands = Vec::new();
         if !is_under_way {
             if let Some(record) = self.metadata.queue_by_key(replica.key) {
-                let wanted = Settings::new(&record.settings, record.arguments.single_active_consumer);
+                let wanted = Settings::of(record);
                 if !replica.machine.has_settings(&wanted) {
                     commands.push(Command::Update(wanted.into()));
                 }
@@ -285,7 +294,8 @@ impl Broker {
                 commands.push(Command::Tick);
             }
         }
-        let is_unused = !replica.is_ending && replica.machine.ends_at().is_some_and(|at| at <= now_ms);
+        let is_over = replica.machine.is_abandoned() || replica.machine.ends_at().is_some_and(|at| at <= now_ms);
+        let is_unused = !replica.is_ending && is_over;
         let key = replica.key;
         if is_new {
             let _ = self.introduce(queue);

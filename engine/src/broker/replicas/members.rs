@@ -15,7 +15,8 @@
 //! 1. A node that lost its memory comes in first as who it is, and then who it was goes: who it was says for whom it comes.
 //! 2. Who is no node of the cluster any more goes.
 //! 3. Who has caught up gets a vote.
-//! 4. Then come the wishes of operators. They are the leader's alone; who asked asks the next one.
+//! 4. A classic queue gets as many members as its policy wants (`ha-mode`); see [`super::mirrors`].
+//! 5. Then come the wishes of operators. They are the leader's alone; who asked asks the next one.
 //!
 //! A leader that is to go has another lead first, and so does one whose node is under maintenance.
 //!
@@ -37,6 +38,7 @@ use crate::cluster::version;
 use crate::ids::{NodeId, QueueId};
 use crate::limits;
 use crate::metadata::{Command, QueueRecord};
+use crate::queue::QueueKind;
 use crate::routing::QueueKey;
 
 /// What an operator wants of a queue's members.
@@ -196,6 +198,11 @@ impl Broker {
             let changed = self.change(queue, change);
             return changed != Err(Refused::Impossible);
         }
+        if record.arguments.kind == QueueKind::Classic
+            && let Some(step) = self.next_mirror(record, &mark.members, own)
+        {
+            return self.take_step(queue, step);
+        }
         let learners = mark.members.learners().to_vec();
         let mut is_behind = false;
         for learner in learners {
@@ -256,7 +263,7 @@ impl Broker {
         }
     }
 
-    fn change(&mut self, queue: QueueId, change: MemberChange) -> Result<(), Refused> {
+    pub(super) fn change(&mut self, queue: QueueId, change: MemberChange) -> Result<(), Refused> {
         let peers = self.peers.as_mut().ok_or(Refused::Unknown)?;
         peers.cluster_mut().change_replicas(queue, change).map(drop)
     }
@@ -280,7 +287,7 @@ impl Broker {
     }
 
     /// Has another lead. If that comes to nothing, it is tried again.
-    fn hand_over(&mut self, queue: QueueId, to: NodeId) {
+    pub(super) fn hand_over(&mut self, queue: QueueId, to: NodeId) {
         if let Some(peers) = &mut self.peers {
             let _ = peers.cluster_mut().transfer_replica(queue, to);
         }

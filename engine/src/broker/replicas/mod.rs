@@ -21,6 +21,7 @@ mod dead;
 mod deliver;
 mod lead;
 mod members;
+mod mirrors;
 mod operate;
 
 use alloc::boxed::Box;

@@ -18,7 +18,7 @@ pub(crate) struct Image<W> {
     pub(crate) arrivals: u64,
 }
 
-/// One of them. It is neither exclusive nor acks by itself, and its connection takes all it is given.
+/// One of them. It does not ack by itself, and its connection takes all it is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConsumerImage<W> {
     pub(crate) who: W,
@@ -26,6 +26,7 @@ pub(crate) struct ConsumerImage<W> {
     pub(crate) credit: Option<u32>,
     pub(crate) priority: i64,
     pub(crate) unacked: u32,
+    pub(crate) is_exclusive: bool,
     pub(crate) is_barred: bool,
     pub(crate) is_suspected: bool,
     pub(crate) arrival: u64,
@@ -43,6 +44,7 @@ impl<W: Copy> Consumers<W> {
             credit: consumer.credit,
             priority: consumer.priority,
             unacked: consumer.unacked,
+            is_exclusive: consumer.exclusive,
             is_barred: consumer.barred,
             is_suspected: consumer.suspected,
             arrival: consumer.arrival,
@@ -56,8 +58,9 @@ impl<W: Copy> Consumers<W> {
         }
     }
 
-    /// Consumers from values, with their keys in the order of the image; `None` if the values contradict each other.
-    pub(crate) fn from_image(image: &Image<W>) -> Option<(Self, Vec<ConsumerKey>)> {
+    /// Consumers from values, with their keys in the order of the image; `None` if the values contradict each other. Whether a higher
+    /// priority makes one of them the single active one is not among the values.
+    pub(crate) fn from_image(image: &Image<W>, heeds_priority: bool) -> Option<(Self, Vec<ConsumerKey>)> {
         let mut consumers = Self { arrivals: image.arrivals, ..Self::default() };
         let mut keys = Vec::new();
         let mut arrived = None;
@@ -66,7 +69,7 @@ impl<W: Copy> Consumers<W> {
                 return None;
             }
             arrived = Some(it.arrival);
-            let consumer = Consumer::new(it.who, false, false, it.prefetch).with_priority(it.priority);
+            let consumer = Consumer::new(it.who, false, it.is_exclusive, it.prefetch).with_priority(it.priority);
             keys.push(consumers.by_key.insert(Consumer {
                 credit: it.credit,
                 unacked: it.unacked,
@@ -99,7 +102,7 @@ impl<W: Copy> Consumers<W> {
                 Some(at) => Some(*keys.get(at)?),
                 None => None,
             };
-            consumers.single = Some(Single { active, is_leaving, heeds_priority: true });
+            consumers.single = Some(Single { active, is_leaving, heeds_priority });
         }
         Some((consumers, keys))
     }

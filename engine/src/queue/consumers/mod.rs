@@ -241,6 +241,11 @@ impl<W> Consumers<W> {
         self.by_key.values().map(credit).fold(0, u64::saturating_add)
     }
 
+    /// How many ever came.
+    pub(crate) fn arrivals(&self) -> u64 {
+        self.arrivals
+    }
+
     /// One of them.
     pub(crate) fn get(&self, key: ConsumerKey) -> Option<&Consumer<W>> {
         self.by_key.get(key)

@@ -93,15 +93,16 @@ pub enum Notice {
         /// Which.
         session: SessionId,
     },
-    /// A classic queue has refused a message: it is to be said before the command is told to be applied. Quorum queues say when they are
-    /// full instead, and take what comes all the same.
+    /// A classic queue that is on one node has refused a message: it is to be said before the command is told to be applied. Replicated queues say when they
+    /// are full instead, and take what comes all the same.
     Refused {
         /// Whose.
         session: SessionId,
         /// The command that brought it.
         seqno: SessionSeqno,
     },
-    /// A classic queue does not take a consumer, because of one that is to be the only one.
+    /// A classic queue does not take a consumer, because of one that is to be the only one: it is to be said before the command is told
+    /// to be applied.
     InUse {
         /// Which.
         consumer: ConsumerId,

@@ -74,7 +74,20 @@ pub enum Command {
 impl Command {
     /// From which [`version`] of their cluster on nodes know it.
     pub(crate) fn since(&self) -> u16 {
-        if matches!(self, Self::Carry { .. }) { version::CARRY } else { version::FIRST }
+        match self {
+            Self::Carry { .. } => version::CARRY,
+            Self::Update(settings) if settings.rules.is_classic() => version::MIRRORS,
+            Self::Session { .. }
+            | Self::NodeSuspected { .. }
+            | Self::NodeUp { .. }
+            | Self::NodeDown { .. }
+            | Self::Tick
+            | Self::Update(_)
+            | Self::DeadLettered { .. }
+            | Self::Purge
+            | Self::Pause { .. }
+            | Self::DeletePrepare { .. } => version::FIRST,
+        }
     }
 }
 

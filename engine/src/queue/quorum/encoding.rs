@@ -13,7 +13,7 @@ use super::command::{
     Carried, Checkout, Command, CreditMode, Enqueue, NumberRange, Numbers, Payload, ReturnKind, SessionOp,
 };
 use super::ids::{Boot, DeliveryNumber, LogIndex, NodeId, SessionId, SessionSeqno};
-use super::settings::{DeadLetters, DelayedRetry, Settings};
+use super::settings::{DeadLetters, DelayedRetry, Rules, Settings};
 use super::slot::BodyPlace;
 use crate::limits::{QUORUM_NUMBERS_MAX, QUORUM_SEQNO_MAX};
 use crate::storage::codec::{Reader, put_varint};
@@ -398,11 +398,17 @@ pub(super) fn put_settings(out: &mut Vec<u8>, settings: &Settings) {
         expires_ms,
         disconnected_timeout_ms,
         delayed_retry: DelayedRetry { failed, returned, min_ms, max_ms },
+        rules,
     } = settings;
+    let classic = match rules {
+        Rules::Quorum => None,
+        Rules::Classic { priority_max, auto_delete } => Some((*priority_max, *auto_delete)),
+    };
+    let is_auto_delete = classic.is_some_and(|(_, auto_delete)| auto_delete);
     let limit = delivery_limit.map(u64::from);
     let options = [*length_max, *length_max_bytes, *message_ttl_ms, limit, *expires_ms];
     out.push(flags(options.map(|option| option.is_some())));
-    out.push(flags([*rejects_publish, *single_active_consumer, *failed, *returned]));
+    out.push(flags([*rejects_publish, *single_active_consumer, *failed, *returned, classic.is_some(), is_auto_delete]));
     out.push(match dead_letters {
         DeadLetters::Drop => 0,
         DeadLetters::AtMostOnce => 1,
@@ -410,12 +416,13 @@ pub(super) fn put_settings(out: &mut Vec<u8>, settings: &Settings) {
     });
     let numbers = [*disconnected_timeout_ms, *min_ms, *max_ms];
     options.into_iter().flatten().chain(numbers).for_each(|number| put_varint(out, number));
+    out.extend(classic.map(|(priority_max, _)| priority_max));
 }
 
 /// The settings that [`put_settings`] wrote.
 pub(super) fn read_settings(reader: &mut Reader<'_>) -> Option<Settings> {
     let given: [bool; 5] = read_flags(reader)?;
-    let [rejects_publish, single_active_consumer, failed, returned] = read_flags(reader)?;
+    let [rejects_publish, single_active_consumer, failed, returned, is_classic, auto_delete] = read_flags(reader)?;
     let dead_letters = match reader.u8()? {
         0 => DeadLetters::Drop,
         1 => DeadLetters::AtMostOnce,
@@ -435,6 +442,11 @@ pub(super) fn read_settings(reader: &mut Reader<'_>) -> Option<Settings> {
     };
     let disconnected_timeout_ms = reader.varint()?;
     let delayed_retry = DelayedRetry { failed, returned, min_ms: reader.varint()?, max_ms: reader.varint()? };
+    let rules = match (is_classic, auto_delete) {
+        (true, auto_delete) => Rules::Classic { priority_max: reader.u8()?, auto_delete },
+        (false, false) => Rules::Quorum,
+        (false, true) => return None,
+    };
     Some(Settings {
         length_max,
         length_max_bytes,
@@ -446,6 +458,7 @@ pub(super) fn read_settings(reader: &mut Reader<'_>) -> Option<Settings> {
         expires_ms,
         disconnected_timeout_ms,
         delayed_retry,
+        rules,
     })
 }
 

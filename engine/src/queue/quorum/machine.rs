@@ -6,17 +6,17 @@ use super::dead::Dead;
 use super::delayed::Delayed;
 use super::ids::{ConsumerId, DeliveryNumber, LogIndex, NodeId, SessionId, SessionSeqno};
 use super::live::Live;
+use super::read::Sync;
 use super::roster::{Admission, Roster};
-use super::settings::Settings;
+use super::settings::{Rules, Settings};
 use super::slot::{BodyPlace, Slot};
 use super::taker::Taker;
 use crate::collections::Directory;
 use crate::ids::QueueSeq;
 use crate::limits::QUORUM_PREFETCH_MAX;
 use crate::mutants::{Mutant, is_planted};
-use crate::queue::classic::{QUORUM_PRIORITY_DEFAULT, QUORUM_PRIORITY_MAX};
 use crate::queue::consumers::{Consumer, Consumers};
-use crate::queue::ready::{Ready, ReturnPlace};
+use crate::queue::ready::Ready;
 
 /// One quorum queue, as every member of its group has it.
 ///
@@ -83,7 +83,7 @@ impl Default for QuorumQueue {
             now: 0,
             applied: LogIndex(0),
             next_seq: QueueSeq(1),
-            ready: Ready::new(QUORUM_PRIORITY_MAX, ReturnPlace::Front),
+            ready: Rules::default().ready(),
             expiring: 0,
             delayed: Delayed::default(),
             dead: Dead::default(),
@@ -131,8 +131,8 @@ impl QuorumQueue {
 
     /// Whether these settings hold, but for what the first ones say for good.
     pub fn has_settings(&self, wanted: &Settings) -> bool {
-        let single_active_consumer = self.settings.single_active_consumer;
-        self.is_configured && self.settings == Settings { single_active_consumer, ..wanted.clone() }
+        let (single_active_consumer, rules) = (self.settings.single_active_consumer, self.settings.rules);
+        self.is_configured && self.settings == Settings { single_active_consumer, rules, ..wanted.clone() }
     }
 
     /// Switches on a bug in this queue alone.
@@ -182,13 +182,20 @@ impl QuorumQueue {
         }
         match self.roster.admit(session, seqno) {
             Admission::Next => {}
-            Admission::Duplicate(next) => return self.tell_applied(session, SessionSeqno(next.0 - 1), actions),
+            Admission::Duplicate(next) => {
+                if let SessionOp::Checkout(checkout) = op
+                    && self.has_turned_away(session, checkout.tag)
+                {
+                    actions.notify(Notice::InUse { consumer: session.consumer(checkout.tag) });
+                }
+                return self.tell_applied(session, SessionSeqno(next.0 - 1), actions);
+            }
             Admission::Gap(seqno) => return actions.notify(Notice::ResendFrom { session, seqno }),
             Admission::Unknown => return actions.notify(Notice::Unknown { session }),
         }
         match op {
             SessionOp::Enqueue(enqueue) => self.enqueue(enqueue),
-            SessionOp::Checkout(checkout) => self.checkout(session, checkout),
+            SessionOp::Checkout(checkout) => self.checkout(session, checkout, actions),
             SessionOp::Get { tag } => self.get(session, *tag, actions),
             SessionOp::Credit { tag, credit, delivery_count, is_drain } => {
                 self.credit(session.consumer(*tag), *credit, *delivery_count, *is_drain, actions);
@@ -221,7 +228,7 @@ impl QuorumQueue {
             size,
             failed: 0,
             acquired: 0,
-            priority: priority.unwrap_or(QUORUM_PRIORITY_DEFAULT).min(QUORUM_PRIORITY_MAX),
+            priority: self.settings.rules.priority(priority),
             is_persistent,
         };
         self.next_seq = self.next_seq.next();
@@ -231,18 +238,23 @@ impl QuorumQueue {
         self.ready.push(slot);
     }
 
-    fn checkout(&mut self, session: SessionId, checkout: &Checkout) {
-        let Checkout { tag, credit, priority, timeout_ms, is_exclusive: _ } = *checkout;
+    fn checkout(&mut self, session: SessionId, checkout: &Checkout, actions: &mut Actions) {
+        let Checkout { tag, credit, priority, timeout_ms, is_exclusive } = *checkout;
         if !self.claim_tag(session, tag) {
             return;
         }
         let id = session.consumer(tag);
+        let is_exclusive = is_exclusive && self.settings.rules.is_classic();
+        let is_shared = self.consumers.len() > 0 || self.consumers.is_single_active();
+        if self.consumers.has_exclusive() || (is_exclusive && is_shared) {
+            return actions.notify(Notice::InUse { consumer: id });
+        }
         let prefetch = match credit {
             CreditMode::Prefetch(0) => QUORUM_PREFETCH_MAX,
             CreditMode::Prefetch(prefetch) => prefetch.min(QUORUM_PREFETCH_MAX),
             CreditMode::Granted => 0,
         };
-        let mut consumer = Consumer::new(id, false, false, prefetch).with_priority(priority);
+        let mut consumer = Consumer::new(id, false, is_exclusive, prefetch).with_priority(priority);
         if credit == CreditMode::Granted {
             consumer = consumer.with_credit(0);
         }
@@ -264,6 +276,19 @@ impl QuorumQueue {
         };
         self.takers.insert(consumer, Taker::new(None, None));
         self.hand_out(consumer, slot, actions);
+    }
+
+    /// Whether a consumer came and was not taken. The session hears of that before it hears that the command is applied; what it may have
+    /// missed it is told again.
+    fn has_turned_away(&self, session: SessionId, tag: u32) -> bool {
+        let is_known = self.roster.sessions.get(&session).is_some_and(|state| tag < state.next_tag);
+        is_known && self.settings.rules.is_classic() && self.takers.get(&session.consumer(tag)).is_none()
+    }
+
+    /// Of the consumers that a session asks about, those that were not taken, and messages that were asked for and are settled.
+    pub fn turned_away(&self, sync: &Sync) -> impl Iterator<Item = ConsumerId> {
+        let tags = sync.consumers.iter().map(|(tag, _)| *tag);
+        tags.filter(|tag| self.has_turned_away(sync.session, *tag)).map(|tag| sync.session.consumer(tag))
     }
 
     /// A session's consumers come in the order of their tags, so that none comes twice.
@@ -345,12 +370,15 @@ impl QuorumQueue {
         if !self.is_configured {
             // It begins here: before that nobody can have used it.
             self.used_at = self.now;
+            if self.next_seq == QueueSeq(1) {
+                (self.settings.rules, self.ready) = (settings.rules, settings.rules.ready());
+            }
             if settings.single_active_consumer {
-                self.consumers.make_single_active(true);
+                self.consumers.make_single_active(!self.settings.rules.is_classic());
             }
         }
-        let single_active_consumer = self.consumers.is_single_active();
-        self.settings = Settings { single_active_consumer, ..settings.clone() };
+        let (single_active_consumer, rules) = (self.consumers.is_single_active(), self.settings.rules);
+        self.settings = Settings { single_active_consumer, rules, ..settings.clone() };
         self.is_configured = true;
         self.drop_unkept_dead(actions);
     }

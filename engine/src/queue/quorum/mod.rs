@@ -1,4 +1,5 @@
-//! The quorum queue: one queue, replicated (RabbitMQ docs: Quorum Queues).
+//! The replicated queue: a quorum queue (RabbitMQ docs: Quorum Queues), or a classic queue that a policy mirrors, with its own
+//! [`Rules`] (RabbitMQ docs: Classic Queue Mirroring).
 //!
 //! [`QuorumQueue`] is what every member of the queue's Raft group has: a pure function of the group's log. It reads no clock, draws no
 //! chance and knows no configuration but what entries say, so members that applied the same entries are equal ([`QuorumQueue::state_hash`]).
@@ -49,7 +50,7 @@ pub use ids::{Boot, ConsumerId, DeathNumber, DeliveryNumber, LogIndex, NodeId, S
 pub use machine::{Meta, QuorumQueue};
 pub use read::{ConsumerSync, Peeked, Stat, Sync, SyncAnswer};
 pub use session::{Session, SessionEvent};
-pub use settings::{DISCONNECTED_TIMEOUT_MS, DeadLetters, DelayedRetry, Settings};
+pub use settings::{DISCONNECTED_TIMEOUT_MS, DeadLetters, DelayedRetry, Rules, Settings};
 pub use slot::BodyPlace;
 pub use snapshot::SnapshotError;
 

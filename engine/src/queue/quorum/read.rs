@@ -1,12 +1,14 @@
 //! What a leader tells of the queue without changing it.
 
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 use super::action::Delivery;
 use super::command::{NumberRange, Numbers, push_number};
 use super::ids::{ConsumerId, DeliveryNumber, LogIndex, SessionId, SessionSeqno};
 use super::machine::QuorumQueue;
-use super::slot::BodyPlace;
+use super::settings::Rules;
+use super::slot::{BodyPlace, Slot};
 use super::taker::delivery;
 use crate::queue::ready::Waiting;
 
@@ -144,7 +146,11 @@ impl QuorumQueue {
 
     /// The messages that wait, in the order in which they would be delivered.
     pub fn peek(&self) -> impl Iterator<Item = Peeked> {
-        self.ready.iter().map(|slot| Peeked {
+        let mut slots: Vec<&Slot> = self.ready.iter().collect();
+        if self.settings.rules.is_classic() {
+            slots.sort_by_key(|slot| (Reverse(slot.priority()), slot.seq()));
+        }
+        slots.into_iter().map(|slot| Peeked {
             body: slot.body,
             priority: slot.priority(),
             failed: slot.failed,
@@ -157,6 +163,12 @@ impl QuorumQueue {
     pub fn ends_at(&self) -> Option<u64> {
         let expires = self.settings.expires_ms?;
         (self.consumers.len() == 0).then(|| self.used_at.saturating_add(expires))
+    }
+
+    /// Whether it is to go, as its last consumer has gone.
+    pub fn is_abandoned(&self) -> bool {
+        let auto_delete = matches!(self.settings.rules, Rules::Classic { auto_delete: true, .. });
+        auto_delete && self.consumers.len() == 0 && self.consumers.arrivals() > 0
     }
 
     /// Whether an entry holds bodies of messages that live: the log has to keep it.

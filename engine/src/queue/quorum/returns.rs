@@ -97,7 +97,7 @@ impl QuorumQueue {
     /// A message comes back: to be delivered again before all that never was, after a wait, or never (RabbitMQ docs: Quorum Queues /
     /// Poison Message Handling).
     pub(super) fn come_back(&mut self, mut slot: Slot, how: ReturnKind, actions: &mut Actions) {
-        let is_failure = how == ReturnKind::Failed;
+        let is_failure = how == ReturnKind::Failed && self.settings.counts_failures();
         slot.on_returned(is_failure);
         if self.settings.delivery_limit.is_some_and(|limit| slot.failed > limit) {
             return self.bury(slot, LeaveReason::DeliveryLimit, actions);

@@ -173,6 +173,11 @@ impl Session {
         !self.outstanding.is_empty() || self.is_full || self.consumers.values().any(|it| it.get.is_some())
     }
 
+    /// Whether the queue refuses what comes, as far as it has said.
+    pub fn is_full(&self) -> bool {
+        self.is_full
+    }
+
     /// Publishes a message. A [`SessionEvent::Confirmed`] or [`SessionEvent::Rejected`] with this token follows.
     pub fn enqueue(&mut self, facts: Enqueue, payload: Bytes, token: u64, events: &mut Vec<SessionEvent>) {
         if self.is_full || self.state != State::Open {
@@ -364,7 +369,9 @@ impl Session {
                 }
             }
             Notice::InUse { consumer } if consumer.session == self.id => {
-                if self.consumers.remove(&consumer.tag).is_some() {
+                // Who asked for one message is answered in another way.
+                if self.consumers.get(&consumer.tag).is_some_and(|it| it.get.is_none()) {
+                    self.consumers.remove(&consumer.tag);
                     events.push(SessionEvent::InUse { tag: consumer.tag });
                 }
             }

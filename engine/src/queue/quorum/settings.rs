@@ -1,8 +1,12 @@
 //! What an `Update` tells the machine of the queue's arguments and policies.
 
-use crate::metadata::{DeadLetterStrategy, Overflow, QueueSettings};
+use super::slot::Slot;
+use crate::metadata::{DeadLetterStrategy, Overflow, QueueRecord, QueueSettings};
+use crate::queue::QueueKind;
+use crate::queue::classic::{QUORUM_PRIORITY_DEFAULT, QUORUM_PRIORITY_MAX};
+use crate::queue::ready::{Ready, ReturnPlace};
 
-/// Everything that is configured of a quorum queue and that its machine heeds. It comes from the log, never from a node's own
+/// Everything that is configured of a replicated queue and that its machine heeds. It comes from the log, never from a node's own
 /// configuration, so all replicas have the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -26,6 +30,58 @@ pub struct Settings {
     pub disconnected_timeout_ms: u64,
     /// What comes back and waits before it is delivered again.
     pub delayed_retry: DelayedRetry,
+    /// The rules of which type of queue hold. The first update says it for good.
+    pub rules: Rules,
+}
+
+/// In what the types of queues differ for their clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rules {
+    /// RabbitMQ docs: Quorum Queues.
+    #[default]
+    Quorum,
+    /// RabbitMQ docs: Classic Queues. What comes back takes the place that it had; a consumer may want to be the only one; priorities are
+    /// as declared, and do not make a consumer the single active one; failures count only if there is a limit.
+    Classic {
+        /// The highest priority that a message can have.
+        priority_max: u8,
+        /// Whether the queue goes with its last consumer.
+        auto_delete: bool,
+    },
+}
+
+impl Rules {
+    /// The rules of a declared queue.
+    pub fn of(record: &QueueRecord) -> Self {
+        match record.arguments.kind {
+            QueueKind::Quorum => Self::Quorum,
+            QueueKind::Classic => Self::Classic {
+                priority_max: record.arguments.priority_max.unwrap_or(0),
+                auto_delete: record.auto_delete,
+            },
+        }
+    }
+
+    /// Whether they are those of classic queues.
+    pub(super) fn is_classic(self) -> bool {
+        self != Self::Quorum
+    }
+
+    /// What waits in a queue, at first nothing.
+    pub(super) fn ready(self) -> Ready<Slot> {
+        match self {
+            Self::Quorum => Ready::new(QUORUM_PRIORITY_MAX, ReturnPlace::Front),
+            Self::Classic { priority_max, .. } => Ready::new(priority_max, ReturnPlace::Own),
+        }
+    }
+
+    /// The priority of a message that names this one.
+    pub(super) fn priority(self, own: Option<u8>) -> u8 {
+        match self {
+            Self::Quorum => own.unwrap_or(QUORUM_PRIORITY_DEFAULT).min(QUORUM_PRIORITY_MAX),
+            Self::Classic { priority_max, .. } => own.unwrap_or(0).min(priority_max),
+        }
+    }
 }
 
 /// What becomes of messages that die.
@@ -76,7 +132,18 @@ impl Settings {
             expires_ms: settings.expires_ms,
             disconnected_timeout_ms: DISCONNECTED_TIMEOUT_MS,
             delayed_retry: DelayedRetry::default(),
+            rules: Rules::Quorum,
         }
+    }
+
+    /// The settings of a declared queue.
+    pub fn of(record: &QueueRecord) -> Self {
+        Self { rules: Rules::of(record), ..Self::new(&record.settings, record.arguments.single_active_consumer) }
+    }
+
+    /// Whether deliveries that fail are counted.
+    pub(super) fn counts_failures(&self) -> bool {
+        !self.rules.is_classic() || self.delivery_limit.is_some()
     }
 
     /// Whether so many messages with so many bytes are more than the queue is to hold.
@@ -90,8 +157,11 @@ impl Settings {
     }
 
     /// Whether a queue that was full takes messages again: at four fifths of its limits, so that publishers are not stopped and let
-    /// go for every message (RabbitMQ docs: Quorum Queues / length limits are soft).
+    /// go for every message (RabbitMQ docs: Quorum Queues / length limits are soft). A classic queue does as soon as there is room.
     pub(super) fn has_room_beside(&self, len: u64, bytes: u64) -> bool {
+        if self.rules.is_classic() {
+            return !self.is_filled_by(len, bytes);
+        }
         let has_room = |max: Option<u64>, held: u64| max.is_none_or(|max| held <= max / 5 * 4 + max % 5 * 4 / 5);
         has_room(self.length_max, len) && has_room(self.length_max_bytes, bytes)
     }

@@ -18,7 +18,6 @@ use super::taker::{Out, Taker};
 use crate::ids::QueueSeq;
 use crate::limits::QUORUM_SNAPSHOT_PIECE_BYTES;
 use crate::queue::LeaveReason;
-use crate::queue::classic::QUORUM_PRIORITY_MAX;
 use crate::queue::consumers::{ConsumerImage, ConsumerKey, Consumers, Image};
 use crate::storage::codec::{Reader, mix, put_varint, unzigzag, zigzag};
 use crate::window::Window;
@@ -161,7 +160,9 @@ impl QuorumQueue {
 }
 
 fn read(reader: &mut Reader<'_>) -> Option<QuorumQueue> {
-    let mut queue = QuorumQueue { settings: read_settings(reader)?, ..QuorumQueue::default() };
+    let settings = read_settings(reader)?;
+    let (rules, ready) = (settings.rules, settings.rules.ready());
+    let mut queue = QuorumQueue { settings, ready, ..QuorumQueue::default() };
     [queue.is_configured, queue.is_full, queue.is_paused, queue.is_deleting] = read_flags(reader)?;
     queue.now = reader.varint()?;
     queue.applied = LogIndex(reader.varint()?);
@@ -169,11 +170,11 @@ fn read(reader: &mut Reader<'_>) -> Option<QuorumQueue> {
     queue.used_at = reader.varint()?;
     queue.dead.continue_after(reader.varint()?);
     read_roster(reader, &mut queue)?;
-    let (consumers, keys) = Consumers::from_image(&read_consumers(reader)?)?;
+    let (consumers, keys) = Consumers::from_image(&read_consumers(reader)?, !rules.is_classic())?;
     queue.consumers = consumers;
     let mut lives = Vec::new();
     read_takers(reader, &mut queue, &keys, &mut lives)?;
-    let mut slots = SlotCoder::default();
+    let mut slots = SlotCoder { priority_max: queue.ready.priority_max(), ..SlotCoder::default() };
     let (returned, ready) = (reader.varint()?, reader.varint()?);
     for at in 0..ready {
         let slot = slots.read(reader, &mut lives)?;
@@ -219,7 +220,7 @@ fn read_takers(
     keys: &[ConsumerKey],
     lives: &mut Vec<(LogIndex, u32)>,
 ) -> Option<()> {
-    let mut slots = SlotCoder::default();
+    let mut slots = SlotCoder { priority_max: queue.ready.priority_max(), ..SlotCoder::default() };
     for _ in 0..reader.varint()? {
         let id = read_consumer(reader)?;
         let key = match reader.varint()? {
@@ -253,13 +254,14 @@ fn write_consumers(out: &mut PieceWriter, image: &Image<ConsumerId>) {
     out.number(image.arrivals);
     out.number(image.consumers.len() as u64);
     for consumer in &image.consumers {
-        let ConsumerImage { who, prefetch, credit, priority, unacked, is_barred, is_suspected, arrival } = consumer;
+        let ConsumerImage { who, prefetch, credit, priority, unacked, is_exclusive, is_barred, is_suspected, arrival } =
+            consumer;
         put_consumer(out, *who);
         out.number((*prefetch).into());
         out.option(credit.map(u64::from));
         out.bytes.extend(priority.to_le_bytes());
         out.number((*unacked).into());
-        out.bytes.push(flags([*is_barred, *is_suspected]));
+        out.bytes.push(flags([*is_barred, *is_suspected, *is_exclusive]));
         out.number(*arrival);
         out.cut();
     }
@@ -286,9 +288,19 @@ fn read_consumers(reader: &mut Reader<'_>) -> Option<Image<ConsumerId>> {
         };
         let priority = read_i64(reader)?;
         let unacked = reader.varint_u32()?;
-        let [is_barred, is_suspected] = read_flags(reader)?;
+        let [is_barred, is_suspected, is_exclusive] = read_flags(reader)?;
         let arrival = reader.varint()?;
-        consumers.push(ConsumerImage { who, prefetch, credit, priority, unacked, is_barred, is_suspected, arrival });
+        consumers.push(ConsumerImage {
+            who,
+            prefetch,
+            credit,
+            priority,
+            unacked,
+            is_exclusive,
+            is_barred,
+            is_suspected,
+            arrival,
+        });
     }
     for _ in 0..reader.varint()? {
         let priority = read_i64(reader)?;
@@ -312,6 +324,8 @@ struct SlotCoder {
     index: u64,
     seq: u64,
     persistent: u64,
+    /// The highest priority that is read.
+    priority_max: u8,
 }
 
 impl SlotCoder {
@@ -347,7 +361,7 @@ impl SlotCoder {
 
     fn read(&mut self, reader: &mut Reader<'_>, lives: &mut Vec<(LogIndex, u32)>) -> Option<Slot> {
         let [is_persistent, expires, came_back] = read_flags(reader)?;
-        let priority = reader.u8().filter(|priority| *priority <= QUORUM_PRIORITY_MAX)?;
+        let priority = reader.u8().filter(|priority| *priority <= self.priority_max)?;
         self.index = unzigzag(self.index, reader.varint()?)?;
         self.seq = unzigzag(self.seq, reader.varint()?)?;
         let body = BodyPlace { index: LogIndex(self.index), at: reader.varint_u32()?, len: reader.varint_u32()? };

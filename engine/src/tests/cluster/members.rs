@@ -24,7 +24,7 @@ use crate::management::{
 use crate::storage::codec::mix;
 use crate::storage::tests::rng::{Rng, seeds};
 
-fn named(queue: &str) -> QueueName {
+pub(super) fn named(queue: &str) -> QueueName {
     QueueName { vhost: short("/"), name: short(queue) }
 }
 
@@ -41,7 +41,7 @@ fn done(world: &mut World, at: At, request: ReplicaRequest) {
     assert_eq!(administration::ask(world, at, request), Ok(AdminReply::Done), "{what}");
 }
 
-fn changes(world: &mut World, at: At, request: ReplicaRequest) -> Vec<ReplicaChange> {
+pub(super) fn changes(world: &mut World, at: At, request: ReplicaRequest) -> Vec<ReplicaChange> {
     match administration::ask(world, at, request) {
         Ok(AdminReply::ReplicaChanges(changes)) => changes,
         other => panic!("{other:?}"),
@@ -56,7 +56,7 @@ fn status(world: &mut World, at: At, queue: &str) -> Vec<MemberStatus> {
 }
 
 /// Nodes with a replica of the only queue there is.
-fn holders(world: &World) -> BTreeSet<At> {
+pub(super) fn holders(world: &World) -> BTreeSet<At> {
     (0..world.nodes.len()).filter(|at| !replicas(world, *at).is_empty()).collect()
 }
 
@@ -72,25 +72,25 @@ fn members(world: &World, at: At) -> Option<Members> {
 }
 
 /// So many nodes, all of which are one broker and have a vote in it.
-fn nodes(seed: u64, count: usize) -> World {
+pub(super) fn nodes(seed: u64, count: usize) -> World {
     let mut world = World::new(seed, count, count);
     world.until("a cluster", |world| world.is_agreed() && voters(world) == count);
     world
 }
 
-fn own(world: &World, at: At) -> NodeId {
+pub(super) fn own(world: &World, at: At) -> NodeId {
     world.nodes[at].engine.as_ref().expect("the node runs").broker.metadata.own()
 }
 
 /// All nodes, in the order in which they get replicas of the first queue that the first node declares.
-fn in_order(world: &World) -> Vec<At> {
+pub(super) fn in_order(world: &World) -> Vec<At> {
     let mut order: Vec<At> = (0..world.nodes.len()).collect();
     order[1..].sort_by_key(|at| own(world, *at));
     order
 }
 
 /// Waits until these are the members, all with a vote, and have the same.
-fn settle(world: &mut World, expected: &[At]) {
+pub(super) fn settle(world: &mut World, expected: &[At]) {
     let wanted = Members::new(expected.iter().map(|at| own(world, *at)).collect(), vec![]);
     let is_so = |world: &World| {
         let applied = |at: &At| replicas(world, *at).first().map(|replica| replica.applied);
@@ -135,7 +135,7 @@ fn a_member_comes_in_with_all_that_waits_and_leads_when_the_others_are_gone() {
 }
 
 /// A consumer of the queue that gets a message at a time.
-fn one_by_one(world: &mut World, at: At) -> ConnectionId {
+pub(super) fn one_by_one(world: &mut World, at: At) -> ConnectionId {
     one_by_one_of(world, at, "q")
 }
 

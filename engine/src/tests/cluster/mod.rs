@@ -3,6 +3,7 @@
 mod administration;
 mod damage;
 mod members;
+mod mirrored;
 mod operators;
 mod placement;
 mod quorum;

@@ -18,7 +18,7 @@ fn named(queue: &str) -> QueueName {
     QueueName { vhost: short("/"), name: short(queue) }
 }
 
-fn listed(world: &mut World, at: At) -> Vec<QueueInfo> {
+pub(super) fn listed(world: &mut World, at: At) -> Vec<QueueInfo> {
     match administration::ask(world, at, QueueRequest::List { vhost: None }) {
         Ok(AdminReply::Queues(queues)) => queues,
         other => panic!("{other:?}"),

@@ -35,7 +35,7 @@ pub(super) fn replicas(world: &World, at: At) -> Vec<ReplicaStatus> {
 }
 
 /// The node that leads the only queue there is, once there is one.
-fn leader(world: &mut World) -> At {
+pub(super) fn leader(world: &mut World) -> At {
     let leads = |world: &World, at: At| replicas(world, at).iter().any(|replica| replica.leads);
     world.until("a leader", |world| (0..3).any(|at| leads(world, at)));
     (0..3).find(|at| leads(world, *at)).unwrap()

@@ -19,7 +19,7 @@ use crate::limits;
 const OLD: Versions = Versions { lowest: 1, highest: 1 };
 
 /// A cluster of the first nodes, all of which speak the oldest version.
-fn old(seed: u64, nodes: usize, first: usize) -> World {
+pub(super) fn old(seed: u64, nodes: usize, first: usize) -> World {
     let mut world = World::new(seed, nodes, first);
     for at in 0..nodes {
         world.crash(at, false);
@@ -30,20 +30,20 @@ fn old(seed: u64, nodes: usize, first: usize) -> World {
     world
 }
 
-fn start_old(world: &mut World, at: At) {
+pub(super) fn start_old(world: &mut World, at: At) {
     let config = world.config(at);
     let cluster = config.cluster.clone().map(|cluster| ClusterConfig { versions: OLD, ..cluster });
     world.start_as(at, Config { cluster, ..config });
 }
 
 /// What the running nodes take for the version of their cluster.
-fn versions(world: &World) -> BTreeSet<u16> {
+pub(super) fn versions(world: &World) -> BTreeSet<u16> {
     let engines = world.nodes.iter().filter_map(|node| node.engine.as_ref());
     engines.filter_map(|engine| Some(engine.broker.peers.as_ref()?.cluster().version())).collect()
 }
 
 /// Exchanges a node's program for this one.
-fn upgrade(world: &mut World, at: At) {
+pub(super) fn upgrade(world: &mut World, at: At) {
     world.crash(at, false);
     world.start(at);
     world.until("agreement", |world| world.is_agreed() && voters(world) == world.nodes.len());
@@ -104,7 +104,7 @@ fn a_program_that_is_too_old_says_so_and_stops() {
     world.until("its end", |world| world.nodes[0].stopped.is_some());
     let stopped = format!("{:?}", world.nodes[0].stopped);
     assert!(
-        stopped.contains("this node speaks link version 1, its cluster speaks 2 by now: start a newer program"),
+        stopped.contains("this node speaks link version 1, its cluster speaks 3 by now: start a newer program"),
         "{stopped}"
     );
     assert!(matches!(world.nodes[0].stopped, Some(Stop::Fatal(_))));

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::super::{
     Actions, BodyPlace, Boot, Carried, Checkout, Command, CreditMode, DeadLetters, DelayedRetry, DeliveryNumber,
     Enqueue, EntryError, EntryWriter, LogIndex, Meta, NodeId, NumberRange, Numbers, Payload, QuorumQueue, ReturnKind,
-    SessionId, SessionOp, SessionSeqno, Settings, SnapshotError, decode_entry,
+    Rules, SessionId, SessionOp, SessionSeqno, Settings, SnapshotError, decode_entry,
 };
 use super::Rng;
 use crate::limits::QUORUM_NUMBERS_MAX;
@@ -37,6 +37,7 @@ fn all_commands() -> Vec<(Command, &'static [u8])> {
         expires_ms: Some(1),
         disconnected_timeout_ms: 60_000,
         delayed_retry: DelayedRetry { failed: true, returned: false, min_ms: 5, max_ms: 500 },
+        rules: Rules::Quorum,
     };
     let plain = Enqueue { size: 3, ..Enqueue::default() };
     let rich = Enqueue { size: 2, priority: Some(9), ttl_ms: Some(0), is_persistent: true, ..Enqueue::default() };

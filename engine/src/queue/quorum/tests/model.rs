@@ -9,8 +9,8 @@ use alloc::vec::Vec;
 
 use super::super::{
     Actions, Answer, Boot, Checkout, Command, ConsumerId, CreditMode, DeadLetters, DeathNumber, DelayedRetry, Delivery,
-    DeliveryNumber, Enqueue, LogIndex, Meta, NodeId, Notice, NumberRange, Payload, QuorumQueue, ReturnKind, SessionId,
-    SessionOp, SessionSeqno, Settings,
+    DeliveryNumber, Enqueue, LogIndex, Meta, NodeId, Notice, NumberRange, Payload, QuorumQueue, ReturnKind, Rules,
+    SessionId, SessionOp, SessionSeqno, Settings,
 };
 use super::Rng;
 use crate::queue::LeaveReason;
@@ -38,6 +38,7 @@ struct Taker {
     next: u64,
     has: BTreeMap<u64, (Message, u64)>,
     timed_out: BTreeSet<u64>,
+    is_exclusive: bool,
 }
 
 impl Taker {
@@ -94,6 +95,7 @@ impl Model {
             Command::Tick => self.tick(),
             Command::Update(settings) => {
                 self.settings = Settings {
+                    rules: if name == 1 { settings.rules } else { self.settings.rules },
                     single_active_consumer: self.settings.single_active_consumer
                         || name == 1 && settings.single_active_consumer,
                     ..(**settings).clone()
@@ -139,7 +141,10 @@ impl Model {
                 *fresh = Some(name);
                 self.ready.push(Message {
                     name,
-                    priority: enqueue.priority.unwrap_or(4).min(31),
+                    priority: match self.settings.rules {
+                        Rules::Quorum => enqueue.priority.unwrap_or(4).min(31),
+                        Rules::Classic { priority_max, .. } => enqueue.priority.unwrap_or(0).min(priority_max),
+                    },
                     size: enqueue.size.into(),
                     expires_at: ttl.map(|ttl| self.now + ttl),
                     failed: 0,
@@ -147,6 +152,13 @@ impl Model {
                 });
             }
             SessionOp::Checkout(checkout) => {
+                let mut others = self.takers.values().filter(|taker| taker.consuming.is_some());
+                let wants_it_alone = checkout.is_exclusive && self.is_classic();
+                let is_shared = self.settings.single_active_consumer || others.clone().next().is_some();
+                if others.any(|taker| taker.is_exclusive) || wants_it_alone && is_shared {
+                    let consumer = session.consumer(checkout.tag);
+                    return self.notices.push(Notice::InUse { consumer });
+                }
                 self.arrivals += 1;
                 let prefetch = match checkout.credit {
                     CreditMode::Prefetch(0) => Some(2000),
@@ -163,6 +175,7 @@ impl Model {
                     next: 1,
                     has: BTreeMap::new(),
                     timed_out: BTreeSet::new(),
+                    is_exclusive: wants_it_alone,
                 };
                 self.takers.insert(session.consumer(checkout.tag), taker);
             }
@@ -240,6 +253,7 @@ impl Model {
             next: 2,
             has,
             timed_out: BTreeSet::new(),
+            is_exclusive: false,
         };
         self.takers.insert(consumer, taker);
     }
@@ -292,7 +306,7 @@ impl Model {
 
     fn come_back(&mut self, mut message: Message, how: ReturnKind) {
         message.acquired += 1;
-        let is_failure = how == ReturnKind::Failed;
+        let is_failure = how == ReturnKind::Failed && (!self.is_classic() || self.settings.delivery_limit.is_some());
         message.failed += u16::from(is_failure);
         if self.settings.delivery_limit.is_some_and(|limit| message.failed > limit) {
             return self.die(message, LeaveReason::DeliveryLimit);
@@ -302,8 +316,27 @@ impl Model {
         if (is_failure && failed || !is_failure && returned) && delay > 0 {
             self.delayed.push((self.now + delay, message));
         } else {
+            self.wait_again(message);
+        }
+    }
+
+    /// In front of all others, or where it was.
+    fn wait_again(&mut self, message: Message) {
+        if self.is_classic() {
+            self.ready.push(message);
+            self.ready.sort_by_key(|message| message.name);
+        } else {
             self.returned.push_back(message);
         }
+    }
+
+    fn is_classic(&self) -> bool {
+        self.settings.rules != Rules::Quorum
+    }
+
+    /// What its priority counts for where one consumer is active at a time.
+    fn rank(&self, taker: &Taker) -> i64 {
+        if self.is_classic() { 0 } else { taker.priority }
     }
 
     fn die(&mut self, message: Message, reason: LeaveReason) {
@@ -326,7 +359,7 @@ impl Model {
     /// What could be next if all others were away: what came back first, or the first of each priority.
     fn heads(&self) -> Vec<Message> {
         let mut heads: Vec<Message> = self.returned.front().cloned().into_iter().collect();
-        for priority in (0..=31).rev() {
+        for priority in (0..=255).rev() {
             heads.extend(self.ready.iter().find(|message| message.priority == priority).cloned());
         }
         heads
@@ -360,14 +393,14 @@ impl Model {
             .takers
             .iter()
             .filter(|(consumer, taker)| may(consumer, taker))
-            .max_by_key(|(_, taker)| (taker.priority, core::cmp::Reverse(taker.consuming)))
-            .map(|(consumer, taker)| (*consumer, taker.priority));
+            .max_by_key(|(_, taker)| (self.rank(taker), core::cmp::Reverse(taker.consuming)))
+            .map(|(consumer, taker)| (*consumer, self.rank(taker)));
         let active = self.active.and_then(|consumer| Some((consumer, self.takers.get(&consumer)?)));
         let active = active.filter(|(_, taker)| taker.consuming.is_some() && taker.timed_out.is_empty());
         self.active = match (active, best) {
             (Some((consumer, taker)), _) if self.is_suspected(consumer) && !taker.has.is_empty() => Some(consumer),
             (Some((consumer, taker)), Some((other, priority))) if !self.is_suspected(consumer) => {
-                Some(if priority > taker.priority && taker.has.is_empty() { other } else { consumer })
+                Some(if priority > self.rank(taker) && taker.has.is_empty() { other } else { consumer })
             }
             (_, best) => best.map(|(consumer, _)| consumer),
         };
@@ -379,13 +412,13 @@ impl Model {
         if self.settings.single_active_consumer {
             let waits = |priority| {
                 self.takers.iter().any(|(consumer, taker)| {
-                    taker.priority > priority
+                    self.rank(taker) > priority
                         && taker.consuming.is_some()
                         && taker.timed_out.is_empty()
                         && !self.is_suspected(*consumer)
                 })
             };
-            let active = self.active.filter(|consumer| !waits(self.takers[consumer].priority));
+            let active = self.active.filter(|consumer| !waits(self.rank(&self.takers[consumer])));
             return active.into_iter().filter(|it| may(&(it, &self.takers[it]))).collect();
         }
         let highest = self.takers.iter().filter(may).map(|(_, taker)| taker.priority).max();
@@ -415,7 +448,8 @@ impl Model {
         // A stable sort keeps those of the same time in order.
         self.delayed.sort_by_key(|(due, _)| *due);
         while self.delayed.first().is_some_and(|(due, _)| *due <= self.now) {
-            self.returned.push_back(self.delayed.remove(0).1);
+            let (_, message) = self.delayed.remove(0);
+            self.wait_again(message);
         }
         self.deliver(fresh, deliveries);
         self.expire(None);
@@ -431,7 +465,7 @@ impl Model {
         let held = [(self.settings.length_max, held.len() as u64), (self.settings.length_max_bytes, held.iter().sum())];
         self.is_full = self.settings.rejects_publish
             && held.iter().any(|(max, held)| {
-                let line = |max: u64| if self.is_full { max * 4 / 5 + 1 } else { max };
+                let line = |max: u64| if self.is_full && !self.is_classic() { max * 4 / 5 + 1 } else { max };
                 max.is_some_and(|max| *held >= line(max))
             });
     }
@@ -460,11 +494,12 @@ struct Program {
 }
 
 impl Program {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, rules: Rules) -> Self {
         let (queue, model) = (QuorumQueue::default(), Model::default());
         let mut program = Self { rng: Rng::new(seed), queue, model, index: 0, now: 1000, sessions: vec![], names: 0 };
         let mut settings = program.settings();
         settings.single_active_consumer = program.rng.percent(40);
+        settings.rules = rules;
         program.step(&Command::Update(settings.into()));
         (0..4).for_each(|_| program.open());
         program
@@ -488,6 +523,7 @@ impl Program {
                 min_ms: rng.below(60),
                 max_ms: rng.below(150),
             },
+            rules: Rules::Quorum,
         }
     }
 
@@ -523,11 +559,9 @@ impl Program {
                 };
                 let (priority, timeout_ms) =
                     (i64::try_from(rng.below(3)).unwrap(), rng.percent(40).then(|| 20 + rng.below(200)));
+                let is_exclusive = self.model.settings.rules != Rules::Quorum && rng.percent(20);
                 let tag = self.next_tag(which);
-                self.op(
-                    which,
-                    SessionOp::Checkout(Checkout { tag, credit, priority, timeout_ms, is_exclusive: false }),
-                );
+                self.op(which, SessionOp::Checkout(Checkout { tag, credit, priority, timeout_ms, is_exclusive }));
             }
             43..46 => {
                 let tag = self.next_tag(which);
@@ -636,8 +670,12 @@ impl Program {
         let model = &mut self.model;
         let left: Vec<_> = actions.left.iter().map(|it| (it.body.index.0, it.reason, it.is_dead_letter)).collect();
         assert_eq!(left, core::mem::take(&mut model.left), "what left");
-        let is_told =
-            |it: &Notice| matches!(it, Notice::GetEmpty { .. } | Notice::TimedOut { .. } | Notice::Drained { .. });
+        let is_told = |it: &Notice| {
+            matches!(
+                it,
+                Notice::GetEmpty { .. } | Notice::TimedOut { .. } | Notice::Drained { .. } | Notice::InUse { .. }
+            )
+        };
         let notices: Vec<Notice> = actions.notices.iter().copied().filter(is_told).collect();
         assert_eq!(notices, core::mem::take(&mut model.notices), "what is told");
         let answers: Vec<Answer> = actions.replies.iter().map(|reply| reply.answer).collect();
@@ -655,16 +693,30 @@ impl Program {
         assert_eq!(stat.is_full, model.is_full, "full");
         let consuming = model.takers.values().filter(|taker| taker.consuming.is_some()).count();
         assert_eq!((stat.consumers, stat.active), (consuming as u64, model.active), "consumers and the active one");
+        let is_abandoned = matches!(model.settings.rules, Rules::Classic { auto_delete: true, .. });
+        assert_eq!(self.queue.is_abandoned(), is_abandoned && consuming == 0 && model.arrivals > 0, "abandoned");
         let live: BTreeSet<u64> = model.waiting().map(|it| it.name).collect();
         assert!(live.iter().all(|name| self.queue.needed(LogIndex(*name))), "bodies that wait are needed");
     }
 }
 
-#[test]
-fn random_programs_agree_with_the_model() {
+fn check(rules: impl Fn(u64) -> Rules) {
     for seed in 0..200 {
-        let mut program = Program::new(seed);
+        let mut program = Program::new(seed, rules(seed));
         let run = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| (0..300).for_each(|_| program.act())));
         assert!(run.is_ok(), "seed {seed} fails at command {}", program.index);
     }
+}
+
+#[test]
+fn random_programs_agree_with_the_model() {
+    check(|_| Rules::Quorum);
+}
+
+#[test]
+fn random_programs_of_classic_queues_agree_with_the_model() {
+    check(|seed| {
+        let priority_max = [0, 9, 255][usize::try_from(seed % 3).unwrap()];
+        Rules::Classic { priority_max, auto_delete: seed % 2 == 0 }
+    });
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::super::{
     Actions, Answer, Applied, Boot, Checkout, Command, ConsumerId, CreditMode, DeadLetters, DeathNumber, DelayedRetry,
-    DeliveryNumber, Enqueue, EntryWriter, LogIndex, Meta, NodeId, Notice, NumberRange, QuorumQueue, ReturnKind,
+    DeliveryNumber, Enqueue, EntryWriter, LogIndex, Meta, NodeId, Notice, NumberRange, QuorumQueue, ReturnKind, Rules,
     Session, SessionEvent, SessionId, SessionOp, SessionSeqno, Settings, Sync, deaths, decode_entry,
 };
 use crate::queue::LeaveReason;
@@ -657,4 +657,123 @@ fn a_message_is_where_its_bytes_are_in_the_entry() {
     let bodies: Vec<&[u8]> = queue.peek().map(|it| &entry[it.body.at as usize..][..it.body.len as usize]).collect();
     assert_eq!(bodies, [&b"first"[..], b"second"]);
     assert_eq!(queue.first_needed(), Some(LogIndex(9)));
+}
+
+fn classic(priority_max: u8, auto_delete: bool) -> Settings {
+    Settings { rules: Rules::Classic { priority_max, auto_delete }, ..Settings::default() }
+}
+
+fn alone(tag: u32) -> SessionOp {
+    let credit = CreditMode::Prefetch(5);
+    SessionOp::Checkout(Checkout { tag, credit, is_exclusive: true, ..Checkout::default() })
+}
+
+/// RabbitMQ docs: Consumer Acknowledgements / Negative Acknowledgement and Requeuing; Classic Queues know no delivery limit.
+#[test]
+fn what_comes_back_to_a_classic_queue_takes_its_own_place_and_is_not_counted() {
+    let mut bench = Bench::new(classic(0, false));
+    bench.publish_many(3, 1);
+    bench.consume(B, 1, 2, 0);
+    assert_eq!(bench.delivered(), [(B.consumer(1), 1, 2), (B.consumer(1), 2, 3)]);
+    bench.give_back(B, 1, 2, ReturnKind::Failed);
+    assert_eq!(bench.delivered(), [(B.consumer(1), 3, 3)]);
+    let [again] = bench.actions.deliveries[..] else { panic!("one is delivered") };
+    assert_eq!((again.failed, again.acquired), (0, 1));
+    let Settings { rules, .. } = classic(0, false);
+    let mut bench = Bench::new(Settings { rules, delivery_limit: Some(1), ..Settings::default() });
+    bench.publish(1);
+    bench.consume(B, 1, 1, 0);
+    bench.give_back(B, 1, 1, ReturnKind::Failed);
+    bench.give_back(B, 1, 2, ReturnKind::Failed);
+    assert_eq!(bench.left(), [(2, LeaveReason::DeliveryLimit, false)]);
+}
+
+#[test]
+fn a_classic_queue_has_the_priorities_that_it_was_declared_with() {
+    let mut bench = Bench::new(classic(5, false));
+    for priority in [None, Some(200), Some(5), Some(1)] {
+        bench.op(A, SessionOp::Enqueue(Enqueue { size: 1, priority, ..Enqueue::default() }));
+    }
+    assert_eq!(
+        bench.queue.peek().map(|it| (it.priority, it.body.index.0)).collect::<Vec<_>>(),
+        [(5, 3), (5, 4), (1, 5), (0, 2)]
+    );
+    bench.consume(B, 1, 0, 0);
+    assert_eq!(bench.delivered().iter().map(|(.., entry)| *entry).collect::<Vec<_>>(), [3, 4, 5, 2]);
+    // What the first update says holds for good.
+    bench.command(Command::Update(Settings::default().into()));
+    assert!(bench.queue.has_settings(&classic(9, true)));
+}
+
+#[test]
+fn a_classic_queue_takes_one_consumer_that_wants_to_be_the_only_one() {
+    let mut bench = Bench::new(classic(0, false));
+    assert_eq!(bench.op(B, alone(1)).notices, []);
+    let in_use = |session: SessionId, tag| [Notice::InUse { consumer: session.consumer(tag) }];
+    assert_eq!(bench.op(A, alone(1)).notices, in_use(A, 1));
+    assert_eq!(bench.consume(A, 2, 1, 0).notices, in_use(A, 2));
+    // Sent again, it is answered again.
+    let seqno = SessionSeqno(1);
+    assert_eq!(bench.command(Command::Session { session: A, seqno, op: alone(1) }).notices, in_use(A, 1));
+    let sync = Sync { session: A, consumers: vec![(2, DeliveryNumber(1)), (3, DeliveryNumber(1))] };
+    assert_eq!(bench.queue.turned_away(&sync).collect::<Vec<_>>(), [A.consumer(2)]);
+    let restored = QuorumQueue::restore(&bench.queue.snapshot()).unwrap();
+    assert_eq!(restored.state_hash(), bench.queue.state_hash());
+    bench.queue = restored;
+    assert_eq!(bench.consume(A, 3, 1, 0).notices, in_use(A, 3));
+    bench.op(B, SessionOp::Cancel { tag: 1, seen: DeliveryNumber(0) });
+    assert_eq!(bench.consume(A, 4, 1, 0).notices, []);
+    assert_eq!(bench.op(B, alone(2)).notices, in_use(B, 2));
+}
+
+#[test]
+fn a_classic_queue_may_go_with_its_last_consumer() {
+    let mut bench = Bench::new(classic(0, true));
+    bench.publish(1);
+    assert!(!bench.queue.is_abandoned());
+    bench.consume(A, 1, 1, 0);
+    bench.consume(B, 1, 1, 0);
+    bench.op(A, SessionOp::Cancel { tag: 1, seen: DeliveryNumber(1) });
+    assert!(!bench.queue.is_abandoned());
+    bench.op(B, SessionOp::End);
+    assert!(bench.queue.is_abandoned());
+    assert!(QuorumQueue::restore(&bench.queue.snapshot()).unwrap().is_abandoned());
+}
+
+/// RabbitMQ docs: Single Active Consumer: priorities count in quorum queues only.
+#[test]
+fn the_single_active_consumer_of_a_classic_queue_is_the_oldest() {
+    let mut bench = Bench::new(Settings { single_active_consumer: true, ..classic(0, false) });
+    bench.consume(A, 1, 1, 0);
+    bench.consume(B, 1, 1, 9);
+    bench.queue = QuorumQueue::restore(&bench.queue.snapshot()).unwrap();
+    bench.publish(1);
+    assert_eq!(bench.delivered(), [(A.consumer(1), 1, 4)]);
+    bench.settle(A, 1, 1);
+    bench.publish(1);
+    assert_eq!(bench.delivered(), [(A.consumer(1), 2, 6)]);
+}
+
+#[test]
+fn a_full_classic_queue_takes_messages_again_as_soon_as_there_is_room() {
+    let Settings { rules, .. } = classic(0, false);
+    let mut bench = Bench::new(Settings { rules, ..limited(3, true) });
+    bench.publish_many(3, 1);
+    assert!(bench.queue.stat().is_full);
+    bench.consume(B, 1, 1, 0);
+    assert!(!bench.queue.stat().is_full);
+}
+
+/// What is written of classic queues; of quorum queues nothing is different.
+#[test]
+fn the_rules_of_a_classic_queue_are_read_as_they_were_written() {
+    for settings in [classic(0, false), classic(255, true), Settings { length_max: Some(300), ..classic(9, false) }] {
+        let mut writer = EntryWriter::default();
+        let update = Command::Update(settings.into());
+        writer.push(&update, &[]);
+        let mut commands = vec![];
+        decode_entry(&Bytes::from(writer.take()), &mut commands).unwrap();
+        assert_eq!(update.since(), crate::cluster::version::MIRRORS);
+        assert_eq!(commands, [update]);
+    }
 }

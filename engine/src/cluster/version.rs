@@ -11,10 +11,13 @@
 //! | --- | --- |
 //! | 1 | links, the cluster's log, replicated queues |
 //! | 2 | bodies that are carried to the end of a queue's log; the classic queues of a node that comes back without its data |
+//! | 3 | how often a message was given out |
 
 /// From this version on nodes know [`Command::Carry`](crate::queue::quorum::Command::Carry).
 pub const CARRY: u16 = 2;
 /// From this version on nodes know [`Command::SetHome`](crate::metadata::Command::SetHome).
 pub const SET_HOME: u16 = 2;
+/// From this version on nodes tell each other how often a message was given out ([`Delivery`](super::queues::Delivery)).
+pub const COUNTS: u16 = 3;
 /// The version of a cluster about which its state says nothing.
 pub const FIRST: u16 = 1;

@@ -52,8 +52,8 @@ pub(crate) struct ClassicQueue {
     pub(super) expiry_timer: Option<Instant>,
     /// Messages before this one had their chance to be delivered.
     pub(super) offered_before: QueueSeq,
-    /// How often deliveries of a message failed, where that ever happened.
-    failed: BTreeMap<QueueSeq, u16>,
+    /// How often deliveries of a message came back, where that ever happened and the queue counts it.
+    returned: BTreeMap<QueueSeq, Returned>,
     /// What died here and is still to be dead-lettered.
     pub(super) dying: Dying,
     /// What is being read from the log for those.
@@ -123,6 +123,15 @@ pub(crate) enum Return {
     Requeued,
     /// The delivery failed: the consumer rejected the message, or is gone.
     Failed,
+}
+
+/// How often deliveries of a message came back.
+#[derive(Clone, Copy, Debug, Default)]
+struct Returned {
+    /// As failures. The log knows them.
+    failed: u16,
+    /// For whatever reason. Only quorum queues count that, and a restart forgets what were no failures.
+    acquired: u16,
 }
 
 /// A message that is out with a consumer.
@@ -202,6 +211,8 @@ pub(crate) struct Taken {
     pub(crate) redelivered: bool,
     /// How many of its deliveries failed before, where the queue counts that.
     pub(crate) deliveries: u16,
+    /// How many came back before, for whatever reason; 0 where the queue does not count that.
+    pub(crate) acquired: u16,
     /// Its record.
     pub(crate) place: Option<Place>,
     /// Whether the log has to keep it and would recover it.
@@ -250,7 +261,7 @@ impl ClassicQueue {
             expiries: Window::default(),
             expiry_timer: None,
             offered_before: QueueSeq(0),
-            failed: BTreeMap::new(),
+            returned: BTreeMap::new(),
             dying: Dying::default(),
             reading_dying: None,
             used_at: now.mono,
@@ -284,7 +295,7 @@ impl ClassicQueue {
         self.next_seq = seq.next();
         self.offered_before = self.next_seq;
         if state.deliveries > 0 {
-            self.failed.insert(seq, state.deliveries);
+            self.returned.insert(seq, Returned { failed: state.deliveries, acquired: state.deliveries });
         }
         if let Some(reason) = LeaveReason::from_code(state.dying) {
             self.dying.add(Dead::new(entry, reason, now.wall, true));
@@ -534,7 +545,9 @@ impl ClassicQueue {
                 (get.no_ack, None)
             }
         };
-        let deliveries = self.failures(seq);
+        let Returned { failed, acquired } = self.returned(seq);
+        let counts_all = self.kind == QueueKind::Quorum;
+        let acquired = if counts_all { acquired.max(entry.is_redelivered().into()) } else { 0 };
         if no_ack {
             self.body_bytes -= message.memory_bytes();
             self.forget_details(seq);
@@ -552,7 +565,8 @@ impl ClassicQueue {
             }
             self.unacked.insert(seq.0, Unacked { entry, consumer });
         }
-        Taken { seq, message, redelivered, deliveries, place, recoverable, ready_left: self.ready_len() }
+        let ready_left = self.ready_len();
+        Taken { seq, message, redelivered, deliveries: failed, acquired, place, recoverable, ready_left }
     }
 
     /// A delivered message is done with: it leaves the queue. `None` if it is not out.
@@ -572,25 +586,34 @@ impl ClassicQueue {
         if let Some(consumer) = consumer {
             self.consumers.on_settled(consumer);
         }
-        let counts = self.kind == QueueKind::Quorum || self.settings.delivery_limit.is_some();
+        let is_failure = how == Return::Failed;
+        let counts_all = self.kind == QueueKind::Quorum;
         let mut changed = None;
-        if counts && how == Return::Failed {
-            let failures = self.failures(seq).saturating_add(1);
-            if self.settings.delivery_limit.is_some_and(|limit| failures > limit) {
-                self.body_bytes -= entry.memory_bytes();
-                self.forget_details(seq);
-                return GivenBack::OverLimit(entry);
+        if counts_all || is_failure && self.settings.delivery_limit.is_some() {
+            let mut returned = self.returned(seq);
+            returned.acquired = returned.acquired.saturating_add(1);
+            if is_failure {
+                returned.failed = returned.failed.saturating_add(1);
+                if self.settings.delivery_limit.is_some_and(|limit| returned.failed > limit) {
+                    self.body_bytes -= entry.memory_bytes();
+                    self.forget_details(seq);
+                    return GivenBack::OverLimit(entry);
+                }
+                changed = (!entry.is_transient()).then(|| entry.place()).flatten();
             }
-            self.failed.insert(seq, failures);
-            changed = (!entry.is_transient()).then(|| entry.place()).flatten();
+            self.returned.insert(seq, returned);
         }
         self.ready.give_back(entry);
         GivenBack::Ready { changed }
     }
 
-    /// How often deliveries of a message failed.
-    fn failures(&self, seq: QueueSeq) -> u16 {
-        if self.failed.is_empty() { 0 } else { self.failed.get(&seq).copied().unwrap_or(0) }
+    /// How often deliveries of a message came back, as far as that is counted.
+    fn returned(&self, seq: QueueSeq) -> Returned {
+        if self.returned.is_empty() {
+            Returned::default()
+        } else {
+            self.returned.get(&seq).copied().unwrap_or_default()
+        }
     }
 
     /// Forgets what is only known of some messages.
@@ -598,8 +621,8 @@ impl ClassicQueue {
         if self.expiries.len() > 0 {
             self.expiries.remove(seq.0);
         }
-        if !self.failed.is_empty() {
-            self.failed.remove(&seq);
+        if !self.returned.is_empty() {
+            self.returned.remove(&seq);
         }
     }
 
@@ -681,7 +704,7 @@ impl ClassicQueue {
             flags: entry.flags(),
             priority: entry.priority(),
             dying: self.dying.get(seq).map_or(0, |dead| dead.reason.code()),
-            deliveries: self.failures(seq),
+            deliveries: self.returned(seq).failed,
             size: entry.size(),
             expires_at: self.expiries.get(seq.0).map_or(0, |at| now.wall_of(*at).as_millis()),
         }
@@ -739,7 +762,7 @@ impl ClassicQueue {
         self.dying.check_invariants();
         bytes += self.dying.iter().map(|dead| dead.entry.memory_bytes()).sum::<usize>();
         assert_eq!(bytes, self.body_bytes, "bytes in memory are counted");
-        for seq in self.expiries.iter().map(|(seq, _)| QueueSeq(seq)).chain(self.failed.keys().copied()) {
+        for seq in self.expiries.iter().map(|(seq, _)| QueueSeq(seq)).chain(self.returned.keys().copied()) {
             assert!(self.find(seq).is_some(), "what is known of message {seq} outlived it");
         }
     }

@@ -1,0 +1,67 @@
+//! Messages of quorum queues that come back: what is counted, and when they are given out again.
+
+use super::quorum::{publish_confirmed, publisher, quorum};
+use super::remote::{CHANNEL, make};
+use super::world::{At, World};
+use super::{ask, short};
+use crate::amqp::method::basic;
+use crate::amqp::{FieldValue, RawProperties};
+use crate::client::ClientEvent;
+use crate::ids::ConnectionId;
+
+fn three() -> World {
+    let mut world = World::new(91, 3, 3);
+    world.until("a cluster", World::is_agreed);
+    world
+}
+
+/// What a message says of its deliveries: how many failed, and how many came back.
+fn counts(properties: &RawProperties) -> (Option<i64>, Option<i64>) {
+    let headers = properties.decode().headers.unwrap_or_default();
+    let count = |name| match headers.get(name) {
+        Some(FieldValue::I64(count)) => Some(*count),
+        _ => None,
+    };
+    (count("x-delivery-count"), count("x-acquired-count"))
+}
+
+/// Gets the only message there is, once it is there.
+pub(super) fn get(world: &mut World, at: At, client: ConnectionId) -> ((Option<i64>, Option<i64>), u64) {
+    loop {
+        let answer = ask(world, at, client, basic::Get { queue: short("q"), no_ack: false });
+        if let ClientEvent::GetOk { properties, delivery_tag, redelivered, .. } = answer {
+            let counts = counts(&properties);
+            assert_eq!(redelivered, counts.1.is_some(), "{counts:?}");
+            return (counts, delivery_tag);
+        }
+    }
+}
+
+/// RabbitMQ docs: Quorum Queues / Poison Message Handling, its table of what is counted.
+#[test]
+fn what_came_back_says_how_often_and_how_often_it_failed() {
+    let mut world = three();
+    make(&mut world, 0, quorum("q", &[]));
+    let client = publisher(&mut world, 1);
+    publish_confirmed(&mut world, 1, client, "q", "one");
+    let (counts, tag) = get(&mut world, 1, client);
+    assert_eq!(counts, (None, None), "it never came back");
+    world.with_client(1, client, |client| client.nack(CHANNEL, tag, false, true).unwrap());
+    let (counts, tag) = get(&mut world, 1, client);
+    assert_eq!(counts, (Some(0), Some(1)), "a nack is no failure");
+    world.send(1, client, basic::Reject { delivery_tag: tag, requeue: true });
+    let (counts, _) = get(&mut world, 1, client);
+    assert_eq!(counts, (Some(1), Some(2)), "a reject is");
+    world.hang_up(1, client);
+    let client = world.client(2).unwrap();
+    let (counts, _) = get(&mut world, 2, client);
+    assert_eq!(counts, (Some(2), Some(3)), "and so is the end of a connection");
+    world.with_client(2, client, |client| client.nack(CHANNEL, 1, false, true).unwrap());
+    // Whoever leads knows.
+    (0..3).for_each(|at| world.crash(at, true));
+    (0..3).for_each(|at| world.start(at));
+    world.until("agreement", World::is_agreed);
+    let client = world.client(2).unwrap();
+    let (counts, _) = get(&mut world, 2, client);
+    assert!(matches!(counts, (Some(2 | 3), Some(4))), "{counts:?}");
+}

@@ -47,6 +47,9 @@ pub struct QueueArguments {
     pub delivery_limit: Option<i64>,
     /// `x-consumer-timeout`, in milliseconds: how long a delivery may stay unacked. `None`: as configured.
     pub consumer_timeout_ms: Option<u64>,
+    /// `x-consumer-disconnected-timeout` of a quorum queue, in milliseconds: how long messages stay with a consumer whose node cannot be
+    /// reached. `None`: as configured.
+    pub disconnected_timeout_ms: Option<u64>,
     /// `x-quorum-initial-group-size`, not 0: how many replicas there are to be, if there are as many nodes. `None`: as configured.
     pub initial_group_size: Option<u32>,
     /// `x-queue-leader-locator`.
@@ -94,7 +97,7 @@ pub struct ExchangeArguments {
 }
 
 /// Arguments that have to be the same when a queue is declared again, in RabbitMQ's order.
-pub(super) const QUEUE_EQUIVALENCE: [&str; 16] = [
+pub(super) const QUEUE_EQUIVALENCE: [&str; 17] = [
     "x-expires",
     "x-message-ttl",
     DEAD_LETTER_EXCHANGE,
@@ -111,10 +114,14 @@ pub(super) const QUEUE_EQUIVALENCE: [&str; 16] = [
     "x-queue-master-locator",
     "x-delivery-limit",
     "x-consumer-timeout",
+    DISCONNECTED_TIMEOUT,
 ];
 
 /// Arguments that have to be the same when an exchange is declared again.
 pub(super) const EXCHANGE_EQUIVALENCE: [&str; 1] = [ALTERNATE_EXCHANGE];
+
+/// Arguments of quorum queues that did not mean anything in the first version, each with its rule.
+const LATER: [(&str, fn(&FieldValue) -> Result<(), String>); 1] = [(DISCONNECTED_TIMEOUT, check_not_negative)];
 
 /// Arguments that a classic queue must not have, since only other types know them.
 const NOT_CLASSIC: [&str; 6] = [
@@ -139,6 +146,7 @@ const NOT_QUORUM: [&str; 7] = [
 
 pub(super) const QUEUE_TYPE: &str = "x-queue-type";
 const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
+const DISCONNECTED_TIMEOUT: &str = "x-consumer-disconnected-timeout";
 const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
 
 /// The longest time to live, in milliseconds: ten years.
@@ -178,9 +186,12 @@ impl QueueArguments {
         for name in ["x-max-in-memory-length", "x-max-in-memory-bytes"] {
             argument(name, check_not_negative)?;
         }
+        let kind = arguments.get(QUEUE_TYPE).and_then(parse_queue_type).unwrap_or_default();
+        let later = |name: &str, check: fn(&FieldValue) -> Result<(), String>| {
+            arguments.get(name).filter(|value| kind == QueueKind::Quorum && check(value).is_ok())
+        };
         let initial_group_size = argument("x-quorum-initial-group-size", check_positive)?;
         let leader_locator = argument("x-queue-leader-locator", check_leader_locator)?;
-        let kind = arguments.get(QUEUE_TYPE).and_then(parse_queue_type).unwrap_or_default();
         let (others, module) = match kind {
             QueueKind::Classic => (&NOT_CLASSIC[..], "rabbit_classic_queue"),
             QueueKind::Quorum => (&NOT_QUORUM[..], "rabbit_quorum_queue"),
@@ -204,6 +215,7 @@ impl QueueArguments {
             single_active_consumer: single_active_consumer.and_then(FieldValue::as_bool).unwrap_or_default(),
             delivery_limit: delivery_limit.and_then(FieldValue::as_integer),
             consumer_timeout_ms: consumer_timeout.and_then(to_unsigned),
+            disconnected_timeout_ms: later(DISCONNECTED_TIMEOUT, check_not_negative).and_then(to_unsigned),
             // More than there can be nodes are all nodes.
             initial_group_size: initial_group_size
                 .and_then(to_unsigned)
@@ -211,6 +223,22 @@ impl QueueArguments {
             leader_locator: leader_locator.map(parse_leader_locator).unwrap_or_default(),
             deduplication: Deduplication::parse(arguments)?,
         })
+    }
+
+    /// Checks the arguments that former versions took as they took any that they did not know. A client is told what is wrong with them;
+    /// in queues that are there, or that a node with such a version has declared, what is wrong means nothing.
+    ///
+    /// # Errors
+    /// Channel error 406 PRECONDITION_FAILED.
+    pub(super) fn check_later(&self, arguments: &FieldTable, what: &Named<'_>) -> Result<(), AmqpError> {
+        for (name, check) in LATER {
+            let Some(value) = arguments.get(name) else { continue };
+            if self.kind == QueueKind::Classic {
+                return Err(refused(format!("invalid arg '{name}' for {what} of queue type rabbit_classic_queue")));
+            }
+            check(value).map_err(|reason| refused(format!("invalid arg '{name}' for {what}: {reason}")))?;
+        }
+        Ok(())
     }
 
     /// Reads arguments where nobody is to be told what is wrong with them. `None` if anything is.
@@ -509,6 +537,7 @@ mod tests {
             dead_letter_routing_key: Some("dead".into()),
             delivery_limit: None,
             consumer_timeout_ms: None,
+            disconnected_timeout_ms: None,
             dead_letter_strategy: DeadLetterStrategy::AtMostOnce,
             single_active_consumer: true,
             initial_group_size: None,
@@ -555,6 +584,26 @@ mod tests {
             refusal("x-max-in-memory-length", 5),
             "invalid arg 'x-max-in-memory-length' for queue 'q' in vhost '/' of queue type rabbit_classic_queue"
         );
+    }
+
+    #[test]
+    fn later_arguments_are_checked_for_clients_only() {
+        let what = Named::queue(b"q", b"/");
+        let quorum = |name: &'static str, value: FieldValue| {
+            let arguments = FieldTable::new().with(QUEUE_TYPE, "quorum").with(name, value);
+            let parsed = QueueArguments::parse(&arguments, &what).unwrap();
+            (parsed.check_later(&arguments, &what).map_err(|error| error.text), parsed)
+        };
+        let (checked, parsed) = quorum(DISCONNECTED_TIMEOUT, 5.into());
+        assert_eq!((checked, parsed.disconnected_timeout_ms), (Ok(()), Some(5)));
+        let (checked, parsed) = quorum(DISCONNECTED_TIMEOUT, (-1).into());
+        let text = "invalid arg 'x-consumer-disconnected-timeout' for queue 'q' in vhost '/': {value_negative,-1}";
+        assert_eq!((checked.unwrap_err().as_ref(), parsed.disconnected_timeout_ms), (text, None));
+        let classic = FieldTable::new().with(DISCONNECTED_TIMEOUT, 5);
+        let parsed = QueueArguments::parse(&classic, &what).unwrap();
+        let text = "invalid arg 'x-consumer-disconnected-timeout' for queue 'q' in vhost '/' of queue type rabbit_classic_queue";
+        assert_eq!(parsed.check_later(&classic, &what).unwrap_err().text, text);
+        assert_eq!(parsed, QueueArguments::default());
     }
 
     #[test]

@@ -34,6 +34,11 @@ impl QueueRecord {
                     length_max: least(own.length_max, policy, "max-length"),
                     length_max_bytes: least(own.length_max_bytes, policy, "max-length-bytes"),
                     consumer_timeout_ms: least(own.consumer_timeout_ms, policy, "consumer-timeout"),
+                    disconnected_timeout_ms: least(
+                        own.disconnected_timeout_ms,
+                        policy,
+                        "consumer-disconnected-timeout",
+                    ),
                     dead_letter_exchange: text(own.dead_letter_exchange, policy, "dead-letter-exchange"),
                     dead_letter_routing_key: text(own.dead_letter_routing_key, policy, "dead-letter-routing-key"),
                     ..own

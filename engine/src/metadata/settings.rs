@@ -27,6 +27,9 @@ pub struct QueueSettings {
     pub delivery_limit: Option<u16>,
     /// How long a delivery may stay unacked, in milliseconds. `None`: as long as the node's configuration says.
     pub consumer_timeout_ms: Option<u64>,
+    /// How long messages of a quorum queue stay with a consumer whose node cannot be reached, in milliseconds. `None`: as long as the
+    /// configuration of the node says that leads the queue.
+    pub disconnected_timeout_ms: Option<u64>,
 }
 
 /// What a queue does to get a dead message to other queues (RabbitMQ docs: Dead Letter Exchanges / Safety).
@@ -59,6 +62,7 @@ impl QueueSettings {
             dead_letter_strategy: arguments.dead_letter_strategy,
             delivery_limit: delivery_limit(arguments.kind, arguments.delivery_limit),
             consumer_timeout_ms: arguments.consumer_timeout_ms,
+            disconnected_timeout_ms: arguments.disconnected_timeout_ms,
         }
     }
 }

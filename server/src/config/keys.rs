@@ -35,6 +35,7 @@ const KNOWN: &[&str] = &[
     "connection_max",
     "max_connections",
     "consumer_max_per_channel",
+    "consumer_disconnected_timeout",
     "consumer_timeout",
     "max_message_size",
     "handshake_timeout",
@@ -71,7 +72,6 @@ const MEANINGLESS: &[&str] = &[
     "cluster_queue_limit",
     "cluster_tags.",
     "collect_statistics",
-    "consumer_disconnected_timeout",
     "credential_validator.",
     "credit_flow_",
     "default_limits.",
@@ -186,6 +186,9 @@ pub(super) fn set(settings: &mut FileSettings, key: &str, value: &str, memory_by
         "consumer_timeout" => {
             engine.consumer_timeout =
                 if value == "infinity" { None } else { Some(Duration::from_millis(number(key, value)?)) };
+        }
+        "consumer_disconnected_timeout" => {
+            engine.consumer_disconnected_timeout = Duration::from_millis(number(key, value)?);
         }
         "max_message_size" => engine.message_size_max = number(key, value)?,
         "handshake_timeout" => engine.handshake_timeout = Duration::from_millis(number(key, value)?),

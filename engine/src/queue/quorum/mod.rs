@@ -49,7 +49,7 @@ pub use ids::{Boot, ConsumerId, DeathNumber, DeliveryNumber, LogIndex, NodeId, S
 pub use machine::{Meta, QuorumQueue};
 pub use read::{ConsumerSync, Peeked, Stat, Sync, SyncAnswer};
 pub use session::{Session, SessionEvent};
-pub use settings::{DISCONNECTED_TIMEOUT_MS, DeadLetters, DelayedRetry, Settings};
+pub use settings::{DeadLetters, DelayedRetry, Settings};
 pub use slot::BodyPlace;
 pub use snapshot::SnapshotError;
 

@@ -54,12 +54,11 @@ pub struct DelayedRetry {
     pub max_ms: u64,
 }
 
-/// How long messages of a consumer whose node is suspected stay its own, unless something else is said (RabbitMQ 4.3).
-pub const DISCONNECTED_TIMEOUT_MS: u64 = 60_000;
-
 impl Settings {
     /// The settings of a queue, from what arguments and policies say of it.
-    pub fn new(settings: &QueueSettings, single_active_consumer: bool) -> Self {
+    ///
+    /// `disconnected_timeout_ms` is what they are to say if they say nothing of that.
+    pub fn new(settings: &QueueSettings, single_active_consumer: bool, disconnected_timeout_ms: u64) -> Self {
         let dead_letters = match (&settings.dead_letter_exchange, settings.dead_letter_strategy) {
             (None, _) => DeadLetters::Drop,
             (Some(_), DeadLetterStrategy::AtLeastOnce) if settings.keeps_dead_letters() => DeadLetters::AtLeastOnce,
@@ -74,7 +73,7 @@ impl Settings {
             dead_letters,
             single_active_consumer,
             expires_ms: settings.expires_ms,
-            disconnected_timeout_ms: DISCONNECTED_TIMEOUT_MS,
+            disconnected_timeout_ms: settings.disconnected_timeout_ms.unwrap_or(disconnected_timeout_ms),
             delayed_retry: DelayedRetry::default(),
         }
     }

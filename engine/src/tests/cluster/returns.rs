@@ -1,13 +1,15 @@
 //! Messages of quorum queues that come back: what is counted, and when they are given out again.
 
 use super::quorum::{publish_confirmed, publisher, quorum};
-use super::remote::{CHANNEL, make};
+use super::remote::{CHANNEL, consume, hear, make};
 use super::world::{At, World};
 use super::{ask, short};
 use crate::amqp::method::basic;
 use crate::amqp::{FieldValue, RawProperties};
 use crate::client::ClientEvent;
 use crate::ids::ConnectionId;
+use crate::limits;
+use crate::time::Instant;
 
 fn three() -> World {
     let mut world = World::new(91, 3, 3);
@@ -64,4 +66,61 @@ fn what_came_back_says_how_often_and_how_often_it_failed() {
     let client = world.client(2).unwrap();
     let (counts, _) = get(&mut world, 2, client);
     assert!(matches!(counts, (Some(2 | 3), Some(4))), "{counts:?}");
+}
+
+/// Somebody on node 1 has a message, and somebody on node 2 would like it.
+fn held(arguments: &[(&str, FieldValue)]) -> (World, ConnectionId) {
+    let mut world = three();
+    make(&mut world, 0, quorum("q", arguments));
+    let lost = world.client(1).unwrap();
+    ask(&mut world, 1, lost, consume("q", "c"));
+    let publisher = publisher(&mut world, 0);
+    publish_confirmed(&mut world, 0, publisher, "q", "x");
+    hear(&mut world, 1, lost, "delivery");
+    let other = world.client(2).unwrap();
+    ask(&mut world, 2, other, consume("q", "c"));
+    (world, other)
+}
+
+/// When that one gets it.
+fn comes_back(world: &mut World, other: ConnectionId) -> Instant {
+    let event = hear(world, 2, other, "the message of the node that is away");
+    let ClientEvent::Delivery { properties, redelivered: true, .. } = event else { panic!("{event:?}") };
+    assert_eq!(counts(&properties), (Some(0), Some(1)), "that is nobody's failure");
+    world.now
+}
+
+/// RabbitMQ docs: Quorum Queues / Disconnected Consumer Node Timeout.
+#[test]
+fn what_a_node_has_that_is_away_stays_its_own_for_a_time() {
+    let (mut world, other) = held(&[("x-consumer-disconnected-timeout", FieldValue::I32(3000))]);
+    let left = world.now;
+    world.crash(1, false);
+    let away = comes_back(&mut world, other).saturating_since(left);
+    assert!((3000..8000).contains(&away.as_millis()), "{away:?}");
+}
+
+/// Whoever leads meanwhile.
+#[test]
+fn a_new_leader_knows_since_when_a_node_is_away() {
+    let (mut world, other) = held(&[("x-consumer-disconnected-timeout", FieldValue::I32(30_000))]);
+    let left = world.now;
+    world.crash(1, false);
+    while world.now.saturating_since(left).as_millis() < 20_000 {
+        world.step();
+    }
+    world.crash(0, true);
+    world.start(0);
+    let away = comes_back(&mut world, other).saturating_since(left);
+    assert!((30_000..35_000).contains(&away.as_millis()), "{away:?}");
+}
+
+#[test]
+fn what_a_node_had_comes_back_with_the_node() {
+    let (mut world, other) = held(&[]);
+    let left = world.now;
+    world.crash(1, false);
+    world.start(1);
+    let away = comes_back(&mut world, other).saturating_since(left);
+    assert!(away < limits::CONSUMER_DISCONNECTED_TIMEOUT / 4, "{away:?}");
 }

@@ -439,6 +439,7 @@ fn read_list<T>(reader: &mut Reader<'_>, item: impl Fn(&mut Reader<'_>) -> Optio
 mod tests {
     use alloc::vec;
 
+    use super::super::inquiries::Counts;
     use super::*;
     use crate::ids::Boot;
     use crate::queue::quorum::Numbers;
@@ -508,6 +509,8 @@ mod tests {
         frames.push(Frame::Inquire { number: 1, inquiry: Inquiry::Operate { queue, operation } });
         let holds = super::super::inquiries::Outcome::Holds { ready: 300, consumers: 2 };
         frames.push(Frame::Report { number: 1, report: Report::Outcome(holds) });
+        let waiting = Counts { queue, ready: 1, unacked: 2, delayed: 300, delayed_bytes: 7, ..Counts::default() };
+        frames.push(Frame::Report { number: 1, report: Report::Queues([waiting].into()) });
         let delivery = Delivery { acquired: 300, ..delivery };
         frames.push(Frame::Deliver { delivery, message: Bytes::from_static(b"again") });
         frames
@@ -558,5 +561,6 @@ mod tests {
         130, 1, 1, 1, 2, 3, 4, 5, 6, 130, 1, 0, 1, 2, 3, 4, 5, 6, 1, 25, 128, 1, 6, 1, 1, 25, 128, 1, 6, 2, 172, 2, 1, 25, 128,
         1, 6, 3, 1, 172, 2, 1, 7, 112, 97, 121, 108, 111, 97, 100, 1, 25, 128, 1, 7, 4, 2, 110, 111, 1, 26, 1, 0, 1,
         1, 24, 1, 4, 130, 1, 5, 1, 25, 1, 6, 4, 172, 2, 2,
+        1, 25, 1, 5, 1, 130, 1, 2, 1, 2, 0, 0, 0, 0, 172, 2, 7,
         1, 27, 2, 3, 172, 2, 7, 5, 1, 1, 232, 7, 172, 2, 97, 103, 97, 105, 110];
 }

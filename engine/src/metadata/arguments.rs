@@ -10,7 +10,7 @@ use alloc::string::String;
 use super::deduplication::Deduplication;
 use super::name::Named;
 use super::queue::LeaderLocator;
-use super::settings::DeadLetterStrategy;
+use super::settings::{DeadLetterStrategy, RetryArguments, RetryKind};
 use crate::amqp::{AmqpError, FieldTable, FieldValue, LongStr, ReplyCode};
 use crate::queue::QueueKind;
 use crate::routing::{ErlangTerm, ExchangeKind, HashOn};
@@ -50,6 +50,8 @@ pub struct QueueArguments {
     /// `x-consumer-disconnected-timeout` of a quorum queue, in milliseconds: how long messages stay with a consumer whose node cannot be
     /// reached. `None`: as configured.
     pub disconnected_timeout_ms: Option<u64>,
+    /// `x-delayed-retry-type`, `-min` and `-max` of a quorum queue: how long what comes back waits.
+    pub delayed_retry: RetryArguments,
     /// `x-quorum-initial-group-size`, not 0: how many replicas there are to be, if there are as many nodes. `None`: as configured.
     pub initial_group_size: Option<u32>,
     /// `x-queue-leader-locator`.
@@ -97,7 +99,7 @@ pub struct ExchangeArguments {
 }
 
 /// Arguments that have to be the same when a queue is declared again, in RabbitMQ's order.
-pub(super) const QUEUE_EQUIVALENCE: [&str; 17] = [
+pub(super) const QUEUE_EQUIVALENCE: [&str; 20] = [
     "x-expires",
     "x-message-ttl",
     DEAD_LETTER_EXCHANGE,
@@ -115,13 +117,21 @@ pub(super) const QUEUE_EQUIVALENCE: [&str; 17] = [
     "x-delivery-limit",
     "x-consumer-timeout",
     DISCONNECTED_TIMEOUT,
+    RETRY_TYPE,
+    RETRY_MIN,
+    RETRY_MAX,
 ];
 
 /// Arguments that have to be the same when an exchange is declared again.
 pub(super) const EXCHANGE_EQUIVALENCE: [&str; 1] = [ALTERNATE_EXCHANGE];
 
 /// Arguments of quorum queues that did not mean anything in the first version, each with its rule.
-const LATER: [(&str, fn(&FieldValue) -> Result<(), String>); 1] = [(DISCONNECTED_TIMEOUT, check_not_negative)];
+const LATER: [(&str, fn(&FieldValue) -> Result<(), String>); 4] = [
+    (DISCONNECTED_TIMEOUT, check_not_negative),
+    (RETRY_TYPE, check_retry_kind),
+    (RETRY_MIN, check_not_negative),
+    (RETRY_MAX, check_not_negative),
+];
 
 /// Arguments that a classic queue must not have, since only other types know them.
 const NOT_CLASSIC: [&str; 6] = [
@@ -147,6 +157,9 @@ const NOT_QUORUM: [&str; 7] = [
 pub(super) const QUEUE_TYPE: &str = "x-queue-type";
 const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
 const DISCONNECTED_TIMEOUT: &str = "x-consumer-disconnected-timeout";
+const RETRY_TYPE: &str = "x-delayed-retry-type";
+const RETRY_MIN: &str = "x-delayed-retry-min";
+const RETRY_MAX: &str = "x-delayed-retry-max";
 const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
 
 /// The longest time to live, in milliseconds: ten years.
@@ -215,6 +228,11 @@ impl QueueArguments {
             single_active_consumer: single_active_consumer.and_then(FieldValue::as_bool).unwrap_or_default(),
             delivery_limit: delivery_limit.and_then(FieldValue::as_integer),
             consumer_timeout_ms: consumer_timeout.and_then(to_unsigned),
+            delayed_retry: RetryArguments {
+                kind: later(RETRY_TYPE, check_retry_kind).and_then(parse_retry_kind),
+                min_ms: later(RETRY_MIN, check_not_negative).and_then(to_unsigned),
+                max_ms: later(RETRY_MAX, check_not_negative).and_then(to_unsigned),
+            },
             disconnected_timeout_ms: later(DISCONNECTED_TIMEOUT, check_not_negative).and_then(to_unsigned),
             // More than there can be nodes are all nodes.
             initial_group_size: initial_group_size
@@ -443,6 +461,15 @@ fn parse_overflow(value: &FieldValue) -> Option<Overflow> {
     }
 }
 
+fn check_retry_kind(value: &FieldValue) -> Result<(), String> {
+    check_text(value)?;
+    if parse_retry_kind(value).is_some() { Ok(()) } else { Err(String::from("invalid_delayed_retry_type")) }
+}
+
+fn parse_retry_kind(value: &FieldValue) -> Option<RetryKind> {
+    RetryKind::parse(value.as_bytes()?)
+}
+
 fn check_dead_letter_strategy(value: &FieldValue) -> Result<(), String> {
     check_text(value)?;
     if parse_dead_letter_strategy(value).is_some() { Ok(()) } else { Err(String::from("invalid_dlx_strategy")) }
@@ -538,6 +565,7 @@ mod tests {
             delivery_limit: None,
             consumer_timeout_ms: None,
             disconnected_timeout_ms: None,
+            delayed_retry: RetryArguments::default(),
             dead_letter_strategy: DeadLetterStrategy::AtMostOnce,
             single_active_consumer: true,
             initial_group_size: None,
@@ -599,6 +627,11 @@ mod tests {
         let (checked, parsed) = quorum(DISCONNECTED_TIMEOUT, (-1).into());
         let text = "invalid arg 'x-consumer-disconnected-timeout' for queue 'q' in vhost '/': {value_negative,-1}";
         assert_eq!((checked.unwrap_err().as_ref(), parsed.disconnected_timeout_ms), (text, None));
+        let (checked, parsed) = quorum(RETRY_TYPE, "often".into());
+        let text = "invalid arg 'x-delayed-retry-type' for queue 'q' in vhost '/': invalid_delayed_retry_type";
+        assert_eq!((checked.unwrap_err().as_ref(), parsed.delayed_retry), (text, RetryArguments::default()));
+        let (checked, parsed) = quorum(RETRY_TYPE, "failed".into());
+        assert_eq!((checked, parsed.delayed_retry.kind), (Ok(()), Some(RetryKind::Failed)));
         let classic = FieldTable::new().with(DISCONNECTED_TIMEOUT, 5);
         let parsed = QueueArguments::parse(&classic, &what).unwrap();
         let text = "invalid arg 'x-consumer-disconnected-timeout' for queue 'q' in vhost '/' of queue type rabbit_classic_queue";

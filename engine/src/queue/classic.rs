@@ -16,6 +16,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
+use core::time::Duration;
 
 use super::consumers::{Consumer, ConsumerKey, Consumers, Subscriber};
 use super::dying::{Dead, Dying};
@@ -23,6 +24,7 @@ use super::entry::Entry;
 use super::reading::Reading;
 use super::ready::{Ready, ReturnPlace};
 use super::reason::LeaveReason;
+use super::retries::Retries;
 use crate::ids::{ConnectionId, Lsn, QueueId, QueueSeq};
 use crate::message::Message;
 use crate::metadata::QueueSettings;
@@ -54,6 +56,8 @@ pub(crate) struct ClassicQueue {
     pub(super) offered_before: QueueSeq,
     /// How often deliveries of a message came back, where that ever happened and the queue counts it.
     returned: BTreeMap<QueueSeq, Returned>,
+    /// What came back and waits. A restart ends the wait.
+    pub(super) retries: Retries,
     /// What died here and is still to be dead-lettered.
     pub(super) dying: Dying,
     /// What is being read from the log for those.
@@ -226,7 +230,7 @@ pub(crate) struct Taken {
 pub(crate) enum GivenBack {
     /// It was not out.
     NotOut,
-    /// It waits again. If its state has changed, where its record is.
+    /// It waits again, for a consumer or for its time. If its state has changed, where its record is.
     Ready {
         /// `None` if there is nothing that the log would have to know.
         changed: Option<Place>,
@@ -262,6 +266,7 @@ impl ClassicQueue {
             expiry_timer: None,
             offered_before: QueueSeq(0),
             returned: BTreeMap::new(),
+            retries: Retries::default(),
             dying: Dying::default(),
             reading_dying: None,
             used_at: now.mono,
@@ -581,7 +586,7 @@ impl ClassicQueue {
     }
 
     /// A delivered message comes back.
-    pub(crate) fn give_back(&mut self, seq: QueueSeq, how: Return) -> GivenBack {
+    pub(crate) fn give_back(&mut self, seq: QueueSeq, how: Return, now: Instant) -> GivenBack {
         let Some(Unacked { entry, consumer }) = self.unacked.remove(seq.0) else { return GivenBack::NotOut };
         if let Some(consumer) = consumer {
             self.consumers.on_settled(consumer);
@@ -602,6 +607,11 @@ impl ClassicQueue {
                 changed = (!entry.is_transient()).then(|| entry.place()).flatten();
             }
             self.returned.insert(seq, returned);
+            let delay = self.settings.delayed_retry.delay_ms(is_failure, returned.failed).filter(|_| counts_all);
+            if let Some(delay) = delay {
+                self.retries.push(now + Duration::from_millis(delay), entry);
+                return GivenBack::Ready { changed };
+            }
         }
         self.ready.give_back(entry);
         GivenBack::Ready { changed }
@@ -632,9 +642,25 @@ impl ClassicQueue {
         self.pop_head(head)
     }
 
+    /// How many messages came back and wait for their time, and bytes of their bodies.
+    pub(crate) fn delayed(&self) -> (u64, u64) {
+        (self.retries.len() as u64, self.retries.bytes())
+    }
+
+    /// Takes out a message that came back and waits.
+    pub(crate) fn pop_delayed(&mut self) -> Option<Entry> {
+        let entry = self.retries.pop()?;
+        self.body_bytes -= entry.memory_bytes();
+        self.forget_details(entry.seq());
+        Some(entry)
+    }
+
     /// Takes out any message that is left, delivered or not; for deleting the queue.
     pub(crate) fn drain_one(&mut self) -> Option<Entry> {
         if let Some(entry) = self.pop_ready() {
+            return Some(entry);
+        }
+        if let Some(entry) = self.pop_delayed() {
             return Some(entry);
         }
         let entry = match self.unacked.pop_up_to(u64::MAX) {
@@ -713,7 +739,12 @@ impl ClassicQueue {
     /// How many messages survive a restart.
     pub(crate) fn kept_messages(&self) -> u64 {
         let unacked = self.unacked.iter().map(|(_, unacked)| &unacked.entry);
-        let all = self.ready.iter().chain(unacked).chain(self.dying.iter().map(|dead| &dead.entry));
+        let all = self
+            .ready
+            .iter()
+            .chain(unacked)
+            .chain(self.retries.iter())
+            .chain(self.dying.iter().map(|dead| &dead.entry));
         let kept = all.filter(|entry| entry.place().is_some() && !entry.flags().contains(RefFlags::TRANSIENT));
         kept.count() as u64
     }
@@ -735,12 +766,15 @@ impl ClassicQueue {
     fn find(&self, seq: QueueSeq) -> Option<&Entry> {
         let unacked = || self.unacked.get(seq.0).map(|unacked| &unacked.entry);
         let dying = || self.dying.get(seq).map(|dead| &dead.entry);
-        self.ready.find(seq).or_else(unacked).or_else(dying)
+        self.ready.find(seq).or_else(unacked).or_else(|| self.retries.get(seq)).or_else(dying)
     }
 
     pub(super) fn find_mut(&mut self, seq: QueueSeq) -> Option<&mut Entry> {
         if self.unacked.get(seq.0).is_some() {
             return self.unacked.get_mut(seq.0).map(|unacked| &mut unacked.entry);
+        }
+        if self.retries.get(seq).is_some() {
+            return self.retries.get_mut(seq);
         }
         match self.ready.find_mut(seq) {
             Some(entry) => Some(entry),
@@ -759,6 +793,7 @@ impl ClassicQueue {
             assert_eq!(seq, unacked.entry.seq().0, "an unacked message is kept under its number");
             bytes += unacked.entry.memory_bytes();
         }
+        bytes += self.retries.check_invariants();
         self.dying.check_invariants();
         bytes += self.dying.iter().map(|dead| dead.entry.memory_bytes()).sum::<usize>();
         assert_eq!(bytes, self.body_bytes, "bytes in memory are counted");

@@ -1,6 +1,6 @@
 //! Messages of quorum queues that come back: what is counted, and when they are given out again.
 
-use super::quorum::{publish_confirmed, publisher, quorum};
+use super::quorum::{publish_confirmed, publisher, quorum, replicas};
 use super::remote::{CHANNEL, consume, hear, make};
 use super::world::{At, World};
 use super::{ask, short};
@@ -123,4 +123,61 @@ fn what_a_node_had_comes_back_with_the_node() {
     world.start(1);
     let away = comes_back(&mut world, other).saturating_since(left);
     assert!(away < limits::CONSUMER_DISCONNECTED_TIMEOUT / 4, "{away:?}");
+}
+
+fn retry(kind: &str, min_ms: i32, max_ms: i32) -> [(&'static str, FieldValue); 3] {
+    [
+        ("x-delayed-retry-type", FieldValue::LongStr(kind.into())),
+        ("x-delayed-retry-min", FieldValue::I32(min_ms)),
+        ("x-delayed-retry-max", FieldValue::I32(max_ms)),
+    ]
+}
+
+/// RabbitMQ docs: Quorum Queues / Delayed Retry.
+#[test]
+fn what_failed_waits_for_longer_each_time() {
+    let mut world = three();
+    make(&mut world, 0, quorum("q", &retry("failed", 1000, 2500)));
+    let client = publisher(&mut world, 1);
+    publish_confirmed(&mut world, 1, client, "q", "one");
+    let mut tag = get(&mut world, 1, client).1;
+    for expected in [1000, 2000, 2500, 2500] {
+        let rejected = world.now;
+        world.send(1, client, basic::Reject { delivery_tag: tag, requeue: true });
+        tag = get(&mut world, 1, client).1;
+        let waited = world.now.saturating_since(rejected).as_millis();
+        assert!((expected..expected + 500).contains(&waited), "{waited} instead of {expected} ms");
+    }
+    let returned = world.now;
+    world.with_client(1, client, |client| client.nack(CHANNEL, tag, false, true).unwrap());
+    get(&mut world, 1, client);
+    assert!(world.now.saturating_since(returned).as_millis() < 500, "only failures wait");
+}
+
+/// Leaders come and go, and all nodes lose power.
+#[test]
+fn what_waits_is_known_to_whoever_leads() {
+    let mut world = three();
+    make(&mut world, 0, quorum("q", &retry("returned", 20_000, 20_000)));
+    let client = publisher(&mut world, 2);
+    publish_confirmed(&mut world, 2, client, "q", "one");
+    let tag = get(&mut world, 2, client).1;
+    let returned = world.now;
+    world.with_client(2, client, |client| client.nack(CHANNEL, tag, false, true).unwrap());
+    let waits = |world: &World| {
+        (0..3).all(|at| replicas(world, at).iter().all(|replica| replica.ready == 0 && replica.unacked == 0))
+    };
+    world.until("its wait", waits);
+    world.crash(0, true);
+    world.start(0);
+    while world.now.saturating_since(returned).as_millis() < 10_000 {
+        world.step();
+    }
+    (0..3).for_each(|at| world.crash(at, true));
+    (0..3).for_each(|at| world.start(at));
+    world.until("agreement", World::is_agreed);
+    let client = world.client(2).unwrap();
+    get(&mut world, 2, client);
+    let waited = world.now.saturating_since(returned).as_millis();
+    assert!((20_000..25_000).contains(&waited), "{waited} ms");
 }

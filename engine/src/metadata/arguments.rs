@@ -125,8 +125,11 @@ pub(super) const QUEUE_EQUIVALENCE: [&str; 20] = [
 /// Arguments that have to be the same when an exchange is declared again.
 pub(super) const EXCHANGE_EQUIVALENCE: [&str; 1] = [ALTERNATE_EXCHANGE];
 
+/// What a value has to be: `Err` says why it is not, as RabbitMQ does.
+type Check = fn(&FieldValue) -> Result<(), String>;
+
 /// Arguments of quorum queues that did not mean anything in the first version, each with its rule.
-const LATER: [(&str, fn(&FieldValue) -> Result<(), String>); 4] = [
+const LATER: [(&str, Check); 4] = [
     (DISCONNECTED_TIMEOUT, check_not_negative),
     (RETRY_TYPE, check_retry_kind),
     (RETRY_MIN, check_not_negative),
@@ -169,7 +172,7 @@ impl QueueArguments {
     /// Reads the arguments of the queue `what`, which is about to be created.
     pub(super) fn parse(arguments: &FieldTable, what: &Named<'_>) -> Result<Self, AmqpError> {
         check_is_text(arguments, DEAD_LETTER_EXCHANGE, what)?;
-        let argument = |name, check: fn(&FieldValue) -> Result<(), String>| match arguments.get(name) {
+        let argument = |name, check: Check| match arguments.get(name) {
             None => Ok(None),
             Some(value) => match check(value) {
                 Ok(()) => Ok(Some(value)),
@@ -200,7 +203,7 @@ impl QueueArguments {
             argument(name, check_not_negative)?;
         }
         let kind = arguments.get(QUEUE_TYPE).and_then(parse_queue_type).unwrap_or_default();
-        let later = |name: &str, check: fn(&FieldValue) -> Result<(), String>| {
+        let later = |name: &str, check: Check| {
             arguments.get(name).filter(|value| kind == QueueKind::Quorum && check(value).is_ok())
         };
         let initial_group_size = argument("x-quorum-initial-group-size", check_positive)?;

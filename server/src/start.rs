@@ -12,6 +12,7 @@ use leveret_engine::config::{ClusterConfig, Config};
 use leveret_server::config::FileSettings;
 use leveret_server::config::cluster::{node_name, secret};
 use leveret_server::peers::PeerAddresses;
+use leveret_server::tls::PeerTls;
 use tokio::net::TcpSocket;
 
 use crate::options::Options;
@@ -64,7 +65,10 @@ pub(crate) fn one(
     let mut peers = None;
     if settings.cluster.is_wanted() {
         let secret = find_secret(settings, &mut start.warnings)?;
-        let (cluster, addresses) = settings.cluster.resolve(&config.node_name, secret)?;
+        let (cluster, mut addresses) = settings.cluster.resolve(&config.node_name, secret)?;
+        if let Some(files) = settings.cluster.tls_files()? {
+            addresses.tls = Some(PeerTls::read(&files).map_err(|why| format!("cluster.ssl_options: {why}"))?);
+        }
         start.warnings.extend(settings.cluster.doubts(&config.node_name));
         config.cluster = Some(cluster);
         peers = Some(addresses);
@@ -117,7 +121,7 @@ pub(crate) fn cluster(
                 cluster: Some(cluster),
                 ..settings.engine.clone()
             },
-            peers: Some(PeerAddresses { listen: *end, nodes: addresses.clone() }),
+            peers: Some(PeerAddresses { listen: *end, nodes: addresses.clone(), tls: None }),
             listen: listen.iter().map(|address| beside(*address, at)).collect::<Result<_, _>>()?,
             data_dir: options.data_dir.join(format!("node{}", at + 1)),
             definitions: options.definitions.clone().or_else(|| settings.definitions.clone()),

@@ -1,6 +1,7 @@
 //! Real processes that are one broker, on this machine.
 
 mod damage;
+mod encrypted;
 mod idle;
 mod kills;
 mod libraries;

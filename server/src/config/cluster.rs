@@ -11,6 +11,7 @@ use leveret_engine::config::ClusterConfig;
 
 use super::keys::listener;
 use crate::peers::{PORT, PeerAddresses};
+use crate::tls::TlsFiles;
 
 /// Bytes of a secret below which it is said that it can be guessed. Erlang's cookies have twenty letters.
 const SECRET_BYTES_MIN: usize = 16;
@@ -23,6 +24,8 @@ pub struct ClusterSettings {
     secret_file: Option<PathBuf>,
     listen: Option<SocketAddr>,
     addresses: BTreeMap<String, String>,
+    /// What of the certificates was named: those of the authority, the node's own, its key.
+    tls: [Option<PathBuf>; 3],
     /// Whether a node that cannot reach a majority serves no clients.
     pub(super) pause_minority: bool,
 }
@@ -38,6 +41,9 @@ impl ClusterSettings {
             "cluster.secret" => self.secret = Some(secret(key, value, warnings)?),
             "cluster.secret_file" => self.secret_file = Some(PathBuf::from(value)),
             "cluster.listen" => self.listen = Some(listener(key, value)?),
+            "cluster.ssl_options.cacertfile" => self.tls[0] = Some(PathBuf::from(value)),
+            "cluster.ssl_options.certfile" => self.tls[1] = Some(PathBuf::from(value)),
+            "cluster.ssl_options.keyfile" => self.tls[2] = Some(PathBuf::from(value)),
             _ => {
                 if key.strip_prefix("cluster_formation.classic_config.nodes.").is_some() {
                     self.first_nodes.insert(node_name(value).map_err(|why| format!("{key}: {why}"))?);
@@ -54,14 +60,28 @@ impl ClusterSettings {
 
     /// Whether the node is to be one of several.
     pub fn is_wanted(&self) -> bool {
-        let Self { first_nodes, secret, secret_file, listen, addresses, pause_minority: _ } = self;
+        let Self { first_nodes, secret, secret_file, listen, addresses, tls, pause_minority: _ } = self;
         let has_nodes = !first_nodes.is_empty() || !addresses.is_empty();
-        has_nodes || secret.is_some() || secret_file.is_some() || listen.is_some()
+        has_nodes || secret.is_some() || secret_file.is_some() || listen.is_some() || tls.iter().any(Option::is_some)
     }
 
     /// The file that holds the secret, if the secret is to come from there.
     pub fn secret_file(&self) -> Option<&Path> {
         self.secret_file.as_deref().filter(|_| self.secret.is_none())
+    }
+
+    /// Where the certificates are, if links with other nodes are to be encrypted.
+    ///
+    /// # Errors
+    /// What was not named.
+    pub fn tls_files(&self) -> Result<Option<TlsFiles>, String> {
+        match self.tls.clone() {
+            [None, None, None] => Ok(None),
+            [Some(authority), Some(certificate), Some(key)] => Ok(Some(TlsFiles { authority, certificate, key })),
+            _ => Err("links between nodes are encrypted with cluster.ssl_options.cacertfile, .certfile and .keyfile: \
+                      set all three, or none"
+                .to_owned()),
+        }
     }
 
     /// The node that this machine is, as far as the names tell: the only one on this host, or on the host by its short name.
@@ -88,7 +108,7 @@ impl ClusterSettings {
         let mut nodes = self.addresses.clone();
         let listen = self.listen.or_else(|| local_end(&nodes.remove(own)?));
         let listen = listen.unwrap_or_else(|| SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)));
-        Ok((cluster, PeerAddresses { listen, nodes }))
+        Ok((cluster, PeerAddresses { listen, nodes, tls: None }))
     }
 
     /// What is odd about it for the node of this name, for the log.
@@ -193,6 +213,19 @@ mod tests {
         ("cluster_formation.classic_config.nodes.3", "rabbit@node3"),
         ("cluster.secret", "of all three, and of nobody else"),
     ];
+
+    #[test]
+    fn certificates_come_as_three_files_or_none() {
+        assert_eq!(read(THREE).unwrap().tls_files(), Ok(None));
+        let all = [("cacertfile", "ca.pem"), ("certfile", "cert.pem"), ("keyfile", "key.pem")];
+        let all = all.map(|(key, value)| (format!("cluster.ssl_options.{key}"), value));
+        let all: Vec<(&str, &str)> = all.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+        let files = TlsFiles { authority: "ca.pem".into(), certificate: "cert.pem".into(), key: "key.pem".into() };
+        assert_eq!(read(&all).unwrap().tls_files(), Ok(Some(files)));
+        let some = read(&all[..2]).unwrap();
+        assert!(some.is_wanted());
+        assert!(some.tls_files().unwrap_err().contains("keyfile"));
+    }
 
     #[test]
     fn nodes_are_where_their_names_say() {

@@ -1,6 +1,7 @@
 //! Real processes that are one broker, on this machine.
 
 mod damage;
+mod discovery;
 mod encrypted;
 mod idle;
 mod kills;

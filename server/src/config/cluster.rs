@@ -20,6 +20,10 @@ const SECRET_BYTES_MIN: usize = 16;
 #[derive(Clone, Debug, Default)]
 pub struct ClusterSettings {
     first_nodes: BTreeSet<String>,
+    uses_dns: bool,
+    dns_hostname: Option<String>,
+    /// How many nodes there are to be at first. `None`: as many as are named.
+    size_hint: Option<usize>,
     secret: Option<Secret>,
     secret_file: Option<PathBuf>,
     listen: Option<SocketAddr>,
@@ -30,6 +34,15 @@ pub struct ClusterSettings {
     pub(super) pause_minority: bool,
 }
 
+/// Where DNS knows of the nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// The name that stands for the addresses of all of them.
+    pub hostname: String,
+    /// How many there are to be at least.
+    pub nodes: usize,
+}
+
 impl ClusterSettings {
     /// Takes one of the keys that begin with `cluster_formation.` or `cluster.`. Whether it stands for anything here.
     ///
@@ -37,7 +50,9 @@ impl ClusterSettings {
     /// What is wrong with the value. It is not in the text if it is secret.
     pub(super) fn set(&mut self, key: &str, value: &str, warnings: &mut Vec<String>) -> Result<bool, String> {
         match key {
-            "cluster_formation.peer_discovery_backend" => backend(key, value)?,
+            "cluster_formation.peer_discovery_backend" => self.uses_dns = backend(key, value)?,
+            "cluster_formation.dns.hostname" => self.dns_hostname = Some(value.to_owned()),
+            "cluster_formation.target_cluster_size_hint" => self.size_hint = Some(size(key, value)?),
             "cluster.secret" => self.secret = Some(secret(key, value, warnings)?),
             "cluster.secret_file" => self.secret_file = Some(PathBuf::from(value)),
             "cluster.listen" => self.listen = Some(listener(key, value)?),
@@ -60,9 +75,37 @@ impl ClusterSettings {
 
     /// Whether the node is to be one of several.
     pub fn is_wanted(&self) -> bool {
-        let Self { first_nodes, secret, secret_file, listen, addresses, tls, pause_minority: _ } = self;
-        let has_nodes = !first_nodes.is_empty() || !addresses.is_empty();
+        let Self { first_nodes, secret, secret_file, listen, addresses, tls, uses_dns, .. } = self;
+        let has_nodes = !first_nodes.is_empty() || !addresses.is_empty() || *uses_dns;
         has_nodes || secret.is_some() || secret_file.is_some() || listen.is_some() || tls.iter().any(Option::is_some)
+    }
+
+    /// The name that stands for the nodes, if they are to be found by DNS.
+    ///
+    /// # Errors
+    /// What was not said.
+    pub fn dns(&self) -> Result<Option<Dns>, String> {
+        let hostname = match (self.uses_dns, &self.dns_hostname) {
+            (false, None) => return Ok(None),
+            (true, Some(hostname)) => hostname.clone(),
+            (true, None) => return Err("cluster_formation.dns.hostname: which name stands for the nodes?".to_owned()),
+            (false, Some(_)) => {
+                return Err(
+                    "cluster_formation.dns.hostname: this is for cluster_formation.peer_discovery_backend = dns"
+                        .to_owned(),
+                );
+            }
+        };
+        let nodes = self.size_hint.ok_or(
+            "cluster_formation.target_cluster_size_hint: how many nodes are there to be at first? Without that, one that finds itself \
+             alone would be a cluster of its own",
+        )?;
+        Ok(Some(Dns { hostname, nodes }))
+    }
+
+    /// Adds nodes that were found to those that were named.
+    pub fn add_nodes(&mut self, names: impl IntoIterator<Item = String>) {
+        self.first_nodes.extend(names);
     }
 
     /// The file that holds the secret, if the secret is to come from there.
@@ -161,14 +204,21 @@ pub fn node_name(text: &str) -> Result<String, String> {
     }
 }
 
-fn backend(key: &str, value: &str) -> Result<(), String> {
+/// Whether nodes are found by DNS.
+fn backend(key: &str, value: &str) -> Result<bool, String> {
     match value {
-        "classic_config" | "rabbit_peer_discovery_classic_config" => Ok(()),
+        "classic_config" | "rabbit_peer_discovery_classic_config" => Ok(false),
+        "dns" | "rabbit_peer_discovery_dns" => Ok(true),
         _ => Err(format!(
-            "{key}: nodes are not found by {value}, only by classic_config: name them with \
+            "{key}: nodes are not found by {value}, only by classic_config and dns: name them with \
              cluster_formation.classic_config.nodes.1 = NAME@HOST and so on"
         )),
     }
+}
+
+fn size(key: &str, value: &str) -> Result<usize, String> {
+    let size = value.parse().ok().filter(|size| *size > 0);
+    size.ok_or_else(|| format!("{key}: \"{value}\" is no number of nodes"))
 }
 
 /// A host, by name or address, and a port.
@@ -213,6 +263,25 @@ mod tests {
         ("cluster_formation.classic_config.nodes.3", "rabbit@node3"),
         ("cluster.secret", "of all three, and of nobody else"),
     ];
+
+    #[test]
+    fn nodes_are_found_by_dns_if_it_is_said_how_many() {
+        let backend = ("cluster_formation.peer_discovery_backend", "dns");
+        let hostname = ("cluster_formation.dns.hostname", "nodes.example.com");
+        let hint = ("cluster_formation.target_cluster_size_hint", "3");
+        let settings = read(&[backend, hostname, hint]).unwrap();
+        assert!(settings.is_wanted());
+        assert_eq!(settings.dns(), Ok(Some(Dns { hostname: "nodes.example.com".to_owned(), nodes: 3 })));
+        assert_eq!(read(THREE).unwrap().dns(), Ok(None));
+        let lacks = |lines: &[(&str, &str)], key: &str| {
+            let why = read(lines).unwrap().dns().unwrap_err();
+            assert!(why.starts_with(key), "{why}");
+        };
+        lacks(&[backend, hint], "cluster_formation.dns.hostname");
+        lacks(&[hostname, hint], "cluster_formation.dns.hostname");
+        lacks(&[backend, hostname], "cluster_formation.target_cluster_size_hint");
+        assert!(read(&[("cluster_formation.target_cluster_size_hint", "0")]).is_err());
+    }
 
     #[test]
     fn certificates_come_as_three_files_or_none() {
@@ -288,7 +357,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused() {
         for (key, value, reason) in [
-            ("cluster_formation.peer_discovery_backend", "dns", "only by classic_config"),
+            ("cluster_formation.peer_discovery_backend", "consul", "only by classic_config"),
             ("cluster_formation.classic_config.nodes.1", "node1", "expected NAME@HOST"),
             ("cluster_formation.classic_config.nodes.1", "a b@node1", "expected NAME@HOST"),
             ("cluster.listen", "here", "neither a port nor an IP address"),

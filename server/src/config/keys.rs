@@ -42,6 +42,8 @@ const KNOWN: &[&str] = &[
     "cluster_name",
     "cluster_formation.peer_discovery_backend",
     "cluster_formation.classic_config.nodes.",
+    "cluster_formation.dns.hostname",
+    "cluster_formation.target_cluster_size_hint",
     "cluster_partition_handling",
     "quorum_queue.initial_cluster_size",
     "cluster.secret",

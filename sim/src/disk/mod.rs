@@ -469,7 +469,8 @@ impl SimDisk {
         self.files.insert(segment, file);
     }
 
-    /// Writes and returns the offset of the end; with `part`, only a prefix of that length's share.
+    /// Writes and returns the offset of the end; with `part`, only a prefix of that length's share. An operating system takes a write
+    /// page by page, and whoever is killed meanwhile leaves no page half copied: the prefix ends where a sector does.
     fn append(&mut self, segment: SegmentId, offset: u64, data: &[Bytes], part: Option<u64>) -> u64 {
         let length: usize = data.iter().map(Bytes::len).sum();
         let end = offset + length as u64;
@@ -485,7 +486,10 @@ impl SimDisk {
             return end;
         }
         let start = usize::try_from(offset).expect("below the size of a segment");
-        let mut left = part.map_or(length, |part| index(part, length + 1));
+        let mut left = match part.map(|part| index(part, length + 1)) {
+            Some(share) if share < length => ((start + share) / SECTOR * SECTOR).saturating_sub(start),
+            Some(_) | None => length,
+        };
         let mut at = start;
         for bytes in data {
             let len = bytes.len().min(left);

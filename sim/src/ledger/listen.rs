@@ -27,7 +27,9 @@ pub(super) struct Channel {
     waits: bool,
     /// It asked for all that it has not settled: whatever comes before the answer to that may be back at once.
     pub(super) is_recovering: bool,
-    /// What was settled behind such a request.
+    /// It settled what it does not have.
+    has_strayed: bool,
+    /// What was settled behind such a request, or a get.
     behind: Vec<Stay>,
     /// A change of a queue whose answer is awaited.
     pub(super) request: Option<Request>,
@@ -88,6 +90,7 @@ impl Channel {
             unacked: BTreeMap::new(),
             waits: false,
             is_recovering: false,
+            has_strayed: false,
             behind: Vec::new(),
             request: None,
             get: None,
@@ -96,6 +99,11 @@ impl Channel {
 
     fn consumer_at(&self, tag: &[u8]) -> Option<usize> {
         self.consumers.iter().rposition(|known| *known.tag == *tag)
+    }
+
+    /// Whether what is said now waits: as behind other requests, so behind a get, whose answer may come from another node.
+    fn is_waiting(&self) -> bool {
+        self.waits || self.get.is_some()
     }
 
     /// Takes the deliveries that an answer is about: one, or all up to it (0: all).
@@ -216,7 +224,8 @@ impl Ledger {
                 let has_reason = match code {
                     541 => true,
                     404 => self.queues.iter().any(Queue::has_changed),
-                    406 => channel.committing.iter().any(may_refuse),
+                    // Or who settles what a recover has taken back.
+                    406 => channel.has_strayed || channel.committing.iter().any(may_refuse),
                     _ => false,
                 };
                 self.facts.push(Fact::Dismissed { connection, channel: number, code, has_reason });
@@ -252,9 +261,13 @@ impl Ledger {
             Said::GetOk { tag, redelivered, message, properties, .. } => {
                 let Some(Get { queue, no_ack, life }) = channel.get.take() else { return };
                 let consumer = None;
+                self.has_gone_on(key);
                 self.deliver(&Given { key, tag, queue, message, redelivered, no_ack, life, consumer, properties });
             }
-            Said::GetEmpty => channel.get = None,
+            Said::GetEmpty => {
+                channel.get = None;
+                self.has_gone_on(key);
+            }
             Said::Done { class: 60, method: 111 } => {
                 channel.is_recovering = false;
                 self.done(key);
@@ -267,15 +280,20 @@ impl Ledger {
         }
     }
 
+    /// Something was answered: if nothing waits any more, what was said behind it is the node's to pass on.
+    fn has_gone_on(&mut self, key: (u32, u16)) {
+        let Some(channel) = self.channels.get_mut(&key).filter(|channel| !channel.is_waiting()) else { return };
+        if let Some(at) = self.connections.get(&key.0) {
+            self.sites[at.number()].untold.append(&mut channel.behind);
+        }
+    }
+
     /// A request was answered, and with it all that was said behind it.
     fn done(&mut self, key: (u32, u16)) {
         let Some(channel) = self.channels.get_mut(&key) else { return };
         channel.waits = false;
-        let request = channel.request.take();
-        let (behind, committed) = (std::mem::take(&mut channel.behind), std::mem::take(&mut channel.committing));
-        if let Some(at) = self.connections.get(&key.0) {
-            self.sites[at.number()].untold.extend(behind);
-        }
+        let (request, committed) = (channel.request.take(), std::mem::take(&mut channel.committing));
+        self.has_gone_on(key);
         for stay in committed {
             self.promise(stay);
         }
@@ -317,7 +335,7 @@ impl Ledger {
     fn enter(&mut self, key: (u32, u16), stay: Stay) {
         let Some(channel) = self.channels.get(&key) else { return };
         let node = self.connections.get(&key.0).copied();
-        let at = node.filter(|_| !channel.waits);
+        let at = node.filter(|_| !channel.is_waiting());
         self.published += 1;
         let held = &self.queues[stay.0 as usize];
         let is_known = node.is_some_and(|node| held.is_known_at(self.sites[node.number()].applied));
@@ -389,7 +407,8 @@ impl Ledger {
 
     fn answer(&mut self, key: (u32, u16), tag: u64, multiple: bool, verdict: Verdict) {
         let (Some(channel), Some(&at)) = (self.channels.get_mut(&key), self.connections.get(&key.0)) else { return };
-        let (session, waits) = (channel.session, channel.waits);
+        let (session, waits) = (channel.session, channel.is_waiting());
+        channel.has_strayed |= tag != 0 && !channel.unacked.contains_key(&tag);
         let outs = channel.take_unacked(tag, multiple);
         for out in outs {
             let (stay, held) = (out.stay, &self.queues[out.stay.0 as usize]);

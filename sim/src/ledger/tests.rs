@@ -286,6 +286,43 @@ fn what_was_purged_does_not_come_and_what_came_after_that_does() {
     }
 }
 
+/// A node that waits for a get's answer passes on later what was said behind the get, if it lives so long.
+#[test]
+fn what_is_acked_behind_a_get_may_be_lost_with_the_node() {
+    for (is_answered, expected) in [(false, None), (true, Some("queues and counts"))] {
+        let mut court = court("");
+        court.publish(0, 1);
+        court.consume(b"orders");
+        let (message, properties) = (Some(MessageNumber(0)), &[][..]);
+        court.told(CONSUMER, Said::Deliver { consumer: b"orders", tag: 1, redelivered: false, message, properties });
+        court.asks(CONSUMER, Said::Get { queue: b"late", no_ack: true });
+        court.asks(CONSUMER, Said::Ack { tag: 1, multiple: false });
+        court.ledger.has_told(At::new(1));
+        if is_answered {
+            court.told(CONSUMER, Said::GetEmpty);
+        }
+        court.ledger.ended(At::new(1));
+        court.ledger.count([("orders", 1)]);
+        assert_eq!(court.outcome().as_deref(), expected);
+    }
+}
+
+/// What is delivered while a recover is under way may be taken back by it, and is not the consumer's to settle.
+#[test]
+fn who_settles_what_was_taken_back_is_closed_for_a_reason() {
+    for (recovers, expected) in [(true, None), (false, Some("served without a break"))] {
+        let mut court = court("");
+        court.publish(0, 1);
+        court.consume(b"orders");
+        if recovers {
+            court.asks(CONSUMER, Said::Recover);
+        }
+        court.deliver(b"orders", 1, 0, &[]);
+        court.told(CONSUMER, Said::ChannelClose { code: 406, class: 60, method: 80 });
+        assert_eq!(court.objection.as_deref(), expected);
+    }
+}
+
 #[test]
 fn publishers_wait_until_no_node_is_short() {
     for (node, is_disturbed, expected) in

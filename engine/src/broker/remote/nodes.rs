@@ -39,8 +39,9 @@ impl Broker {
         let Some(peers) = &self.peers else { return };
         let nodes = &self.remote.nodes;
         let linked: Vec<_> = peers.linked().collect();
-        let gone =
-            nodes.iter().filter(|(node, known)| known.is_up() && linked.iter().all(|(other, ..)| other != *node));
+        let has_link = |node: NodeId, link: LinkId| linked.iter().any(|(other, its, _)| (*other, *its) == (node, link));
+        // A link that another one has replaced is gone as well, whatever was said over it.
+        let gone = nodes.iter().filter(|(node, known)| known.link.is_some_and(|link| !has_link(**node, link)));
         let gone: Vec<NodeId> = gone.map(|(node, _)| *node).collect();
         for node in gone {
             self.on_node_down(node);

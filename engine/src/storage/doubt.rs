@@ -56,10 +56,7 @@ pub(super) fn is_one_bit_off(header: &SegmentHeader, data: &[u8], at: usize, inc
         };
     }
     let is_written = |byte: usize| checksums.iter().any(|checksum| is_one_sector(byte, *checksum..*checksum + 4));
-    is_mended
-        && turned.is_none_or(is_written)
-        && block.incarnation >= incarnation
-        && bytes.len() - from < BLOCK_ALIGN
+    is_mended && turned.is_none_or(is_written) && block.incarnation >= incarnation && bytes.len() - from < BLOCK_ALIGN
 }
 
 /// Whether a byte and these stand in one sector.

@@ -96,7 +96,7 @@ mod kind {
     pub(super) const ASK: u8 = 5;
     pub(super) const APPLIED: u8 = 16;
     pub(super) const DELIVER: u8 = 17;
-    /// Since [`version::COUNTS`](super::version::COUNTS).
+    /// Since [`version::COUNTS`](crate::cluster::version::COUNTS).
     pub(super) const DELIVER_AGAIN: u8 = 27;
     pub(super) const SYNCED: u8 = 18;
     pub(super) const ANSWER: u8 = 19;

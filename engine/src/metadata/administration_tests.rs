@@ -241,6 +241,22 @@ fn of_a_quorum_queues_times_the_shorter_holds() {
 }
 
 #[test]
+fn only_what_comes_back_to_a_quorum_queue_waits() {
+    let mut metadata = Metadata::new(1);
+    let quorum = FieldTable::new().with("x-queue-type", "quorum").with("x-delayed-retry-min", 500);
+    let queues = [("q1", quorum), ("q2", FieldTable::new())];
+    let [quorum, classic] = queues.map(|(name, arguments)| declare_queue(&mut metadata, "/", name, arguments));
+    let set = r#"{"delayed-retry-type":"all","delayed-retry-min":100,"delayed-retry-max":900}"#;
+    metadata.apply(command(put_policy(PolicyKind::User, "p", "^q", "queues", 0, set))).unwrap();
+    let delay = |key| metadata.queue_by_key(key).unwrap().settings.delayed_retry.delay_ms(false, 2);
+    assert_eq!(
+        (delay(quorum), delay(classic)),
+        (Some(900), None),
+        "the longer of the shortest waits, twice, and no longer"
+    );
+}
+
+#[test]
 fn policies_apply_to_what_exists_and_to_what_comes() {
     let mut metadata = Metadata::new(1);
     let before = declare_queue(&mut metadata, "/", "q1", FieldTable::new().with("x-max-length", 4));

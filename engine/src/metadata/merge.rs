@@ -39,7 +39,11 @@ impl QueueRecord {
                         policy,
                         "consumer-disconnected-timeout",
                     ),
-                    delayed_retry: self.arguments.delayed_retry.with_policy(policy).settle(),
+                    delayed_retry: if is_quorum {
+                        self.arguments.delayed_retry.with_policy(policy).settle()
+                    } else {
+                        own.delayed_retry
+                    },
                     dead_letter_exchange: text(own.dead_letter_exchange, policy, "dead-letter-exchange"),
                     dead_letter_routing_key: text(own.dead_letter_routing_key, policy, "dead-letter-routing-key"),
                     ..own

@@ -46,6 +46,8 @@ pub struct Config {
     pub heartbeat: Duration,
     /// How long a delivery may stay unacked before its consumer is cancelled. `None`: for ever.
     pub consumer_timeout: Option<Duration>,
+    /// How long messages of a quorum queue stay with a consumer whose node cannot be reached. What the node that leads the queue has.
+    pub consumer_disconnected_timeout: Duration,
     /// Time from accept to `connection.open`.
     pub handshake_timeout: Duration,
     /// Bytes of the largest message body.
@@ -155,6 +157,7 @@ impl Default for Config {
             frame_max: limits::FRAME_MAX,
             heartbeat: limits::HEARTBEAT,
             consumer_timeout: Some(limits::CONSUMER_TIMEOUT),
+            consumer_disconnected_timeout: limits::CONSUMER_DISCONNECTED_TIMEOUT,
             handshake_timeout: limits::HANDSHAKE_TIMEOUT,
             message_size_max: limits::MESSAGE_SIZE_MAX,
             outbox_high_bytes: limits::OUTBOX_HIGH_BYTES,

@@ -17,6 +17,8 @@ pub const HEARTBEAT: Duration = Duration::from_secs(60);
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a delivery may stay unacked before its consumer is cancelled; RabbitMQ's default `consumer_timeout`.
 pub const CONSUMER_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// How long messages of a consumer whose node cannot be reached stay its own; RabbitMQ's default `consumer_disconnected_timeout`.
+pub const CONSUMER_DISCONNECTED_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a channel looks at most for deliveries that stay unacked for too long: each look walks through all it has. RabbitMQ's
 /// classic queues are looked at once a minute.
 pub const CONSUMER_TIMEOUT_TICK: Duration = Duration::from_secs(1);

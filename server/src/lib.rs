@@ -16,3 +16,4 @@ pub mod net;
 pub mod node;
 pub mod peers;
 mod stream;
+pub mod tls;

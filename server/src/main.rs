@@ -1,5 +1,6 @@
 //! The `leveret` binary: one broker node as a process, or a few that are a cluster.
 
+mod discovery;
 mod options;
 mod start;
 

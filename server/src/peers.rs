@@ -17,6 +17,7 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use crate::listener::{self, Door, pass_panic_on};
 use crate::net::{Accepted, Net};
 use crate::stream::{self, FromStream, StreamHandle};
+use crate::tls::{PeerNet, PeerStream, PeerTls};
 
 /// The port on which nodes are expected: that of RabbitMQ's nodes.
 pub const PORT: u16 = 25672;
@@ -24,12 +25,14 @@ pub const PORT: u16 = 25672;
 const INBOX: usize = 256;
 
 /// Where the nodes of a cluster are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct PeerAddresses {
     /// Where this node listens for the others.
     pub listen: SocketAddr,
     /// Nodes that are not where their names say, each with its host and port.
     pub nodes: BTreeMap<String, String>,
+    /// With what links are encrypted; `None`: they are not.
+    pub tls: Option<PeerTls>,
 }
 
 impl PeerAddresses {
@@ -48,11 +51,11 @@ impl PeerAddresses {
 /// What links tell the node.
 type FromPeer = FromStream<LinkId, ()>;
 /// The node that was dialed, and what came of it.
-type Dialed<N> = (String, io::Result<<N as Net>::Stream>);
+type Dialed<N> = (String, io::Result<PeerStream<N>>);
 
 /// The connections with other nodes.
 pub(crate) struct Peers<N: Net> {
-    net: N,
+    net: PeerNet<N>,
     /// `None` if the node is to have nothing to do with others.
     addresses: Option<PeerAddresses>,
     ids: Arc<AtomicU64>,
@@ -73,8 +76,9 @@ pub(crate) struct Peers<N: Net> {
 impl<N: Net> Peers<N> {
     pub(crate) fn new(net: N, addresses: Option<PeerAddresses>) -> Self {
         let (inbox_in, inbox) = mpsc::channel(INBOX);
+        let tls = addresses.as_ref().and_then(|addresses| addresses.tls.clone());
         Self {
-            net,
+            net: PeerNet::new(net, tls),
             addresses,
             ids: Arc::new(AtomicU64::new(1)),
             links: FxHashMap::default(),
@@ -97,9 +101,10 @@ impl<N: Net> Peers<N> {
         let failed = |error| (address, error);
         let listener = self.net.bind(address).await.map_err(failed)?;
         let bound = self.net.local_addr(&listener).map_err(failed)?;
-        tracing::info!(address = %bound, "listening for other nodes");
+        let is_encrypted = self.addresses.as_ref().is_some_and(|addresses| addresses.tls.is_some());
+        tracing::info!(address = %bound, tls = is_encrypted, "listening for other nodes");
         let ids = Arc::clone(&self.ids);
-        let welcome = move |accepted: &Accepted<N::Stream>| {
+        let welcome = move |accepted: &Accepted<PeerStream<N>>| {
             watch_over::<N>(&accepted.stream);
             (LinkId(ids.fetch_add(1, Ordering::Relaxed)), ())
         };
@@ -179,7 +184,7 @@ impl<N: Net> Peers<N> {
                 self.complaints.remove(&name);
                 let link = LinkId(self.ids.fetch_add(1, Ordering::Relaxed));
                 let (handle, task) = stream::join(link, self.inbox_in.clone());
-                self.tasks.spawn(stream::run::<N, _, _>(stream, task));
+                self.tasks.spawn(stream::run::<PeerNet<N>, _, _>(stream, task));
                 self.links.insert(link, Some(handle));
                 Some(Input::PeerOpened { link, dialed: Some(name) })
             }
@@ -273,8 +278,8 @@ impl<N: Net> Peers<N> {
 }
 
 /// A link over which nothing comes back is one that is gone.
-fn watch_over<N: Net>(stream: &N::Stream) {
-    if let Err(error) = N::watch(stream) {
+fn watch_over<N: Net>(stream: &PeerStream<N>) {
+    if let Err(error) = PeerNet::watch(stream) {
         tracing::debug!(%error, "a link is not watched: that its other end is gone shows late");
     }
 }
@@ -291,7 +296,7 @@ mod tests {
 
     fn addresses(nodes: &[(&str, String)]) -> PeerAddresses {
         let nodes = nodes.iter().map(|(name, address)| ((*name).to_owned(), address.clone())).collect();
-        PeerAddresses { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), nodes }
+        PeerAddresses { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), nodes, tls: None }
     }
 
     fn order(peers: &mut Peers<TcpNet>, control: PeerControl) {
@@ -383,7 +388,7 @@ mod tests {
         port.set_reuseaddr(true).unwrap();
         port.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let listen = port.local_addr().unwrap();
-        peers.addresses = Some(PeerAddresses { listen, nodes: BTreeMap::new() });
+        peers.addresses = Some(PeerAddresses { listen, nodes: BTreeMap::new(), tls: None });
         peers.listen().await.unwrap();
         let mut other = TcpStream::connect(listen).await.unwrap();
         let Input::PeerOpened { dialed: None, .. } = next(&mut peers).await else { panic!("it is not open") };

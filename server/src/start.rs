@@ -12,14 +12,18 @@ use leveret_engine::config::{ClusterConfig, Config};
 use leveret_server::config::FileSettings;
 use leveret_server::config::cluster::{node_name, secret};
 use leveret_server::peers::PeerAddresses;
+use leveret_server::tls::PeerTls;
 use tokio::net::TcpSocket;
 
+use crate::discovery::{System, discover};
 use crate::options::Options;
 
 /// Environment variables that may hold the cluster's secret; the first that does counts.
 const SECRET_VARIABLES: [&str; 2] = ["LEVERET_CLUSTER_SECRET", "RABBITMQ_ERLANG_COOKIE"];
 /// RabbitMQ's environment variable for a node's name.
 const NAME_VARIABLE: &str = "RABBITMQ_NODENAME";
+/// What the names of nodes begin with unless they are told otherwise.
+const NAME_PREFIX: &str = "leveret";
 
 /// One node, before it starts.
 #[derive(Debug)]
@@ -54,18 +58,33 @@ pub(crate) fn one(
     config.gives_up_damaged_data = options.give_up_damaged_data;
     let given = options.node_name.clone().map(|name| ("--node-name".to_owned(), name));
     let given = given.or_else(|| env::var(NAME_VARIABLE).ok().map(|name| (NAME_VARIABLE.to_owned(), name)));
-    if let Some((source, name)) = given {
+    let mut nodes = settings.cluster.clone();
+    let mut found = None;
+    if let Some(dns) = nodes.dns()? {
+        let prefix = given.as_ref().map_or(NAME_PREFIX, |(_, name)| name.split('@').next().unwrap_or_default());
+        let has_name = given.as_ref().is_some_and(|(_, name)| name.contains('@'));
+        let discovered = discover(&dns, prefix, has_name, &mut System)?;
+        tracing::info!(nodes = discovered.names.join(" "), "found the nodes of the cluster");
+        nodes.add_nodes(discovered.names);
+        found = discovered.own.filter(|_| !has_name);
+    }
+    if let Some(name) = found {
+        config.node_name = name;
+    } else if let Some((source, name)) = given {
         // As RabbitMQ does.
         let name = if name.contains('@') { name } else { format!("{name}@{host}") };
         config.node_name = node_name(&name).map_err(|why| format!("{source}: {why}"))?;
-    } else if let Some(name) = settings.cluster.node_on(host) {
+    } else if let Some(name) = nodes.node_on(host) {
         name.clone_into(&mut config.node_name);
     }
     let mut peers = None;
-    if settings.cluster.is_wanted() {
+    if nodes.is_wanted() {
         let secret = find_secret(settings, &mut start.warnings)?;
-        let (cluster, addresses) = settings.cluster.resolve(&config.node_name, secret)?;
-        start.warnings.extend(settings.cluster.doubts(&config.node_name));
+        let (cluster, mut addresses) = nodes.resolve(&config.node_name, secret)?;
+        if let Some(files) = nodes.tls_files()? {
+            addresses.tls = Some(PeerTls::read(&files).map_err(|why| format!("cluster.ssl_options: {why}"))?);
+        }
+        start.warnings.extend(nodes.doubts(&config.node_name));
         config.cluster = Some(cluster);
         peers = Some(addresses);
     }
@@ -117,7 +136,7 @@ pub(crate) fn cluster(
                 cluster: Some(cluster),
                 ..settings.engine.clone()
             },
-            peers: Some(PeerAddresses { listen: *end, nodes: addresses.clone() }),
+            peers: Some(PeerAddresses { listen: *end, nodes: addresses.clone(), tls: None }),
             listen: listen.iter().map(|address| beside(*address, at)).collect::<Result<_, _>>()?,
             data_dir: options.data_dir.join(format!("node{}", at + 1)),
             definitions: options.definitions.clone().or_else(|| settings.definitions.clone()),

@@ -1,6 +1,8 @@
 //! Real processes that are one broker, on this machine.
 
 mod damage;
+mod discovery;
+mod encrypted;
 mod idle;
 mod kills;
 mod libraries;

@@ -94,7 +94,7 @@ async fn node(
     let cluster = ClusterConfig::new(HOSTS.map(name_of).to_vec(), secret);
     let config = Config { node_name: name_of(host), cluster: Some(cluster), ..Config::default() };
     let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, peers::PORT));
-    serve_one(seed, medium, config, Some(PeerAddresses { listen, nodes: BTreeMap::new() }), admin).await
+    serve_one(seed, medium, config, Some(PeerAddresses { listen, nodes: BTreeMap::new(), tls: None }), admin).await
 }
 
 /// Declares on one node after the other and looks for it on all; then once more while one of them is down, and after it is back.

@@ -36,11 +36,11 @@ impl Broker {
     /// What a queue wants done next; reads are begun here.
     pub(crate) fn next_offer(&mut self, key: QueueKey, out: &mut Vec<DiskRequest>) -> Option<Subscription> {
         let queue = self.queues.get(key)?;
-        let (has_expiring, has_dead) = (queue.has_expiring(), queue.dying().next().is_some());
-        if has_expiring {
+        let (is_timed, has_dead) = (queue.is_timed(), queue.dying().next().is_some());
+        if is_timed {
             self.expire(key, false);
         }
-        if has_expiring || has_dead {
+        if is_timed || has_dead {
             self.dead_letter(key);
             self.read_dead(key, out);
         }
@@ -163,7 +163,7 @@ impl Broker {
             self.returned.push(key);
         }
         let before = queue.body_bytes();
-        let given = queue.give_back(seq, how);
+        let given = queue.give_back(seq, how, self.now.mono);
         self.body_bytes -= before - queue.body_bytes();
         let end = match given {
             GivenBack::NotOut => return Lsn(0),
@@ -196,7 +196,7 @@ impl Broker {
     pub(super) fn purge_one(&mut self, key: QueueKey) -> bool {
         let Some(queue) = self.queues.get_mut(key) else { return false };
         let before = queue.body_bytes();
-        let Some(entry) = queue.pop_ready() else { return false };
+        let Some(entry) = queue.pop_ready().or_else(|| queue.pop_delayed()) else { return false };
         self.body_bytes -= before - queue.body_bytes();
         self.bury(key, entry, LeaveReason::Purged);
         true

@@ -7,8 +7,11 @@ use crate::time::Instant;
 use crate::timer::{TimerFor, TimerKind};
 
 impl Broker {
-    /// Takes the messages out of a queue whose time has passed. `is_offered` tells that nobody wants those whose time is just up.
+    /// Takes the messages out of a queue whose time has passed, and lets go on those that have waited for theirs. `is_offered` tells that nobody wants those whose time is just up.
     pub(crate) fn expire(&mut self, key: QueueKey, is_offered: bool) {
+        if let Some(queue) = self.queues.get_mut(key) {
+            queue.release_delayed(self.now.mono);
+        }
         while let Some(queue) = self.queues.get_mut(key) {
             let before = queue.body_bytes();
             let Some(entry) = queue.pop_expired(self.now.mono, is_offered) else { break };
@@ -35,7 +38,7 @@ impl Broker {
             self.tell_get_gone(get.who);
         }
         let Some(queue) = self.queues.get_mut(key) else { return };
-        let (expiry, end) = (queue.next_expiry(), queue.end_at());
+        let (expiry, end) = (queue.next_due(), queue.end_at());
         let (former_expiry, former_end) = (queue.swap_expiry_timer(expiry), queue.swap_end_timer(end));
         if let Some(former) = former_expiry {
             self.move_timer(former, expiry, TimerKind::Expiry, TimerFor::Queue(key));

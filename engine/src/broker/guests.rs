@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::remote::cost;
 use super::{Broker, Published};
 use crate::cluster::queues::{Answer, Delivery, Frame, Malformed, Question, encode_delivery};
+use crate::cluster::version;
 use crate::ids::{Boot, Lsn, NodeId, QueueId, QueueSeq};
 use crate::limits;
 use crate::message::Message;
@@ -638,6 +639,8 @@ impl Broker {
 
     /// Sends a message that a queue gave out.
     pub(crate) fn deliver_to_guest(&mut self, who: ConsumerId, taken: &Taken) {
+        // Classic queues do not count.
+        let is_counted = taken.acquired > 0 && self.is_known_to_all(version::COUNTS);
         let Some(guest) = self.guests.by_id.get_mut(&who.session) else { return };
         let Some(consumer) = guest.consumers.get_mut(&who.tag) else { return };
         let number = consumer.next;
@@ -656,8 +659,10 @@ impl Broker {
             number,
             failed: taken.deliveries,
             is_redelivered: taken.redelivered,
+            acquired: taken.acquired,
             ready_left: u32::try_from(taken.ready_left).unwrap_or(u32::MAX),
         };
+        let delivery = if is_counted { delivery } else { delivery.without_counts() };
         if guest.is_synced
             && let Some(peers) = &mut self.peers
         {

@@ -17,7 +17,8 @@ impl Channel {
         taken: &Taken,
     ) -> Outcome {
         // Only what comes again says how often it came in vain.
-        let counted = (taken.deliveries > 0).then(|| taken.message.with_delivery_count(taken.deliveries));
+        let came_back = taken.deliveries > 0 || taken.acquired > 0;
+        let counted = came_back.then(|| taken.message.with_counts(taken.deliveries, taken.acquired));
         let message = counted.as_ref().unwrap_or(&taken.message);
         let tag = self.next_tag;
         self.next_tag = DeliveryTag(tag.0 + 1);

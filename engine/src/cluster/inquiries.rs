@@ -128,9 +128,15 @@ pub(crate) struct Counts {
     pub(crate) unacked: u64,
     pub(crate) ready_bytes: u64,
     pub(crate) unacked_bytes: u64,
+    /// What came back and waits for its time, and bytes of that; told since [`version::COUNTS`](super::version::COUNTS).
+    pub(crate) delayed: u64,
+    pub(crate) delayed_bytes: u64,
     pub(crate) memory_bytes: u64,
     pub(crate) consumers: u64,
 }
+
+/// A bit beside that of a queue that is paused.
+const HAS_DELAYED: u8 = 2;
 
 const WISH: u8 = 1;
 const MEMBER: u8 = 2;
@@ -237,12 +243,17 @@ impl Report {
                         unacked,
                         ready_bytes,
                         unacked_bytes,
+                        delayed,
+                        delayed_bytes,
                         memory_bytes,
                         consumers,
                     } = *counts;
                     put_varint(out, queue.0);
-                    out.push(is_paused.into());
+                    out.push(u8::from(is_paused) | if delayed > 0 { HAS_DELAYED } else { 0 });
                     put(out, &[ready, unacked, ready_bytes, unacked_bytes, memory_bytes, consumers]);
+                    if delayed > 0 {
+                        put(out, &[delayed, delayed_bytes]);
+                    }
                 }
             }
             Self::Outcome(outcome) => {
@@ -407,16 +418,26 @@ fn read_bytes<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
 }
 
 fn read_counts(reader: &mut Reader<'_>) -> Option<Counts> {
-    Some(Counts {
-        queue: QueueId(reader.varint()?),
-        is_paused: read_flag(reader)?,
+    let queue = QueueId(reader.varint()?);
+    let flags = reader.u8()?;
+    if flags & !(HAS_DELAYED | 1) != 0 {
+        return None;
+    }
+    let mut counts = Counts {
+        queue,
+        is_paused: flags & 1 != 0,
         ready: reader.varint()?,
         unacked: reader.varint()?,
         ready_bytes: reader.varint()?,
         unacked_bytes: reader.varint()?,
         memory_bytes: reader.varint()?,
         consumers: reader.varint()?,
-    })
+        ..Counts::default()
+    };
+    if flags & HAS_DELAYED != 0 {
+        (counts.delayed, counts.delayed_bytes) = (reader.varint()?, reader.varint()?);
+    }
+    Some(counts)
 }
 
 fn read_flag(reader: &mut Reader<'_>) -> Option<bool> {
@@ -464,6 +485,8 @@ pub(super) fn reports() -> Vec<Report> {
         unacked: 2,
         ready_bytes: 3,
         unacked_bytes: 4,
+        delayed: 0,
+        delayed_bytes: 0,
         memory_bytes: 5,
         consumers: 6,
     };

@@ -82,6 +82,8 @@ pub(crate) struct Delivery {
     pub(crate) failed: u16,
     /// Whether a consumer may have seen it.
     pub(crate) is_redelivered: bool,
+    /// How many came back before, for whatever reason. Only what a quorum queue says counts.
+    pub(crate) acquired: u16,
     /// Messages that wait behind it.
     pub(crate) ready_left: u32,
 }
@@ -94,6 +96,8 @@ mod kind {
     pub(super) const ASK: u8 = 5;
     pub(super) const APPLIED: u8 = 16;
     pub(super) const DELIVER: u8 = 17;
+    /// Since [`version::COUNTS`](crate::cluster::version::COUNTS).
+    pub(super) const DELIVER_AGAIN: u8 = 27;
     pub(super) const SYNCED: u8 = 18;
     pub(super) const ANSWER: u8 = 19;
     pub(super) const ELSEWHERE: u8 = 20;
@@ -133,13 +137,29 @@ pub(crate) fn encode_delivery(delivery: &Delivery, message: &Message) -> Bytes {
 }
 
 fn put_delivery(out: &mut Vec<u8>, delivery: &Delivery) {
-    let Delivery { consumer, number, failed, is_redelivered, ready_left } = *delivery;
-    out.extend([VERSION, kind::DELIVER]);
+    let Delivery { consumer, number, failed, is_redelivered, acquired, ready_left } = *delivery;
+    let is_implied = acquired == implied(failed, is_redelivered);
+    out.extend([VERSION, if is_implied { kind::DELIVER } else { kind::DELIVER_AGAIN }]);
     put_consumer(out, consumer);
     put_varint(out, number.0);
     put_varint(out, failed.into());
     out.push(is_redelivered.into());
     put_varint(out, ready_left.into());
+    if !is_implied {
+        put_varint(out, acquired.into());
+    }
+}
+
+/// How many deliveries of a message came back at least.
+fn implied(failed: u16, is_redelivered: bool) -> u16 {
+    failed.max(is_redelivered.into())
+}
+
+impl Delivery {
+    /// The same for nodes that are told no more than that.
+    pub(crate) fn without_counts(self) -> Self {
+        Self { acquired: implied(self.failed, self.is_redelivered), ..self }
+    }
 }
 
 impl Frame {
@@ -323,14 +343,19 @@ fn read(bytes: &Bytes, reader: &mut Reader<'_>) -> Option<Frame> {
             up_to: SessionSeqno(reader.varint()?),
             is_full: read_flag(reader)?,
         }),
-        kind::DELIVER => {
-            let delivery = Delivery {
+        kind::DELIVER | kind::DELIVER_AGAIN => {
+            let mut delivery = Delivery {
                 consumer: read_consumer(reader)?,
                 number: DeliveryNumber(reader.varint()?),
                 failed: u16::try_from(reader.varint()?).ok()?,
                 is_redelivered: read_flag(reader)?,
+                acquired: 0,
                 ready_left: reader.varint_u32()?,
-            };
+            }
+            .without_counts();
+            if kind == kind::DELIVER_AGAIN {
+                delivery.acquired = u16::try_from(reader.varint()?).ok()?;
+            }
             return Some(Frame::Deliver { delivery, message: bytes.slice_ref(reader.0) });
         }
         kind::SYNCED => {
@@ -414,6 +439,7 @@ fn read_list<T>(reader: &mut Reader<'_>, item: impl Fn(&mut Reader<'_>) -> Optio
 mod tests {
     use alloc::vec;
 
+    use super::super::inquiries::Counts;
     use super::*;
     use crate::ids::Boot;
     use crate::queue::quorum::Numbers;
@@ -425,8 +451,14 @@ mod tests {
     fn frames() -> Vec<Frame> {
         let (session, consumer, seqno) = (session(), session().consumer(7), SessionSeqno(9));
         let queue = QueueId(130);
-        let delivery =
-            Delivery { consumer, number: DeliveryNumber(5), failed: 1, is_redelivered: true, ready_left: 1000 };
+        let delivery = Delivery {
+            consumer,
+            number: DeliveryNumber(5),
+            failed: 1,
+            is_redelivered: true,
+            acquired: 1,
+            ready_left: 1000,
+        };
         let (body, number) = (BodyPlace::default(), DeliveryNumber(5));
         let listed = numbered::Delivery { consumer, number, body, failed: 1, acquired: 2 };
         let timed_out: Numbers = [NumberRange { first: 2, last: 3 }].into_iter().collect();
@@ -477,6 +509,10 @@ mod tests {
         frames.push(Frame::Inquire { number: 1, inquiry: Inquiry::Operate { queue, operation } });
         let holds = super::super::inquiries::Outcome::Holds { ready: 300, consumers: 2 };
         frames.push(Frame::Report { number: 1, report: Report::Outcome(holds) });
+        let waiting = Counts { queue, ready: 1, unacked: 2, delayed: 300, delayed_bytes: 7, ..Counts::default() };
+        frames.push(Frame::Report { number: 1, report: Report::Queues([waiting].into()) });
+        let delivery = Delivery { acquired: 300, ..delivery };
+        frames.push(Frame::Deliver { delivery, message: Bytes::from_static(b"again") });
         frames
     }
 
@@ -524,5 +560,7 @@ mod tests {
         25, 128, 1, 1, 2, 1, 25, 128, 1, 2, 1, 25, 128, 1, 4, 1, 2, 4, 172, 2, 171, 2, 170, 2, 169, 2, 5, 1, 25, 128, 1, 5, 2,
         130, 1, 1, 1, 2, 3, 4, 5, 6, 130, 1, 0, 1, 2, 3, 4, 5, 6, 1, 25, 128, 1, 6, 1, 1, 25, 128, 1, 6, 2, 172, 2, 1, 25, 128,
         1, 6, 3, 1, 172, 2, 1, 7, 112, 97, 121, 108, 111, 97, 100, 1, 25, 128, 1, 7, 4, 2, 110, 111, 1, 26, 1, 0, 1,
-        1, 24, 1, 4, 130, 1, 5, 1, 25, 1, 6, 4, 172, 2, 2];
+        1, 24, 1, 4, 130, 1, 5, 1, 25, 1, 6, 4, 172, 2, 2,
+        1, 25, 1, 5, 1, 130, 1, 2, 1, 2, 0, 0, 0, 0, 172, 2, 7,
+        1, 27, 2, 3, 172, 2, 7, 5, 1, 1, 232, 7, 172, 2, 97, 103, 97, 105, 110];
 }

@@ -114,6 +114,10 @@ pub struct QueueInfo {
     pub ready_bytes: u64,
     /// Bytes of the bodies of those not yet acked.
     pub unacked_bytes: u64,
+    /// Messages that came back and wait for their time.
+    pub messages_delayed: u64,
+    /// Bytes of the bodies of those.
+    pub delayed_bytes: u64,
     /// Bytes of the bodies that it holds in memory.
     pub memory_bytes: u64,
     /// Consumers.

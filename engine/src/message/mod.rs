@@ -196,11 +196,15 @@ impl Message {
         RawProperties::from_checked(self.head.slice(self.properties_at()..self.properties_end as usize))
     }
 
-    /// The same with a header that tells how many of its deliveries failed (RabbitMQ docs: Quorum Queues / Poison Message Handling).
-    pub(crate) fn with_delivery_count(&self, count: u16) -> Self {
+    /// The same with headers that tell how many of its deliveries failed, and how many came back for whatever reason if that is counted
+    /// (RabbitMQ docs: Quorum Queues / Poison Message Handling).
+    pub(crate) fn with_counts(&self, failed: u16, acquired: u16) -> Self {
         let mut properties = self.raw_properties().decode();
         let mut headers = properties.headers.take().unwrap_or_default();
-        headers.set(&ShortStr::from_static("x-delivery-count"), FieldValue::I64(i64::from(count)));
+        headers.set(&ShortStr::from_static("x-delivery-count"), FieldValue::I64(failed.into()));
+        if acquired > 0 {
+            headers.set(&ShortStr::from_static("x-acquired-count"), FieldValue::I64(acquired.into()));
+        }
         properties.headers = Some(headers);
         let properties = RawProperties::from(&properties);
         Self::build(&self.routing_names(), &properties, self.shared_body(), self.flags(), &self.hidden_keys())

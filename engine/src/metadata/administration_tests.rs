@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 
 use super::*;
-use crate::amqp::FieldTable;
+use crate::amqp::{FieldTable, FieldValue};
 use crate::auth::{HashingAlgorithm, PasswordHash};
 
 fn short(text: &str) -> ShortStr {
@@ -224,6 +224,36 @@ fn topic_permissions_fill_in_variables() {
     assert!(may(&metadata, Access::Read, b"/x"));
     assert!(!may(&metadata, Access::Read, b"u.a"));
     assert!(metadata.may_use_key(b"u", vhost, b"other", Access::Write, b"x.u.a"));
+}
+
+#[test]
+fn of_a_quorum_queues_times_the_shorter_holds() {
+    let mut metadata = Metadata::new(1);
+    let arguments = |ms: i64| {
+        FieldTable::new().with("x-queue-type", "quorum").with("x-consumer-disconnected-timeout", FieldValue::I64(ms))
+    };
+    let [short, long] =
+        [("q1", 5), ("q2", 50)].map(|(name, ms)| declare_queue(&mut metadata, "/", name, arguments(ms)));
+    let set = r#"{"consumer-disconnected-timeout":10}"#;
+    metadata.apply(command(put_policy(PolicyKind::User, "p", "^q", "queues", 0, set))).unwrap();
+    let timeouts = [short, long].map(|key| metadata.queue_by_key(key).unwrap().settings.disconnected_timeout_ms);
+    assert_eq!(timeouts, [Some(5), Some(10)]);
+}
+
+#[test]
+fn only_what_comes_back_to_a_quorum_queue_waits() {
+    let mut metadata = Metadata::new(1);
+    let quorum = FieldTable::new().with("x-queue-type", "quorum").with("x-delayed-retry-min", 500);
+    let queues = [("q1", quorum), ("q2", FieldTable::new())];
+    let [quorum, classic] = queues.map(|(name, arguments)| declare_queue(&mut metadata, "/", name, arguments));
+    let set = r#"{"delayed-retry-type":"all","delayed-retry-min":100,"delayed-retry-max":900}"#;
+    metadata.apply(command(put_policy(PolicyKind::User, "p", "^q", "queues", 0, set))).unwrap();
+    let delay = |key| metadata.queue_by_key(key).unwrap().settings.delayed_retry.delay_ms(false, 2);
+    assert_eq!(
+        (delay(quorum), delay(classic)),
+        (Some(900), None),
+        "the longer of the shortest waits, twice, and no longer"
+    );
 }
 
 #[test]

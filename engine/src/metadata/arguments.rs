@@ -10,7 +10,7 @@ use alloc::string::String;
 use super::deduplication::Deduplication;
 use super::name::Named;
 use super::queue::LeaderLocator;
-use super::settings::DeadLetterStrategy;
+use super::settings::{DeadLetterStrategy, RetryArguments, RetryKind};
 use crate::amqp::{AmqpError, FieldTable, FieldValue, LongStr, ReplyCode};
 use crate::queue::QueueKind;
 use crate::routing::{ErlangTerm, ExchangeKind, HashOn};
@@ -47,6 +47,11 @@ pub struct QueueArguments {
     pub delivery_limit: Option<i64>,
     /// `x-consumer-timeout`, in milliseconds: how long a delivery may stay unacked. `None`: as configured.
     pub consumer_timeout_ms: Option<u64>,
+    /// `x-consumer-disconnected-timeout` of a quorum queue, in milliseconds: how long messages stay with a consumer whose node cannot be
+    /// reached. `None`: as configured.
+    pub disconnected_timeout_ms: Option<u64>,
+    /// `x-delayed-retry-type`, `-min` and `-max` of a quorum queue: how long what comes back waits.
+    pub delayed_retry: RetryArguments,
     /// `x-quorum-initial-group-size`, not 0: how many replicas there are to be, if there are as many nodes. `None`: as configured.
     pub initial_group_size: Option<u32>,
     /// `x-queue-leader-locator`.
@@ -94,7 +99,7 @@ pub struct ExchangeArguments {
 }
 
 /// Arguments that have to be the same when a queue is declared again, in RabbitMQ's order.
-pub(super) const QUEUE_EQUIVALENCE: [&str; 16] = [
+pub(super) const QUEUE_EQUIVALENCE: [&str; 20] = [
     "x-expires",
     "x-message-ttl",
     DEAD_LETTER_EXCHANGE,
@@ -111,10 +116,25 @@ pub(super) const QUEUE_EQUIVALENCE: [&str; 16] = [
     "x-queue-master-locator",
     "x-delivery-limit",
     "x-consumer-timeout",
+    DISCONNECTED_TIMEOUT,
+    RETRY_TYPE,
+    RETRY_MIN,
+    RETRY_MAX,
 ];
 
 /// Arguments that have to be the same when an exchange is declared again.
 pub(super) const EXCHANGE_EQUIVALENCE: [&str; 1] = [ALTERNATE_EXCHANGE];
+
+/// What a value has to be: `Err` says why it is not, as RabbitMQ does.
+type Check = fn(&FieldValue) -> Result<(), String>;
+
+/// Arguments of quorum queues that did not mean anything in the first version, each with its rule.
+const LATER: [(&str, Check); 4] = [
+    (DISCONNECTED_TIMEOUT, check_not_negative),
+    (RETRY_TYPE, check_retry_kind),
+    (RETRY_MIN, check_not_negative),
+    (RETRY_MAX, check_not_negative),
+];
 
 /// Arguments that a classic queue must not have, since only other types know them.
 const NOT_CLASSIC: [&str; 6] = [
@@ -139,6 +159,10 @@ const NOT_QUORUM: [&str; 7] = [
 
 pub(super) const QUEUE_TYPE: &str = "x-queue-type";
 const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
+const DISCONNECTED_TIMEOUT: &str = "x-consumer-disconnected-timeout";
+const RETRY_TYPE: &str = "x-delayed-retry-type";
+const RETRY_MIN: &str = "x-delayed-retry-min";
+const RETRY_MAX: &str = "x-delayed-retry-max";
 const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
 
 /// The longest time to live, in milliseconds: ten years.
@@ -148,7 +172,7 @@ impl QueueArguments {
     /// Reads the arguments of the queue `what`, which is about to be created.
     pub(super) fn parse(arguments: &FieldTable, what: &Named<'_>) -> Result<Self, AmqpError> {
         check_is_text(arguments, DEAD_LETTER_EXCHANGE, what)?;
-        let argument = |name, check: fn(&FieldValue) -> Result<(), String>| match arguments.get(name) {
+        let argument = |name, check: Check| match arguments.get(name) {
             None => Ok(None),
             Some(value) => match check(value) {
                 Ok(()) => Ok(Some(value)),
@@ -178,9 +202,12 @@ impl QueueArguments {
         for name in ["x-max-in-memory-length", "x-max-in-memory-bytes"] {
             argument(name, check_not_negative)?;
         }
+        let kind = arguments.get(QUEUE_TYPE).and_then(parse_queue_type).unwrap_or_default();
+        let later = |name: &str, check: Check| {
+            arguments.get(name).filter(|value| kind == QueueKind::Quorum && check(value).is_ok())
+        };
         let initial_group_size = argument("x-quorum-initial-group-size", check_positive)?;
         let leader_locator = argument("x-queue-leader-locator", check_leader_locator)?;
-        let kind = arguments.get(QUEUE_TYPE).and_then(parse_queue_type).unwrap_or_default();
         let (others, module) = match kind {
             QueueKind::Classic => (&NOT_CLASSIC[..], "rabbit_classic_queue"),
             QueueKind::Quorum => (&NOT_QUORUM[..], "rabbit_quorum_queue"),
@@ -204,6 +231,12 @@ impl QueueArguments {
             single_active_consumer: single_active_consumer.and_then(FieldValue::as_bool).unwrap_or_default(),
             delivery_limit: delivery_limit.and_then(FieldValue::as_integer),
             consumer_timeout_ms: consumer_timeout.and_then(to_unsigned),
+            delayed_retry: RetryArguments {
+                kind: later(RETRY_TYPE, check_retry_kind).and_then(parse_retry_kind),
+                min_ms: later(RETRY_MIN, check_not_negative).and_then(to_unsigned),
+                max_ms: later(RETRY_MAX, check_not_negative).and_then(to_unsigned),
+            },
+            disconnected_timeout_ms: later(DISCONNECTED_TIMEOUT, check_not_negative).and_then(to_unsigned),
             // More than there can be nodes are all nodes.
             initial_group_size: initial_group_size
                 .and_then(to_unsigned)
@@ -211,6 +244,22 @@ impl QueueArguments {
             leader_locator: leader_locator.map(parse_leader_locator).unwrap_or_default(),
             deduplication: Deduplication::parse(arguments)?,
         })
+    }
+
+    /// Checks the arguments that former versions took as they took any that they did not know. A client is told what is wrong with them;
+    /// in queues that are there, or that a node with such a version has declared, what is wrong means nothing.
+    ///
+    /// # Errors
+    /// Channel error 406 PRECONDITION_FAILED.
+    pub(super) fn check_later(&self, arguments: &FieldTable, what: &Named<'_>) -> Result<(), AmqpError> {
+        for (name, check) in LATER {
+            let Some(value) = arguments.get(name) else { continue };
+            if self.kind == QueueKind::Classic {
+                return Err(refused(format!("invalid arg '{name}' for {what} of queue type rabbit_classic_queue")));
+            }
+            check(value).map_err(|reason| refused(format!("invalid arg '{name}' for {what}: {reason}")))?;
+        }
+        Ok(())
     }
 
     /// Reads arguments where nobody is to be told what is wrong with them. `None` if anything is.
@@ -415,6 +464,15 @@ fn parse_overflow(value: &FieldValue) -> Option<Overflow> {
     }
 }
 
+fn check_retry_kind(value: &FieldValue) -> Result<(), String> {
+    check_text(value)?;
+    if parse_retry_kind(value).is_some() { Ok(()) } else { Err(String::from("invalid_delayed_retry_type")) }
+}
+
+fn parse_retry_kind(value: &FieldValue) -> Option<RetryKind> {
+    RetryKind::parse(value.as_bytes()?)
+}
+
 fn check_dead_letter_strategy(value: &FieldValue) -> Result<(), String> {
     check_text(value)?;
     if parse_dead_letter_strategy(value).is_some() { Ok(()) } else { Err(String::from("invalid_dlx_strategy")) }
@@ -509,6 +567,8 @@ mod tests {
             dead_letter_routing_key: Some("dead".into()),
             delivery_limit: None,
             consumer_timeout_ms: None,
+            disconnected_timeout_ms: None,
+            delayed_retry: RetryArguments::default(),
             dead_letter_strategy: DeadLetterStrategy::AtMostOnce,
             single_active_consumer: true,
             initial_group_size: None,
@@ -555,6 +615,31 @@ mod tests {
             refusal("x-max-in-memory-length", 5),
             "invalid arg 'x-max-in-memory-length' for queue 'q' in vhost '/' of queue type rabbit_classic_queue"
         );
+    }
+
+    #[test]
+    fn later_arguments_are_checked_for_clients_only() {
+        let what = Named::queue(b"q", b"/");
+        let quorum = |name: &'static str, value: FieldValue| {
+            let arguments = FieldTable::new().with(QUEUE_TYPE, "quorum").with(name, value);
+            let parsed = QueueArguments::parse(&arguments, &what).unwrap();
+            (parsed.check_later(&arguments, &what).map_err(|error| error.text), parsed)
+        };
+        let (checked, parsed) = quorum(DISCONNECTED_TIMEOUT, 5.into());
+        assert_eq!((checked, parsed.disconnected_timeout_ms), (Ok(()), Some(5)));
+        let (checked, parsed) = quorum(DISCONNECTED_TIMEOUT, (-1).into());
+        let text = "invalid arg 'x-consumer-disconnected-timeout' for queue 'q' in vhost '/': {value_negative,-1}";
+        assert_eq!((checked.unwrap_err().as_ref(), parsed.disconnected_timeout_ms), (text, None));
+        let (checked, parsed) = quorum(RETRY_TYPE, "often".into());
+        let text = "invalid arg 'x-delayed-retry-type' for queue 'q' in vhost '/': invalid_delayed_retry_type";
+        assert_eq!((checked.unwrap_err().as_ref(), parsed.delayed_retry), (text, RetryArguments::default()));
+        let (checked, parsed) = quorum(RETRY_TYPE, "failed".into());
+        assert_eq!((checked, parsed.delayed_retry.kind), (Ok(()), Some(RetryKind::Failed)));
+        let classic = FieldTable::new().with(DISCONNECTED_TIMEOUT, 5);
+        let parsed = QueueArguments::parse(&classic, &what).unwrap();
+        let text = "invalid arg 'x-consumer-disconnected-timeout' for queue 'q' in vhost '/' of queue type rabbit_classic_queue";
+        assert_eq!(parsed.check_later(&classic, &what).unwrap_err().text, text);
+        assert_eq!(parsed, QueueArguments::default());
     }
 
     #[test]

@@ -173,8 +173,11 @@ impl Metadata {
         let what = Named::queue(name.as_bytes(), self.vhost_name(vhost));
         let Some((_, current)) = self.queue(vhost, name.as_bytes()) else {
             self.check_queue_limit(vhost, name, by)?;
-            let arguments = QueueArguments::parse(arguments, &what)?;
-            arguments.check_properties(durable, exclusive.is_some(), auto_delete, &what)?;
+            let parsed = QueueArguments::parse(arguments, &what)?;
+            if by.is_some() {
+                parsed.check_later(arguments, &what)?;
+            }
+            parsed.check_properties(durable, exclusive.is_some(), auto_delete, &what)?;
             return Ok(Answer::NeedsApply);
         };
         if exclusive != current.exclusive || (exclusive.is_some() && home != current.home) {

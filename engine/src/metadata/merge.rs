@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::policy::{JsonMap, PolicyTarget, stricter};
-use super::settings::{DeadLetterStrategy, QueueSettings};
+use super::settings::{DeadLetterStrategy, QueueSettings, RetryArguments, RetryKind};
 use super::{Exchange, Mirroring, Overflow, QueueRecord};
 use crate::amqp::LongStr;
 
@@ -34,6 +34,16 @@ impl QueueRecord {
                     length_max: least(own.length_max, policy, "max-length"),
                     length_max_bytes: least(own.length_max_bytes, policy, "max-length-bytes"),
                     consumer_timeout_ms: least(own.consumer_timeout_ms, policy, "consumer-timeout"),
+                    disconnected_timeout_ms: least(
+                        own.disconnected_timeout_ms,
+                        policy,
+                        "consumer-disconnected-timeout",
+                    ),
+                    delayed_retry: if is_quorum {
+                        self.arguments.delayed_retry.with_policy(policy).settle()
+                    } else {
+                        own.delayed_retry
+                    },
                     dead_letter_exchange: text(own.dead_letter_exchange, policy, "dead-letter-exchange"),
                     dead_letter_routing_key: text(own.dead_letter_routing_key, policy, "dead-letter-routing-key"),
                     ..own
@@ -77,6 +87,20 @@ impl Exchange {
             None => own,
             Some(policies) => text(own, &policies.definition, "alternate-exchange"),
         };
+    }
+}
+
+impl RetryArguments {
+    /// The same with what a policy adds. Of two times the one holds that leaves less to choose: the longer of the shortest, the shorter
+    /// of the longest, as with operator policies.
+    fn with_policy(self, policy: &JsonMap) -> Self {
+        let kind = policy.get("delayed-retry-type").and_then(Value::as_str);
+        let min_ms = policy.get("delayed-retry-min").and_then(Value::as_u64);
+        Self {
+            kind: self.kind.or_else(|| RetryKind::parse(kind?.as_bytes())),
+            min_ms: self.min_ms.max(min_ms),
+            max_ms: least(self.max_ms, policy, "delayed-retry-max"),
+        }
     }
 }
 

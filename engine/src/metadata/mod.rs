@@ -58,7 +58,7 @@ pub use pattern::Pattern;
 pub use policy::{ApplyTo, JsonMap, Policy, PolicyKind, check_definition};
 pub use policy_apply::AppliedPolicies;
 pub use queue::{LeaderLocator, QueueRecord};
-pub use settings::{DeadLetterStrategy, QueueSettings};
+pub use settings::{DeadLetterStrategy, DelayedRetry, QueueSettings, RetryArguments, RetryKind};
 pub use user::{Access, Permissions, TopicPermissions, User, UserLimits};
 pub use vhost::{EVENT_EXCHANGE, Vhost, VhostKey, VhostLimits, VhostSettings};
 

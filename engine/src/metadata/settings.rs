@@ -1,7 +1,7 @@
 //! What holds for a queue or an exchange: its arguments, with what policies add to them.
 
 use super::Mirroring;
-use super::arguments::{Overflow, QueueArguments};
+use super::arguments::{EXPIRY_MAX_MS, Overflow, QueueArguments};
 use crate::amqp::LongStr;
 use crate::queue::QueueKind;
 
@@ -30,6 +30,11 @@ pub struct QueueSettings {
     pub consumer_timeout_ms: Option<u64>,
     /// On how many nodes a policy wants a classic queue. `None`: on one. It takes effect on queues with replicas alone.
     pub mirroring: Option<Mirroring>,
+    /// How long messages of a quorum queue stay with a consumer whose node cannot be reached, in milliseconds. `None`: as long as the
+    /// configuration of the node says that leads the queue.
+    pub disconnected_timeout_ms: Option<u64>,
+    /// What comes back to a quorum queue and waits before it is delivered again.
+    pub delayed_retry: DelayedRetry,
 }
 
 /// What a queue does to get a dead message to other queues (RabbitMQ docs: Dead Letter Exchanges / Safety).
@@ -63,9 +68,87 @@ impl QueueSettings {
             delivery_limit: delivery_limit(arguments.kind, arguments.delivery_limit),
             consumer_timeout_ms: arguments.consumer_timeout_ms,
             mirroring: None,
+            disconnected_timeout_ms: arguments.disconnected_timeout_ms,
+            delayed_retry: arguments.delayed_retry.settle(),
         }
     }
 }
+
+/// Messages that come back wait for `min(min_ms × deliveries failed, max_ms)` (RabbitMQ 4.3: `x-delayed-retry-type`, `-min`, `-max`). One
+/// that comes back without a failure so far waits for `min_ms`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DelayedRetry {
+    /// Whether those wait whose delivery failed.
+    pub failed: bool,
+    /// Whether those wait that came back for another reason.
+    pub returned: bool,
+    /// Milliseconds per failure.
+    pub min_ms: u64,
+    /// Milliseconds at most.
+    pub max_ms: u64,
+}
+
+impl DelayedRetry {
+    /// How long a message that came back waits, in milliseconds; `None` if it does not. `failed` of its deliveries did fail.
+    pub fn delay_ms(&self, is_failure: bool, failed: u16) -> Option<u64> {
+        let delay = self.min_ms.saturating_mul(u64::from(failed.max(1))).min(self.max_ms);
+        let waits = if is_failure { self.failed } else { self.returned };
+        (waits && delay > 0).then_some(delay)
+    }
+}
+
+/// What arguments, or arguments and policies together, say of delayed retry (RabbitMQ docs: Quorum Queues / Delayed Retry).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryArguments {
+    /// Which messages wait. `None`: none does.
+    pub kind: Option<RetryKind>,
+    /// Milliseconds per failure. `None`: nothing waits.
+    pub min_ms: Option<u64>,
+    /// Milliseconds at most. `None`: any number, up to ten years.
+    pub max_ms: Option<u64>,
+}
+
+/// Which messages that come back wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryKind {
+    /// None.
+    Disabled,
+    /// All.
+    All,
+    /// Those whose delivery failed.
+    Failed,
+    /// The others.
+    Returned,
+}
+
+impl RetryKind {
+    /// The one of this name.
+    pub(super) fn parse(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"disabled" => Self::Disabled,
+            b"all" => Self::All,
+            b"failed" => Self::Failed,
+            b"returned" => Self::Returned,
+            _ => return None,
+        })
+    }
+}
+
+impl RetryArguments {
+    /// What comes of them.
+    pub(super) fn settle(self) -> DelayedRetry {
+        let kind = self.kind.unwrap_or(RetryKind::Disabled);
+        DelayedRetry {
+            failed: matches!(kind, RetryKind::All | RetryKind::Failed),
+            returned: matches!(kind, RetryKind::All | RetryKind::Returned),
+            min_ms: self.min_ms.unwrap_or(0),
+            max_ms: self.max_ms.map_or(LONGEST_MS, |max| max.min(LONGEST_MS)),
+        }
+    }
+}
+
+/// Nothing waits for longer.
+const LONGEST_MS: u64 = EXPIRY_MAX_MS.cast_unsigned();
 
 /// How many deliveries of a message may fail in quorum queues unless something else is said, as since RabbitMQ 4.0.
 const QUORUM_DELIVERY_LIMIT: u16 = 20;
@@ -76,5 +159,24 @@ pub(super) fn delivery_limit(kind: QueueKind, given: Option<i64>) -> Option<u16>
         (Some(limit), _) => (limit >= 0).then(|| u16::try_from(limit).unwrap_or(u16::MAX)),
         (None, QueueKind::Quorum) => Some(QUORUM_DELIVERY_LIMIT),
         (None, QueueKind::Classic) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failure_makes_the_wait_longer_up_to_the_limit() {
+        let retry = RetryArguments { kind: Some(RetryKind::Failed), min_ms: Some(100), max_ms: Some(250) };
+        let delays = [1, 2, 3, u16::MAX].map(|failed| retry.settle().delay_ms(true, failed));
+        assert_eq!(delays, [Some(100), Some(200), Some(250), Some(250)]);
+        assert_eq!(retry.settle().delay_ms(false, 2), None);
+        let unlimited = RetryArguments { max_ms: None, ..retry };
+        assert_eq!(unlimited.settle().delay_ms(true, 1000), Some(100_000));
+        let all = RetryArguments { kind: Some(RetryKind::All), ..retry };
+        assert_eq!((all.settle().delay_ms(false, 0), all.settle().delay_ms(true, 2)), (Some(100), Some(200)));
+        let returned = RetryArguments { kind: Some(RetryKind::Returned), ..retry };
+        assert_eq!((returned.settle().delay_ms(false, 2), returned.settle().delay_ms(true, 2)), (Some(200), None));
     }
 }

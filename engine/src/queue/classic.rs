@@ -16,6 +16,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
+use core::time::Duration;
 
 use super::consumers::{Consumer, ConsumerKey, Consumers, Subscriber};
 use super::dying::{Dead, Dying};
@@ -23,6 +24,7 @@ use super::entry::Entry;
 use super::reading::Reading;
 use super::ready::{Ready, ReturnPlace};
 use super::reason::LeaveReason;
+use super::retries::Retries;
 use crate::ids::{ConnectionId, Lsn, QueueId, QueueSeq};
 use crate::message::Message;
 use crate::metadata::QueueSettings;
@@ -52,8 +54,10 @@ pub(crate) struct ClassicQueue {
     pub(super) expiry_timer: Option<Instant>,
     /// Messages before this one had their chance to be delivered.
     pub(super) offered_before: QueueSeq,
-    /// How often deliveries of a message failed, where that ever happened.
-    failed: BTreeMap<QueueSeq, u16>,
+    /// How often deliveries of a message came back, where that ever happened and the queue counts it.
+    returned: BTreeMap<QueueSeq, Returned>,
+    /// What came back and waits. A restart ends the wait.
+    pub(super) retries: Retries,
     /// What died here and is still to be dead-lettered.
     pub(super) dying: Dying,
     /// What is being read from the log for those.
@@ -123,6 +127,15 @@ pub(crate) enum Return {
     Requeued,
     /// The delivery failed: the consumer rejected the message, or is gone.
     Failed,
+}
+
+/// How often deliveries of a message came back.
+#[derive(Clone, Copy, Debug, Default)]
+struct Returned {
+    /// As failures. The log knows them.
+    failed: u16,
+    /// For whatever reason. Only quorum queues count that, and a restart forgets what were no failures.
+    acquired: u16,
 }
 
 /// A message that is out with a consumer.
@@ -202,6 +215,8 @@ pub(crate) struct Taken {
     pub(crate) redelivered: bool,
     /// How many of its deliveries failed before, where the queue counts that.
     pub(crate) deliveries: u16,
+    /// How many came back before, for whatever reason; 0 where the queue does not count that.
+    pub(crate) acquired: u16,
     /// Its record.
     pub(crate) place: Option<Place>,
     /// Whether the log has to keep it and would recover it.
@@ -215,7 +230,7 @@ pub(crate) struct Taken {
 pub(crate) enum GivenBack {
     /// It was not out.
     NotOut,
-    /// It waits again. If its state has changed, where its record is.
+    /// It waits again, for a consumer or for its time. If its state has changed, where its record is.
     Ready {
         /// `None` if there is nothing that the log would have to know.
         changed: Option<Place>,
@@ -250,7 +265,8 @@ impl ClassicQueue {
             expiries: Window::default(),
             expiry_timer: None,
             offered_before: QueueSeq(0),
-            failed: BTreeMap::new(),
+            returned: BTreeMap::new(),
+            retries: Retries::default(),
             dying: Dying::default(),
             reading_dying: None,
             used_at: now.mono,
@@ -284,7 +300,7 @@ impl ClassicQueue {
         self.next_seq = seq.next();
         self.offered_before = self.next_seq;
         if state.deliveries > 0 {
-            self.failed.insert(seq, state.deliveries);
+            self.returned.insert(seq, Returned { failed: state.deliveries, acquired: state.deliveries });
         }
         if let Some(reason) = LeaveReason::from_code(state.dying) {
             self.dying.add(Dead::new(entry, reason, now.wall, true));
@@ -534,7 +550,9 @@ impl ClassicQueue {
                 (get.no_ack, None)
             }
         };
-        let deliveries = self.failures(seq);
+        let Returned { failed, acquired } = self.returned(seq);
+        let counts_all = self.kind == QueueKind::Quorum;
+        let acquired = if counts_all { acquired.max(entry.is_redelivered().into()) } else { 0 };
         if no_ack {
             self.body_bytes -= message.memory_bytes();
             self.forget_details(seq);
@@ -552,7 +570,8 @@ impl ClassicQueue {
             }
             self.unacked.insert(seq.0, Unacked { entry, consumer });
         }
-        Taken { seq, message, redelivered, deliveries, place, recoverable, ready_left: self.ready_len() }
+        let ready_left = self.ready_len();
+        Taken { seq, message, redelivered, deliveries: failed, acquired, place, recoverable, ready_left }
     }
 
     /// A delivered message is done with: it leaves the queue. `None` if it is not out.
@@ -567,30 +586,44 @@ impl ClassicQueue {
     }
 
     /// A delivered message comes back.
-    pub(crate) fn give_back(&mut self, seq: QueueSeq, how: Return) -> GivenBack {
+    pub(crate) fn give_back(&mut self, seq: QueueSeq, how: Return, now: Instant) -> GivenBack {
         let Some(Unacked { entry, consumer }) = self.unacked.remove(seq.0) else { return GivenBack::NotOut };
         if let Some(consumer) = consumer {
             self.consumers.on_settled(consumer);
         }
-        let counts = self.kind == QueueKind::Quorum || self.settings.delivery_limit.is_some();
+        let is_failure = how == Return::Failed;
+        let counts_all = self.kind == QueueKind::Quorum;
         let mut changed = None;
-        if counts && how == Return::Failed {
-            let failures = self.failures(seq).saturating_add(1);
-            if self.settings.delivery_limit.is_some_and(|limit| failures > limit) {
-                self.body_bytes -= entry.memory_bytes();
-                self.forget_details(seq);
-                return GivenBack::OverLimit(entry);
+        if counts_all || is_failure && self.settings.delivery_limit.is_some() {
+            let mut returned = self.returned(seq);
+            returned.acquired = returned.acquired.saturating_add(1);
+            if is_failure {
+                returned.failed = returned.failed.saturating_add(1);
+                if self.settings.delivery_limit.is_some_and(|limit| returned.failed > limit) {
+                    self.body_bytes -= entry.memory_bytes();
+                    self.forget_details(seq);
+                    return GivenBack::OverLimit(entry);
+                }
+                changed = (!entry.is_transient()).then(|| entry.place()).flatten();
             }
-            self.failed.insert(seq, failures);
-            changed = (!entry.is_transient()).then(|| entry.place()).flatten();
+            self.returned.insert(seq, returned);
+            let delay = self.settings.delayed_retry.delay_ms(is_failure, returned.failed).filter(|_| counts_all);
+            if let Some(delay) = delay {
+                self.retries.push(now + Duration::from_millis(delay), entry);
+                return GivenBack::Ready { changed };
+            }
         }
         self.ready.give_back(entry);
         GivenBack::Ready { changed }
     }
 
-    /// How often deliveries of a message failed.
-    fn failures(&self, seq: QueueSeq) -> u16 {
-        if self.failed.is_empty() { 0 } else { self.failed.get(&seq).copied().unwrap_or(0) }
+    /// How often deliveries of a message came back, as far as that is counted.
+    fn returned(&self, seq: QueueSeq) -> Returned {
+        if self.returned.is_empty() {
+            Returned::default()
+        } else {
+            self.returned.get(&seq).copied().unwrap_or_default()
+        }
     }
 
     /// Forgets what is only known of some messages.
@@ -598,8 +631,8 @@ impl ClassicQueue {
         if self.expiries.len() > 0 {
             self.expiries.remove(seq.0);
         }
-        if !self.failed.is_empty() {
-            self.failed.remove(&seq);
+        if !self.returned.is_empty() {
+            self.returned.remove(&seq);
         }
     }
 
@@ -609,9 +642,25 @@ impl ClassicQueue {
         self.pop_head(head)
     }
 
+    /// How many messages came back and wait for their time, and bytes of their bodies.
+    pub(crate) fn delayed(&self) -> (u64, u64) {
+        (self.retries.len() as u64, self.retries.bytes())
+    }
+
+    /// Takes out a message that came back and waits.
+    pub(crate) fn pop_delayed(&mut self) -> Option<Entry> {
+        let entry = self.retries.pop()?;
+        self.body_bytes -= entry.memory_bytes();
+        self.forget_details(entry.seq());
+        Some(entry)
+    }
+
     /// Takes out any message that is left, delivered or not; for deleting the queue.
     pub(crate) fn drain_one(&mut self) -> Option<Entry> {
         if let Some(entry) = self.pop_ready() {
+            return Some(entry);
+        }
+        if let Some(entry) = self.pop_delayed() {
             return Some(entry);
         }
         let entry = match self.unacked.pop_up_to(u64::MAX) {
@@ -681,7 +730,7 @@ impl ClassicQueue {
             flags: entry.flags(),
             priority: entry.priority(),
             dying: self.dying.get(seq).map_or(0, |dead| dead.reason.code()),
-            deliveries: self.failures(seq),
+            deliveries: self.returned(seq).failed,
             size: entry.size(),
             expires_at: self.expiries.get(seq.0).map_or(0, |at| now.wall_of(*at).as_millis()),
         }
@@ -690,7 +739,12 @@ impl ClassicQueue {
     /// How many messages survive a restart.
     pub(crate) fn kept_messages(&self) -> u64 {
         let unacked = self.unacked.iter().map(|(_, unacked)| &unacked.entry);
-        let all = self.ready.iter().chain(unacked).chain(self.dying.iter().map(|dead| &dead.entry));
+        let all = self
+            .ready
+            .iter()
+            .chain(unacked)
+            .chain(self.retries.iter())
+            .chain(self.dying.iter().map(|dead| &dead.entry));
         let kept = all.filter(|entry| entry.place().is_some() && !entry.flags().contains(RefFlags::TRANSIENT));
         kept.count() as u64
     }
@@ -712,12 +766,15 @@ impl ClassicQueue {
     fn find(&self, seq: QueueSeq) -> Option<&Entry> {
         let unacked = || self.unacked.get(seq.0).map(|unacked| &unacked.entry);
         let dying = || self.dying.get(seq).map(|dead| &dead.entry);
-        self.ready.find(seq).or_else(unacked).or_else(dying)
+        self.ready.find(seq).or_else(unacked).or_else(|| self.retries.get(seq)).or_else(dying)
     }
 
     pub(super) fn find_mut(&mut self, seq: QueueSeq) -> Option<&mut Entry> {
         if self.unacked.get(seq.0).is_some() {
             return self.unacked.get_mut(seq.0).map(|unacked| &mut unacked.entry);
+        }
+        if self.retries.get(seq).is_some() {
+            return self.retries.get_mut(seq);
         }
         match self.ready.find_mut(seq) {
             Some(entry) => Some(entry),
@@ -736,10 +793,11 @@ impl ClassicQueue {
             assert_eq!(seq, unacked.entry.seq().0, "an unacked message is kept under its number");
             bytes += unacked.entry.memory_bytes();
         }
+        bytes += self.retries.check_invariants();
         self.dying.check_invariants();
         bytes += self.dying.iter().map(|dead| dead.entry.memory_bytes()).sum::<usize>();
         assert_eq!(bytes, self.body_bytes, "bytes in memory are counted");
-        for seq in self.expiries.iter().map(|(seq, _)| QueueSeq(seq)).chain(self.failed.keys().copied()) {
+        for seq in self.expiries.iter().map(|(seq, _)| QueueSeq(seq)).chain(self.returned.keys().copied()) {
             assert!(self.find(seq).is_some(), "what is known of message {seq} outlived it");
         }
     }

@@ -23,9 +23,16 @@ impl ClassicQueue {
         Some(now + Duration::from_millis(ttl))
     }
 
-    /// Whether any message here has a time to live.
-    pub(crate) fn has_expiring(&self) -> bool {
-        self.expiries.len() > 0
+    /// Whether any message here has a time to live, or waits for its time.
+    pub(crate) fn is_timed(&self) -> bool {
+        self.expiries.len() > 0 || self.retries.len() > 0
+    }
+
+    /// Messages that came back and whose wait is over can be delivered again.
+    pub(crate) fn release_delayed(&mut self, now: Instant) {
+        while let Some(entry) = self.retries.pop_due(now) {
+            self.ready.give_back(entry);
+        }
     }
 
     /// Takes out a message whose time has passed. One that has just come and whose time is just up may still be delivered if somebody
@@ -48,12 +55,13 @@ impl ClassicQueue {
         self.offered_before = self.next_seq();
     }
 
-    /// When the next message expires.
-    pub(crate) fn next_expiry(&self) -> Option<Instant> {
+    /// When the next message expires, or has waited for long enough.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let retry = self.retries.next_due();
         if self.expiries.len() == 0 {
-            return None;
+            return retry;
         }
-        self.ready.heads().filter_map(|head| self.expiry_at(head)).min()
+        self.ready.heads().filter_map(|head| self.expiry_at(head)).chain(retry).min()
     }
 
     /// Takes out the next message if there are more than the queue is to hold. Only what waits counts (RabbitMQ docs: Queue Length
@@ -86,7 +94,9 @@ impl ClassicQueue {
     /// Whether the queue refuses one more message of `size` bytes, whoever waits for one (RabbitMQ docs: Queue Length Limit).
     pub(crate) fn refuses(&self, size: u32) -> bool {
         // What it has to keep for others counts too, or nothing would bound that.
-        let (more, more_bytes) = (1 + self.dying.len() as u64, u64::from(size) + self.dying.size_bytes());
+        let (kept, kept_bytes) = (self.dying.len() as u64, self.dying.size_bytes());
+        let (delayed, delayed_bytes) = self.delayed();
+        let (more, more_bytes) = (1 + kept + delayed, u64::from(size) + kept_bytes + delayed_bytes);
         if self.settings.overflow == Overflow::DropHead || !self.is_too_long(more, more_bytes) {
             return false;
         }

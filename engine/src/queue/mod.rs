@@ -12,6 +12,7 @@ pub mod quorum;
 mod reading;
 mod ready;
 mod reason;
+mod retries;
 
 #[cfg(test)]
 mod tests;

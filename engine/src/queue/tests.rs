@@ -3,13 +3,14 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use core::time::Duration;
 
 use super::{Arrival, ClassicQueue, Get, GivenBack, Next, QueueKind, Return, Subscription};
 use super::{Consumer, ConsumerKey, Subscriber};
 use crate::amqp::{RawProperties, Routing, ShortStr};
 use crate::ids::{ChannelNumber, ConnectionId, Lsn, QueueId, QueueSeq};
 use crate::message::Message;
-use crate::metadata::{Overflow, QueueSettings};
+use crate::metadata::{DelayedRetry, Overflow, QueueSettings};
 use crate::storage::{Place, RefFlags};
 use crate::time::{Instant, Now, Timestamp};
 
@@ -66,7 +67,7 @@ fn seqs(delivered: &[(Option<ConsumerKey>, QueueSeq, bool)]) -> Vec<u64> {
 }
 
 fn give_back(queue: &mut ClassicQueue, seq: u64) {
-    assert!(matches!(queue.give_back(QueueSeq(seq), Return::Requeued), GivenBack::Ready { changed: None }));
+    assert!(matches!(queue.give_back(QueueSeq(seq), Return::Requeued, NOW.mono), GivenBack::Ready { changed: None }));
 }
 
 #[test]
@@ -102,7 +103,7 @@ fn what_is_given_back_comes_again_in_its_place_and_as_redelivered() {
     give_back(&mut queue, 1);
     let delivered: Vec<_> = deliver(&mut queue).into_iter().map(|(_, seq, redelivered)| (seq.0, redelivered)).collect();
     assert_eq!(delivered, [(1, true), (3, true), (4, false)]);
-    let again = queue.give_back(QueueSeq(2), Return::Requeued);
+    let again = queue.give_back(QueueSeq(2), Return::Requeued, NOW.mono);
     assert!(matches!(again, GivenBack::NotOut), "what is settled does not come back");
 }
 
@@ -225,15 +226,15 @@ fn a_message_expires_when_it_is_first_and_its_time_is_over() {
     for expires_at in [None, Some(at(50)), Some(at(20))] {
         queue.enqueue(Arrival { expires_at, ..arrival("a", None) }, PLENTY);
     }
-    assert_eq!(queue.next_expiry(), None, "the first one stays for ever");
+    assert_eq!(queue.next_due(), None, "the first one stays for ever");
     assert!(queue.pop_expired(at(100), true).is_none());
     queue.pop_ready();
-    assert_eq!(queue.next_expiry(), Some(at(50)));
+    assert_eq!(queue.next_due(), Some(at(50)));
     assert!(queue.pop_expired(at(50), false).is_none(), "it may still be delivered");
     assert_eq!(queue.pop_expired(at(50), true).map(|entry| entry.seq()), Some(QueueSeq(2)));
     assert_eq!(queue.pop_expired(at(50), false).map(|entry| entry.seq()), Some(QueueSeq(3)));
     queue.check_invariants();
-    assert!(!queue.has_expiring());
+    assert!(!queue.is_timed());
 }
 
 /// RabbitMQ docs: Time-To-Live: with 0, a message is delivered at once or never, also one that stood behind another.
@@ -303,14 +304,14 @@ fn a_message_whose_deliveries_fail_too_often_leaves() {
     subscribe(&mut queue, 1);
     queue.enqueue(arrival("1", Some(place(0))), PLENTY);
     deliver(&mut queue);
-    let given = queue.give_back(QueueSeq(1), Return::Requeued);
+    let given = queue.give_back(QueueSeq(1), Return::Requeued, NOW.mono);
     assert!(matches!(given, GivenBack::Ready { changed: None }), "that was nobody's failure");
     deliver(&mut queue);
-    let given = queue.give_back(QueueSeq(1), Return::Failed);
+    let given = queue.give_back(QueueSeq(1), Return::Failed, NOW.mono);
     assert!(matches!(given, GivenBack::Ready { changed: Some(_) }), "the log has to know");
     assert_eq!(queue.state_at(QueueSeq(1), Lsn(0), NOW).map(|state| state.deliveries), Some(1));
     deliver(&mut queue);
-    assert!(matches!(queue.give_back(QueueSeq(1), Return::Failed), GivenBack::OverLimit(_)));
+    assert!(matches!(queue.give_back(QueueSeq(1), Return::Failed, NOW.mono), GivenBack::OverLimit(_)));
     queue.check_invariants();
     assert_eq!(queue.body_bytes(), 0);
 }
@@ -325,4 +326,34 @@ fn a_queue_that_nobody_uses_has_an_end() {
     assert_eq!(queue.end_at(), None);
     queue.unsubscribe(consumer);
     assert!(queue.end_at().is_some());
+}
+
+#[test]
+fn what_came_back_waits_neither_ready_nor_out() {
+    let mut queue = ClassicQueue::new(QueueId(1), true, None, QueueKind::Quorum, 0, NOW);
+    let delayed_retry = DelayedRetry { failed: true, returned: false, min_ms: 100, max_ms: 150 };
+    queue.configure(&QueueSettings { delayed_retry, ..QueueSettings::default() });
+    queue.enqueue(arrival("one", None), usize::MAX);
+    queue.enqueue(arrival("two", None), usize::MAX);
+    let (first, second) = (QueueSeq(1), QueueSeq(2));
+    subscribe(&mut queue, 0);
+    assert_eq!(seqs(&deliver(&mut queue)), [1, 2]);
+    queue.give_back(first, Return::Failed, NOW.mono);
+    assert_eq!((queue.ready_len(), queue.delayed()), (0, (1, 3)));
+    queue.give_back(second, Return::Requeued, NOW.mono);
+    assert_eq!(seqs(&deliver(&mut queue)), [2], "that was no failure");
+    let due = NOW.mono + Duration::from_millis(100);
+    assert_eq!(queue.next_due(), Some(due));
+    queue.check_invariants();
+    queue.release_delayed(NOW.mono);
+    assert_eq!(queue.ready_len(), 0);
+    queue.release_delayed(due);
+    assert_eq!((queue.ready_len(), queue.next_due()), (1, None));
+    assert_eq!(seqs(&deliver(&mut queue)), [1]);
+    queue.give_back(first, Return::Failed, due);
+    assert_eq!(queue.next_due(), Some(due + Duration::from_millis(150)), "no longer than that");
+    assert!(queue.entry(first).is_some());
+    queue.check_invariants();
+    assert!(queue.pop_delayed().is_some());
+    queue.check_invariants();
 }

@@ -11,6 +11,7 @@ use leveret_engine::config::ClusterConfig;
 
 use super::keys::listener;
 use crate::peers::{PORT, PeerAddresses};
+use crate::tls::TlsFiles;
 
 /// Bytes of a secret below which it is said that it can be guessed. Erlang's cookies have twenty letters.
 const SECRET_BYTES_MIN: usize = 16;
@@ -19,12 +20,27 @@ const SECRET_BYTES_MIN: usize = 16;
 #[derive(Clone, Debug, Default)]
 pub struct ClusterSettings {
     first_nodes: BTreeSet<String>,
+    uses_dns: bool,
+    dns_hostname: Option<String>,
+    /// How many nodes there are to be at first. `None`: as many as are named.
+    size_hint: Option<usize>,
     secret: Option<Secret>,
     secret_file: Option<PathBuf>,
     listen: Option<SocketAddr>,
     addresses: BTreeMap<String, String>,
+    /// What of the certificates was named: those of the authority, the node's own, its key.
+    tls: [Option<PathBuf>; 3],
     /// Whether a node that cannot reach a majority serves no clients.
     pub(super) pause_minority: bool,
+}
+
+/// Where DNS knows of the nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// The name that stands for the addresses of all of them.
+    pub hostname: String,
+    /// How many there are to be at least.
+    pub nodes: usize,
 }
 
 impl ClusterSettings {
@@ -34,10 +50,15 @@ impl ClusterSettings {
     /// What is wrong with the value. It is not in the text if it is secret.
     pub(super) fn set(&mut self, key: &str, value: &str, warnings: &mut Vec<String>) -> Result<bool, String> {
         match key {
-            "cluster_formation.peer_discovery_backend" => backend(key, value)?,
+            "cluster_formation.peer_discovery_backend" => self.uses_dns = backend(key, value)?,
+            "cluster_formation.dns.hostname" => self.dns_hostname = Some(value.to_owned()),
+            "cluster_formation.target_cluster_size_hint" => self.size_hint = Some(size(key, value)?),
             "cluster.secret" => self.secret = Some(secret(key, value, warnings)?),
             "cluster.secret_file" => self.secret_file = Some(PathBuf::from(value)),
             "cluster.listen" => self.listen = Some(listener(key, value)?),
+            "cluster.ssl_options.cacertfile" => self.tls[0] = Some(PathBuf::from(value)),
+            "cluster.ssl_options.certfile" => self.tls[1] = Some(PathBuf::from(value)),
+            "cluster.ssl_options.keyfile" => self.tls[2] = Some(PathBuf::from(value)),
             _ => {
                 if key.strip_prefix("cluster_formation.classic_config.nodes.").is_some() {
                     self.first_nodes.insert(node_name(value).map_err(|why| format!("{key}: {why}"))?);
@@ -54,14 +75,56 @@ impl ClusterSettings {
 
     /// Whether the node is to be one of several.
     pub fn is_wanted(&self) -> bool {
-        let Self { first_nodes, secret, secret_file, listen, addresses, pause_minority: _ } = self;
-        let has_nodes = !first_nodes.is_empty() || !addresses.is_empty();
-        has_nodes || secret.is_some() || secret_file.is_some() || listen.is_some()
+        let Self { first_nodes, secret, secret_file, listen, addresses, tls, uses_dns, .. } = self;
+        let has_nodes = !first_nodes.is_empty() || !addresses.is_empty() || *uses_dns;
+        has_nodes || secret.is_some() || secret_file.is_some() || listen.is_some() || tls.iter().any(Option::is_some)
+    }
+
+    /// The name that stands for the nodes, if they are to be found by DNS.
+    ///
+    /// # Errors
+    /// What was not said.
+    pub fn dns(&self) -> Result<Option<Dns>, String> {
+        let hostname = match (self.uses_dns, &self.dns_hostname) {
+            (false, None) => return Ok(None),
+            (true, Some(hostname)) => hostname.clone(),
+            (true, None) => return Err("cluster_formation.dns.hostname: which name stands for the nodes?".to_owned()),
+            (false, Some(_)) => {
+                return Err(
+                    "cluster_formation.dns.hostname: this is for cluster_formation.peer_discovery_backend = dns"
+                        .to_owned(),
+                );
+            }
+        };
+        let nodes = self.size_hint.ok_or(
+            "cluster_formation.target_cluster_size_hint: how many nodes are there to be at first? Without that, one that finds itself \
+             alone would be a cluster of its own",
+        )?;
+        Ok(Some(Dns { hostname, nodes }))
+    }
+
+    /// Adds nodes that were found to those that were named.
+    pub fn add_nodes(&mut self, names: impl IntoIterator<Item = String>) {
+        self.first_nodes.extend(names);
     }
 
     /// The file that holds the secret, if the secret is to come from there.
     pub fn secret_file(&self) -> Option<&Path> {
         self.secret_file.as_deref().filter(|_| self.secret.is_none())
+    }
+
+    /// Where the certificates are, if links with other nodes are to be encrypted.
+    ///
+    /// # Errors
+    /// What was not named.
+    pub fn tls_files(&self) -> Result<Option<TlsFiles>, String> {
+        match self.tls.clone() {
+            [None, None, None] => Ok(None),
+            [Some(authority), Some(certificate), Some(key)] => Ok(Some(TlsFiles { authority, certificate, key })),
+            _ => Err("links between nodes are encrypted with cluster.ssl_options.cacertfile, .certfile and .keyfile: \
+                      set all three, or none"
+                .to_owned()),
+        }
     }
 
     /// The node that this machine is, as far as the names tell: the only one on this host, or on the host by its short name.
@@ -88,7 +151,7 @@ impl ClusterSettings {
         let mut nodes = self.addresses.clone();
         let listen = self.listen.or_else(|| local_end(&nodes.remove(own)?));
         let listen = listen.unwrap_or_else(|| SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)));
-        Ok((cluster, PeerAddresses { listen, nodes }))
+        Ok((cluster, PeerAddresses { listen, nodes, tls: None }))
     }
 
     /// What is odd about it for the node of this name, for the log.
@@ -141,14 +204,21 @@ pub fn node_name(text: &str) -> Result<String, String> {
     }
 }
 
-fn backend(key: &str, value: &str) -> Result<(), String> {
+/// Whether nodes are found by DNS.
+fn backend(key: &str, value: &str) -> Result<bool, String> {
     match value {
-        "classic_config" | "rabbit_peer_discovery_classic_config" => Ok(()),
+        "classic_config" | "rabbit_peer_discovery_classic_config" => Ok(false),
+        "dns" | "rabbit_peer_discovery_dns" => Ok(true),
         _ => Err(format!(
-            "{key}: nodes are not found by {value}, only by classic_config: name them with \
+            "{key}: nodes are not found by {value}, only by classic_config and dns: name them with \
              cluster_formation.classic_config.nodes.1 = NAME@HOST and so on"
         )),
     }
+}
+
+fn size(key: &str, value: &str) -> Result<usize, String> {
+    let size = value.parse().ok().filter(|size| *size > 0);
+    size.ok_or_else(|| format!("{key}: \"{value}\" is no number of nodes"))
 }
 
 /// A host, by name or address, and a port.
@@ -193,6 +263,38 @@ mod tests {
         ("cluster_formation.classic_config.nodes.3", "rabbit@node3"),
         ("cluster.secret", "of all three, and of nobody else"),
     ];
+
+    #[test]
+    fn nodes_are_found_by_dns_if_it_is_said_how_many() {
+        let backend = ("cluster_formation.peer_discovery_backend", "dns");
+        let hostname = ("cluster_formation.dns.hostname", "nodes.example.com");
+        let hint = ("cluster_formation.target_cluster_size_hint", "3");
+        let settings = read(&[backend, hostname, hint]).unwrap();
+        assert!(settings.is_wanted());
+        assert_eq!(settings.dns(), Ok(Some(Dns { hostname: "nodes.example.com".to_owned(), nodes: 3 })));
+        assert_eq!(read(THREE).unwrap().dns(), Ok(None));
+        let lacks = |lines: &[(&str, &str)], key: &str| {
+            let why = read(lines).unwrap().dns().unwrap_err();
+            assert!(why.starts_with(key), "{why}");
+        };
+        lacks(&[backend, hint], "cluster_formation.dns.hostname");
+        lacks(&[hostname, hint], "cluster_formation.dns.hostname");
+        lacks(&[backend, hostname], "cluster_formation.target_cluster_size_hint");
+        assert!(read(&[("cluster_formation.target_cluster_size_hint", "0")]).is_err());
+    }
+
+    #[test]
+    fn certificates_come_as_three_files_or_none() {
+        assert_eq!(read(THREE).unwrap().tls_files(), Ok(None));
+        let all = [("cacertfile", "ca.pem"), ("certfile", "cert.pem"), ("keyfile", "key.pem")];
+        let all = all.map(|(key, value)| (format!("cluster.ssl_options.{key}"), value));
+        let all: Vec<(&str, &str)> = all.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+        let files = TlsFiles { authority: "ca.pem".into(), certificate: "cert.pem".into(), key: "key.pem".into() };
+        assert_eq!(read(&all).unwrap().tls_files(), Ok(Some(files)));
+        let some = read(&all[..2]).unwrap();
+        assert!(some.is_wanted());
+        assert!(some.tls_files().unwrap_err().contains("keyfile"));
+    }
 
     #[test]
     fn nodes_are_where_their_names_say() {
@@ -255,7 +357,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused() {
         for (key, value, reason) in [
-            ("cluster_formation.peer_discovery_backend", "dns", "only by classic_config"),
+            ("cluster_formation.peer_discovery_backend", "consul", "only by classic_config"),
             ("cluster_formation.classic_config.nodes.1", "node1", "expected NAME@HOST"),
             ("cluster_formation.classic_config.nodes.1", "a b@node1", "expected NAME@HOST"),
             ("cluster.listen", "here", "neither a port nor an IP address"),

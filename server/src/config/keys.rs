@@ -35,17 +35,23 @@ const KNOWN: &[&str] = &[
     "connection_max",
     "max_connections",
     "consumer_max_per_channel",
+    "consumer_disconnected_timeout",
     "consumer_timeout",
     "max_message_size",
     "handshake_timeout",
     "cluster_name",
     "cluster_formation.peer_discovery_backend",
     "cluster_formation.classic_config.nodes.",
+    "cluster_formation.dns.hostname",
+    "cluster_formation.target_cluster_size_hint",
     "cluster_partition_handling",
     "quorum_queue.initial_cluster_size",
     "cluster.secret",
     "cluster.secret_file",
     "cluster.listen",
+    "cluster.ssl_options.cacertfile",
+    "cluster.ssl_options.certfile",
+    "cluster.ssl_options.keyfile",
     "cluster.addresses.",
     "load_definitions",
     "definitions.import_backend",
@@ -71,7 +77,6 @@ const MEANINGLESS: &[&str] = &[
     "cluster_queue_limit",
     "cluster_tags.",
     "collect_statistics",
-    "consumer_disconnected_timeout",
     "credential_validator.",
     "credit_flow_",
     "default_limits.",
@@ -186,6 +191,9 @@ pub(super) fn set(settings: &mut FileSettings, key: &str, value: &str, memory_by
         "consumer_timeout" => {
             engine.consumer_timeout =
                 if value == "infinity" { None } else { Some(Duration::from_millis(number(key, value)?)) };
+        }
+        "consumer_disconnected_timeout" => {
+            engine.consumer_disconnected_timeout = Duration::from_millis(number(key, value)?);
         }
         "max_message_size" => engine.message_size_max = number(key, value)?,
         "handshake_timeout" => engine.handshake_timeout = Duration::from_millis(number(key, value)?),

@@ -105,7 +105,7 @@ mod tests {
             "listeners.tcp.default = 5673\nlisteners.tcp.other = 127.0.0.1:5674\nlisteners.tcp.six = ::1:5675\ndefault_user = bob\ndefault_pass = 's # t'\n\
              loopback_users = none\nvm_memory_high_watermark.relative = 0.4\ndisk_free_limit.absolute = 2GB\nheartbeat = 30\n\
              frame_max = 65536\nchannel_max = 100\nmax_message_size = 1000\nhandshake_timeout = 5000\ncluster_name = east\n\
-             default_user_tags.monitoring = true\nconsumer_timeout = infinity\nlog.console.level = warning\nload_definitions = /tmp/d.json\n",
+             default_user_tags.monitoring = true\nconsumer_timeout = infinity\nconsumer_disconnected_timeout = 5000\nlog.console.level = warning\nload_definitions = /tmp/d.json\n",
         )
         .unwrap();
         let FileSettings { engine, listen, definitions, log, warnings, .. } = settings;
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(engine.cluster_name.as_deref(), Some("east"));
         assert_eq!(engine.loopback_users, Vec::<String>::new());
         assert_eq!(engine.default_user_tags, ["monitoring"]);
-        assert_eq!(engine.consumer_timeout, None);
+        assert_eq!((engine.consumer_timeout, engine.consumer_disconnected_timeout), (None, Duration::from_secs(5)));
         assert_eq!(log.as_deref(), Some("warn"));
         assert_eq!(definitions, Some(PathBuf::from("/tmp/d.json")));
         assert_eq!(warnings, Vec::<String>::new());

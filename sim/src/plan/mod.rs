@@ -272,6 +272,9 @@ pub struct QueueRules {
     /// `x-consumer-timeout`.
     #[serde(skip_serializing_if = "is_default")]
     pub consumer_timeout_ms: Option<u32>,
+    /// `x-delayed-retry-min`: all that comes back waits, for thrice that at most.
+    #[serde(skip_serializing_if = "is_default")]
+    pub retry_ms: Option<u32>,
     /// `x-queue-type` is "quorum".
     #[serde(skip_serializing_if = "is_default")]
     pub is_quorum: bool,

@@ -101,6 +101,9 @@ pub struct QueueSpec {
     /// Milliseconds that a consumer may keep a message.
     #[serde(rename = "x-consumer-timeout")]
     pub consumer_timeout: Option<u32>,
+    /// Milliseconds for which whatever comes back waits, of each failure, up to three: only with `x-queue-type`.
+    #[serde(rename = "x-delayed-retry-min")]
+    pub retry: Option<u32>,
     /// Its type.
     #[serde(rename = "x-queue-type", default)]
     pub queue_type: QueueType,
@@ -483,7 +486,7 @@ impl QueueSpec {
 
     /// Whether it can drop, hold back or move messages by itself.
     pub(super) fn has_rules(&self) -> bool {
-        let numbers = [self.message_ttl, self.max_length, self.delivery_limit, self.consumer_timeout];
+        let numbers = [self.message_ttl, self.max_length, self.delivery_limit, self.consumer_timeout, self.retry];
         numbers.iter().any(Option::is_some)
             || self.max_priority.is_some()
             || self.dead_letter_exchange.is_some()

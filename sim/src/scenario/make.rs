@@ -78,6 +78,7 @@ fn rules(queue: &QueueSpec) -> QueueRules {
         single_active: queue.single_active_consumer,
         delivery_limit: queue.delivery_limit,
         consumer_timeout_ms: queue.consumer_timeout,
+        retry_ms: queue.retry,
         is_quorum: queue.queue_type == QueueType::Quorum,
         group_size: queue.group_size,
         mirrors: queue.ha_mode.map(|_| queue.ha_params.unwrap_or(0)),

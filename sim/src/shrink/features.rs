@@ -49,7 +49,7 @@ pub(super) fn rules(search: &mut Search<'_>) {
 }
 
 /// What can be left out of a queue's rules.
-const RULES_OFF: [fn(&mut QueueRules); 13] = [
+const RULES_OFF: [fn(&mut QueueRules); 14] = [
     |rules| {
         (rules.dead_letter_exchange, rules.dead_letter_key) = (None, None);
         rules.at_least_once = false;
@@ -64,7 +64,8 @@ const RULES_OFF: [fn(&mut QueueRules); 13] = [
     |rules| rules.single_active = false,
     |rules| rules.delivery_limit = None,
     |rules| rules.consumer_timeout_ms = None,
-    |rules| rules.is_quorum = false,
+    |rules| rules.retry_ms = None,
+    |rules| (rules.is_quorum, rules.retry_ms) = (false, None),
     |rules| rules.mirrors = None,
 ];
 
@@ -77,6 +78,7 @@ const LIMITS: &[Limit] = &[
     (|rules| &mut rules.message_ttl_ms, &[10, 100, 500, 1000]),
     (|rules| &mut rules.expires_ms, &[10, 100, 500, 1000]),
     (|rules| &mut rules.consumer_timeout_ms, &[10, 100]),
+    (|rules| &mut rules.retry_ms, &[10, 100]),
 ];
 
 /// Makes what clients do plain.

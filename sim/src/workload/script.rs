@@ -135,6 +135,7 @@ fn queue_arguments(rules: &QueueRules) -> FieldTable {
         single_active,
         delivery_limit,
         consumer_timeout_ms,
+        retry_ms,
         is_quorum,
         group_size,
         // An operator has said it.
@@ -148,6 +149,8 @@ fn queue_arguments(rules: &QueueRules) -> FieldTable {
         ("x-max-priority", priority_max.map(u32::from)),
         ("x-delivery-limit", *delivery_limit),
         ("x-consumer-timeout", *consumer_timeout_ms),
+        ("x-delayed-retry-min", *retry_ms),
+        ("x-delayed-retry-max", retry_ms.map(|ms| 3 * ms)),
         ("x-quorum-initial-group-size", *group_size),
     ] {
         if let Some(number) = number {
@@ -165,6 +168,7 @@ fn queue_arguments(rules: &QueueRules) -> FieldTable {
         ("x-overflow", "reject-publish", *rejects_publish),
         ("x-dead-letter-strategy", "at-least-once", *at_least_once),
         ("x-queue-type", "quorum", *is_quorum),
+        ("x-delayed-retry-type", "all", retry_ms.is_some()),
     ] {
         if is_on {
             table = table.with(name, text);

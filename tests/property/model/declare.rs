@@ -451,6 +451,7 @@ impl Model {
             // Only failures are kept, so what was merely put back stands in its own place again.
             for entry in &mut queue.ready {
                 entry.returned = (is_quorum && entry.failures > 0).then_some(0);
+                entry.acquired = if is_quorum { entry.failures.max(entry.redelivered.into()) } else { 0 };
             }
             queue.used_at = now;
         }

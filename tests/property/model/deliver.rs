@@ -26,6 +26,7 @@ impl Model {
             priority: queue.priority_of(message.properties.priority),
             expires_at: ttl.map(|ttl| now + ttl),
             failures: 0,
+            acquired: 0,
             returned: None,
         };
         let overflow = queue.overflow();
@@ -241,10 +242,16 @@ impl Model {
     /// What a consumer sees of a message beside its body.
     pub(super) fn properties_of(entry: &Entry) -> Properties {
         let mut properties = entry.message.properties.clone();
-        if entry.failures > 0 {
-            let count = i64::try_from(entry.failures).expect("programs are short");
+        if entry.failures > 0 || entry.acquired > 0 {
             let headers = properties.headers.get_or_insert_default();
-            headers.set(&ShortStr::from_static("x-delivery-count"), FieldValue::I64(count));
+            let mut tell = |name, count| {
+                let count = i64::try_from(count).expect("programs are short");
+                headers.set(&ShortStr::from_static(name), FieldValue::I64(count));
+            };
+            tell("x-delivery-count", entry.failures);
+            if entry.acquired > 0 {
+                tell("x-acquired-count", entry.acquired);
+            }
         }
         properties
     }

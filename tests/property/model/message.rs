@@ -30,6 +30,8 @@ pub(super) struct Entry {
     pub(super) expires_at: Option<u64>,
     /// Delivery attempts that failed.
     pub(super) failures: u64,
+    /// Delivery attempts after which it came back, in a quorum queue.
+    pub(super) acquired: u64,
     /// In a quorum queue, when it came back among all that did; such messages are first whatever their priority.
     pub(super) returned: Option<u64>,
 }

@@ -68,6 +68,7 @@ impl Model {
             let Some(queue) = self.queue_by_id(id) else { continue };
             entry.redelivered = true;
             entry.returned = queue.is_quorum().then_some(number);
+            entry.acquired += u64::from(queue.is_quorum());
             entry.failures += u64::from(has_failed && queue.counts_failures());
             if queue.delivery_limit().is_some_and(|limit| entry.failures > limit) {
                 self.bury(id, &entry, Reason::DeliveryLimit);

@@ -9,6 +9,7 @@ use super::errands::{Answer, Next, To};
 use super::replicas::Task;
 use crate::amqp::{FieldTable, ShortStr};
 use crate::cluster::inquiries::{Counts, Inquiry, Report};
+use crate::cluster::version;
 use crate::exchange::Hold;
 use crate::ids::{AdminId, NodeId, QueueId};
 use crate::management::{AdminError, BindingInfo, ExchangeInfo, OnlyConsumer, QueueInfo, QueueState};
@@ -84,6 +85,8 @@ impl Broker {
             messages_unacked: counts.unacked,
             ready_bytes: counts.ready_bytes,
             unacked_bytes: counts.unacked_bytes,
+            messages_delayed: counts.delayed,
+            delayed_bytes: counts.delayed_bytes,
             memory_bytes: counts.memory_bytes,
             consumers: counts.consumers,
             only_consumer: self.queues.get(key).and_then(|queue| {
@@ -106,9 +109,13 @@ impl Broker {
 
     /// What is in the queues that are on this node, or led by it.
     pub(super) fn counts_of_queues(&self) -> Vec<Counts> {
+        let tells_delayed = self.peers.is_none() || self.is_known_to_all(version::COUNTS);
         let counts = |(key, record): (QueueKey, &QueueRecord)| {
             if let Some(queue) = self.queues.get(key) {
+                let (delayed, delayed_bytes) = if tells_delayed { queue.delayed() } else { (0, 0) };
                 return Some(Counts {
+                    delayed,
+                    delayed_bytes,
                     queue: record.id,
                     is_paused: queue.is_paused(),
                     ready: queue.ready_len() as u64,
@@ -208,6 +215,8 @@ fn counts_of(queue: QueueId, machine: &QuorumQueue) -> Counts {
         unacked: stat.unacked,
         ready_bytes: stat.ready_bytes,
         unacked_bytes: stat.unacked_bytes,
+        delayed: stat.delayed,
+        delayed_bytes: stat.delayed_bytes,
         memory_bytes: 0,
         consumers: stat.consumers,
     }

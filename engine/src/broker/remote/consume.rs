@@ -12,7 +12,7 @@ use crate::ids::{Lsn, QueueSeq};
 use crate::limits;
 use crate::message::Message;
 use crate::queue::quorum::{Checkout, ConsumerSync, CreditMode, DeliveryNumber, NumberRange, ReturnKind, SyncAnswer};
-use crate::queue::{ConsumerKey, Get, Return, Subscriber, Subscription, Taken};
+use crate::queue::{ConsumerKey, Get, QueueKind, Return, Subscriber, Subscription, Taken};
 use crate::routing::QueueKey;
 
 /// A consumer that a channel asks for.
@@ -217,6 +217,8 @@ impl Broker {
     /// If it is not there.
     pub(crate) fn take_arrived(&mut self, number: u64, at: usize) -> Taken {
         let session = self.remote.sessions.get_mut(&number).expect("a message was found in it");
+        let record = self.metadata.queue_by_key(session.queue);
+        let is_quorum = record.is_some_and(|record| record.arguments.kind == QueueKind::Quorum);
         let arrived = session.inbox.remove(at).expect("a message was found there");
         let message = arrived.message.expect("only what is there is handed on");
         let (tag, delivered) = (arrived.delivery.consumer.tag, arrived.delivery.number);
@@ -238,6 +240,7 @@ impl Broker {
             message,
             redelivered: arrived.delivery.is_redelivered,
             deliveries: arrived.delivery.failed,
+            acquired: if is_quorum { arrived.delivery.acquired } else { 0 },
             place: None,
             recoverable: false,
             ready_left: arrived.delivery.ready_left as usize,

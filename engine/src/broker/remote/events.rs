@@ -81,8 +81,7 @@ impl Broker {
     fn on_delivery(&mut self, node: NodeId, delivery: &Delivery, bytes: Bytes) -> Result<(), Malformed> {
         let message = Message::from_payload(bytes).ok_or(Malformed)?;
         let id = delivery.consumer.session;
-        let Delivery { consumer, number, failed, is_redelivered, .. } = *delivery;
-        let acquired = failed.max(is_redelivered.into());
+        let Delivery { consumer, number, failed, acquired, .. } = *delivery;
         let numbered = quorum::Delivery { consumer, number, body: BodyPlace::default(), failed, acquired };
         self.with_own(node, id, |session, events| session.session.on_delivery(&numbered, events));
         // Its number may have come before.
@@ -105,6 +104,7 @@ impl Broker {
                     number: delivery.number,
                     failed: delivery.failed,
                     is_redelivered: delivery.acquired > 0,
+                    acquired: delivery.acquired,
                     ready_left: 0,
                 };
                 session.inbox.push_back(Arrived { delivery, message: None });

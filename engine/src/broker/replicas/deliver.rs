@@ -9,6 +9,7 @@ use super::super::internal::Internal;
 use super::Replica;
 use super::operate::ToShow;
 use crate::cluster::queues::{Delivery as Sent, Frame, encode_delivery};
+use crate::cluster::version;
 use crate::effect::DiskRequest;
 use crate::ids::{NodeId, QueueId};
 use crate::message::Message;
@@ -120,8 +121,10 @@ impl Broker {
             number: delivery.number,
             failed: delivery.failed,
             is_redelivered: delivery.acquired > 0,
+            acquired: delivery.acquired,
             ready_left: u32::try_from(ready_left).unwrap_or(u32::MAX),
         };
+        let sent = if self.is_known_to_all(version::COUNTS) { sent } else { sent.without_counts() };
         self.say_bytes(delivery.consumer.session.node, encode_delivery(&sent, message));
     }
 

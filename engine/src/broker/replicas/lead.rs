@@ -12,8 +12,10 @@ use super::deliver::Outgoing;
 use crate::cluster::consensus::EntryId;
 use crate::cluster::inquiries::{Outcome, Report};
 use crate::cluster::queues::{Answer as Told, Frame, Question};
+use crate::config::Config;
 use crate::ids::{Boot, NodeId, QueueId};
 use crate::limits;
+use crate::metadata::QueueRecord;
 use crate::queue::quorum::{Actions, Answer, Command, DeathNumber, EntryWriter, Notice, Settings, Sync, deaths};
 
 /// Who waits for an answer to a command.
@@ -130,8 +132,7 @@ impl Broker {
         if replica.introduced_in == cluster.replica_status(queue)?.term {
             return Some(());
         }
-        let record = self.metadata.queue_by_key(replica.key)?;
-        let settings = Settings::of(record);
+        let settings = wanted_settings(self.metadata.queue_by_key(replica.key)?, &self.config);
         let mut writer = EntryWriter::default();
         writer.push(&Command::Update(settings.into()), &[]);
         let command = encode_command(self.now.wall.as_millis(), &writer.take());
@@ -264,7 +265,7 @@ impl Broker {
         let mut commands = Vec::new();
         if !is_under_way {
             if let Some(record) = self.metadata.queue_by_key(replica.key) {
-                let wanted = Settings::of(record);
+                let wanted = wanted_settings(record, &self.config);
                 if !replica.machine.has_settings(&wanted) {
                     commands.push(Command::Update(wanted.into()));
                 }
@@ -352,4 +353,11 @@ impl Broker {
         }
         self.look_at_errands();
     }
+}
+
+/// What a queue is to be like.
+fn wanted_settings(record: &QueueRecord, config: &Config) -> Settings {
+    let timeout = config.consumer_disconnected_timeout.as_millis();
+    let timeout_ms = u64::try_from(timeout).unwrap_or(u64::MAX);
+    Settings::of(record, timeout_ms)
 }

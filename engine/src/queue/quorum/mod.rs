@@ -50,7 +50,7 @@ pub use ids::{Boot, ConsumerId, DeathNumber, DeliveryNumber, LogIndex, NodeId, S
 pub use machine::{Meta, QuorumQueue};
 pub use read::{ConsumerSync, Peeked, Stat, Sync, SyncAnswer};
 pub use session::{Session, SessionEvent};
-pub use settings::{DISCONNECTED_TIMEOUT_MS, DeadLetters, DelayedRetry, Rules, Settings};
+pub use settings::{DeadLetters, DelayedRetry, Rules, Settings};
 pub use slot::BodyPlace;
 pub use snapshot::SnapshotError;
 

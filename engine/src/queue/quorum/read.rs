@@ -58,6 +58,8 @@ pub struct Stat {
     pub ready_bytes: u64,
     /// Messages that came back and wait for their time.
     pub delayed: u64,
+    /// Bytes of their bodies.
+    pub delayed_bytes: u64,
     /// Messages that are out.
     pub unacked: u64,
     /// Bytes of their bodies.
@@ -127,6 +129,7 @@ impl QuorumQueue {
             ready: self.ready.len() as u64,
             ready_bytes: self.ready.bytes(),
             delayed: self.delayed.len(),
+            delayed_bytes: self.delayed.bytes(),
             unacked: self.unacked,
             unacked_bytes: self.unacked_bytes,
             dead: self.dead.len(),

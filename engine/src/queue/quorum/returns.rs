@@ -102,7 +102,7 @@ impl QuorumQueue {
         if self.settings.delivery_limit.is_some_and(|limit| slot.failed > limit) {
             return self.bury(slot, LeaveReason::DeliveryLimit, actions);
         }
-        if let Some(delay) = self.settings.retry_delay_ms(is_failure, slot.failed) {
+        if let Some(delay) = self.settings.delayed_retry.delay_ms(is_failure, slot.failed) {
             return self.delayed.push(self.now.saturating_add(delay), slot);
         }
         self.expiring += u64::from(slot.expires_at != 0);

@@ -1,6 +1,7 @@
 //! What an `Update` tells the machine of the queue's arguments and policies.
 
 use super::slot::Slot;
+pub use crate::metadata::DelayedRetry;
 use crate::metadata::{DeadLetterStrategy, Overflow, QueueRecord, QueueSettings};
 use crate::queue::QueueKind;
 use crate::queue::classic::{QUORUM_PRIORITY_DEFAULT, QUORUM_PRIORITY_MAX};
@@ -96,26 +97,11 @@ pub enum DeadLetters {
     AtLeastOnce,
 }
 
-/// Messages that come back wait for `min(min_ms × deliveries failed, max_ms)` (RabbitMQ 4.3: `x-delayed-retry-type`, `-min`, `-max`). One
-/// that comes back without a failure so far waits for `min_ms`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DelayedRetry {
-    /// Whether those wait whose delivery failed.
-    pub failed: bool,
-    /// Whether those wait that came back for another reason.
-    pub returned: bool,
-    /// Milliseconds per failure.
-    pub min_ms: u64,
-    /// Milliseconds at most.
-    pub max_ms: u64,
-}
-
-/// How long messages of a consumer whose node is suspected stay its own, unless something else is said (RabbitMQ 4.3).
-pub const DISCONNECTED_TIMEOUT_MS: u64 = 60_000;
-
 impl Settings {
     /// The settings of a queue, from what arguments and policies say of it.
-    pub fn new(settings: &QueueSettings, single_active_consumer: bool) -> Self {
+    ///
+    /// `disconnected_timeout_ms` is what they are to say if they say nothing of that.
+    pub fn new(settings: &QueueSettings, single_active_consumer: bool, disconnected_timeout_ms: u64) -> Self {
         let dead_letters = match (&settings.dead_letter_exchange, settings.dead_letter_strategy) {
             (None, _) => DeadLetters::Drop,
             (Some(_), DeadLetterStrategy::AtLeastOnce) if settings.keeps_dead_letters() => DeadLetters::AtLeastOnce,
@@ -130,15 +116,17 @@ impl Settings {
             dead_letters,
             single_active_consumer,
             expires_ms: settings.expires_ms,
-            disconnected_timeout_ms: DISCONNECTED_TIMEOUT_MS,
-            delayed_retry: DelayedRetry::default(),
+            disconnected_timeout_ms: settings.disconnected_timeout_ms.unwrap_or(disconnected_timeout_ms),
+            delayed_retry: settings.delayed_retry,
             rules: Rules::Quorum,
         }
     }
 
     /// The settings of a declared queue.
-    pub fn of(record: &QueueRecord) -> Self {
-        Self { rules: Rules::of(record), ..Self::new(&record.settings, record.arguments.single_active_consumer) }
+    pub fn of(record: &QueueRecord, disconnected_timeout_ms: u64) -> Self {
+        let single_active_consumer = record.arguments.single_active_consumer;
+        let settings = Self::new(&record.settings, single_active_consumer, disconnected_timeout_ms);
+        Self { rules: Rules::of(record), ..settings }
     }
 
     /// Whether deliveries that fail are counted.
@@ -165,14 +153,6 @@ impl Settings {
         let has_room = |max: Option<u64>, held: u64| max.is_none_or(|max| held <= max / 5 * 4 + max % 5 * 4 / 5);
         has_room(self.length_max, len) && has_room(self.length_max_bytes, bytes)
     }
-
-    /// How long a message that came back waits, in milliseconds; `None` if it does not.
-    pub(super) fn retry_delay_ms(&self, is_failure: bool, failed: u16) -> Option<u64> {
-        let DelayedRetry { failed: of_failed, returned, min_ms, max_ms } = self.delayed_retry;
-        let delay = min_ms.saturating_mul(u64::from(failed.max(1))).min(max_ms);
-        let waits = if is_failure { of_failed } else { returned };
-        (waits && delay > 0).then_some(delay)
-    }
 }
 
 #[cfg(test)]
@@ -187,14 +167,5 @@ mod tests {
             assert!(settings(max).has_room_beside(fits, u64::MAX), "{max}");
             assert!(!settings(max).has_room_beside(fits + 1, 0), "{max}");
         }
-    }
-
-    #[test]
-    fn each_failure_makes_the_wait_longer_up_to_the_limit() {
-        let delayed_retry = DelayedRetry { failed: true, returned: false, min_ms: 100, max_ms: 250 };
-        let settings = Settings { delayed_retry, ..Settings::default() };
-        let delays = [1, 2, 3, u16::MAX].map(|failed| settings.retry_delay_ms(true, failed));
-        assert_eq!(delays, [Some(100), Some(200), Some(250), Some(250)]);
-        assert_eq!(settings.retry_delay_ms(false, 2), None);
     }
 }

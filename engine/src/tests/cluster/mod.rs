@@ -8,6 +8,7 @@ mod operators;
 mod placement;
 mod quorum;
 mod remote;
+mod returns;
 mod service;
 mod upgrade;
 mod world;

@@ -4,8 +4,9 @@ use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::quorum::{next, publish_confirmed, publisher, quorum};
-use super::remote::{consume, hear, make};
+use super::quorum::{next, publish_confirmed, publisher, quorum, replicas};
+use super::remote::{CHANNEL, consume, hear, make};
+use super::returns::get;
 use super::world::{At, World};
 use super::{ask, voters};
 use crate::amqp::method::basic;
@@ -128,4 +129,23 @@ fn a_program_that_is_too_old_does_not_join() {
     assert!(!world.nodes[2].is_ready);
     // One that is as new as they are comes in.
     upgrade(&mut world, 2);
+}
+
+#[test]
+fn how_often_a_message_came_back_is_told_once_all_nodes_understand_it() {
+    let mut world = old(74, 3, 3);
+    world.until("a cluster", |world| world.is_agreed() && voters(world) == 3);
+    make(&mut world, 0, quorum("q", &[]));
+    let client = publisher(&mut world, 1);
+    publish_confirmed(&mut world, 1, client, "q", "one");
+    for expected in [(None, None), (Some(0), Some(1)), (Some(0), Some(1))] {
+        let (counts, tag) = get(&mut world, 1, client);
+        assert_eq!(counts, expected);
+        world.with_client(1, client, |client| client.nack(CHANNEL, tag, false, true).unwrap());
+    }
+    world.until("its return", |world| (0..3).all(|at| replicas(world, at).iter().all(|replica| replica.ready == 1)));
+    (0..3).for_each(|at| upgrade(&mut world, at));
+    world.until("the newer version", |world| versions(world) == [Versions::SPOKEN.highest].into());
+    let client = publisher(&mut world, 1);
+    assert_eq!(get(&mut world, 1, client).0, (Some(0), Some(3)));
 }

@@ -395,6 +395,32 @@ fn much_is_written_early_and_synced_when_asked() {
     assert_eq!(bare.log.durable(), bare.log.written());
 }
 
+/// Copies that nothing has earned are made when the log is idle, each once.
+#[test]
+fn an_idle_log_gets_small_and_rests() {
+    let mut world = World::new(7, small_config());
+    world.recover_first();
+    for number in 0..4000 {
+        world.publish(&[number % 8], RefFlags::NONE);
+        world.flush();
+    }
+    world.settle_down();
+    for key in world.live_keys().into_iter().filter(|(_, seq)| seq % 16 != 0) {
+        world.settle(key);
+    }
+    world.log.credit = 0;
+    let (before, start) = (world.log.usage().segments, world.now);
+    world.settle_down();
+    let after = world.log.usage().segments;
+    assert!(after * 3 < before, "{after} of {before} segments");
+    assert!(world.now >= start + Duration::from_secs(1));
+    let end = world.log.end();
+    world.advance(10_000_000);
+    world.settle_down();
+    assert_eq!(world.log.end(), end);
+    world.check_payloads();
+}
+
 /// Writes records of `len` bytes over several segments.
 fn check_order_of_segments(len: usize) {
     let mut bare = Bare::new(LogConfig { segment_bytes: 1024 * 1024, ..LogConfig::default() });

@@ -436,6 +436,16 @@ impl Session {
         }
     }
 
+    /// The queue refuses messages one by one, and says so once: of what it has seen and not answered it may have refused any, and its
+    /// word may be lost. What is published again may come twice; what is taken for safe would be gone.
+    pub fn distrust(&mut self, answer: &SyncAnswer) {
+        let Some(next) = answer.next.filter(|_| answer.session == self.id) else { return };
+        let seen = next.0.saturating_sub(self.first.0);
+        for (_, publish) in (0..seen).zip(&mut self.outstanding) {
+            publish.is_refused = true;
+        }
+    }
+
     /// Switches on a bug in this session alone.
     #[cfg(test)]
     pub(super) fn plant(&mut self, mutant: Option<Mutant>) {

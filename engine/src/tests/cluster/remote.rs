@@ -181,6 +181,32 @@ fn a_full_queue_of_another_node_refuses_what_comes() {
     assert_eq!(reason.reply_text.to_string_lossy(), "PRECONDITION_FAILED - partial tx completion");
 }
 
+/// Whatever is lost with a link: that a message was refused is not taken for a confirm.
+#[test]
+fn a_refusal_that_is_lost_with_the_link_is_one_all_the_same() {
+    for steps in 0..60 {
+        let mut world = three();
+        let mut full = declare("q", true);
+        full.arguments.push(short("x-max-length"), FieldValue::I32(1));
+        full.arguments.push(short("x-overflow"), FieldValue::LongStr("reject-publish".into()));
+        make(&mut world, 0, full);
+        let client = world.client(1).unwrap();
+        ask(&mut world, 1, client, confirm::Select { no_wait: false });
+        publish(&mut world, 1, client, "q", "first");
+        let event = hear(&mut world, 1, client, "confirm");
+        assert!(matches!(event, ClientEvent::Acked { seqno: 1, .. }), "{event:?}");
+        publish(&mut world, 1, client, "q", "second");
+        let mut heard = Vec::new();
+        for _ in 0..steps {
+            world.step();
+            heard.extend(world.events(1, client).unwrap());
+        }
+        world.sever(0, 1);
+        let event = heard.pop().unwrap_or_else(|| hear(&mut world, 1, client, "answer"));
+        assert!(matches!(event, ClientEvent::Nacked { seqno: 2, .. }), "after {steps} steps: {event:?}");
+    }
+}
+
 #[test]
 fn a_transaction_is_over_when_all_nodes_have_their_part() {
     let mut world = three();

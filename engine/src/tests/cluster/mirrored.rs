@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::members::{holders, in_order, nodes, own, settle};
 use super::operators::listed;
-use super::quorum::{leader, next, publish_confirmed, publisher, replicas};
+use super::quorum::{check_power_loss_of_all, leader, next, publish_confirmed, publisher, replicas};
 use super::remote::{CHANNEL, consume, hear, held, make, publish};
 use super::upgrade::{old, upgrade, versions};
 use super::world::{At, World, name};
@@ -102,20 +102,7 @@ fn a_mirrored_queue_serves_all_nodes_while_its_leader_is_killed_again_and_again(
 fn what_a_mirrored_queue_confirmed_survives_that_all_nodes_lose_power_at_once() {
     let mut world = three();
     make(&mut world, 0, declare("q", true));
-    let client = publisher(&mut world, 2);
-    for number in 0..10 {
-        publish_confirmed(&mut world, 2, client, "q", &format!("{number}"));
-    }
-    (0..3).for_each(|at| world.crash(at, true));
-    (0..3).for_each(|at| world.start(at));
-    world.until("agreement", World::is_agreed);
-    let consumer = world.client(1).unwrap();
-    ask(&mut world, 1, consumer, basic::Qos { prefetch_count: 1, ..basic::Qos::default() });
-    world.send(1, consumer, basic::Consume { no_wait: true, ..consume("q", "c") });
-    for number in 0..10 {
-        assert_eq!(next(&mut world, 1, consumer), (format!("{number}").into_bytes(), false));
-    }
-    world.until("an empty queue", |world| (0..3).all(|at| held(world.nodes[at].engine.as_ref().unwrap()) == 0));
+    check_power_loss_of_all(&mut world, 10);
 }
 
 /// RabbitMQ docs: Classic Queue Mirroring: queues of one connection are not mirrored; neither are those here that do not survive a restart.

@@ -108,18 +108,23 @@ fn a_declaration_waits_for_no_timer() {
 fn what_was_confirmed_survives_that_all_nodes_lose_power_at_once() {
     let mut world = three();
     make(&mut world, 0, quorum("q", &[]));
-    let client = publisher(&mut world, 2);
-    for number in 0..30 {
-        publish_confirmed(&mut world, 2, client, "q", &format!("{number}"));
+    check_power_loss_of_all(&mut world, 30);
+}
+
+/// Queue `q` gets so many messages, all nodes lose power, and it has them all.
+pub(super) fn check_power_loss_of_all(world: &mut World, messages: u32) {
+    let client = publisher(world, 2);
+    for number in 0..messages {
+        publish_confirmed(world, 2, client, "q", &format!("{number}"));
     }
     (0..3).for_each(|at| world.crash(at, true));
     (0..3).for_each(|at| world.start(at));
     world.until("agreement", World::is_agreed);
     let consumer = world.client(1).unwrap();
-    ask(&mut world, 1, consumer, basic::Qos { prefetch_count: 1, ..basic::Qos::default() });
+    ask(world, 1, consumer, basic::Qos { prefetch_count: 1, ..basic::Qos::default() });
     world.send(1, consumer, basic::Consume { no_wait: true, ..consume("q", "c") });
-    for number in 0..30 {
-        assert_eq!(next(&mut world, 1, consumer), (format!("{number}").into_bytes(), false));
+    for number in 0..messages {
+        assert_eq!(next(world, 1, consumer), (format!("{number}").into_bytes(), false));
     }
     world.until("an empty queue", |world| (0..3).all(|at| held(world.nodes[at].engine.as_ref().unwrap()) == 0));
 }

@@ -157,8 +157,8 @@ fn exclusive_consumers_keep_others_away_whatever_their_node() {
     assert!(matches!(answer, ClientEvent::Method { method: Method::BasicConsumeOk(_), .. }), "{answer:?}");
 }
 
-#[test]
-fn a_full_queue_of_another_node_refuses_what_comes() {
+/// Queue `q` of node 0 is full and refuses what comes, and this client of node 1, which gets confirms, has made it so.
+fn full() -> (World, ConnectionId) {
     let mut world = three();
     let mut full = declare("q", true);
     full.arguments.push(short("x-max-length"), FieldValue::I32(1));
@@ -169,6 +169,12 @@ fn a_full_queue_of_another_node_refuses_what_comes() {
     publish(&mut world, 1, client, "q", "first");
     let event = hear(&mut world, 1, client, "confirm");
     assert!(matches!(event, ClientEvent::Acked { seqno: 1, .. }), "{event:?}");
+    (world, client)
+}
+
+#[test]
+fn a_full_queue_of_another_node_refuses_what_comes() {
+    let (mut world, client) = full();
     publish(&mut world, 1, client, "q", "second");
     let event = hear(&mut world, 1, client, "answer");
     assert!(matches!(event, ClientEvent::Nacked { seqno: 2, .. }), "{event:?}");
@@ -185,16 +191,7 @@ fn a_full_queue_of_another_node_refuses_what_comes() {
 #[test]
 fn a_refusal_that_is_lost_with_the_link_is_one_all_the_same() {
     for steps in 0..60 {
-        let mut world = three();
-        let mut full = declare("q", true);
-        full.arguments.push(short("x-max-length"), FieldValue::I32(1));
-        full.arguments.push(short("x-overflow"), FieldValue::LongStr("reject-publish".into()));
-        make(&mut world, 0, full);
-        let client = world.client(1).unwrap();
-        ask(&mut world, 1, client, confirm::Select { no_wait: false });
-        publish(&mut world, 1, client, "q", "first");
-        let event = hear(&mut world, 1, client, "confirm");
-        assert!(matches!(event, ClientEvent::Acked { seqno: 1, .. }), "{event:?}");
+        let (mut world, client) = full();
         publish(&mut world, 1, client, "q", "second");
         let mut heard = Vec::new();
         for _ in 0..steps {

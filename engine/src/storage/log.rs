@@ -515,6 +515,7 @@ impl Log {
         let next = OpenBlock::new(0, self.open.len);
         let mut block = core::mem::replace(&mut self.open, next);
         core::mem::swap(self.open.spare_mut(), block.spare_mut());
+        let is_empty = block.is_empty();
         let (len, mut parts) = block.close(segment.salt, self.incarnation, self.commit.durable, oldest);
         let end = start + u64::from(len);
         let mut from = start;
@@ -524,6 +525,8 @@ impl Log {
         }
         segment.used_end = end;
         let earned = match core::mem::take(&mut self.own_bytes) {
+            // Only to say how far all is durable.
+            0 if is_empty => 0,
             0 => u64::from(len),
             own => u64::from(len).saturating_sub(own + (BLOCK_HEADER_BYTES + BLOCK_ALIGN) as u64),
         };

@@ -29,6 +29,9 @@ use crate::world::{CLOSE_PATIENCE, Event, World};
 /// The lengths of a story's queues are looked at once in so many steps.
 const STEPS_PER_LOOK: u64 = 8;
 
+/// See [`Node::idle_segments`].
+const PARTLY_FILLED_SEGMENTS: u64 = 3;
+
 /// One node over all its boots.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -135,12 +138,13 @@ impl Node {
         self.engine.as_ref().map(|engine| engine.usage()).unwrap_or_default()
     }
 
-    /// Segments of its log, without those that the cluster's part of it may take: what is live twice, the slack, and one that is not full.
+    /// Segments of its log, without those that the cluster's part of it may take: what is live twice, the slack, and some that are not
+    /// full, since the next record would not have fitted.
     pub(crate) fn idle_segments(&self) -> u64 {
         let Usage { log_segments, log_live_bytes, .. } = self.usage();
         let is_alone = self.engine.as_ref().is_none_or(|engine| engine.shared_applied().is_none());
         let of_cluster = 2 * log_live_bytes + self.knobs.slack_bytes;
-        let of_cluster = of_cluster.div_ceil(self.knobs.segment_bytes) + 1;
+        let of_cluster = of_cluster.div_ceil(self.knobs.segment_bytes) + PARTLY_FILLED_SEGMENTS;
         log_segments.saturating_sub(if is_alone { 0 } else { of_cluster })
     }
 

@@ -413,7 +413,9 @@ fn an_idle_log_gets_small_and_rests() {
     world.settle_down();
     let after = world.log.usage().segments;
     assert!(after * 3 < before, "{after} of {before} segments");
-    assert!(world.now >= start + Duration::from_secs(1));
+    // It waited for a second, and not for one more for each segment.
+    let took = world.now.saturating_since(start);
+    assert!((1..20).contains(&took.as_secs()), "{took:?}");
     let end = world.log.end();
     world.advance(10_000_000);
     world.settle_down();

@@ -80,6 +80,11 @@ impl NodeState {
     }
 }
 
+/// Clients that look at the end what is left: one for each node, and one for the queues that all share.
+fn checkers(plan: &Plan) -> usize {
+    plan.node_count() + usize::from(plan.node_count() > 1)
+}
+
 impl Recorder {
     /// A recorder of a run of this plan.
     pub(crate) fn new(plan: &Plan) -> Self {
@@ -88,7 +93,7 @@ impl Recorder {
             kind: LaneKind::Client,
             name: format!("{} {number}", words::variant(role).0.split(' ').next().unwrap_or("client")),
         };
-        let (mut lanes, mut clients) = (Vec::new(), vec![0; plan.clients.len() + plan.node_count()]);
+        let (mut lanes, mut clients) = (Vec::new(), vec![0; plan.clients.len() + checkers(plan)]);
         let mut add = |takers: bool, lanes: &mut Vec<Lane>| {
             for (number, client) in plan.clients.iter().enumerate().filter(|(_, it)| is_taker(&it.role) == takers) {
                 clients[number] = lanes.len();
@@ -115,9 +120,13 @@ impl Recorder {
         });
         let sites = sites.collect();
         add(true, &mut lanes);
-        for at in 0..plan.node_count() {
+        for at in 0..checkers(plan) {
             clients[plan.clients.len() + at] = lanes.len();
-            let which = if plan.node_count() == 1 { String::new() } else { format!(" {}", At::new(at).letter()) };
+            let which = match plan.node_count() {
+                1 => String::new(),
+                nodes if at == nodes => " of all".to_owned(),
+                _ => format!(" {}", At::new(at).letter()),
+            };
             lanes.push(Lane { kind: LaneKind::Client, name: format!("checker{which}") });
         }
         Self {
@@ -158,7 +167,8 @@ impl Recorder {
         let Self { mut recording, sites, .. } = self;
         recording.end = time;
         recording.left_out += thin(&mut recording.events, recording.cause.as_ref(), EVENTS_MAX);
-        for _ in &sites {
+        let most = sites.len() + usize::from(sites.len() > 1);
+        for _ in 0..most {
             let checker = recording.lanes.len() - 1;
             if !recording.events.iter().any(|event| event.lane == checker || event.to == Some(checker)) {
                 recording.lanes.pop();

@@ -13,7 +13,8 @@ fn recorded(name: &str, seed: u64) -> (Report, Recording) {
 /// The recorder listens and does nothing else: same events, same facts, same trace.
 #[test]
 fn a_recorded_run_is_the_run_without_recording() {
-    for name in ["everything", "policies", "half-open", "fsync-error", "crash-during-recovery"] {
+    for name in ["everything", "policies", "half-open", "fsync-error", "crash-during-recovery", "quorum-delayed-retry"]
+    {
         let scenario = Scenario::built_in().into_iter().find(|scenario| scenario.name == name).unwrap();
         let plain = run_plan(plan(&scenario, 5), RunOptions::default());
         let (report, recording) = recorded(name, 5);

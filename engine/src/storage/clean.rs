@@ -57,7 +57,7 @@ impl Dropped {
 }
 
 /// Work on the oldest segment.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Cleaner {
     segment: SegmentId,
     walk: Walk,
@@ -210,7 +210,7 @@ impl Log {
         data: &Bytes,
         owners: &dyn Owners,
     ) -> LogOutcome {
-        let Some(mut cleaner) = self.cleaner.take_if(|cleaner| cleaner.segment == segment) else {
+        let Some(Cleaner { mut walk, .. }) = self.cleaner.filter(|cleaner| cleaner.segment == segment) else {
             return LogOutcome::Nothing;
         };
         let (first, end) = {
@@ -218,27 +218,27 @@ impl Log {
             (segment.first, segment.used_end)
         };
         let mut sound = data.len() == index(u64::from(len));
-        while sound && cleaner.walk.position < end {
-            match cleaner.walk.step(data, start) {
+        let mut wanted = 0;
+        while sound && walk.position < end {
+            match walk.step(data, start) {
                 Step::Block(_) | Step::BlockEnd => {}
                 Step::Record { lsn, kind: Kind::Message, at, len } => {
                     sound = self.copy_record(lsn, &data.slice(at..at + len), owners).is_some();
                 }
                 Step::Record { .. } => {}
                 Step::Short(need) => {
-                    cleaner.need = need;
-                    sound = cleaner.walk.position + need as u64 <= end;
+                    wanted = need;
+                    sound = walk.position + need as u64 <= end;
                     break;
                 }
                 Step::Bad => sound = false,
             }
         }
         if !sound {
-            let offset = cleaner.walk.position - first;
+            let offset = walk.position - first;
             return LogOutcome::Damaged(format!("the log is corrupt: segment {segment}, offset {offset}"));
         }
-        cleaner.is_reading = false;
-        self.cleaner = Some(cleaner);
+        self.cleaner = Some(Cleaner { segment, walk, need: wanted, is_reading: false });
         self.check_cleaned();
         LogOutcome::Nothing
     }

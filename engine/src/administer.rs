@@ -69,8 +69,8 @@ impl Engine {
             AdminRequest::Replicas(request) => self.broker.administer_replicas(id, &request),
             AdminRequest::Exchange(request) => self.broker.administer_exchanges(id, &request),
             AdminRequest::Connection(request) => {
-                let reply = self.administer_connections(now, effects, request);
-                self.broker.answer(id, reply);
+                let own = self.administer_connections(now, effects, &request);
+                self.broker.ask_others_for_connections(id, &request, own);
             }
         }
     }
@@ -203,35 +203,35 @@ impl Engine {
         self.forgetting.iter().map(|forgetting| forgetting.until).min()
     }
 
-    fn administer_connections(
+    /// What is asked of this node's own connections.
+    pub(crate) fn administer_connections(
         &mut self,
         now: Now,
         effects: &mut Effects,
-        request: ConnectionRequest,
+        request: &ConnectionRequest,
     ) -> Result<AdminReply, AdminError> {
         Ok(match request {
             ConnectionRequest::List => AdminReply::Connections(
                 self.all_connections().map(|connection| connection.info(&self.broker)).collect(),
             ),
             ConnectionRequest::ListChannels => {
-                AdminReply::Channels(self.all_connections().flat_map(Connection::channel_infos).collect())
+                let of = |connection: &Connection| connection.channel_infos(&self.broker);
+                AdminReply::Channels(self.all_connections().flat_map(of).collect())
             }
             ConnectionRequest::ListConsumers { vhost } => {
                 let only = vhost.as_ref().map(|name| self.broker.expect_vhost(name)).transpose()?;
-                let mut consumers: Vec<_> = self
+                let consumers = self
                     .all_connections()
                     .filter(|connection| only.is_none_or(|only| connection.vhost() == only))
                     .flat_map(|connection| connection.consumer_infos(&self.broker))
                     .collect();
-                // Those of one queue stay in the order of their connections.
-                consumers.sort_by(|a, b| (&a.vhost, &a.queue).cmp(&(&b.vhost, &b.queue)));
                 AdminReply::Consumers(consumers)
             }
             ConnectionRequest::Close { which, reason } => {
-                let ids = self.selected(&which)?;
+                let ids = self.selected(which)?;
                 for id in &ids {
                     self.with_connection(now, effects, *id, |connection, ctx| {
-                        connection.close_for_operator(ctx, &reason);
+                        connection.close_for_operator(ctx, reason);
                     });
                 }
                 AdminReply::Count(ids.len() as u64)
@@ -245,7 +245,10 @@ impl Engine {
             self.all_connections().filter(|connection| matches(connection)).map(Connection::id).collect::<Vec<_>>()
         };
         match which {
-            ConnectionSelection::One(id) => match those(&|connection| connection.id() == *id) {
+            ConnectionSelection::One { node, .. } if !node.is_empty() && *node != self.broker.config.node_name => {
+                Err(missing())
+            }
+            ConnectionSelection::One { id, .. } => match those(&|connection| connection.id() == *id) {
                 none if none.is_empty() => Err(missing()),
                 one => Ok(one),
             },

@@ -245,7 +245,7 @@ impl World {
             Operation::Resume { queue } => QueueRequest::Resume(queue_name(queue)).into(),
             Operation::Close { client } => {
                 let link = self.actors[*client as usize].link?;
-                let which = ConnectionSelection::One(connection(link));
+                let which = ConnectionSelection::One { node: String::new(), id: connection(link) };
                 ConnectionRequest::Close { which, reason: "closed by an operator".to_owned() }.into()
             }
         })

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
-use leveret_engine::amqp::method::queue;
+use leveret_engine::amqp::method::{basic, queue};
 use leveret_engine::amqp::{FieldTable, FieldValue, Method, ShortStr};
+use leveret_engine::client::ClientEvent;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
@@ -103,4 +104,38 @@ fn operators_add_remove_and_move_replicas() {
         let rows: Vec<Value> = serde_json::from_str(&output).unwrap();
         rows.iter().any(|row| row["Node Name"] == json!(name(1)) && row["Raft State"] == "noproc")
     });
+}
+
+#[test]
+fn operators_see_and_close_connections_of_other_nodes() {
+    let three = Three::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let login = async { TestClient::login(TcpStream::connect(three.address(2)).await?).await };
+    let mut client = runtime.block_on(patiently(login)).unwrap();
+    let mut pid = String::new();
+    until("its connection is listed elsewhere", || {
+        pid = three.control(0, &["-s", "list_connections", "pid"]).trim_end().to_owned();
+        pid.starts_with(&format!("<{}.", name(2))) && pid.lines().count() == 1
+    });
+    let channels = three.control(1, &["-s", "list_channels", "connection"]);
+    assert!(channels.lines().all(|connection| connection == pid), "{channels}");
+    let consume = async {
+        client.call(queue::Declare { queue: ShortStr::from_static("q"), ..queue::Declare::default() }).await?;
+        client.call(basic::Consume { queue: ShortStr::from_static("q"), ..basic::Consume::default() }).await
+    };
+    runtime.block_on(patiently(consume)).unwrap();
+    let consumers = three.control(1, &["-s", "list_consumers", "queue_name", "channel_pid"]);
+    assert_eq!(consumers, format!("q\t{}\n", pid.replace(".0>", ".1>")));
+    three.control(0, &["close_connection", &pid, "maintenance"]);
+    let closed = async {
+        loop {
+            if let event @ ClientEvent::ConnectionClosed { .. } = client.event().await? {
+                return Ok(format!("{event:?}"));
+            }
+        }
+    };
+    let closed = runtime.block_on(patiently(closed)).unwrap();
+    assert!(closed.contains("maintenance") && closed.contains("CONNECTION_FORCED"), "{closed}");
+    until("it is gone", || three.control(1, &["-s", "list_connections"]).is_empty());
+    assert!(three.try_control(0, &["close_connection", &pid, "again"]).is_err());
 }

@@ -43,9 +43,9 @@ use crate::cluster::peers::Peers;
 use crate::collections::{IdMap, NameMap};
 use crate::config::Config;
 use crate::event::Event;
-use crate::ids::{AdminId, ChannelNumber, ConnectionId, Lsn, PublishSeqno, QueueId};
+use crate::ids::{AdminId, ChannelNumber, ConnectionId, Lsn, NodeId, PublishSeqno, QueueId};
 use crate::limits;
-use crate::management::{AdminAnswer, AdminReply};
+use crate::management::{AdminAnswer, AdminReply, ConnectionRequest};
 use crate::message::Message;
 use crate::metadata::{Command, Metadata, VhostKey};
 use crate::queue::quorum::DeathNumber;
@@ -307,6 +307,8 @@ pub(crate) enum Notice {
     Durable { channel: ChannelRef, what: Durable },
     /// A queue of another node has refused what somebody waits for.
     Refused { channel: ChannelRef, what: Durable },
+    /// A node asks for connections of this one, by the number of its question.
+    ConnectionsAsked { from: NodeId, number: u64, request: ConnectionRequest },
 }
 
 /// What became of a publish.

@@ -14,6 +14,7 @@ impl Channel {
     /// The channel as it is.
     pub(crate) fn info(
         &self,
+        node: &str,
         connection: ConnectionId,
         connection_name: String,
         user: &str,
@@ -21,6 +22,7 @@ impl Channel {
     ) -> ChannelInfo {
         let (messages_uncommitted, acks_uncommitted) = self.tx.as_ref().map_or((0, 0), |tx| tx.counts());
         ChannelInfo {
+            node: String::from(node),
             connection,
             number: self.number,
             connection_name,
@@ -57,6 +59,7 @@ impl Channel {
             // Of a queue of another node that node alone knows which of its consumers is active.
             let active = here.is_none_or(|consumers| consumers.is_active(slot.key));
             Some(ConsumerInfo {
+                node: broker.config.node_name.clone(),
                 vhost: vhost.clone(),
                 queue: broker.metadata.queue_by_key(slot.queue)?.name.clone(),
                 connection,

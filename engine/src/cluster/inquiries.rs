@@ -6,9 +6,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+use super::listings;
 use crate::amqp::ShortStr;
 use crate::ids::{NodeId, QueueId};
-use crate::management::{AdminErrorKind, Selection};
+use crate::management::{AdminErrorKind, ChannelInfo, ConnectionInfo, ConnectionRequest, ConsumerInfo, Selection};
 use crate::storage::codec::{Reader, put_varint};
 
 /// What is asked.
@@ -22,6 +23,8 @@ pub(crate) enum Inquiry {
     Queues,
     /// The node of a queue, or its leader, is to do something with what is in it.
     Operate { queue: QueueId, operation: Operation },
+    /// The receiver is to tell of its connections, or to close some; asked since [`version::LISTINGS`](super::version::LISTINGS).
+    Connections(ConnectionRequest),
 }
 
 /// What is done with what is in a queue.
@@ -51,7 +54,7 @@ pub(crate) enum Wish {
 }
 
 /// What is answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Report {
     /// The receiver does not lead that queue, or has no replica of it; who leads, as far as it knows, or node 0.
     NotHere { leader: NodeId },
@@ -67,6 +70,12 @@ pub(crate) enum Report {
     Outcome(Outcome),
     /// It was not done, for this reason.
     Failed(AdminErrorKind, String),
+    /// The connections that there are.
+    Connections(Vec<ConnectionInfo>),
+    /// The channels that there are.
+    Channels(Vec<ChannelInfo>),
+    /// The consumers that there are.
+    Consumers(Vec<ConsumerInfo>),
 }
 
 /// What came of something that was done with a queue.
@@ -142,6 +151,7 @@ const WISH: u8 = 1;
 const MEMBER: u8 = 2;
 const QUEUES: u8 = 3;
 const OPERATE: u8 = 4;
+const CONNECTIONS: u8 = 5;
 
 const NOT_HERE: u8 = 1;
 const DONE: u8 = 2;
@@ -150,6 +160,9 @@ const OF_MEMBER: u8 = 4;
 const OF_QUEUES: u8 = 5;
 const OUTCOME: u8 = 6;
 const FAILED: u8 = 7;
+const OF_CONNECTIONS: u8 = 8;
+const OF_CHANNELS: u8 = 9;
+const OF_CONSUMERS: u8 = 10;
 
 impl Inquiry {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -174,6 +187,10 @@ impl Inquiry {
                 put_varint(out, queue.0);
                 put_operation(out, operation);
             }
+            Self::Connections(request) => {
+                out.push(CONNECTIONS);
+                listings::put_request(out, request);
+            }
         }
     }
 
@@ -186,6 +203,8 @@ impl Inquiry {
                 Operation::Peek(_) | Operation::Pause { .. } | Operation::Count => true,
                 Operation::Delete(_) => false,
             },
+            // Who is closed is counted once.
+            Self::Connections(request) => !matches!(request, ConnectionRequest::Close { .. }),
         }
     }
 
@@ -205,6 +224,7 @@ impl Inquiry {
             MEMBER => Self::Member { queue: QueueId(reader.varint()?) },
             QUEUES => Self::Queues,
             OPERATE => Self::Operate { queue: QueueId(reader.varint()?), operation: read_operation(reader)? },
+            CONNECTIONS => Self::Connections(listings::read_request(reader)?),
             _ => return None,
         })
     }
@@ -234,8 +254,7 @@ impl Report {
             }
             Self::Queues(queues) => {
                 out.push(OF_QUEUES);
-                put_varint(out, queues.len() as u64);
-                for counts in queues {
+                listings::put_list(out, queues, |out, counts| {
                     let Counts {
                         queue,
                         is_paused,
@@ -254,7 +273,7 @@ impl Report {
                     if delayed > 0 {
                         put(out, &[delayed, delayed_bytes]);
                     }
-                }
+                });
             }
             Self::Outcome(outcome) => {
                 out.push(OUTCOME);
@@ -266,12 +285,11 @@ impl Report {
                     }
                     Outcome::Messages(shown) => {
                         out.push(3);
-                        put_varint(out, shown.len() as u64);
-                        for Shown { seq, is_redelivered, payload } in shown {
+                        listings::put_list(out, shown, |out, Shown { seq, is_redelivered, payload }| {
                             put_varint(out, *seq);
                             out.push((*is_redelivered).into());
                             put_bytes(out, payload);
-                        }
+                        });
                     }
                     Outcome::Holds { ready, consumers } => {
                         out.push(4);
@@ -288,6 +306,18 @@ impl Report {
                 };
                 out.extend([FAILED, kind]);
                 put_bytes(out, text.as_bytes());
+            }
+            Self::Connections(list) => {
+                out.push(OF_CONNECTIONS);
+                listings::put_list(out, list, listings::put_connection);
+            }
+            Self::Channels(list) => {
+                out.push(OF_CHANNELS);
+                listings::put_list(out, list, listings::put_channel);
+            }
+            Self::Consumers(list) => {
+                out.push(OF_CONSUMERS);
+                listings::put_list(out, list, listings::put_consumer);
             }
         }
     }
@@ -315,21 +345,16 @@ impl Report {
                     snapshot: reader.varint()?,
                 })
             }
-            OF_QUEUES => {
-                // Each takes a byte at least.
-                let count = usize::try_from(reader.varint()?).ok().filter(|count| *count <= reader.0.len())?;
-                Self::Queues((0..count).map(|_| read_counts(reader)).collect::<Option<_>>()?)
-            }
+            OF_QUEUES => Self::Queues(listings::read_list(reader, read_counts)?),
             OUTCOME => Self::Outcome(match reader.u8()? {
                 1 => Outcome::Done,
                 2 => Outcome::Count(reader.varint()?),
                 3 => {
-                    let count = usize::try_from(reader.varint()?).ok().filter(|count| *count <= reader.0.len())?;
                     let shown = |reader: &mut Reader<'_>| {
                         let (seq, is_redelivered) = (reader.varint()?, read_flag(reader)?);
                         Some(Shown { seq, is_redelivered, payload: Bytes::copy_from_slice(read_bytes(reader)?) })
                     };
-                    Outcome::Messages((0..count).map(|_| shown(reader)).collect::<Option<_>>()?)
+                    Outcome::Messages(listings::read_list(reader, shown)?)
                 }
                 4 => Outcome::Holds { ready: reader.varint()?, consumers: reader.varint()? },
                 _ => return None,
@@ -342,8 +367,11 @@ impl Report {
                     4 => AdminErrorKind::Refused,
                     _ => return None,
                 };
-                Self::Failed(kind, String::from(core::str::from_utf8(read_bytes(reader)?).ok()?))
+                Self::Failed(kind, listings::read_text(reader)?)
             }
+            OF_CONNECTIONS => Self::Connections(listings::read_list(reader, listings::read_connection)?),
+            OF_CHANNELS => Self::Channels(listings::read_list(reader, listings::read_channel)?),
+            OF_CONSUMERS => Self::Consumers(listings::read_list(reader, listings::read_consumer)?),
             _ => return None,
         })
     }
@@ -407,12 +435,12 @@ fn read_option(reader: &mut Reader<'_>) -> Option<Option<u64>> {
     if read_flag(reader)? { reader.varint().map(Some) } else { Some(None) }
 }
 
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-fn read_bytes<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
+pub(super) fn read_bytes<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
     let len = usize::try_from(reader.varint()?).ok()?;
     reader.take(len)
 }
@@ -440,7 +468,7 @@ fn read_counts(reader: &mut Reader<'_>) -> Option<Counts> {
     Some(counts)
 }
 
-fn read_flag(reader: &mut Reader<'_>) -> Option<bool> {
+pub(super) fn read_flag(reader: &mut Reader<'_>) -> Option<bool> {
     match reader.u8()? {
         0 => Some(false),
         1 => Some(true),

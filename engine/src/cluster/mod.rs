@@ -3,6 +3,7 @@
 pub mod consensus;
 pub(crate) mod inquiries;
 pub mod link;
+mod listings;
 pub mod membership;
 pub(crate) mod peers;
 pub(crate) mod queues;

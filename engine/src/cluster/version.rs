@@ -11,7 +11,7 @@
 //! | --- | --- |
 //! | 1 | links, the cluster's log, replicated queues |
 //! | 2 | bodies that are carried to the end of a queue's log; the classic queues of a node that comes back without its data |
-//! | 3 | classic queues with replicas; how often a message was given out, and how many of a quorum queue came back and wait |
+//! | 3 | classic queues with replicas; how often a message was given out, and how many of a quorum queue came back and wait; connections of all nodes |
 
 /// From this version on nodes know [`Command::Carry`](crate::queue::quorum::Command::Carry).
 pub const CARRY: u16 = 2;
@@ -22,5 +22,7 @@ pub const SET_HOME: u16 = 2;
 /// From this version on nodes tell each other how often a message was given out ([`Delivery`](super::queues::Delivery)), and how many
 /// messages came back and wait ([`Counts`](super::inquiries::Counts)).
 pub const COUNTS: u16 = 3;
+/// From this version on nodes ask each other for their connections ([`Inquiry`](super::inquiries::Inquiry)).
+pub const LISTINGS: u16 = 3;
 /// The version of a cluster about which its state says nothing.
 pub const FIRST: u16 = 1;

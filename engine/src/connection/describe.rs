@@ -35,6 +35,7 @@ impl Connection {
     /// The connection as it is.
     pub(crate) fn info(&self, broker: &Broker) -> ConnectionInfo {
         ConnectionInfo {
+            node: broker.config.node_name.clone(),
             id: self.id,
             peer: self.peer,
             local: self.local,
@@ -66,10 +67,10 @@ impl Connection {
     }
 
     /// Its channels as they are, ordered by number.
-    pub(crate) fn channel_infos(&self) -> Vec<ChannelInfo> {
-        let name = self.name();
+    pub(crate) fn channel_infos(&self, broker: &Broker) -> Vec<ChannelInfo> {
+        let (node, name) = (&broker.config.node_name, self.name());
         let channels = self.channels.iter().flatten();
-        channels.map(|channel| channel.info(self.id, name.clone(), &self.user, &self.vhost_name)).collect()
+        channels.map(|channel| channel.info(node, self.id, name.clone(), &self.user, &self.vhost_name)).collect()
     }
 
     /// Its consumers as they are, ordered by channel.

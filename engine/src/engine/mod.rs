@@ -572,6 +572,10 @@ impl Engine {
 
     fn on_notice(&mut self, now: Now, effects: &mut Effects, notice: Notice) {
         match notice {
+            Notice::ConnectionsAsked { from, number, request } => {
+                let reply = self.administer_connections(now, effects, &request);
+                self.broker.report_connections(from, number, reply);
+            }
             Notice::ConsumerGone { connection, channel, index, key } => {
                 self.with_connection(now, effects, connection, |connection, ctx| {
                     connection.with_channel(ctx, channel, |channel, ctx| {

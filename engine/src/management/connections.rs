@@ -32,7 +32,12 @@ pub enum ConnectionRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectionSelection {
     /// This one. It is an error if it is not there.
-    One(ConnectionId),
+    One {
+        /// The name of the node that it is on; empty is the node that is asked.
+        node: String,
+        /// Its number there.
+        id: ConnectionId,
+    },
     /// The one with this name, as [`ConnectionInfo::name`] has it. It is an error if it is not there.
     Named(String),
     /// Those that have opened this vhost.
@@ -43,10 +48,22 @@ pub enum ConnectionSelection {
     All,
 }
 
+impl ConnectionSelection {
+    /// Whether it is one connection or none.
+    pub(crate) fn is_of_one(&self) -> bool {
+        match self {
+            Self::One { .. } | Self::Named(_) => true,
+            Self::OfVhost(_) | Self::OfUser(_) | Self::All => false,
+        }
+    }
+}
+
 /// One connection as it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConnectionInfo {
-    /// Its number.
+    /// The name of the node that it is on.
+    pub node: String,
+    /// Its number there.
     pub id: ConnectionId,
     /// The client's address.
     pub peer: SocketAddr,
@@ -119,6 +136,8 @@ impl ConnectionState {
 /// One channel as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelInfo {
+    /// The name of the node that it is on.
+    pub node: String,
     /// Whose it is.
     pub connection: ConnectionId,
     /// Which of that connection's.
@@ -152,6 +171,8 @@ pub struct ChannelInfo {
 /// One consumer as it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConsumerInfo {
+    /// The name of the node that its connection is on.
+    pub node: String,
     /// The vhost.
     pub vhost: ShortStr,
     /// The queue.

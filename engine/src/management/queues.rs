@@ -90,6 +90,8 @@ pub struct Selection {
 pub struct QueueInfo {
     /// Its incarnation.
     pub id: QueueId,
+    /// The name of the node that it is on, or that leads it.
+    pub node: String,
     /// Its vhost.
     pub vhost: ShortStr,
     /// Its name.

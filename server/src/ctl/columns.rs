@@ -64,7 +64,9 @@ pub(super) const QUEUES: &[Column<QueueInfo>] = &[
     ("durable", |queue| json!(queue.durable)),
     ("auto_delete", |queue| json!(queue.auto_delete)),
     ("exclusive", |queue| json!(queue.owner.is_some())),
-    ("owner_pid", |queue| queue.owner.map_or_else(|| json!(""), |owner| pid(owner, ChannelNumber::CONNECTION))),
+    ("owner_pid", |queue| {
+        queue.owner.map_or_else(|| json!(""), |owner| pid(&queue.node, owner, ChannelNumber::CONNECTION))
+    }),
     ("arguments", |queue| arguments(&queue.arguments)),
     ("type", |queue| json!(queue.kind)),
     ("state", |queue| json!(queue.state.name())),
@@ -87,7 +89,7 @@ pub(super) const QUEUES: &[Column<QueueInfo>] = &[
     }),
     ("memory", |queue| json!(queue.memory_bytes)),
     ("message_bytes_ram", |queue| json!(queue.memory_bytes)),
-    ("pid", |queue| json!(format!("<leveret.queue.{}>", queue.id))),
+    ("pid", |queue| json!(format!("<{}.queue.{}>", queue.node, queue.id))),
     ("leader", |queue| json!(queue.leader.as_deref().unwrap_or_default())),
     ("members", |queue| if queue.members.is_empty() { json!("") } else { json!(queue.members) }),
     ("online", |queue| if queue.members.is_empty() { json!("") } else { json!(queue.online) }),
@@ -136,7 +138,7 @@ pub(super) const BINDINGS_DEFAULT: &[&str] =
     &["source_name", "source_kind", "destination_name", "destination_kind", "routing_key", "arguments"];
 
 pub(super) const CONNECTIONS: &[Column<ConnectionInfo>] = &[
-    ("pid", |connection| pid(connection.id, ChannelNumber::CONNECTION)),
+    ("pid", |connection| pid(&connection.node, connection.id, ChannelNumber::CONNECTION)),
     ("name", |connection| json!(connection.name())),
     ("port", |connection| json!(connection.local.port())),
     ("host", |connection| json!(connection.local.ip().to_string())),
@@ -174,8 +176,8 @@ pub(super) const CONNECTIONS: &[Column<ConnectionInfo>] = &[
 pub(super) const CONNECTIONS_DEFAULT: &[&str] = &["user", "peer_host", "peer_port", "state"];
 
 pub(super) const CHANNELS: &[Column<ChannelInfo>] = &[
-    ("pid", |channel| pid(channel.connection, channel.number)),
-    ("connection", |channel| pid(channel.connection, ChannelNumber::CONNECTION)),
+    ("pid", |channel| pid(&channel.node, channel.connection, channel.number)),
+    ("connection", |channel| pid(&channel.node, channel.connection, ChannelNumber::CONNECTION)),
     ("name", |channel| json!(format!("{} ({})", channel.connection_name, channel.number))),
     ("number", |channel| json!(channel.number.0)),
     ("user", |channel| json!(channel.user)),
@@ -194,7 +196,7 @@ pub(super) const CHANNELS_DEFAULT: &[&str] = &["pid", "user", "consumer_count", 
 
 pub(super) const CONSUMERS: &[Column<ConsumerInfo>] = &[
     ("queue_name", |consumer| text(&consumer.queue)),
-    ("channel_pid", |consumer| pid(consumer.connection, consumer.channel)),
+    ("channel_pid", |consumer| pid(&consumer.node, consumer.connection, consumer.channel)),
     ("consumer_tag", |consumer| text(&consumer.tag)),
     ("ack_required", |consumer| json!(consumer.ack_required)),
     ("exclusive", |consumer| json!(consumer.exclusive)),
@@ -234,7 +236,7 @@ fn name_of(policy: Option<&ShortStr>) -> Value {
 /// Who alone gets the messages of a queue, for this reason.
 fn only_consumer(queue: &QueueInfo, exclusive: bool) -> Value {
     let consumer = queue.only_consumer.as_ref().filter(|consumer| consumer.exclusive == exclusive);
-    consumer.map_or_else(|| json!(""), |consumer| pid(consumer.connection, consumer.channel))
+    consumer.map_or_else(|| json!(""), |consumer| pid(&queue.node, consumer.connection, consumer.channel))
 }
 
 /// A name as text; bytes that are not are shown as such.
@@ -243,8 +245,8 @@ pub(super) fn text(name: &ShortStr) -> Value {
 }
 
 /// How a connection or channel is named where RabbitMQ names a process.
-fn pid(connection: ConnectionId, channel: ChannelNumber) -> Value {
-    json!(format!("<leveret.{connection}.{channel}>"))
+fn pid(node: &str, connection: ConnectionId, channel: ChannelNumber) -> Value {
+    json!(format!("<{node}.{connection}.{channel}>"))
 }
 
 /// A table of arguments as JSON.

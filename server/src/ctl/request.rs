@@ -292,11 +292,12 @@ fn selected(selection: &Selection) -> Result<Selected, Outcome> {
     Ok(Selected { offset: *offset, count: *count, message_id })
 }
 
-/// A connection by its pid in a listing, `<leveret.NUMBER.0>`, by the number alone, or by its name.
+/// A connection by its pid in a listing, `<NODE.NUMBER.0>`, by the number alone, or by its name.
 fn connection_named(text: &str) -> ConnectionSelection {
-    let pid = text.strip_prefix("<leveret.").and_then(|rest| rest.strip_suffix(".0>"));
-    match pid.unwrap_or(text).parse() {
-        Ok(number) => ConnectionSelection::One(ConnectionId(number)),
+    let pid = text.strip_prefix('<').and_then(|rest| rest.strip_suffix(".0>")).and_then(|rest| rest.rsplit_once('.'));
+    let (node, number) = pid.unwrap_or(("", text));
+    match number.parse() {
+        Ok(number) => ConnectionSelection::One { node: node.to_owned(), id: ConnectionId(number) },
         Err(_) => ConnectionSelection::Named(text.to_owned()),
     }
 }

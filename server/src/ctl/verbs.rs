@@ -553,7 +553,7 @@ pub enum Verb {
         /// What the client is told
         reason: String,
     },
-    /// Close all connections of a vhost, or of the node with --global
+    /// Close all connections of a vhost, or of all with --global
     CloseAllConnections {
         /// Those of all vhosts
         #[arg(long)]

@@ -8,6 +8,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::vec::Vec;
 
+use super::super::Notice;
 use super::Broker;
 use super::replicas::Task;
 use crate::cluster::inquiries::{Inquiry, Report, Wish};
@@ -64,7 +65,7 @@ pub(super) enum To {
 }
 
 /// What came of a question.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Answer {
     /// This.
     Said(NodeId, Report),
@@ -180,6 +181,9 @@ impl Broker {
                 self.report(from, number, Report::Queues(queues));
             }
             Inquiry::Operate { queue, operation } => self.on_operation(from, number, queue, operation),
+            Inquiry::Connections(request) => {
+                self.notices.push_back(Notice::ConnectionsAsked { from, number, request });
+            }
         }
     }
 

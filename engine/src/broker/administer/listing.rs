@@ -73,6 +73,7 @@ impl Broker {
         let names = |nodes: &[NodeId]| nodes.iter().map(|node| self.node_name(*node)).collect::<Vec<_>>();
         QueueInfo {
             id: record.id,
+            node: self.node_name(said.map_or(record.home, |(node, _)| node)),
             vhost: self.vhost_name(record.vhost),
             name: record.name.clone(),
             kind: record.arguments.kind.name(),

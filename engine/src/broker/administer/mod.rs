@@ -1,5 +1,6 @@
 //! Administrative requests: each is answered once, at once or when what it changes is durable.
 
+mod connections;
 mod in_turn;
 mod listing;
 mod queues;

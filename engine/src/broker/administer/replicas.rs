@@ -37,6 +37,8 @@ pub(super) enum Task {
     List(Option<VhostKey>),
     /// All nodes are asked which queues they lead, so that all come to lead equally many.
     Rebalance(Box<QueueFilter>),
+    /// All nodes are asked for their connections, or to close some; what this one has of them.
+    Connections(Box<Result<AdminReply, AdminError>>),
 }
 
 /// Changes of several queues, and what they are for.
@@ -154,6 +156,7 @@ impl Broker {
             },
             Task::List(only) => Next::Answer(Ok(AdminReply::Queues(self.listed(only, &answers)))),
             Task::Rebalance(filter) => self.next_of(self.rebalanced(&filter, &answers)),
+            Task::Connections(own) => Next::Answer(self.all_connections(*own, answers)),
         }
     }
 

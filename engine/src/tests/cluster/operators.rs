@@ -12,7 +12,10 @@ use super::{administration, ask, declare, short};
 use crate::amqp::method::basic;
 use crate::ids::AdminId;
 use crate::input::Input;
-use crate::management::{AdminReply, QueueInfo, QueueName, QueueRequest, QueueState, Selection};
+use crate::management::{
+    AdminErrorKind, AdminReply, ConnectionRequest, ConnectionSelection, QueueInfo, QueueName, QueueRequest, QueueState,
+    Selection,
+};
 
 fn named(queue: &str) -> QueueName {
     QueueName { vhost: short("/"), name: short(queue) }
@@ -127,6 +130,73 @@ fn queues_are_looked_into_and_purged_from_any_node() {
         assert_eq!(count(&mut world, 2, delete), AdminReply::Count(0));
     }
     assert_eq!(listed(&mut world, 2), []);
+}
+
+fn nodes_of_connections(world: &mut World, at: At) -> Vec<String> {
+    match administration::ask(world, at, ConnectionRequest::List) {
+        Ok(AdminReply::Connections(list)) => list.into_iter().map(|connection| connection.node).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn connections_are_seen_and_closed_from_any_node() {
+    let mut world = World::new(56, 3, 3);
+    world.until("a cluster", World::is_agreed);
+    make(&mut world, 0, declare("q", true));
+    let clients: Vec<_> = (0..3).map(|at| world.client(at).unwrap()).collect();
+    for (at, client) in clients.iter().enumerate() {
+        ask(&mut world, at, *client, consume("q", &name(at)));
+    }
+    let all: Vec<String> = (0..3).map(name).collect();
+    for at in 0..3 {
+        let seen = nodes_of_connections(&mut world, at);
+        assert!(all.iter().all(|node| seen.contains(node)) && seen.is_sorted(), "{seen:?}");
+        let Ok(AdminReply::Channels(channels)) = administration::ask(&mut world, at, ConnectionRequest::ListChannels)
+        else {
+            panic!("no channels");
+        };
+        let consuming: Vec<_> = channels.into_iter().filter(|channel| channel.consumers == 1).collect();
+        assert_eq!(consuming.iter().map(|channel| channel.node.clone()).collect::<Vec<_>>(), all);
+        let consumers = ConnectionRequest::ListConsumers { vhost: Some(short("/")) };
+        let Ok(AdminReply::Consumers(consumers)) = administration::ask(&mut world, at, consumers) else {
+            panic!("no consumers");
+        };
+        let seen: Vec<_> = consumers.iter().map(|consumer| (consumer.node.clone(), consumer.tag.clone())).collect();
+        assert_eq!(seen, (0..3).map(|at| (name(at), short(&name(at)))).collect::<Vec<_>>());
+    }
+    let nobody = ConnectionRequest::ListConsumers { vhost: Some(short("nowhere")) };
+    assert_eq!(administration::ask(&mut world, 0, nobody).unwrap_err().kind, AdminErrorKind::NotFound);
+    let close = |which| ConnectionRequest::Close { which, reason: String::from("maintenance") };
+    let one = |at| ConnectionSelection::One { node: name(at), id: clients[at] };
+    assert_eq!(administration::ask(&mut world, 0, close(one(2))), Ok(AdminReply::Count(1)));
+    world.until("it to go", |world| !world.has_client(2, clients[2]));
+    assert!(world.has_client(0, clients[0]) && world.has_client(1, clients[1]));
+    let again = administration::ask(&mut world, 0, close(one(2))).unwrap_err();
+    assert_eq!((again.kind, again.text.as_str()), (AdminErrorKind::NotFound, "there is no such connection"));
+    let here = ConnectionSelection::One { node: String::new(), id: clients[1] };
+    assert_eq!(administration::ask(&mut world, 1, close(here)), Ok(AdminReply::Count(1)));
+    let before = nodes_of_connections(&mut world, 0).len() as u64;
+    assert_eq!(administration::ask(&mut world, 1, close(ConnectionSelection::All)), Ok(AdminReply::Count(before)));
+    world.until("all to go", |world| !world.has_client(0, clients[0]));
+    assert_eq!(nodes_of_connections(&mut world, 2), Vec::<String>::new());
+}
+
+#[test]
+fn connections_of_a_node_that_is_gone_are_left_out() {
+    let mut world = World::new(57, 3, 3);
+    world.until("a cluster", World::is_agreed);
+    for at in 0..3 {
+        world.client(at).unwrap();
+    }
+    world.crash(1, false);
+    let is_gone = |world: &World| {
+        let cluster = world.nodes[0].engine.as_ref().unwrap().broker.peers.as_ref().unwrap().cluster();
+        cluster.nodes().filter(|(id, _)| cluster.is_linked(*id)).count() == 1
+    };
+    world.until("it to be missed", is_gone);
+    let seen = nodes_of_connections(&mut world, 0);
+    assert!(seen.contains(&name(0)) && seen.contains(&name(2)) && !seen.contains(&name(1)), "{seen:?}");
 }
 
 #[test]

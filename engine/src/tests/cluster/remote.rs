@@ -231,6 +231,34 @@ fn a_refusal_is_one_also_behind_what_is_not_on_the_disk() {
     }
 }
 
+/// Its subscription may come with another link than the one that it was said over: what the queue gives it at once was not lost with the
+/// one before.
+#[test]
+fn a_consumer_of_another_node_is_given_a_message_once_whenever_the_link_breaks() {
+    for steps in 0..60 {
+        let mut world = three();
+        make(&mut world, 0, declare("q", true));
+        let publisher = world.client(0).unwrap();
+        ask(&mut world, 0, publisher, confirm::Select { no_wait: false });
+        publish(&mut world, 0, publisher, "q", "x");
+        hear(&mut world, 0, publisher, "confirm");
+        let client = world.client(1).unwrap();
+        world.with_client(1, client, |client| {
+            client.send(CHANNEL, consume("q", "c")).expect("its channel is open");
+        });
+        let mut given = 0;
+        for step in 0..4000 {
+            let events = world.events(1, client).unwrap();
+            given += events.iter().filter(|event| matches!(event, ClientEvent::Delivery { .. })).count();
+            if step == steps {
+                world.sever(0, 1);
+            }
+            world.step();
+        }
+        assert_eq!(given, 1, "after {steps} steps");
+    }
+}
+
 #[test]
 fn a_transaction_is_over_when_all_nodes_have_their_part() {
     let mut world = three();

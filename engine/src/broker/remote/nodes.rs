@@ -10,6 +10,7 @@ use crate::cluster::queues::Frame;
 use crate::ids::{Boot, LinkId, NodeId};
 use crate::limits;
 use crate::metadata::Overflow;
+use crate::mutants::{Mutant, is_planted};
 use crate::routing::QueueKey;
 use crate::time::Instant;
 
@@ -95,7 +96,7 @@ impl Broker {
         };
         let sessions = self.remote.sessions.iter_mut().filter(|(_, session)| session.home == node);
         for (number, session) in sessions {
-            if may_refuse_each(session) {
+            if may_refuse_each(session) && !is_planted(Mutant::RemoteRefusalForgotten) {
                 session.session.distrust();
             }
             session.session.on_leader();

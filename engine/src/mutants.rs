@@ -98,6 +98,12 @@ pub enum Mutant {
     ClusterDeletionInVain,
     /// A node carries out what the cluster decides, and does not write it down.
     ClusterChangeNotLogged,
+    /// What was on its way to a queue of another node when the link broke counts as safe, although that may have refused it.
+    RemoteRefusalForgotten,
+    /// A queue takes again what a session of another node sends again after a break.
+    RemotePublishTwice,
+    /// A session of another node is told that a message is safe before it is on the disk.
+    RemoteConfirmBeforeFsync,
 }
 
 impl Mutant {
@@ -154,6 +160,10 @@ impl Mutant {
     /// Those of what all nodes know, which simulated clusters show.
     pub const SHARED: [Self; 3] =
         [Self::ClusterDeletionHalf, Self::ClusterDeletionInVain, Self::ClusterChangeNotLogged];
+
+    /// Those of queues that are used from other nodes, which simulated clusters show.
+    pub const REMOTE: [Self; 3] =
+        [Self::RemoteRefusalForgotten, Self::RemotePublishTwice, Self::RemoteConfirmBeforeFsync];
 
     /// Those of the cluster's membership, as those of the consensus module.
     pub const MEMBERSHIP: [Self; 6] = [

@@ -341,6 +341,12 @@ pub(crate) fn has_expiration(properties: &[u8]) -> bool {
     split(properties).is_some_and(|parts| parts.flags & EXPIRATION != 0)
 }
 
+/// Whether properties as they are on the wire want the message on the disk.
+pub(crate) fn is_persistent(properties: &[u8]) -> bool {
+    let parts = split(properties);
+    parts.is_some_and(|parts| parts.rest.iter().any(|(flag, field)| *flag == DELIVERY_MODE && **field == [2]))
+}
+
 /// Properties, taken apart.
 struct Parts<'a> {
     flags: u16,

@@ -51,7 +51,7 @@ pub struct Hunt {
 /// disk that is lost) or what hardly ever comes together; those are found by the tests of the machines that they are planted in.
 pub fn of_cluster() -> impl Iterator<Item = Mutant> {
     let groups = Mutant::QUORUM.into_iter().chain(Mutant::CONSENSUS);
-    let all = groups.chain(Mutant::MEMBERSHIP).chain(Mutant::SHARED);
+    let all = groups.chain(Mutant::MEMBERSHIP).chain(Mutant::SHARED).chain(Mutant::REMOTE);
     all.filter(|mutant| {
         !matches!(
             mutant,

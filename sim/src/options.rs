@@ -12,7 +12,7 @@ use crate::plan::{
     AnswerPlan, BindingPlan, Burst, BurstExtras, ChurnPlan, ChurnStep, ClientPlan, ConsumerAct, ConsumerDeed,
     ConsumerPlan, DiskPlan, Ending, ExchangePlan, FORMAT, Fault, FaultKind, GetterPlan, HeaderMatch, Knobs, LinkPlan,
     Plan, PublishMode, PublisherPlan, QueuePlan, QueueRules, RogueDeed, RoguePlan, RogueStep, Role, Topology,
-    TopologyOp,
+    TopologyOp, USUAL_FRAME_MAX, USUAL_RECONNECT,
 };
 use crate::rng::{Fate, Ratio, Stream};
 use crate::scenario::{ClientSpec, Scenario, make};
@@ -56,6 +56,7 @@ fn generate_all(scenario: &Scenario, seed: u64) -> Plan {
             give_rules(&mut quorum, &mut Stream::new(seed, "quorum rules", 0));
         }
         whole.queues.extend(quorum);
+        whole.queues.extend(remote_queues(scenario, nodes, &mut Stream::new(seed, "remote queues", 0)));
         whole
     };
     let parts: Vec<Topology> = (0..nodes).map(|node| topology.of_node(node, nodes)).collect();
@@ -78,6 +79,7 @@ fn generate_all(scenario: &Scenario, seed: u64) -> Plan {
     } else {
         maker.make_clients(seed);
     }
+    maker.make_declarers(seed);
     maker.make_clients_by_hand(seed);
     let clients = maker.clients;
     let mut faults = faults(scenario, chaos_us, clients.len(), &mut Stream::new(seed, "nemesis", 0));
@@ -258,6 +260,28 @@ fn quorum_queues(scenario: &Scenario, nodes: usize, stream: &mut Stream) -> Vec<
     (0..count).map(queue).collect()
 }
 
+/// Classic queues of one node each, which clients of all nodes use.
+fn remote_queues(scenario: &Scenario, nodes: usize, stream: &mut Stream) -> Vec<QueuePlan> {
+    let count = scenario.clients.remote_queues.draw(stream);
+    let queue = |index: u64| {
+        let length_max = *stream.pick(&[None, None, None, Some(3), Some(30)]);
+        QueuePlan {
+            name: format!("h{index}"),
+            durable: true,
+            auto_delete: false,
+            exclusive: false,
+            rules: QueueRules {
+                length_max,
+                rejects_publish: length_max.is_some() && stream.chance(2, 3),
+                is_remote: true,
+                ..QueueRules::default()
+            },
+            node: stream.index(nodes),
+        }
+    };
+    (0..count).map(queue).collect()
+}
+
 /// Gives some of them limits and times to live, and others for their dead letters.
 fn give_rules(queues: &mut Vec<QueuePlan>, stream: &mut Stream) {
     for at in 0..queues.len() {
@@ -351,6 +375,26 @@ impl Maker<'_> {
             }
         }
         self.is_sharing = false;
+    }
+
+    /// For each queue that clients of all nodes use though it is on one, a client of that node that declares it: whoever is first has
+    /// it on its own.
+    fn make_declarers(&mut self, seed: u64) {
+        let nodes = self.nodes();
+        for (number, queue) in (0..).zip(self.whole.queues.iter().filter(|queue| queue.is_remote(nodes))) {
+            let link = self.link(&mut Stream::new(seed, "declarer", number));
+            let step = |wait_us| ChurnStep { wait_us, op: TopologyOp::DeclareQueue(queue.clone()) };
+            self.clients.push(ClientPlan {
+                start_us: 0,
+                heartbeat_s: 0,
+                frame_max: USUAL_FRAME_MAX,
+                link,
+                reconnect_us: USUAL_RECONNECT,
+                node: queue.node,
+                // More than once, in case that its connection breaks.
+                role: Role::Churner(ChurnPlan { steps: [0, SECOND, SECOND].map(step).to_vec() }),
+            });
+        }
     }
 
     /// How many nodes there are.

@@ -247,12 +247,18 @@ impl World {
         }
     }
 
-    /// The queues of all nodes.
+    /// The queues that are each for clients of its own node.
     fn queues(&self) -> Vec<QueueStatus> {
-        self.nodes.iter().flat_map(Node::queues).collect()
+        self.nodes.iter().flat_map(Node::queues).filter(|queue| !self.is_remote(&queue.name)).collect()
     }
 
-    /// The queues that all nodes share, as those who lead them see them.
+    /// Whether a queue is on one node, and for clients of all.
+    fn is_remote(&self, name: &str) -> bool {
+        let nodes = self.plan.node_count();
+        self.plan.topology.queues.iter().any(|queue| queue.name == name && queue.is_remote(nodes))
+    }
+
+    /// The queues that all nodes share, as those who lead them see them, or the nodes that they are on.
     fn led_queues(&self) -> Vec<QueueStatus> {
         let engines = self.nodes.iter().filter_map(|node| node.engine.as_ref());
         let led = engines.flat_map(|engine| engine.replicas()).filter(|replica| replica.leads);
@@ -260,12 +266,22 @@ impl World {
             let ReplicaStatus { queue: id, name, ready, unacked, consumers, .. } = replica;
             QueueStatus { id, vhost: String::new(), name, ready, unacked, dying: 0, consumers }
         };
-        led.map(status).collect()
+        let remote = self.nodes.iter().flat_map(Node::queues).filter(|queue| self.is_remote(&queue.name));
+        led.map(status).chain(remote).collect()
     }
 
     /// Which queue that all nodes share has no leader, or a replica that lags behind.
     fn replicas_at_odds(&self) -> Option<String> {
         let ledger = self.ledger.as_ref()?;
+        // Or a queue of another node counts as away.
+        let has_remote = self.plan.topology.queues.iter().any(|queue| self.is_remote(&queue.name));
+        let lacks_links = |node: &&Node| {
+            let links = node.engine.as_ref().map_or(0, |engine| engine.cluster_links().count());
+            has_remote && links + 1 < self.plan.node_count()
+        };
+        if let Some(node) = self.nodes.iter().find(lacks_links) {
+            return Some(format!("{} to have links to all others", self.nodes.name_of(node.at)));
+        }
         let has_outstanding = |node: &&Node| node.engine.as_ref().is_some_and(|engine| engine.has_outstanding());
         if let Some(node) = self.nodes.iter().find(has_outstanding) {
             return Some(format!("{} to pass on what it was told", self.nodes.name_of(node.at)));
@@ -273,7 +289,7 @@ impl World {
         let engines = self.nodes.iter().filter_map(|node| Some((node.at, node.engine.as_ref()?)));
         let replicas: Vec<(At, ReplicaStatus)> =
             engines.flat_map(|(at, engine)| engine.replicas().into_iter().map(move |replica| (at, replica))).collect();
-        ledger.declared().find_map(|name| {
+        ledger.declared().filter(|name| !self.is_remote(name)).find_map(|name| {
             let its = || replicas.iter().filter(|(_, replica)| replica.name == name);
             let leaders = its().filter(|(_, replica)| replica.leads).count();
             // One that nobody uses need not have one.
@@ -313,7 +329,8 @@ impl World {
     }
 
     fn bring_checker(&mut self, at: At) {
-        let queues: Vec<String> = self.nodes[at].queues().into_iter().map(|queue| queue.name).collect();
+        let names = self.nodes[at].queues().into_iter().map(|queue| queue.name);
+        let queues: Vec<String> = names.filter(|name| !self.is_remote(name)).collect();
         let probe = self.plan.cluster.is_some().then(|| format!("declared by {}", at.letter()));
         self.bring(at, queues, probe, false);
     }

@@ -169,6 +169,13 @@ impl World {
     pub(crate) fn end_ledger_step(&mut self, at: At) {
         let (Some(ledger), Some(engine)) = (&mut self.ledger, &self.nodes[at].engine) else { return };
         ledger.end_step(at, engine.shared_applied().unwrap_or(0));
+        let reach = engine.log_reach();
+        ledger.written(at, reach.end.0, reach.durable.0);
+        if ledger.asks_for_links(at) {
+            let names: Vec<String> = engine.cluster_links().collect();
+            let others = self.nodes.iter().filter(|node| names.contains(&node.name)).map(|node| node.at);
+            ledger.linked(at, &others.collect::<Vec<At>>());
+        }
         if ledger.has_untold(at) && !engine.has_outstanding() {
             ledger.has_told(at);
         }
@@ -179,7 +186,10 @@ impl World {
         let other = self.nodes.iter().find(|node| node.name == name).map(|node| node.at);
         if let Some(ledger) = &mut self.ledger {
             ledger.breaks(at);
-            other.into_iter().for_each(|other| ledger.breaks(other));
+            if let Some(other) = other {
+                ledger.breaks(other);
+                ledger.parted(at, other);
+            }
         }
     }
 

@@ -122,6 +122,7 @@ pub(crate) fn all_planted() -> impl Iterator<Item = leveret_engine::mutants::Mut
         .chain(Mutant::CONSENSUS)
         .chain(Mutant::MEMBERSHIP)
         .chain(Mutant::SHARED)
+        .chain(Mutant::REMOTE)
 }
 
 /// The bug that a plan plants.

@@ -25,7 +25,7 @@ use crate::nodes::{At, Nodes};
 use crate::operator::Operators;
 use crate::oracle::Bench;
 use crate::peers::Peers;
-use crate::plan::{Plan, Topology};
+use crate::plan::{Plan, Role, Topology};
 use crate::quiesce::Phase;
 use crate::record::{Direction, Recorder};
 use crate::replicas::Replicas;
@@ -639,8 +639,8 @@ impl World {
     fn connect(&mut self, client: u32) {
         let now = self.scheduler.time();
         let at = self.actors[client as usize].node();
-        let comes_too_early =
-            self.actors[client as usize].is_sharing && !(self.has_all_nodes(at) && self.has_mirrors(at));
+        let comes_too_early = self.actors[client as usize].is_sharing
+            && !(self.has_all_nodes(at) && self.has_mirrors(at) && self.has_homes(at, client));
         if !self.nodes[at].is_accepting() || self.nodes[at].outage.is_refusing() || comes_too_early {
             self.actors[client as usize].refused(now);
             self.schedule_wake(client);
@@ -677,6 +677,21 @@ impl World {
             self.is_formed = engine.is_some_and(|engine| engine.cluster_nodes().len() == self.plan.node_count());
         }
         self.is_formed
+    }
+
+    /// Whether a node knows all classic queues that clients of all nodes use, each of which a client of its node declares.
+    fn has_homes(&self, at: At, client: u32) -> bool {
+        if let Role::Churner(_) = self.actors[client as usize].plan.role {
+            return true;
+        }
+        let nodes = self.plan.node_count();
+        let mut remote = self.plan.topology.queues.iter().filter(|queue| queue.is_remote(nodes)).peekable();
+        if remote.peek().is_none() {
+            return true;
+        }
+        let engine = self.nodes[at].engine.as_ref();
+        let known: Vec<String> = engine.iter().flat_map(|it| it.declared_queues()).map(|(name, _)| name).collect();
+        remote.all(|queue| known.contains(&queue.name))
     }
 
     /// Carries out what a client said and wished.

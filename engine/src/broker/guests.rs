@@ -16,6 +16,7 @@ use crate::cluster::version;
 use crate::ids::{Boot, Lsn, NodeId, QueueId, QueueSeq};
 use crate::limits;
 use crate::message::Message;
+use crate::mutants::{Mutant, is_planted};
 use crate::queue::quorum::{
     Applied, Checkout, Command, ConsumerId, ConsumerSync, CreditMode, DeliveryNumber, Enqueue, Notice, NumberRange,
     Numbers, ReturnKind, SessionId, SessionOp, SessionSeqno, Sync, SyncAnswer, decode_entry,
@@ -254,6 +255,9 @@ impl Broker {
         if seqno < guest.next {
             // It asks, as it were, how far this one is.
             guest.told = SessionSeqno(0);
+            if let (SessionOp::Enqueue(facts), true) = (&op, is_planted(Mutant::RemotePublishTwice)) {
+                self.guest_enqueues(queue, session, seqno, facts, entry);
+            }
             return;
         }
         guest.next = seqno.next();
@@ -297,6 +301,7 @@ impl Broker {
             }
         };
         if end > self.log.durable()
+            && !is_planted(Mutant::RemoteConfirmBeforeFsync)
             && let Some(guest) = self.guests.by_id.get_mut(&session)
         {
             self.log.request_sync();

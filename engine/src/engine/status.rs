@@ -161,6 +161,12 @@ impl Engine {
         peers.flat_map(|peers| peers.cluster().nodes()).map(|(_, node)| node.name.clone()).collect()
     }
 
+    /// The names of the nodes of the cluster to which there is a link; for the simulator.
+    pub fn cluster_links(&self) -> impl Iterator<Item = String> {
+        let clusters = self.broker.peers.iter().map(|peers| peers.cluster());
+        clusters.flat_map(|it| it.linked().filter_map(|(node, _)| it.name_of(node).map(String::from)))
+    }
+
     /// Which version of the protocol between nodes all nodes of the cluster speak, as far as this one knows; 0 while it is in none.
     pub fn cluster_version(&self) -> u16 {
         self.broker.peers.as_ref().map_or(0, |peers| peers.cluster().version())

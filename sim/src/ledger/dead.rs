@@ -62,14 +62,18 @@ impl Ledger {
     /// A publish was refused. Whether it may have been.
     pub(super) fn refused(&mut self, stay: Stay) -> bool {
         let held = &self.queues[stay.0 as usize];
+        let entry = self.entries.get(&stay);
+        let is_lost = entry.is_some_and(|entry| self.may_be_lost(stay.0, entry.sent));
+        // It has the message, or refused it: whichever its node said is lost with the link.
+        let is_unsure = is_lost || entry.is_some_and(|entry| self.may_have_come_back(stay.0, entry.since));
         let has_changed = held.has_changed();
-        let may_refuse = held.may_refuse() || has_changed;
+        let may_refuse = held.may_refuse() || has_changed || is_lost;
         if may_refuse {
             let fact = StoryFact::Outcome { message: Some(stay.1), is_ack: false, may_refuse };
             self.facts.push(Fact::Story(fact));
             if let Some(entry) = self.entries.get_mut(&stay) {
                 entry.is_doubtful = true;
-                if !has_changed && entry.presence == Presence::Maybe && entry.deliveries == 0 {
+                if !(has_changed || is_unsure) && entry.presence == Presence::Maybe && entry.deliveries == 0 {
                     entry.presence = Presence::Gone(Departure::Refused);
                 }
             }
@@ -87,6 +91,8 @@ impl Ledger {
         let since = sources.iter().filter_map(|source| Some(self.entries.get(&(*source, message))?.since)).min();
         let Some(since) = since else { return };
         let (by, position) = self.place_of_dead(&sources, message, deaths).unwrap_or((Session(0), 0));
+        let of = |source: &u32| self.entries.get(&(*source, message));
+        let is_persistent = sources.iter().filter_map(of).any(|entry| entry.is_persistent);
         for source in sources {
             // What is dead is not there any more, and who died twice is here already.
             if let Some(entry) = self.entries.get_mut(&(source, message))
@@ -111,6 +117,11 @@ impl Ledger {
             returns: 0,
             is_doubtful: held.doubt > held.over || held.has_changed(),
             endings: 0,
+            is_persistent,
+            sent: None,
+            out: None,
+            is_done: false,
+            died_with: None,
         };
         self.entries.entry(stay).or_insert(entry);
     }
@@ -131,7 +142,10 @@ impl Ledger {
     /// Whether there may be a second one of a message: dead letters that are to arrive at least once are sent again when nobody knows
     /// what became of them.
     pub(super) fn may_be_twice(&self, queue: u32, entry: &Entry) -> bool {
-        let is_sent_again = |source: &u32| self.queues[*source as usize].rules.at_least_once;
+        let is_sent_again = |source: &u32| {
+            let held = &self.queues[*source as usize];
+            held.rules.at_least_once || held.home.is_some()
+        };
         entry.is_dead_letter && self.is_disturbed && self.sources_of(queue).iter().any(is_sent_again)
     }
 
@@ -212,7 +226,8 @@ impl Ledger {
     /// Whether so many may have been behind it that the queue dropped it. What came back stands in front of all others.
     fn may_be_driven_out(&self, queue: u32, entry: &Entry) -> bool {
         let Some(most) = self.queues[queue as usize].drops_beyond() else { return false };
-        if entry.deliveries > 0 || entry.is_dead_letter || self.failures_max(queue, entry) > 0 {
+        let is_back = self.failures_max(queue, entry) > 0 || self.may_have_come_back(queue, entry.since);
+        if entry.deliveries > 0 || entry.is_dead_letter || is_back {
             return true;
         }
         let is_behind = |other: &Entry| other.is_dead_letter || other.promised_by.is_none_or(|by| by >= entry.position);

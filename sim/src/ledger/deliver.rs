@@ -1,7 +1,7 @@
 //! What clients get, compared with what is known.
 
 use super::listen::{Consumer, Out};
-use super::{Active, Ledger, Stay};
+use super::{Active, Ledger, Stay, Trip};
 use crate::field::{Value, find};
 use crate::history::{Departure, Fact, Presence};
 use crate::message::{MessageNumber, headers};
@@ -17,6 +17,8 @@ pub(super) struct Given<'a> {
     pub(super) no_ack: bool,
     /// The life of the queue in which it was asked for.
     pub(super) life: u32,
+    /// Of a queue on one node: how that was reached.
+    pub(super) trip: Option<Trip>,
     /// The consumer's place in its channel; `None` for a get.
     pub(super) consumer: Option<usize>,
     pub(super) properties: &'a [u8],
@@ -25,7 +27,7 @@ pub(super) struct Given<'a> {
 impl Ledger {
     /// A message comes to a client.
     pub(super) fn deliver(&mut self, given: &Given<'_>) {
-        let Given { key, tag, queue, message, redelivered, no_ack, life, consumer, properties } = *given;
+        let Given { key, tag, queue, message, redelivered, no_ack, life, trip, consumer, properties } = *given;
         let deaths = Deaths::of(properties);
         if let Some(message) = message {
             self.arrive((queue, message), &deaths);
@@ -33,8 +35,9 @@ impl Ledger {
         let Some(channel) = self.channels.get_mut(&key) else { return };
         let session = channel.session;
         let comes_back = channel.is_recovering && !no_ack;
+        let turn = message.and_then(|it| self.entries.get(&(queue, it))).map_or(0, |entry| entry.deliveries + 1);
         if let (Some(message), false) = (message, no_ack || comes_back) {
-            channel.unacked.insert(tag, Out { stay: (queue, message), consumer });
+            channel.unacked.insert(tag, Out { stay: (queue, message), consumer, turn });
             if let Some(at) = consumer {
                 channel.consumers[at].unacked += 1;
             }
@@ -46,6 +49,11 @@ impl Ledger {
         let index = held.index;
         let entry = message.and_then(|it| self.entries.get(&(queue, it)));
         let may_be_another = entry.is_some_and(|entry| self.may_be_twice(queue, entry));
+        let may_be_lost = entry.is_some_and(|entry| !entry.is_done && self.may_be_lost(queue, entry.out));
+        let died_before =
+            entry.and_then(|entry| entry.died_with).is_some_and(|life| trip.is_some_and(|it| it.is_in(life)));
+        let came_back = entry.is_some_and(|entry| self.may_have_come_back(queue, entry.since));
+        let has_home_ended = entry.is_some_and(|entry| self.has_home_ended(queue, entry.out.or(entry.sent)));
         self.facts.push(Fact::Delivered {
             session,
             tag,
@@ -58,12 +66,18 @@ impl Ledger {
                 Some(Presence::Gone(Departure::Deleted)) if life < held.life() => Presence::Maybe,
                 // A dead letter may have come twice.
                 Some(Presence::Unacked(_) | Presence::Gone(_)) if may_be_another => Presence::Maybe,
+                // The node of its queue gave up the one of its client, or ended.
+                Some(Presence::Unacked(_)) if may_be_lost => Presence::Maybe,
+                Some(Presence::Gone(Departure::Acked | Departure::AutoAcked | Departure::Rejected)) if may_be_lost => {
+                    Presence::Maybe
+                }
+                Some(Presence::Maybe) if died_before => Presence::Gone(Departure::Restarted),
                 presence => presence.unwrap_or(Presence::Never),
             },
             redelivered,
             deliveries: entry.map_or(0, |entry| entry.deliveries),
-            maybe_unseen: entry.is_some_and(|entry| held.endings > entry.endings),
-            crashed_since: may_be_another,
+            maybe_unseen: came_back || entry.is_some_and(|entry| held.endings > entry.endings),
+            crashed_since: may_be_another || has_home_ended,
             position: entry.map_or(0, |entry| entry.position),
             of: entry.map(|entry| (number.unwrap_or(0), entry.by)),
             unacked,
@@ -79,15 +93,18 @@ impl Ledger {
         self.judge_failures(stay, properties);
         self.judge_deaths(stay, &deaths);
         self.judge_active(key, queue, consumer);
+        let at = self.connections.get(&key.0).copied();
+        let out = at.and_then(|at| self.trip(queue, at));
         let Some(entry) = self.entries.get_mut(&stay) else { return };
         entry.deliveries += 1;
         entry.presence = Presence::Unacked(session);
+        (entry.out, entry.is_done) = (out, false);
         entry.was_acked |= no_ack;
         if comes_back {
             self.come_back(stay, session);
         }
-        if no_ack && let Some(&at) = self.connections.get(&key.0) {
-            self.depart(Out { stay, consumer }, Departure::AutoAcked, at);
+        if let (true, Some(at)) = (no_ack, at) {
+            self.depart(Out { stay, consumer, turn }, Departure::AutoAcked, at);
         }
     }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::deliver::Given;
-use super::{Entry, FIRST_SESSION, Ledger, Queue, Request, Stay};
+use super::{Entry, FIRST_SESSION, Ledger, Queue, Request, Stay, Trip};
 use crate::history::{Departure, Fact, Presence, Session};
-use crate::message::MessageNumber;
+use crate::message::{MessageNumber, is_persistent};
 use crate::tap::{Said, split_routing};
 
 /// One life of one channel.
@@ -16,8 +16,8 @@ pub(super) struct Channel {
     last_seqno: Option<u64>,
     /// Publishes without an answer, each with its queue if it has one.
     unconfirmed: BTreeMap<u64, (MessageNumber, Option<u32>)>,
-    /// Published in the transaction that is open; `None` if the channel has none.
-    transaction: Option<Vec<Stay>>,
+    /// Published in the transaction that is open, each with whether it is persistent; `None` if the channel has none.
+    transaction: Option<Vec<(Stay, bool)>>,
     /// Published by the commit whose answer is awaited.
     committing: Vec<Stay>,
     pub(super) consumers: Vec<Consumer>,
@@ -49,6 +49,8 @@ pub(super) struct Consumer {
     pub(super) unacked: u32,
     /// The life of the queue in which it began.
     life: u32,
+    /// Of a queue on one node: how it reached that.
+    trip: Option<Trip>,
     pub(super) is_gone: bool,
 }
 
@@ -60,6 +62,8 @@ struct Get {
     no_ack: bool,
     /// The life of the queue in which it was asked for.
     life: u32,
+    /// Of a queue on one node: how that was reached.
+    trip: Option<Trip>,
 }
 
 /// A message out with a client.
@@ -68,6 +72,8 @@ pub(super) struct Out {
     pub(super) stay: Stay,
     /// The place of the consumer in its channel; `None` for a get.
     pub(super) consumer: Option<usize>,
+    /// How often it had been given to somebody by then.
+    pub(super) turn: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -151,9 +157,9 @@ impl Ledger {
                 channel.waits = true;
                 channel.transaction = Some(Vec::new());
             }
-            Said::Publish { routing, mandatory, message: Some(message), .. } => {
+            Said::Publish { routing, mandatory, message: Some(message), properties } => {
                 self.judge_taken(connection, message);
-                self.publish(key, routing, mandatory, message);
+                self.publish(key, routing, mandatory, message, is_persistent(properties));
             }
             Said::Qos { count, global: false } => {
                 channel.waits = true;
@@ -163,9 +169,12 @@ impl Ledger {
                 channel.waits = true;
                 let Some(&queue) = self.by_name.get(queue) else { return };
                 self.consumers += 1;
+                let trip = self.connections.get(&connection).and_then(|at| self.trip(queue, *at));
+                let Some(channel) = self.channels.get_mut(&key) else { return };
                 let (number, tag, prefetch) = (self.consumers, tag.into(), channel.prefetch);
                 let (unacked, life, is_gone) = (0, self.queues[queue as usize].life(), false);
-                let consumer = Consumer { number, tag, queue, no_ack, priority, prefetch, unacked, life, is_gone };
+                let consumer =
+                    Consumer { number, tag, queue, no_ack, priority, prefetch, unacked, life, trip, is_gone };
                 channel.consumers.push(consumer);
             }
             Said::Cancel { tag } => {
@@ -174,7 +183,10 @@ impl Ledger {
             }
             Said::Get { queue, no_ack } => {
                 let queue = self.by_name.get(queue).copied();
-                channel.get = queue.map(|queue| Get { queue, no_ack, life: self.queues[queue as usize].life() });
+                let at = self.connections.get(&connection).copied();
+                let trip = queue.zip(at).and_then(|(queue, at)| self.trip(queue, at));
+                let Some(channel) = self.channels.get_mut(&key) else { return };
+                channel.get = queue.map(|queue| Get { queue, no_ack, life: self.queues[queue as usize].life(), trip });
             }
             Said::Ack { tag, multiple } => self.answer(key, tag, multiple, Verdict::Ack),
             Said::Nack { tag, multiple, requeue } => {
@@ -214,36 +226,14 @@ impl Ledger {
         if let Said::Blocked | Said::Unblocked = said {
             return self.blocked(connection, said == Said::Blocked);
         }
+        if let Said::ChannelClose { code, .. } = said {
+            return self.node_closes(key, code);
+        }
+        if let Said::Cancel { tag } = said {
+            return self.node_cancels(key, tag);
+        }
         let Some(channel) = self.channels.get_mut(&key) else { return };
         match said {
-            Said::ChannelClose { code, .. } => {
-                self.facts.push(Fact::Closed { connection, channel: number, code });
-                // RabbitMQ: 541 is what a declaration gets that no majority can be asked for.
-                // And 406 is what a transaction gets of which a full queue refused something.
-                let may_refuse = |stay: &Stay| self.queues[stay.0 as usize].may_refuse();
-                let has_reason = match code {
-                    541 => true,
-                    404 => self.queues.iter().any(Queue::has_changed),
-                    // Or who settles what a recover has taken back.
-                    406 => channel.has_strayed || channel.committing.iter().any(may_refuse),
-                    _ => false,
-                };
-                self.facts.push(Fact::Dismissed { connection, channel: number, code, has_reason });
-                if code == 404 {
-                    self.in_vain(key);
-                }
-                self.ignore_fresh(connection, |channel| channel == number);
-                self.end_channel(key);
-            }
-            Said::Cancel { tag } => {
-                let at = channel.consumer_at(tag);
-                let has_reason = at.is_some_and(|at| {
-                    let held = &self.queues[channel.consumers[at].queue as usize];
-                    held.may_time_out() || held.has_changed()
-                });
-                self.facts.push(Fact::Dismissed { connection, channel: number, code: 0, has_reason });
-                self.cancel(key, tag);
-            }
             Said::Ack { tag, multiple } => self.answered(key, tag, multiple, true),
             Said::Nack { tag, multiple, .. } => self.answered(key, tag, multiple, false),
             Said::Return { message: Some(message) } => {
@@ -255,14 +245,36 @@ impl Ledger {
             }
             Said::Deliver { consumer, tag, redelivered, message, properties } => {
                 let Some(at) = channel.consumer_at(consumer) else { return };
-                let (&Consumer { queue, no_ack, life, .. }, consumer) = (&channel.consumers[at], Some(at));
-                self.deliver(&Given { key, tag, queue, message, redelivered, no_ack, life, consumer, properties });
+                let (&Consumer { queue, no_ack, life, trip, .. }, consumer) = (&channel.consumers[at], Some(at));
+                self.deliver(&Given {
+                    key,
+                    tag,
+                    queue,
+                    message,
+                    redelivered,
+                    no_ack,
+                    life,
+                    trip,
+                    consumer,
+                    properties,
+                });
             }
             Said::GetOk { tag, redelivered, message, properties, .. } => {
-                let Some(Get { queue, no_ack, life }) = channel.get.take() else { return };
+                let Some(Get { queue, no_ack, life, trip }) = channel.get.take() else { return };
                 let consumer = None;
                 self.has_gone_on(key);
-                self.deliver(&Given { key, tag, queue, message, redelivered, no_ack, life, consumer, properties });
+                self.deliver(&Given {
+                    key,
+                    tag,
+                    queue,
+                    message,
+                    redelivered,
+                    no_ack,
+                    life,
+                    trip,
+                    consumer,
+                    properties,
+                });
             }
             Said::GetEmpty => {
                 channel.get = None;
@@ -278,6 +290,50 @@ impl Ledger {
             | Said::QueueDeleteOk { .. } => self.done(key),
             _ => {}
         }
+    }
+
+    /// A node closes a channel.
+    fn node_closes(&mut self, key: (u32, u16), code: u16) {
+        let Some(channel) = self.channels.get(&key) else { return };
+        let (connection, number) = key;
+        let may_refuse = |stay: &Stay| {
+            let sent = self.entries.get(stay).and_then(|entry| entry.sent);
+            self.queues[stay.0 as usize].may_refuse() || self.may_be_lost(stay.0, sent)
+        };
+        let at = self.connections.get(&connection).copied();
+        let may_be_away = |queue: u32| at.is_some_and(|at| self.may_be_away(queue, at));
+        // RabbitMQ: 541 is what a declaration gets that no majority can be asked for.
+        // And 406 is what a transaction gets of which a full queue refused something.
+        let has_reason = match code {
+            541 => true,
+            404 => (0..).zip(&self.queues).any(|(queue, held)| held.has_changed() || may_be_away(queue)),
+            // Or who settles what a recover has taken back.
+            406 => channel.has_strayed || channel.committing.iter().any(may_refuse),
+            _ => false,
+        };
+        self.facts.push(Fact::Closed { connection, channel: number, code });
+        self.facts.push(Fact::Dismissed { connection, channel: number, code, has_reason });
+        if code == 404 {
+            self.in_vain(key);
+        }
+        self.ignore_fresh(connection, |channel| channel == number);
+        self.end_channel(key);
+    }
+
+    /// A node lets a consumer go.
+    fn node_cancels(&mut self, key: (u32, u16), tag: &[u8]) {
+        let Some(channel) = self.channels.get(&key) else { return };
+        let at = channel.consumer_at(tag);
+        let node = self.connections.get(&key.0).copied();
+        let has_reason = at.is_some_and(|at| {
+            let Consumer { queue, trip, .. } = channel.consumers[at];
+            let held = &self.queues[queue as usize];
+            let may_be_away = node.is_some_and(|node| self.may_be_away(queue, node));
+            held.may_time_out() || held.has_changed() || may_be_away || self.may_be_lost(queue, trip)
+        });
+        self.facts.push(Fact::Dismissed { connection: key.0, channel: key.1, code: 0, has_reason });
+        self.cancel(key, tag);
+        self.lose(key, at);
     }
 
     /// Something was answered: if nothing waits any more, what was said behind it is the node's to pass on.
@@ -302,7 +358,14 @@ impl Ledger {
         }
     }
 
-    fn publish(&mut self, key: (u32, u16), routing: &[u8], mandatory: bool, message: MessageNumber) {
+    fn publish(
+        &mut self,
+        key: (u32, u16),
+        routing: &[u8],
+        mandatory: bool,
+        message: MessageNumber,
+        is_persistent: bool,
+    ) {
         let Some(channel) = self.channels.get_mut(&key) else { return };
         let (_, routing_key) = split_routing(routing);
         let seqno = channel.last_seqno.as_mut().map(|seqno| {
@@ -314,8 +377,8 @@ impl Ledger {
         channel.unconfirmed.extend(seqno.map(|seqno| (seqno, (message, queue))));
         let certain = u32::from(queue.is_some());
         match (queue, &mut channel.transaction) {
-            (Some(queue), Some(transaction)) => transaction.push((queue, message)),
-            (Some(queue), None) => self.enter(key, (queue, message)),
+            (Some(queue), Some(transaction)) => transaction.push(((queue, message), is_persistent)),
+            (Some(queue), None) => self.enter(key, (queue, message), is_persistent),
             (None, _) => {}
         }
         self.facts.push(Fact::Published { session, message, seqno, certain, possible: 0, mandatory });
@@ -325,14 +388,14 @@ impl Ledger {
         let Some(channel) = self.channels.get_mut(&key) else { return };
         channel.waits = true;
         let publishes = channel.transaction.replace(Vec::new()).unwrap_or_default();
-        channel.committing.clone_from(&publishes);
-        for stay in publishes {
-            self.enter(key, stay);
+        channel.committing = publishes.iter().map(|(stay, _)| *stay).collect();
+        for (stay, is_persistent) in publishes {
+            self.enter(key, stay, is_persistent);
         }
     }
 
     /// A message is on its way to a queue.
-    fn enter(&mut self, key: (u32, u16), stay: Stay) {
+    fn enter(&mut self, key: (u32, u16), stay: Stay, is_persistent: bool) {
         let Some(channel) = self.channels.get(&key) else { return };
         let node = self.connections.get(&key.0).copied();
         let at = node.filter(|_| !channel.is_waiting());
@@ -354,6 +417,11 @@ impl Ledger {
             returns: 0,
             is_doubtful: held.doubt > held.over || (held.has_changed() && !is_known),
             endings: held.over,
+            is_persistent,
+            sent: node.and_then(|node| self.trip(stay.0, node)),
+            out: None,
+            is_done: false,
+            died_with: None,
         };
         self.entries.insert(stay, entry);
         if let Some(at) = node {
@@ -363,10 +431,13 @@ impl Ledger {
 
     /// The publisher is told that a message is safe.
     fn promise(&mut self, stay: Stay) {
+        let sent = self.entries.get(&stay).and_then(|entry| entry.sent);
+        let has_home_ended = self.has_home_ended(stay.0, sent);
         let Some(entry) = self.entries.get_mut(&stay) else { return };
         entry.is_promised = true;
         entry.promised_by = Some(self.published);
-        if entry.presence == Presence::Maybe && entry.deliveries == 0 {
+        let may_be_gone = !entry.is_persistent && has_home_ended;
+        if entry.presence == Presence::Maybe && entry.deliveries == 0 && !may_be_gone {
             entry.presence = Presence::Ready;
         }
     }
@@ -412,9 +483,10 @@ impl Ledger {
         let outs = channel.take_unacked(tag, multiple);
         for out in outs {
             let (stay, held) = (out.stay, &self.queues[out.stay.0 as usize]);
-            let may_be_late = held.may_time_out();
+            let trip = self.entries.get(&stay).and_then(|entry| entry.out);
+            let may_be_late = held.may_time_out() || self.may_be_lost(stay.0, trip);
+            let is_its = self.is_its(&out, session);
             let Some(entry) = self.entries.get_mut(&stay) else { continue };
-            let is_its = entry.presence == Presence::Unacked(session);
             entry.was_acked |= verdict == Verdict::Ack;
             entry.was_rejected |= verdict == Verdict::Reject;
             match verdict {
@@ -444,6 +516,15 @@ impl Ledger {
         }
     }
 
+    /// A queue that is on one node has let a consumer go: what that has is the queue's again, whatever it says of it.
+    fn lose(&mut self, key: (u32, u16), consumer: Option<usize>) {
+        let Some(channel) = self.channels.get(&key) else { return };
+        let is_of_one = |out: &&Out| self.queues[out.stay.0 as usize].home.is_some();
+        let its = channel.unacked.values().filter(|out| consumer.is_some() && out.consumer == consumer);
+        let (its, session) = (its.filter(is_of_one).copied().collect::<Vec<Out>>(), channel.session);
+        self.all_come_back(its, session);
+    }
+
     /// One who took messages from a queue ends.
     fn end_taker(&mut self, key: (u32, u16), queue: u32, no_ack: bool) {
         self.queues[queue as usize].endings += 1;
@@ -462,9 +543,7 @@ impl Ledger {
         for (queue, no_ack) in takers.chain(channel.get.map(|get| (get.queue, get.no_ack))) {
             self.end_taker(key, queue, no_ack);
         }
-        for out in channel.unacked.into_values() {
-            self.come_back(out.stay, channel.session);
-        }
+        self.all_come_back(channel.unacked.into_values(), channel.session);
         for stay in channel.behind {
             self.doubt(stay);
         }

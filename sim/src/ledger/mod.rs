@@ -10,6 +10,9 @@
 //! it is to be where dead letters go, if they go anywhere, and the ledger follows it there (`dead`). And where somebody empties, deletes
 //! and declares queues, what they held before is gone, and what comes while that is under way may be (`change`).
 //!
+//! A classic queue may be used from all nodes as well, though it is on one. That one has to be there, and the links to it; whatever is
+//! under way when they are not is as uncertain as what a single node has not confirmed when it ends (`remote`).
+//!
 //! Facts are the model's and the story's, so that the same oracles judge them.
 
 mod alarm;
@@ -17,15 +20,17 @@ mod change;
 mod dead;
 mod deliver;
 mod listen;
+mod remote;
 mod rest;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use self::alarm::Level;
 use self::change::{Changes, Existence, Request};
 use self::listen::{Channel, Out};
+use self::remote::{Reach, Trip};
 use crate::clock::{MILLISECOND, Micros};
 use crate::history::{Departure, Fact, Presence, QueueIndex, Session};
 use crate::message::MessageNumber;
@@ -47,6 +52,8 @@ pub(crate) struct Ledger {
     blocked: BTreeMap<u32, Micros>,
     channels: BTreeMap<(u32, u16), Channel>,
     sites: Vec<Site>,
+    /// By the clients' node and the queue's: how the one reaches the other.
+    reaches: Vec<Reach>,
     /// Publishes, channels and consumers so far.
     published: u64,
     sessions: u32,
@@ -70,6 +77,8 @@ struct Queue {
     index: QueueIndex,
     name: String,
     rules: QueueRules,
+    /// The node that it is on; `None` if it has replicas on several.
+    home: Option<At>,
     /// Where its dead letters go.
     dead_target: Option<u32>,
     /// Dead letters of others come to it.
@@ -126,6 +135,14 @@ struct Entry {
     is_doubtful: bool,
     /// [`Queue::over`] when it came.
     endings: u64,
+    is_persistent: bool,
+    /// Of a queue on one node: how it was published to it, and how it was last given to a client.
+    sent: Option<Trip>,
+    out: Option<Trip>,
+    /// Of such a queue: it was settled, and is so for good.
+    is_done: bool,
+    /// Of such a queue: it was in it and not to survive the end of its node. The life that came after that.
+    died_with: Option<u32>,
 }
 
 /// What concerns one node.
@@ -145,6 +162,9 @@ struct Site {
     applied: u64,
     /// What it has left.
     level: Level,
+    /// How far its log goes, and up to where what was settled in its own queues has to be on the disk.
+    log_end: u64,
+    unwritten: VecDeque<(u64, Stay)>,
 }
 
 /// The numbers of channels begin here, behind those of the model.
@@ -167,6 +187,7 @@ impl Ledger {
             .zip(shared)
             .map(|(at, queue)| Queue {
                 index: model.queue_number(&queue.name),
+                home: queue.is_remote(plan.node_count()).then(|| At::new(queue.node)),
                 name: queue.name,
                 dead_target: target_of(&queue.rules),
                 is_dead_target: targets.contains(&at),
@@ -190,6 +211,7 @@ impl Ledger {
         let ahead = plan.cluster.iter().flat_map(|cluster| &cluster.clocks_ahead_ms).copied();
         let (least, most) = ahead.fold((0, 0), |(least, most), it| (it.min(least), it.max(most)));
         let apart = u64::try_from(most - least).expect("the most is not less") * MILLISECOND;
+        let nodes = 0..plan.node_count();
         let by_name = (0..).zip(&queues).map(|(at, queue)| (queue.name.as_bytes().into(), at)).collect();
         Some(Self {
             queues,
@@ -198,7 +220,8 @@ impl Ledger {
             connections: BTreeMap::new(),
             blocked: BTreeMap::new(),
             channels: BTreeMap::new(),
-            sites: (0..plan.node_count()).map(|_| Site::default()).collect(),
+            sites: nodes.clone().map(|_| Site::default()).collect(),
+            reaches: nodes.clone().flat_map(|one| nodes.clone().map(move |other| Reach::new(one != other))).collect(),
             published: 0,
             sessions: 0,
             consumers: 0,
@@ -270,9 +293,11 @@ impl Ledger {
         site.level = Level::default();
         // When others notice, nobody can tell from outside: of these something may be on its way for ever.
         site.endings.clear();
+        site.unwritten.clear();
         for stay in std::mem::take(&mut site.untold) {
             self.doubt(stay);
         }
+        self.home_ended(at);
         self.breaks(at);
     }
 
@@ -310,9 +335,10 @@ impl Ledger {
 
     /// All that a node was told is carried out.
     pub(crate) fn has_told(&mut self, at: At) {
-        let site = &mut self.sites[at.number()];
-        site.untold.clear();
-        for queue in std::mem::take(&mut site.endings) {
+        for stay in std::mem::take(&mut self.sites[at.number()].untold) {
+            self.has_passed_on(at, stay);
+        }
+        for queue in std::mem::take(&mut self.sites[at.number()].endings) {
             self.queues[queue as usize].over += 1;
         }
     }
@@ -330,6 +356,24 @@ impl Ledger {
         {
             entry.presence = Presence::Maybe;
         }
+    }
+
+    /// Messages come back from one who had them, if he still has.
+    fn all_come_back(&mut self, outs: impl IntoIterator<Item = Out>, session: Session) {
+        for out in outs {
+            if self.is_its(&out, session) {
+                self.come_back(out.stay, session);
+            }
+        }
+    }
+
+    /// Whether one who was given a message has it, and it was not given to him again since.
+    fn is_its(&self, out: &Out, session: Session) -> bool {
+        let entry = self.entries.get(&out.stay);
+        entry.is_some_and(|entry| {
+            entry.presence == Presence::Unacked(session)
+                && (self.queues[out.stay.0 as usize].home.is_none() || entry.deliveries == out.turn)
+        })
     }
 
     /// A message comes back from one who had it.
@@ -382,7 +426,7 @@ impl Queue {
 
     /// Whether its messages say how often their delivery failed.
     fn counts_failures(&self) -> bool {
-        self.rules.mirrors.is_none() || self.rules.delivery_limit.is_some()
+        self.rules.is_quorum || self.rules.delivery_limit.is_some()
     }
 
     /// Whether it takes back what consumers have for too long.

@@ -63,7 +63,10 @@ impl Ledger {
             Presence::Ready | Presence::Unacked(_) => true,
             // A node that took it and lives has passed it on.
             Presence::Maybe => {
-                entry.deliveries == 0 && entry.taken.is_some_and(|(node, life)| self.sites[node.number()].life == life)
+                let is_sure = !self.may_be_lost(stay.0, entry.sent) && !self.has_home_ended(stay.0, entry.sent);
+                entry.deliveries == 0
+                    && is_sure
+                    && entry.taken.is_some_and(|(node, life)| self.sites[node.number()].life == life)
             }
             Presence::Never | Presence::Gone(_) => false,
         }

@@ -21,6 +21,17 @@ struct Court {
 
 /// Queues of three nodes: `orders` with these rules, and `late` for its dead letters.
 fn court(rules: &str) -> Court {
+    court_of(&format!("x-queue-type = \"quorum\"\n{rules}"))
+}
+
+/// The same, where `orders` is a classic queue on the third node, and all have links to each other.
+fn remote_court(rules: &str) -> Court {
+    let mut court = court_of(&format!("remote = true\nnode = \"c\"\n{rules}"));
+    court.link();
+    court
+}
+
+fn court_of(rules: &str) -> Court {
     let text = format!(
         r#"
         name = "court"
@@ -28,7 +39,6 @@ fn court(rules: &str) -> Court {
         cluster = {{ nodes = 3 }}
         [[queue]]
         name = "orders"
-        x-queue-type = "quorum"
         {rules}
         [[queue]]
         name = "late"
@@ -58,7 +68,18 @@ const AT_LEAST_ONCE: &str = r#"
     x-dead-letter-strategy = "at-least-once"
 "#;
 
+/// The properties of a message that is to be on the disk, and nothing else.
+const PERSISTENT: &[u8] = &[0x10, 0, 2];
+
 impl Court {
+    /// All nodes say that they have links to all others.
+    fn link(&mut self) {
+        for node in 0..3 {
+            let others: Vec<At> = (0..3).filter(|other| *other != node).map(At::new).collect();
+            self.ledger.linked(At::new(node), &others);
+        }
+    }
+
     fn asks(&mut self, connection: u32, said: Said<'_>) {
         self.ledger.client_says(connection, 1, said);
         self.judge();
@@ -94,7 +115,7 @@ impl Court {
             let message = Some(MessageNumber(number));
             self.asks(
                 PUBLISHER,
-                Said::Publish { routing: b"\0\x06orders", mandatory: false, message, properties: &[] },
+                Said::Publish { routing: b"\0\x06orders", mandatory: false, message, properties: PERSISTENT },
             );
         }
         let tag = u64::from(first + count);
@@ -343,4 +364,174 @@ fn publishers_wait_until_no_node_is_short() {
     court.ledger.at(5000 * MILLISECOND);
     court.told(PUBLISHER, Said::Blocked);
     assert_eq!(court.outcome().as_deref(), Some("blocked while short"), "nothing is short");
+}
+
+/// What a classic queue has confirmed is on the disk of its node, unless it did not have to be.
+#[test]
+fn what_was_confirmed_outlives_the_node_of_its_queue() {
+    for (properties, comes, expected) in
+        [(PERSISTENT, true, None), (PERSISTENT, false, Some("nothing lost")), (&[], false, None)]
+    {
+        let mut court = remote_court("");
+        let message = Some(MessageNumber(0));
+        court.asks(PUBLISHER, Said::Publish { routing: b"\0\x06orders", mandatory: false, message, properties });
+        court.told(PUBLISHER, Said::Ack { tag: 1, multiple: false });
+        court.ledger.ended(At::new(2));
+        court.link();
+        court.consume(b"orders");
+        if comes {
+            court.deliver(b"orders", 1, 0, &[]);
+        }
+        assert_eq!(court.outcome().as_deref(), expected, "{properties:?} {comes}");
+    }
+}
+
+#[test]
+fn what_is_in_memory_does_not_come_after_the_node_of_its_queue_ended_to_who_consumes_since() {
+    for (is_there_before, expected) in [(true, None), (false, Some("no phantom"))] {
+        let mut court = remote_court("");
+        let message = Some(MessageNumber(0));
+        court.asks(PUBLISHER, Said::Publish { routing: b"\0\x06orders", mandatory: false, message, properties: &[] });
+        court.told(PUBLISHER, Said::Ack { tag: 1, multiple: false });
+        if is_there_before {
+            court.consume(b"orders");
+        }
+        court.ledger.ended(At::new(2));
+        if !is_there_before {
+            court.consume(b"orders");
+        }
+        court.deliver(b"orders", 1, 0, &[]);
+        assert_eq!(court.outcome().as_deref(), expected);
+    }
+}
+
+/// A link that is soon there again changes nothing.
+#[test]
+fn a_queue_of_another_node_refuses_only_when_it_is_away() {
+    for (away_ms, ends, expected) in [
+        (0, false, Some("one answer per publish")),
+        (1000, false, Some("one answer per publish")),
+        (4000, false, None),
+        (0, true, None),
+    ] {
+        let mut court = remote_court("");
+        let message = Some(MessageNumber(0));
+        court.asks(
+            PUBLISHER,
+            Said::Publish { routing: b"\0\x06orders", mandatory: false, message, properties: PERSISTENT },
+        );
+        if away_ms > 0 {
+            court.ledger.parted(At::FIRST, At::new(2));
+        }
+        if ends {
+            court.ledger.ended(At::new(2));
+        }
+        court.ledger.at(away_ms * MILLISECOND);
+        court.link();
+        court.told(PUBLISHER, Said::Nack { tag: 1, multiple: false, requeue: false });
+        assert_eq!(court.objection.as_deref(), expected, "{away_ms} {ends}");
+    }
+}
+
+#[test]
+fn a_queue_of_another_node_lets_consumers_go_only_when_it_is_away() {
+    for (parts, away_ms, expected) in [
+        (None, 0, Some("served without a break")),
+        (Some(1), 4000, None),
+        (Some(0), 4000, Some("served without a break")),
+    ] {
+        let mut court = remote_court("");
+        court.consume(b"orders");
+        if let Some(node) = parts {
+            court.ledger.parted(At::new(node), At::new(2));
+        }
+        court.ledger.at(away_ms * MILLISECOND);
+        court.told(CONSUMER, Said::Cancel { tag: b"orders" });
+        assert_eq!(court.objection.as_deref(), expected, "{parts:?}");
+        let mut court = remote_court("");
+        if let Some(node) = parts {
+            court.ledger.parted(At::new(node), At::new(2));
+        }
+        court.ledger.at(away_ms * MILLISECOND);
+        court.told(CONSUMER, Said::ChannelClose { code: 404, class: 60, method: 20 });
+        assert_eq!(court.objection.as_deref(), expected, "{parts:?}");
+    }
+}
+
+/// What was settled while the queue's node could be reached stays away, also if it cannot be later; what was settled in between may
+/// come back.
+#[test]
+fn what_was_settled_in_a_queue_of_another_node_comes_back_only_if_that_was_away() {
+    for (away_ms, is_before, expected) in [
+        (0, true, Some("settled stays settled")),
+        (1000, false, Some("settled stays settled")),
+        (4000, false, None),
+        (4000, true, Some("settled stays settled")),
+    ] {
+        let mut court = remote_court("");
+        court.publish(0, 1);
+        court.consume(b"orders");
+        let (message, redelivered) = (Some(MessageNumber(0)), false);
+        court.told(
+            CONSUMER,
+            Said::Deliver { consumer: b"orders", tag: 1, redelivered, message, properties: PERSISTENT },
+        );
+        let ack = Said::Ack { tag: 1, multiple: false };
+        if is_before {
+            court.asks(CONSUMER, ack);
+            court.ledger.has_told(At::new(1));
+        }
+        court.ledger.parted(At::new(1), At::new(2));
+        court.ledger.at(away_ms * MILLISECOND);
+        if !is_before {
+            court.asks(CONSUMER, ack);
+        }
+        court.link();
+        let (tag, redelivered) = (2, true);
+        court.told(CONSUMER, Said::Deliver { consumer: b"orders", tag, redelivered, message, properties: PERSISTENT });
+        assert_eq!(court.objection.as_deref(), expected, "{away_ms} {is_before}");
+    }
+}
+
+#[test]
+fn what_a_client_of_another_node_has_goes_to_no_other_unless_its_node_was_away() {
+    for (away_ms, expected) in
+        [(0, Some("one consumer at a time")), (1000, Some("one consumer at a time")), (4000, None)]
+    {
+        let mut court = remote_court("");
+        court.publish(0, 1);
+        court.consume(b"orders");
+        let (message, redelivered) = (Some(MessageNumber(0)), false);
+        let given = |tag| Said::Deliver { consumer: b"orders", tag, redelivered, message, properties: PERSISTENT };
+        court.told(CONSUMER, given(1));
+        court.asks(CHURNER, Said::Consume { queue: b"orders", tag: b"orders", no_ack: false, priority: 0 });
+        court.told(CHURNER, Said::Done { class: 60, method: 21 });
+        court.ledger.parted(At::new(2), At::new(1));
+        court.ledger.at(away_ms * MILLISECOND);
+        let (tag, redelivered) = (1, true);
+        court.told(CHURNER, Said::Deliver { consumer: b"orders", tag, redelivered, message, properties: PERSISTENT });
+        assert_eq!(court.objection.as_deref(), expected, "{away_ms}");
+    }
+}
+
+/// Whether it was refused, or taken and the word of that lost with the link, nobody can tell.
+#[test]
+fn what_was_refused_by_a_queue_of_another_node_may_come_if_the_link_broke() {
+    for (breaks, expected) in [(true, None), (false, Some("settled stays settled"))] {
+        let mut court = remote_court("x-max-length = 2\nx-overflow = \"reject-publish\"");
+        court.ledger.at(1);
+        let message = Some(MessageNumber(0));
+        court.asks(
+            PUBLISHER,
+            Said::Publish { routing: b"\0\x06orders", mandatory: false, message, properties: PERSISTENT },
+        );
+        if breaks {
+            court.ledger.parted(At::FIRST, At::new(2));
+            court.link();
+        }
+        court.told(PUBLISHER, Said::Nack { tag: 1, multiple: false, requeue: false });
+        court.consume(b"orders");
+        court.deliver(b"orders", 1, 0, &[]);
+        assert_eq!(court.outcome().as_deref(), expected);
+    }
 }

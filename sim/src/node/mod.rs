@@ -452,8 +452,14 @@ impl World {
             }
         }
         match event {
-            EngineEvent::Enqueued { lsn: Some(lsn), publisher: Some((connection, channel)), seqno, .. } => {
-                self.model.logged(number(*connection), channel.0, seqno.map(|seqno| seqno.0), lsn.0);
+            // What comes from another node has no number here, nor the world's connection.
+            EngineEvent::Enqueued {
+                lsn: Some(lsn),
+                publisher: Some((connection, channel)),
+                seqno: Some(seqno),
+                ..
+            } => {
+                self.model.logged(number(*connection), channel.0, Some(seqno.0), lsn.0);
             }
             EngineEvent::ClusterLeader { leader: Some(leader), term } => self.leads(leader, *term),
             EngineEvent::PeerDown { name: Some(name), .. } => self.part(at, name),

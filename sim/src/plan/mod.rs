@@ -230,7 +230,7 @@ pub struct QueuePlan {
     /// Its arguments.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rules: QueueRules,
-    /// The node that it is on: only clients of that node declare and use it.
+    /// The node that it is on: only clients of that node declare and use it, unless it is one of all nodes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub node: usize,
 }
@@ -284,6 +284,9 @@ pub struct QueueRules {
     /// `ha-mode` of a policy that is there before it: it is on so many nodes, 0 is on all.
     #[serde(skip_serializing_if = "is_default")]
     pub mirrors: Option<u32>,
+    /// Clients of all nodes use it, though it is on one.
+    #[serde(skip_serializing_if = "is_default")]
+    pub is_remote: bool,
 }
 
 /// One binding.
@@ -318,7 +321,12 @@ pub struct HeaderMatch {
 impl QueuePlan {
     /// Whether it is a queue of all nodes, of which there are so many, and not of one.
     pub(crate) fn is_shared(&self, nodes: usize) -> bool {
-        nodes > 1 && (self.rules.is_quorum || self.rules.mirrors.is_some())
+        nodes > 1 && (self.rules.is_quorum || self.rules.mirrors.is_some() || self.rules.is_remote)
+    }
+
+    /// Whether clients of so many nodes use it although it is on one.
+    pub(crate) fn is_remote(&self, nodes: usize) -> bool {
+        self.is_shared(nodes) && !(self.rules.is_quorum || self.rules.mirrors.is_some())
     }
 }
 

@@ -44,9 +44,10 @@ fn check_nodes(scenario: &Scenario) -> Checked {
     let least = scenario.cluster.nodes.as_ref().map_or(1, |nodes| nodes.as_ref().0 as usize);
     if let Some(nodes) = &cluster.nodes
         && least == 1
-        && (scenario.queue.iter().any(|queue| scenario.is_shared(queue)) || scenario.clients.quorum_queues.1 > 0)
+        && (scenario.queue.iter().any(|queue| scenario.is_shared(queue))
+            || scenario.clients.quorum_queues.1 + scenario.clients.remote_queues.1 > 0)
     {
-        return Err(Complaint::new(nodes.span(), "replicated queues take at least two nodes in every run"));
+        return Err(Complaint::new(nodes.span(), "queues of all nodes take at least two of them in every run"));
     }
     cluster.far.iter().try_for_each(|far| known_node(most, &far.node))?;
     let places = scenario.queue.iter().filter_map(|queue| queue.node.as_ref());
@@ -109,6 +110,9 @@ fn check_queue(scenario: &Scenario, queue: &QueueSpec) -> Checked {
     if queue.queue_type == QueueType::Quorum && queue.max_priority.is_some() {
         return refuse("quorum queues have priorities without x-max-priority");
     }
+    if queue.remote && !scenario.is_shared(queue) {
+        return refuse("`remote` takes several nodes: `[cluster] nodes = 3`");
+    }
     if queue.ha_mode.is_some() && (queue.queue_type == QueueType::Quorum || !scenario.is_shared(queue)) {
         return refuse("ha-mode is for classic queues of several nodes");
     }
@@ -138,15 +142,23 @@ fn check_queue(scenario: &Scenario, queue: &QueueSpec) -> Checked {
     Ok(())
 }
 
-/// What the ledger of replicated queues cannot follow.
+/// What the ledger of queues of all nodes cannot follow.
 fn check_shared_queue(scenario: &Scenario, queue: &QueueSpec) -> Checked {
     let refuse = |reason: &str| Err(Complaint::new(queue.name.span(), reason));
     if !queue.durable {
-        return refuse("queues with replicas are durable");
+        return refuse("queues that clients of all nodes use are durable");
+    }
+    if queue.remote && scenario.is_replicated(queue) {
+        return refuse("`remote` is for classic queues of one node: one with replicas is used from all nodes anyway");
+    }
+    if queue.remote
+        && (queue.single_active_consumer || queue.consumer_timeout.is_some() || queue.max_priority.is_some())
+    {
+        return refuse("a `remote` queue is not judged by who consumes, how slowly, or priorities");
     }
     if queue.dead_letter_exchange.as_ref().is_some_and(|exchange| !exchange.as_ref().is_empty()) {
         return refuse(
-            "dead letters of a quorum queue of several nodes can be judged through \"\" with an x-dead-letter-routing-key",
+            "dead letters of a queue of all nodes can be judged through \"\" with an x-dead-letter-routing-key",
         );
     }
     if queue.dead_letter_exchange.is_some() {
@@ -156,16 +168,16 @@ fn check_shared_queue(scenario: &Scenario, queue: &QueueSpec) -> Checked {
             let target = scenario.queue.iter().find(|it| Some(it.name.as_ref().as_str()) == key && it.count.is_none());
             match target {
                 Some(target) if !scenario.is_shared(target) => {
-                    return refuse("dead letters of a quorum queue of several nodes go to another quorum queue");
+                    return refuse("dead letters of a queue of all nodes go to another one");
                 }
                 Some(target) => at = target,
                 None if at.dead_letter_exchange.is_some() => {
-                    return refuse("x-dead-letter-routing-key names another quorum queue");
+                    return refuse("x-dead-letter-routing-key names another queue of all nodes");
                 }
                 None => return Ok(()),
             }
         }
-        return refuse("dead letters of quorum queues of several nodes that go round in a circle are not judged");
+        return refuse("dead letters of queues of all nodes that go round in a circle are not judged");
     }
     Ok(())
 }
@@ -240,7 +252,7 @@ fn check_place(scenario: &Scenario, client: &ClientByHand, place: &Range<usize>)
     let is_sharing = scenario.queue.iter().any(|queue| Some(queue.name.as_ref()) == name && scenario.is_shared(queue));
     match &client.node {
         Some(node) if is_sharing => known_node(scenario.nodes_max(), node)?,
-        Some(_) => return refuse("`node` is for clients of quorum queues: others are where their queue is"),
+        Some(_) => return refuse("`node` is for clients of queues of all nodes: others are where their queue is"),
         None => {}
     }
     let is_single = scenario.queue.iter().any(|it| Some(it.name.as_ref()) == name && it.single_active_consumer);
@@ -248,7 +260,13 @@ fn check_place(scenario: &Scenario, client: &ClientByHand, place: &Range<usize>)
         return refuse("a quorum queue with a single active consumer cannot be polled");
     }
     if is_sharing && (client.global || client.exclusive) {
-        return refuse("quorum queues have no `global` prefetch, and `exclusive` consumers of them are not judged");
+        return refuse(
+            "queues of all nodes are not judged by a `global` prefetch, which quorum queues do not have, or `exclusive` consumers",
+        );
+    }
+    let is_remote = scenario.queue.iter().any(|it| Some(it.name.as_ref()) == name && it.remote);
+    if is_sharing && is_remote && client.kind == ClientKind::Churner {
+        return refuse("nobody changes a `remote` queue: the ledger would not know what it held");
     }
     Ok(())
 }
@@ -379,7 +397,8 @@ fn check_kind(scenario: &Scenario, name: &Spanned<String>, aim: Option<&Spanned<
     if is_between && scenario.nodes_max() < 2 {
         return Err(Complaint::new(name.span(), format!("{} takes several nodes: `[cluster] nodes = 3`", kind.name)));
     }
-    let is_shared_alone = !scenario.queue.is_empty() && scenario.queue.iter().all(|queue| scenario.is_shared(queue));
+    let is_shared_alone =
+        !scenario.queue.is_empty() && scenario.queue.iter().all(|queue| scenario.is_replicated(queue));
     if kind.name == "wipe" && !is_shared_alone {
         return Err(Complaint::new(
             name.span(),

@@ -120,6 +120,8 @@ pub struct ClientSpec {
     pub quorum_queues: Span,
     /// Whether those may have limits, times to live and queues for their dead letters.
     pub quorum_rules: bool,
+    /// Classic queues of one node each, which clients of all nodes share.
+    pub remote_queues: Span,
     /// Messages per publisher.
     pub messages: Span,
     /// Bytes of the largest body; 0 leaves it to the seed.

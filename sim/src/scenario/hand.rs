@@ -110,6 +110,9 @@ pub struct QueueSpec {
     /// How many nodes have a replica of it, of so many as there are; all if left out.
     #[serde(rename = "x-quorum-initial-group-size")]
     pub group_size: Option<u32>,
+    /// Whether clients of all nodes use it, though it is a classic one and on one node.
+    #[serde(default)]
+    pub remote: bool,
     /// What a policy wants that is there before the queue: replicas of a classic queue on several nodes.
     #[serde(rename = "ha-mode")]
     pub ha_mode: Option<HaMode>,

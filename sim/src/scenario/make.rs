@@ -82,6 +82,7 @@ fn rules(queue: &QueueSpec) -> QueueRules {
         is_quorum: queue.queue_type == QueueType::Quorum,
         group_size: queue.group_size,
         mirrors: queue.ha_mode.map(|_| queue.ha_params.unwrap_or(0)),
+        is_remote: queue.remote,
     }
 }
 
@@ -401,7 +402,7 @@ impl Place<'_> {
                 Target::ClusterLeader => vec![Whom { of_leader: true, ..first }],
                 Target::Leader(_) => {
                     let homes = self.topology.queues.iter().filter(|queue| queues.contains(&queue.name));
-                    let home = |queue: &QueuePlan| match queue.is_shared(self.nodes) {
+                    let home = |queue: &QueuePlan| match queue.is_shared(self.nodes) && !queue.is_remote(self.nodes) {
                         true => (0, Some(queue.name.clone())),
                         false => (queue.node, None),
                     };

@@ -92,8 +92,13 @@ impl Scenario {
             || self.client.iter().any(|client| client.as_ref().has_rules())
     }
 
-    /// Whether clients of all nodes use a queue: one that is replicated.
+    /// Whether clients of all nodes use a queue.
     pub(crate) fn is_shared(&self, queue: &QueueSpec) -> bool {
+        self.is_replicated(queue) || (self.nodes_max() > 1 && queue.remote)
+    }
+
+    /// Whether a queue has replicas on several nodes.
+    pub(crate) fn is_replicated(&self, queue: &QueueSpec) -> bool {
         self.nodes_max() > 1 && (queue.queue_type == QueueType::Quorum || queue.ha_mode.is_some())
     }
 

@@ -4,7 +4,7 @@
 //! broker, perhaps with the very same words, and a shrinker looks for such a way out more patiently than anybody.
 
 use crate::options::NOWHERE;
-use crate::plan::{BindingPlan, Burst, ClientPlan, Fault, Plan, QueuePlan, Role};
+use crate::plan::{BindingPlan, Burst, ChurnStep, ClientPlan, Fault, Plan, QueuePlan, Role, TopologyOp};
 
 /// Whether a world can be made of this plan at all.
 pub(super) fn is_whole(plan: &Plan) -> bool {
@@ -41,7 +41,19 @@ fn shares_soundly(plan: &Plan) -> bool {
     let nodes = plan.node_count();
     let is_shared = |name: &str| plan.topology.queues.iter().any(|it| it.name == name && it.is_shared(nodes));
     // Without other nodes it would be a queue with rules.
-    let is_alone = |queue: &QueuePlan| !queue.rules.is_quorum && queue.rules.mirrors.is_none();
+    let is_alone = |queue: &QueuePlan| {
+        let rules = &queue.rules;
+        !(rules.is_quorum || rules.mirrors.is_some() || rules.is_remote)
+    };
+    // Who declares it first has it on its node.
+    let has_declarer = |queue: &QueuePlan| {
+        let declares = |step: &ChurnStep| matches!(&step.op, TopologyOp::DeclareQueue(it) if it.name == queue.name);
+        let is_it = |client: &ClientPlan| match &client.role {
+            Role::Churner(churner) => client.node == queue.node && churner.steps.iter().any(declares),
+            Role::Publisher(_) | Role::Consumer(_) | Role::Getter(_) | Role::Rogue(_) => false,
+        };
+        !queue.is_remote(nodes) || plan.clients.iter().any(is_it)
+    };
     let has_place = |queue: &QueuePlan| plan.is_story || is_alone(queue) || is_shared(&queue.name);
     let is_sound = |client: &ClientPlan| match &client.role {
         Role::Publisher(publisher) => {
@@ -52,7 +64,8 @@ fn shares_soundly(plan: &Plan) -> bool {
         Role::Consumer(consumer) => has_place(&consumer.queue),
         Role::Getter(_) | Role::Churner(_) | Role::Rogue(_) => true,
     };
-    plan.topology.queues.iter().all(has_place) && plan.clients.iter().all(is_sound)
+    plan.topology.queues.iter().all(|queue| has_place(queue) && has_declarer(queue))
+        && plan.clients.iter().all(is_sound)
 }
 
 /// Whether clients use what is on their own node and nothing else.

@@ -6,8 +6,8 @@ use std::ops::Range;
 use super::search::Search;
 use crate::clock::Micros;
 use crate::plan::{
-    BindingPlan, Burst, ChurnPlan, ConsumerPlan, FaultKind, GetterPlan, Plan, PublisherPlan, RoguePlan, Role,
-    TopologyOp,
+    BindingPlan, Burst, ChurnPlan, ConsumerPlan, FaultKind, GetterPlan, Plan, PublisherPlan, QueuePlan, RoguePlan,
+    Role, TopologyOp,
 };
 
 /// Ends the phase with faults where the plan fails.
@@ -395,11 +395,23 @@ fn take_out_queues(plan: &mut Plan, range: Range<usize>) {
 
 /// Consumers declare their queue anew: as it is in the topology.
 pub(super) fn agree(plan: &mut Plan) {
+    let queues = &plan.topology.queues;
+    let renew = |old: &mut QueuePlan| {
+        if let Some(queue) = queues.iter().find(|queue| queue.name == old.name) {
+            old.clone_from(queue);
+        }
+    };
     for client in &mut plan.clients {
-        if let Role::Consumer(consumer) = &mut client.role
-            && let Some(queue) = plan.topology.queues.iter().find(|queue| queue.name == consumer.queue.name)
-        {
-            consumer.queue.clone_from(queue);
+        match &mut client.role {
+            Role::Consumer(consumer) => renew(&mut consumer.queue),
+            Role::Churner(churner) => {
+                for step in &mut churner.steps {
+                    if let TopologyOp::DeclareQueue(queue) = &mut step.op {
+                        renew(queue);
+                    }
+                }
+            }
+            Role::Publisher(_) | Role::Getter(_) | Role::Rogue(_) => {}
         }
     }
 }

@@ -69,7 +69,11 @@ impl Publisher {
     }
 
     fn set_up(&mut self, scope: &mut Scope<'_>) {
-        let mut requests = declare_all(scope.topology);
+        let mut topology = scope.topology.clone();
+        // Of those that may be out of reach only what it uses.
+        let is_used = |name: &str| self.plan.bursts.iter().any(|burst| burst.exchange.is_empty() && burst.key == name);
+        topology.queues.retain(|queue| !queue.rules.is_remote || is_used(&queue.name));
+        let mut requests = declare_all(&topology);
         match self.plan.mode {
             PublishMode::Plain => {}
             PublishMode::Confirm { .. } => requests.push(confirm_select()),

@@ -140,6 +140,8 @@ fn queue_arguments(rules: &QueueRules) -> FieldTable {
         group_size,
         // An operator has said it.
         mirrors: _,
+        // That is about its clients.
+        is_remote: _,
     } = rules;
     let mut table = FieldTable::new();
     for (name, number) in [

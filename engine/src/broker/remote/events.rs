@@ -8,7 +8,6 @@ use super::{Arrived, RemoteSession, User};
 use crate::cluster::queues::{Delivery, Frame, Malformed};
 use crate::ids::NodeId;
 use crate::message::Message;
-use crate::metadata::Overflow;
 use crate::queue::quorum::{self, BodyPlace, SessionEvent, SessionId};
 use crate::routing::QueueKey;
 
@@ -55,12 +54,8 @@ impl Broker {
                 self.remote.note_outstanding(applied.session.number);
             }
             Frame::Synced(answer) => {
-                let may_refuse = self.may_refuse_each(answer.session);
                 self.with_own(node, answer.session, |session, events| {
                     session.drop_gone(&answer);
-                    if may_refuse {
-                        session.session.distrust(&answer);
-                    }
                     session.session.on_sync(&answer, events);
                 });
             }
@@ -71,13 +66,6 @@ impl Broker {
             }
         }
         Ok(())
-    }
-
-    /// Whether a session's queue is one that says of each message whether it refused it: replicated ones refuse before they are asked.
-    fn may_refuse_each(&self, id: SessionId) -> bool {
-        let session = self.remote.sessions.get(&id.number).filter(|session| !session.is_replicated);
-        let record = session.and_then(|session| self.metadata.queue_by_key(session.queue));
-        record.is_some_and(|record| record.settings.overflow != Overflow::DropHead)
     }
 
     /// As [`Broker::with_session`], if it is one of this life of the node, with a queue of that node.

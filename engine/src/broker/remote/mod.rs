@@ -312,7 +312,12 @@ impl Broker {
 
     /// Whether all of it could be sent.
     fn flush_session(&mut self, number: u64, home: NodeId) -> bool {
-        let Some(queue) = self.remote.sessions.get(&number).map(|session| session.id) else { return true };
+        let Some(session) = self.remote.sessions.get(&number) else { return true };
+        let (queue, is_replicated) = (session.id, session.is_replicated);
+        // A classic queue gives out what it is asked for at once, which does not count as lost with the link before.
+        if !is_replicated && !self.is_congested_to(home) {
+            self.say_sync(number, home);
+        }
         loop {
             if self.is_congested_to(home) {
                 return false;
@@ -325,26 +330,29 @@ impl Broker {
             let entry = Bytes::from(writer.take());
             self.say(home, &Frame::Commands { queue, entry });
         }
+        self.say_sync(number, home);
         let Some(session) = self.remote.sessions.get_mut(&number) else { return true };
-        let sync = session.session.take_sync().map(|mut sync| {
-            for (tag, next) in &mut sync.consumers {
-                *next = session.first_without_content(*tag).map_or(*next, |first| first.min(*next));
-            }
-            sync
-        });
         // Leaders need not know what was taken: what consumers of quorum queues may have is limited.
         let has_taken = session.taken_bytes - session.told_bytes >= limits::REMOTE_WINDOW_BYTES / 4;
         let taken = (has_taken && !session.is_replicated).then(|| {
             session.told_bytes = session.taken_bytes;
             Frame::Taken { session: session.session.id(), bytes: session.taken_bytes }
         });
-        if let Some(sync) = sync {
-            self.say(home, &Frame::Sync { queue, sync });
-        }
         if let Some(taken) = taken {
             self.say(home, &taken);
         }
         true
+    }
+
+    /// Says what a session has, if it is to.
+    fn say_sync(&mut self, number: u64, home: NodeId) {
+        let Some(session) = self.remote.sessions.get_mut(&number) else { return };
+        let Some(mut sync) = session.session.take_sync() else { return };
+        for (tag, next) in &mut sync.consumers {
+            *next = session.first_without_content(*tag).map_or(*next, |first| first.min(*next));
+        }
+        let queue = session.id;
+        self.say(home, &Frame::Sync { queue, sync });
     }
 
     /// Checks what must hold between inputs.

@@ -4,11 +4,13 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use super::super::Broker;
-use super::QueueNames;
+use super::{QueueNames, RemoteSession};
 use crate::amqp::{AmqpError, ReplyCode};
 use crate::cluster::queues::Frame;
 use crate::ids::{Boot, LinkId, NodeId};
 use crate::limits;
+use crate::metadata::Overflow;
+use crate::mutants::{Mutant, is_planted};
 use crate::routing::QueueKey;
 use crate::time::Instant;
 
@@ -86,8 +88,17 @@ impl Broker {
         self.greet_with_health(node);
         self.on_guests_reached(node, boot);
         self.ask_again(node);
+        // Of each message such a queue says whether it refused it. Replicated ones refuse before they are asked.
+        let metadata = &self.metadata;
+        let may_refuse_each = |session: &RemoteSession| {
+            let record = metadata.queue_by_key(session.queue).filter(|_| !session.is_replicated);
+            record.is_some_and(|record| record.settings.overflow != Overflow::DropHead)
+        };
         let sessions = self.remote.sessions.iter_mut().filter(|(_, session)| session.home == node);
         for (number, session) in sessions {
+            if may_refuse_each(session) && !is_planted(Mutant::RemoteRefusalForgotten) {
+                session.session.distrust();
+            }
             session.session.on_leader();
             (session.taken_bytes, session.told_bytes) = (0, 0);
             self.remote.dirty.insert(*number);

@@ -436,11 +436,10 @@ impl Session {
         }
     }
 
-    /// The queue refuses messages one by one, and says so once: of what it has seen and not answered it may have refused any, and its
-    /// word may be lost. What is published again may come twice; what is taken for safe would be gone.
-    pub fn distrust(&mut self, answer: &SyncAnswer) {
-        let Some(next) = answer.next.filter(|_| answer.session == self.id) else { return };
-        let seen = next.0.saturating_sub(self.first.0);
+    /// A link is lost to a queue that refuses messages one by one, and says so once: of what it may have seen and has not answered it may
+    /// have refused any, and its word may be lost. What is published again may come twice; what is taken for safe would be gone.
+    pub fn distrust(&mut self) {
+        let seen = self.last_sent.next().0.saturating_sub(self.first.0);
         for (_, publish) in (0..seen).zip(&mut self.outstanding) {
             publish.is_refused = true;
         }

@@ -157,11 +157,11 @@ fn exclusive_consumers_keep_others_away_whatever_their_node() {
     assert!(matches!(answer, ClientEvent::Method { method: Method::BasicConsumeOk(_), .. }), "{answer:?}");
 }
 
-/// Queue `q` of node 0 is full and refuses what comes, and this client of node 1, which gets confirms, has made it so.
-fn full() -> (World, ConnectionId) {
+/// Queue `q` of node 0 refuses what comes beyond so many messages, and this client of node 1, which gets confirms, has put in the first.
+fn full(most: i32) -> (World, ConnectionId) {
     let mut world = three();
     let mut full = declare("q", true);
-    full.arguments.push(short("x-max-length"), FieldValue::I32(1));
+    full.arguments.push(short("x-max-length"), FieldValue::I32(most));
     full.arguments.push(short("x-overflow"), FieldValue::LongStr("reject-publish".into()));
     make(&mut world, 0, full);
     let client = world.client(1).unwrap();
@@ -174,7 +174,7 @@ fn full() -> (World, ConnectionId) {
 
 #[test]
 fn a_full_queue_of_another_node_refuses_what_comes() {
-    let (mut world, client) = full();
+    let (mut world, client) = full(1);
     publish(&mut world, 1, client, "q", "second");
     let event = hear(&mut world, 1, client, "answer");
     assert!(matches!(event, ClientEvent::Nacked { seqno: 2, .. }), "{event:?}");
@@ -191,7 +191,7 @@ fn a_full_queue_of_another_node_refuses_what_comes() {
 #[test]
 fn a_refusal_that_is_lost_with_the_link_is_one_all_the_same() {
     for steps in 0..60 {
-        let (mut world, client) = full();
+        let (mut world, client) = full(1);
         publish(&mut world, 1, client, "q", "second");
         let mut heard = Vec::new();
         for _ in 0..steps {
@@ -201,6 +201,61 @@ fn a_refusal_that_is_lost_with_the_link_is_one_all_the_same() {
         world.sever(0, 1);
         let event = heard.pop().unwrap_or_else(|| hear(&mut world, 1, client, "answer"));
         assert!(matches!(event, ClientEvent::Nacked { seqno: 2, .. }), "after {steps} steps: {event:?}");
+    }
+}
+
+/// The queue has seen both and says on the next link how far the first is, which is not on the disk yet; the refusal is lost.
+#[test]
+fn a_refusal_is_one_also_behind_what_is_not_on_the_disk() {
+    for steps in 0..60 {
+        let (mut world, client) = full(2);
+        publish(&mut world, 1, client, "q", "second");
+        publish(&mut world, 1, client, "q", "third");
+        let mut answers = Vec::new();
+        for step in 0..400_000 {
+            answers.extend(world.events(1, client).unwrap());
+            let is_last = |event: &ClientEvent| match event {
+                ClientEvent::Acked { seqno, .. } | ClientEvent::Nacked { seqno, .. } => *seqno == 3,
+                _ => false,
+            };
+            if answers.iter().any(is_last) {
+                break;
+            }
+            if step == steps {
+                world.sever(0, 1);
+            }
+            world.step();
+        }
+        let last = answers.last();
+        assert!(matches!(last, Some(ClientEvent::Nacked { seqno: 3, .. })), "after {steps} steps: {answers:?}");
+    }
+}
+
+/// Its subscription may come with another link than the one that it was said over: what the queue gives it at once was not lost with the
+/// one before.
+#[test]
+fn a_consumer_of_another_node_is_given_a_message_once_whenever_the_link_breaks() {
+    for steps in 0..60 {
+        let mut world = three();
+        make(&mut world, 0, declare("q", true));
+        let publisher = world.client(0).unwrap();
+        ask(&mut world, 0, publisher, confirm::Select { no_wait: false });
+        publish(&mut world, 0, publisher, "q", "x");
+        hear(&mut world, 0, publisher, "confirm");
+        let client = world.client(1).unwrap();
+        world.with_client(1, client, |client| {
+            client.send(CHANNEL, consume("q", "c")).expect("its channel is open");
+        });
+        let mut given = 0;
+        for step in 0..4000 {
+            let events = world.events(1, client).unwrap();
+            given += events.iter().filter(|event| matches!(event, ClientEvent::Delivery { .. })).count();
+            if step == steps {
+                world.sever(0, 1);
+            }
+            world.step();
+        }
+        assert_eq!(given, 1, "after {steps} steps");
     }
 }
 

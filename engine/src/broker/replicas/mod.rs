@@ -403,7 +403,10 @@ impl Broker {
             replica.machine.first_needed().is_none_or(is_behind)
                 && replica.outgoing.iter().all(|outgoing| is_behind(outgoing.body().index))
         };
-        if replica.candidate.as_ref().is_some_and(|(mark, _)| mark.id.index > based && is_over(mark))
+        // It may be ahead of the disk, of which the group gives up nothing.
+        let is_durable = |mark: &Mark| peers.cluster().is_durable(queue, mark.id.index);
+        let ends = |mark: &Mark| mark.id.index > based && is_over(mark) && is_durable(mark);
+        if replica.candidate.as_ref().is_some_and(|(mark, _)| ends(mark))
             && let Some((mark, state)) = replica.candidate.take()
         {
             peers.cluster_mut().keep_replica(&mut self.log, queue, &mark, &state, limits::REPLICA_LOG_KEPT);

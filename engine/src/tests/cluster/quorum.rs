@@ -435,3 +435,29 @@ fn an_ack_that_a_delivery_waits_for_goes_to_the_group_at_once() {
     assert_eq!(last_entry(&world, at), before + 1, "at the same moment");
     assert_eq!(delivery(&mut world, at, consumer), tag + 1);
 }
+
+/// The node that leads need not have written itself what the others have.
+#[test]
+fn a_leader_with_a_slow_disk_confirms_what_the_others_have() {
+    let mut world = three();
+    make(&mut world, 0, quorum("q", &[]));
+    let at = leader(&mut world);
+    let client = publisher(&mut world, at);
+    world.is_stuck.insert(at);
+    for number in 0..20 {
+        publish_confirmed(&mut world, at, client, "q", &format!("{number}"));
+    }
+    // It forgets all of that, and the others do not.
+    world.crash(at, true);
+    world.is_stuck.clear();
+    world.start(at);
+    let other = (at + 1) % 3;
+    let consumer = world.client(other).unwrap();
+    ask(&mut world, other, consumer, basic::Qos { prefetch_count: 1, ..basic::Qos::default() });
+    // What comes at once with an answer would be taken for it.
+    world.send(other, consumer, basic::Consume { no_wait: true, ..consume("q", "c") });
+    for number in 0..20 {
+        assert_eq!(next(&mut world, other, consumer), (format!("{number}").into_bytes(), false));
+    }
+    world.until("agreement", World::is_agreed);
+}

@@ -229,6 +229,11 @@ pub const REPLICA_CARRY_MESSAGES: usize = 256;
 pub const REPLICA_CARRY_BYTES: u64 = 256 * 1024;
 /// After this time whoever waits for the leader of a queue asks again, and a leader says again what it has to say.
 pub const REPLICA_RETRY: Duration = Duration::from_millis(500);
+/// How long a leader keeps settlements for the company of what comes next: above the distance of messages at some hundred a second, and
+/// far below what anybody notices. What a consumer has acked is given out again if the nodes that know of it fail before that.
+pub const REPLICA_COMPANY_WAIT: Duration = Duration::from_millis(10);
+/// Bytes of settlements above which they go alone.
+pub const REPLICA_COMPANY_BYTES: usize = 4 * 1024;
 /// Questions that a replica keeps for the moment when it leads.
 pub const REPLICA_EARLY_MAX: usize = 10_000;
 /// What operators may want of one queue's members at the same time; others ask again.

@@ -129,7 +129,7 @@ fn killed_leaders_of_a_quorum_queue_lose_nothing_that_was_confirmed() {
 }
 
 /// The node that leads a queue, as soon as there is one.
-fn leader(three: &Three, queue: &str) -> usize {
+pub(super) fn leader(three: &Three, queue: &str) -> usize {
     let mut leader = None;
     until("a leader", || {
         let output = three.try_control(0, &["quorum_status", queue, "--formatter", "json"]).unwrap_or_default();

@@ -264,6 +264,8 @@ impl Broker {
         if let Some(tag) = guest.empty_get.take() {
             guest.consumers.remove(&tag);
         }
+        // Nobody waits for what was settled, but for what comes behind it.
+        let is_awaited = !matches!(op, SessionOp::Settle { .. });
         let end = match op {
             SessionOp::Enqueue(facts) => self.guest_enqueues(queue, session, seqno, &facts, entry),
             SessionOp::Checkout(checkout) => {
@@ -300,12 +302,12 @@ impl Broker {
                 return self.say(session.node, &Frame::Applied(applied));
             }
         };
-        if end > self.log.durable()
-            && !is_planted(Mutant::RemoteConfirmBeforeFsync)
-            && let Some(guest) = self.guests.by_id.get_mut(&session)
-        {
-            self.log.request_sync();
+        let Some(guest) = self.guests.by_id.get_mut(&session) else { return };
+        if end > self.log.durable() && !is_planted(Mutant::RemoteConfirmBeforeFsync) {
             guest.pending.push_back((end, seqno));
+        }
+        if is_awaited && !guest.pending.is_empty() {
+            self.log.request_sync();
         }
     }
 

@@ -112,6 +112,7 @@ impl Broker {
                 }
                 if replica.leads {
                     self.carry_out_actions(queue, id, &mut actions);
+                    self.send_company_if_ready(queue);
                 } else {
                     drop_actions(&mut actions);
                 }

@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::super::Broker;
-use super::apply::encode_command;
 use super::deliver::Outgoing;
 use crate::cluster::version;
 use crate::ids::QueueId;
@@ -62,8 +61,7 @@ impl Broker {
         let mut writer = EntryWriter::default();
         let bodies = core::mem::take(&mut carrying.bodies);
         writer.push(&Command::Carry { bodies }, &core::mem::take(&mut carrying.bytes));
-        let command = encode_command(self.now.wall.as_millis(), &writer.take());
-        let proposed = self.propose_to(queue, command);
+        let proposed = self.propose_to(queue, &writer.take());
         let Some(replica) = self.replicas.by_queue.get_mut(&queue) else { return };
         // If it is refused, the next entry that is applied begins anew.
         replica.carrying =

@@ -3,7 +3,6 @@
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use bytes::Bytes;
 use core::time::Duration;
 
 use super::super::Broker;
@@ -45,6 +44,8 @@ impl Broker {
             if let Some(at) = replica.due.take() {
                 self.replicas.due.remove(&(at, queue));
             }
+            // Whoever leads next gets it from the sessions.
+            self.take_company(queue);
         }
         self.turn_wishes_away(queue);
         self.turn_operators_away(queue);
@@ -106,18 +107,21 @@ impl Broker {
 
     /// Sessions want something of a queue with a replica here.
     pub(in super::super) fn on_replica_commands(&mut self, from: NodeId, queue: QueueId, entry: &[u8]) {
+        if self.keep_for_company(queue, entry) {
+            return;
+        }
         // A leader takes them from its election on: they come behind what was decided before.
-        let command = encode_command(self.now.wall.as_millis(), entry);
         let own = self.peers.as_ref().and_then(|peers| peers.own()).map(|(own, _)| own);
         let is_leader = self.replicas.leader(queue).flatten().is_some_and(|leader| Some(leader) == own);
         // What is refused is sent again.
-        if self.propose_to(queue, command).is_none() && !is_leader {
+        if self.propose_to(queue, entry).is_none() && !is_leader {
             self.send_elsewhere(from, queue);
         }
     }
 
-    pub(super) fn propose_to(&mut self, queue: QueueId, command: Bytes) -> Option<EntryId> {
+    pub(super) fn propose_to(&mut self, queue: QueueId, entry: &[u8]) -> Option<EntryId> {
         self.introduce(queue)?;
+        let command = self.in_company(queue, entry);
         self.peers.as_mut()?.cluster_mut().propose_to(queue, command).ok()
     }
 
@@ -200,8 +204,7 @@ impl Broker {
     pub(super) fn propose_own(&mut self, queue: QueueId, commands: &[Command]) -> Option<EntryId> {
         let mut writer = EntryWriter::default();
         commands.iter().for_each(|command| writer.push(command, &[]));
-        let command = encode_command(self.now.wall.as_millis(), &writer.take());
-        self.propose_to(queue, command)
+        self.propose_to(queue, &writer.take())
     }
 
     /// Does what the machine says, as its leader.
@@ -332,6 +335,7 @@ impl Broker {
 
     /// Time alone may have changed something in queues that this node leads.
     pub(in super::super) fn on_replica_timeout(&mut self) {
+        self.on_company_timeout();
         while let Some((at, queue)) = self.replicas.due.first().copied().filter(|(at, _)| *at <= self.now.mono) {
             self.replicas.due.remove(&(at, queue));
             if let Some(replica) = self.replicas.by_queue.get_mut(&queue) {

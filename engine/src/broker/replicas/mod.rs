@@ -17,6 +17,7 @@
 
 mod apply;
 mod carry;
+mod company;
 mod dead;
 mod deliver;
 mod lead;
@@ -54,6 +55,8 @@ pub(crate) struct Replicas {
     waiting: BTreeSet<QueueId>,
     /// Those that lead, by when time alone changes something in them.
     due: BTreeSet<(Instant, QueueId)>,
+    /// Those that lead and keep settlements, by until when.
+    companies: BTreeSet<(Instant, QueueId)>,
     actions: Actions,
     commands: Vec<Command>,
     /// How often nodes had come or gone when that was last looked at, and who led the cluster, since which term.
@@ -112,6 +115,8 @@ pub(super) struct Replica {
     mend_at: Option<Instant>,
     /// Bodies that are on their way back into the log.
     carrying: Option<carry::Carrying>,
+    /// Settlements that a leader keeps for the next command.
+    company: Option<company::Company>,
 }
 
 impl Replica {
@@ -146,6 +151,7 @@ impl Replica {
             introduced_in: 0,
             mend_at: None,
             carrying: None,
+            company: None,
         }
     }
 
@@ -163,7 +169,7 @@ impl Replicas {
 
     /// When time alone changes something in one of them.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.due.first().map(|(at, _)| *at)
+        [self.due.first(), self.companies.first()].into_iter().flatten().map(|(at, _)| *at).min()
     }
 
     /// Whether one of them may have something to hand out.
@@ -317,6 +323,9 @@ impl Broker {
         if let Some(at) = replica.due {
             self.replicas.due.remove(&(at, id));
         }
+        if let Some(company) = replica.company {
+            self.replicas.companies.remove(&(company.until, id));
+        }
         if let Some(peers) = &mut self.peers {
             peers.cluster_mut().stop_replica(&mut self.log, id);
         }
@@ -394,7 +403,10 @@ impl Broker {
             replica.machine.first_needed().is_none_or(is_behind)
                 && replica.outgoing.iter().all(|outgoing| is_behind(outgoing.body().index))
         };
-        if replica.candidate.as_ref().is_some_and(|(mark, _)| mark.id.index > based && is_over(mark))
+        // It may be ahead of the disk, of which the group gives up nothing.
+        let is_durable = |mark: &Mark| peers.cluster().is_durable(queue, mark.id.index);
+        let ends = |mark: &Mark| mark.id.index > based && is_over(mark) && is_durable(mark);
+        if replica.candidate.as_ref().is_some_and(|(mark, _)| ends(mark))
             && let Some((mark, state)) = replica.candidate.take()
         {
             peers.cluster_mut().keep_replica(&mut self.log, queue, &mark, &state, limits::REPLICA_LOG_KEPT);
@@ -409,9 +421,18 @@ impl Broker {
         for (_, record) in here {
             assert!(self.replicas.has(record.id), "replica {} is open", record.id);
         }
+        let keeping = self.replicas.by_queue.values().filter(|replica| replica.company.is_some()).count();
+        assert_eq!(keeping, self.replicas.companies.len(), "only what is kept has its time");
         for (id, replica) in &self.replicas.by_queue {
             assert!(self.metadata.queue_by_id(*id).is_some(), "the queue of replica {id} is declared");
             replica.machine.check_invariants();
+            if let Some(company) = &replica.company {
+                assert!(replica.leads, "only a leader of replica {id} keeps something");
+                assert!(
+                    self.replicas.companies.contains(&(company.until, *id)),
+                    "what replica {id} keeps has its time"
+                );
+            }
             let is_first = replica.base.as_ref().is_none_or(|(mark, _)| {
                 replica.machine.first_needed().is_none_or(|LogIndex(first)| first > mark.id.index)
             });

@@ -44,6 +44,10 @@ pub(super) struct Group {
     pub(super) durable_term: u64,
     /// Up to where the state machine is.
     pub(super) applied: u64,
+    /// Up to where `raft` has said itself that it may be: not beyond what is durable here.
+    pub(super) handed: u64,
+    /// Whether it leads ahead of its own disk: see [`Group::apply_ahead`].
+    pub(super) leads_ahead: bool,
     /// A snapshot that is being written; the state machine gets it then.
     pub(super) installing: Option<EntryId>,
     /// A snapshot that a leader offers, while the embedder gets it.
@@ -136,6 +140,8 @@ impl Group {
             written,
             durable_term,
             applied,
+            handed: applied,
+            leads_ahead: false,
             installing: None,
             offered: None,
             snapshots_out: Vec::new(),
@@ -484,6 +490,7 @@ impl Group {
         let log = &self.raw.raft.raft_log;
         assert!(log.applied <= log.committed.min(log.persisted), "applied what is not committed: {self:?}");
         assert!(log.applied <= self.applied, "{self:?}");
+        assert!(self.handed <= self.applied && self.applied <= log.committed, "applied out of turn: {self:?}");
         assert!(self.unpersisted.iter().is_sorted_by_key(|write| write.ticket), "tickets out of order: {self:?}");
         assert!(self.waiting.is_empty() || !self.unpersisted.is_empty(), "messages wait for nothing: {self:?}");
     }

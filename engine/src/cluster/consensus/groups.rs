@@ -317,6 +317,20 @@ impl Groups {
         });
     }
 
+    /// While this node leads the group it carries out what the others have, although its own disk is late. What comes in
+    /// [`Outputs::applied`] is then not always durable here.
+    pub fn lead_ahead(&mut self, group: GroupId) {
+        let _ = self.with(group, |group| {
+            group.leads_ahead = true;
+            Ok(())
+        });
+    }
+
+    /// Up to which entry all is durable here. `None` if the group is not here.
+    pub fn persisted_index(&self, group: GroupId) -> Option<u64> {
+        Some(self.group(group)?.raw.raft.raft_log.persisted)
+    }
+
     /// A snapshot of the state machine as it is after all that was handed out. `data` is all of it, or says where to get it.
     pub fn offer_snapshot(&mut self, group: GroupId, to: NodeId, data: Bytes) {
         let _ = self.with(group, |group| {

@@ -18,10 +18,11 @@
 //!        persisted(ticket)
 //!            │ flush
 //!            ├── votes, answers to appends: what others count on
-//!            └── applied: committed by a majority, and durable here
+//!            └── applied: committed by a majority, and durable here, unless a leader leads ahead
 //! ```
 //!
-//! A leader sends its entries while it writes them itself, and counts itself only when that is done. It sends nothing at all before
+//! A leader sends its entries while it writes them itself, and counts itself only when that is done. Where the others are a majority
+//! without it, it need not wait for its own disk to carry out what they have ([`Groups::lead_ahead`]). It sends nothing at all before
 //! its vote for itself is durable: with a single voter the election needs no answers, and a leader that forgot its term would use it
 //! a second time.
 //!

@@ -19,7 +19,8 @@ pub struct Outputs {
     pub writes: Vec<Write>,
     /// Bytes for other nodes, at most one message each per flush.
     pub messages: Vec<PeerMessage>,
-    /// What the state machines have to apply. Everything here is durable on this node and committed.
+    /// What the state machines have to apply. Everything here is committed, and durable on this node unless that [leads
+    /// ahead](super::Groups::lead_ahead).
     pub applied: Vec<Applied>,
     /// Who leads, where that has changed.
     pub leaders: Vec<LeaderChange>,

@@ -107,9 +107,9 @@ impl Group {
     /// Stops ticking and gives back memory.
     fn rest(&mut self) {
         self.is_awake = false;
-        let applied = self.applied;
+        let handed = self.handed;
         self.raw.raft.maybe_free_inflight_buffers();
-        self.raw.mut_store().rest(applied);
+        self.raw.mut_store().rest(handed);
         self.unpersisted.shrink_to_fit();
         self.waiting.shrink_to_fit();
         self.raw.raft.msgs.shrink_to_fit();

@@ -192,6 +192,12 @@ impl Store {
         offers.push((to, snapshot));
     }
 
+    /// An entry, if it is in memory.
+    pub(super) fn entry(&self, index: u64) -> Option<&eraftpb::Entry> {
+        let first = self.window.front()?.index;
+        self.window.get(usize::try_from(index.checked_sub(first)?).ok()?)
+    }
+
     /// The entries from `low` up to before `high` that are in memory; fewer or none if the first is not.
     fn in_memory(asked: &Asked, window: &VecDeque<eraftpb::Entry>, low: u64, high: u64) -> Vec<eraftpb::Entry> {
         let window_first = window.front().map_or(u64::MAX, |first| first.index);

@@ -178,6 +178,8 @@ impl Cluster {
                 groups.recover(group_of(queue), queue.0, state).map_err(unsound)?;
             }
         }
+        // What clients wait for is then as fast as most of the disks, not as the one of the leader.
+        groups.lead_ahead(group_of(queue));
         Ok(())
     }
 
@@ -253,6 +255,12 @@ impl Cluster {
     /// Where a queue's replica is, after all that was handed out.
     pub(crate) fn replica_mark(&self, queue: QueueId) -> Option<Mark> {
         self.groups.as_ref()?.mark(group_of(queue))
+    }
+
+    /// Whether an entry of a queue's group, and all before it, is durable here.
+    pub(crate) fn is_durable(&self, queue: QueueId, index: u64) -> bool {
+        let persisted = self.groups.as_ref().and_then(|groups| groups.persisted_index(group_of(queue)));
+        persisted.is_some_and(|persisted| persisted >= index)
     }
 
     /// The last entry of a queue's group that is written here, or being written, or what stands for all; `None` if the group is not here.

@@ -256,6 +256,35 @@ pub fn decode_entry(entry: &[u8], commands: &mut Vec<Command>) -> Result<(), Ent
     Ok(())
 }
 
+/// Whether an entry settles something and does nothing else.
+pub fn only_settles(entry: &[u8]) -> bool {
+    let mut reader = Reader(entry);
+    if reader.u8() != Some(VERSION) || reader.is_empty() {
+        return false;
+    }
+    let mut last = None;
+    // What begins otherwise may be long; only its first byte is looked at.
+    while reader.0.first().is_some_and(|kind| kind & !FOLLOWS == kind::SETTLE) {
+        if read_command(&mut reader, entry.len(), &mut last).is_none() {
+            return false;
+        }
+    }
+    reader.is_empty()
+}
+
+/// Puts the commands of an entry behind those of another. Whether that could be done: only with entries of the version that is
+/// written.
+pub fn join_entries(first: &mut Vec<u8>, second: &[u8]) -> bool {
+    match second.split_first() {
+        // The first of its commands names its session, and all others follow one of their own entry.
+        Some((&VERSION, commands)) if first.first() == Some(&VERSION) => {
+            first.extend_from_slice(commands);
+            true
+        }
+        _ => false,
+    }
+}
+
 fn read_command(
     reader: &mut Reader<'_>,
     entry_len: usize,

@@ -44,7 +44,7 @@ pub use action::{Actions, Answer, Applied, DeadLetter, Delivery, Left, Notice, R
 pub use command::{
     Carried, Checkout, Command, CreditMode, Enqueue, NumberRange, Numbers, Payload, ReturnKind, SessionOp, deaths,
 };
-pub use encoding::{EntryError, EntryWriter, decode_entry};
+pub use encoding::{EntryError, EntryWriter, decode_entry, join_entries, only_settles};
 pub(crate) use encoding::{put_session, read_session};
 pub use ids::{Boot, ConsumerId, DeathNumber, DeliveryNumber, LogIndex, NodeId, SessionId, SessionSeqno};
 pub use machine::{Meta, QuorumQueue};

@@ -11,7 +11,7 @@ use crate::amqp::method::{basic, confirm, queue};
 use crate::amqp::{FieldValue, Method};
 use crate::client::ClientEvent;
 use crate::effect::Stop;
-use crate::engine::ReplicaStatus;
+use crate::engine::{Engine, ReplicaStatus};
 use crate::ids::ConnectionId;
 use crate::limits;
 
@@ -31,7 +31,7 @@ fn three() -> World {
 }
 
 pub(super) fn replicas(world: &World, at: At) -> Vec<ReplicaStatus> {
-    world.nodes[at].engine.as_ref().map(crate::engine::Engine::replicas).unwrap_or_default()
+    world.nodes[at].engine.as_ref().map(Engine::replicas).unwrap_or_default()
 }
 
 /// The node that leads the only queue there is, once there is one.
@@ -368,4 +368,96 @@ fn a_quorum_queue_that_nobody_uses_goes() {
     assert!((0..3).all(|at| replicas(&world, at).len() == 1), "somebody uses it");
     ask(&mut world, 1, consumer, basic::Cancel { consumer_tag: short("c"), no_wait: false });
     world.until("its end", |world| (0..3).all(|at| replicas(world, at).is_empty()));
+}
+
+/// How many entries a queue's group has on the node that leads it.
+fn last_entry(world: &World, at: At) -> u64 {
+    world.nodes[at].engine.as_ref().and_then(|engine| engine.replica_reaches().next()).map_or(0, |reach| reach.last)
+}
+
+fn delivery(world: &mut World, at: At, client: ConnectionId) -> u64 {
+    match hear(world, at, client, "delivery") {
+        ClientEvent::Delivery { delivery_tag, .. } => delivery_tag,
+        event => panic!("{event:?}"),
+    }
+}
+
+#[test]
+fn an_ack_goes_to_the_group_with_the_next_publish_or_after_a_moment() {
+    let mut world = three();
+    make(&mut world, 0, quorum("q", &[]));
+    let at = leader(&mut world);
+    let client = publisher(&mut world, at);
+    let consumer = world.client(at).unwrap();
+    ask(&mut world, at, consumer, consume("q", "c"));
+    publish_confirmed(&mut world, at, client, "q", "first");
+    let mut tag = delivery(&mut world, at, consumer);
+    let before = last_entry(&world, at);
+    for number in 0..10 {
+        world.with_client(at, consumer, |consumer| consumer.ack(CHANNEL, tag, false).unwrap());
+        assert_eq!(last_entry(&world, at), before + number, "an ack alone is no entry yet");
+        publish_confirmed(&mut world, at, client, "q", "next");
+        tag = delivery(&mut world, at, consumer);
+        assert_eq!(last_entry(&world, at), before + number + 1);
+    }
+    world.with_client(at, consumer, |consumer| consumer.ack(CHANNEL, tag, false).unwrap());
+    let due = world.nodes[at].engine.as_ref().and_then(Engine::next_timeout).map(|(due, _)| due);
+    assert!(due.is_some_and(|due| due <= world.now + limits::REPLICA_COMPANY_WAIT), "{due:?}");
+    let is_over = |world: &World| (0..3).all(|at| replicas(world, at).iter().all(|replica| replica.unacked == 0));
+    world.until("the last ack everywhere", is_over);
+    assert_eq!(last_entry(&world, at), before + 11);
+}
+
+#[test]
+fn an_ack_that_a_delivery_waits_for_goes_to_the_group_at_once() {
+    let mut world = three();
+    make(&mut world, 0, quorum("q", &[]));
+    let at = leader(&mut world);
+    let client = publisher(&mut world, at);
+    let consumer = world.client(at).unwrap();
+    ask(&mut world, at, consumer, basic::Qos { prefetch_count: 1, ..basic::Qos::default() });
+    ask(&mut world, at, consumer, consume("q", "c"));
+    publish_confirmed(&mut world, at, client, "q", "first");
+    let tag = delivery(&mut world, at, consumer);
+    publish_confirmed(&mut world, at, client, "q", "second");
+    let before = last_entry(&world, at);
+    world.with_client(at, consumer, |consumer| consumer.ack(CHANNEL, tag, false).unwrap());
+    assert_eq!(last_entry(&world, at), before + 1);
+    let tag = delivery(&mut world, at, consumer);
+
+    // What comes only after the ack may find that it is what it has to wait for.
+    publish(&mut world, at, client, "q", "third");
+    let before = last_entry(&world, at);
+    world.with_client(at, consumer, |consumer| consumer.ack(CHANNEL, tag, false).unwrap());
+    assert_eq!(last_entry(&world, at), before);
+    let is_applied = |world: &World| replicas(world, at).iter().any(|replica| replica.applied >= before);
+    world.until("the third", is_applied);
+    assert_eq!(last_entry(&world, at), before + 1, "at the same moment");
+    assert_eq!(delivery(&mut world, at, consumer), tag + 1);
+}
+
+/// The node that leads need not have written itself what the others have.
+#[test]
+fn a_leader_with_a_slow_disk_confirms_what_the_others_have() {
+    let mut world = three();
+    make(&mut world, 0, quorum("q", &[]));
+    let at = leader(&mut world);
+    let client = publisher(&mut world, at);
+    world.is_stuck.insert(at);
+    for number in 0..20 {
+        publish_confirmed(&mut world, at, client, "q", &format!("{number}"));
+    }
+    // It forgets all of that, and the others do not.
+    world.crash(at, true);
+    world.is_stuck.clear();
+    world.start(at);
+    let other = (at + 1) % 3;
+    let consumer = world.client(other).unwrap();
+    ask(&mut world, other, consumer, basic::Qos { prefetch_count: 1, ..basic::Qos::default() });
+    // What comes at once with an answer would be taken for it.
+    world.send(other, consumer, basic::Consume { no_wait: true, ..consume("q", "c") });
+    for number in 0..20 {
+        assert_eq!(next(&mut world, other, consumer), (format!("{number}").into_bytes(), false));
+    }
+    world.until("agreement", World::is_agreed);
 }

@@ -13,6 +13,7 @@ use crate::amqp::{FieldValue, Method, Properties, RawProperties, Routing};
 use crate::client::ClientEvent;
 use crate::engine::Engine;
 use crate::ids::ConnectionId;
+use crate::limits;
 use crate::storage::codec::mix;
 use crate::storage::tests::rng::{Rng, seeds};
 
@@ -94,6 +95,35 @@ fn a_message_goes_from_a_client_of_one_node_to_a_client_of_another_by_a_queue_of
     world.until("an empty queue", |world| {
         world.nodes[0].engine.as_ref().unwrap().queues().iter().all(|queue| (queue.ready, queue.unacked) == (0, 0))
     });
+}
+
+/// The queue's node syncs them with what else it writes, or after a while.
+#[test]
+fn acks_of_another_node_are_not_synced_for_their_own_sake() {
+    const COUNT: u32 = 20;
+    let mut world = three();
+    make(&mut world, 0, declare("q", true));
+    let client = world.client(1).unwrap();
+    ask(&mut world, 1, client, consume("q", "c"));
+    let mut tags = vec![];
+    for number in 0..COUNT {
+        publish(&mut world, 1, client, "q", &format!("{number}"));
+        let event = hear(&mut world, 1, client, "delivery");
+        let ClientEvent::Delivery { delivery_tag, .. } = event else { panic!("{event:?}") };
+        tags.push(delivery_tag);
+    }
+    silence(&mut world, 1, client);
+    let (syncs, begin) = (world.nodes[0].disk.syncs, world.now);
+    for tag in tags {
+        world.with_client(1, client, |client| client.ack(CHANNEL, tag, false).unwrap());
+        for _ in 0..200 {
+            world.step();
+        }
+    }
+    let waited = world.now.saturating_since(begin);
+    let intervals = u32::try_from(waited.as_micros() / limits::LOG_SYNC_INTERVAL.as_micros()).unwrap();
+    let syncs = world.nodes[0].disk.syncs - syncs;
+    assert!(intervals + 2 < COUNT && syncs <= u64::from(intervals + 2), "{syncs} syncs in {waited:?}");
 }
 
 #[test]

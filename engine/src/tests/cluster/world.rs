@@ -74,6 +74,8 @@ pub(super) struct World {
     /// Pairs that cannot be connected, and pairs whose bytes do not arrive for now.
     pub(super) cut: BTreeSet<(At, At)>,
     pub(super) stalled: BTreeSet<(At, At)>,
+    /// Nodes whose disks do nothing for now.
+    pub(super) is_stuck: BTreeSet<At>,
     /// What all nodes agreed on after each of the cluster's commands.
     pub(super) states: BTreeMap<u64, Bytes>,
     /// The same of replicas of queues, by queue and entry.
@@ -113,6 +115,7 @@ impl World {
             next_id: 1,
             cut: BTreeSet::new(),
             stalled: BTreeSet::new(),
+            is_stuck: BTreeSet::new(),
             states: BTreeMap::new(),
             replica_states: BTreeMap::new(),
             reasons: BTreeSet::new(),
@@ -381,7 +384,9 @@ impl World {
             5..8 => {
                 let at = usize::try_from(self.rng.below(count)).unwrap();
                 let node = &mut self.nodes[at];
-                if let Some((op, result)) = node.disk.step(&mut self.rng) {
+                if !self.is_stuck.contains(&at)
+                    && let Some((op, result)) = node.disk.step(&mut self.rng)
+                {
                     let outcome = result.expect("the disk of this test has room");
                     self.input(at, Input::DiskDone { op, outcome });
                 }

@@ -1,7 +1,7 @@
 //! One thread with its queue of disk operations, done in order.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 
 use bytes::Bytes;
 use leveret_engine::effect::{DiskOp, DiskRequest};
@@ -24,8 +24,22 @@ impl Ticket {
 /// How far a lane has come.
 #[derive(Debug, Default)]
 struct Progress {
-    done: Mutex<Ticket>,
+    reached: Mutex<Reached>,
     advanced: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Reached {
+    /// The last operation done.
+    done: Ticket,
+    /// How many other lanes wait for more. Mostly none do, and to wake nobody is a system call as well.
+    waiting: usize,
+}
+
+impl Progress {
+    fn reached(&self) -> MutexGuard<'_, Reached> {
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// An operation in another lane that has to be done first.
@@ -39,10 +53,12 @@ pub(super) struct Wait {
 
 impl Wait {
     fn block(&self) {
-        let mut done = self.progress.done.lock().unwrap_or_else(PoisonError::into_inner);
-        while *done < self.ticket {
-            done = self.progress.advanced.wait(done).unwrap_or_else(PoisonError::into_inner);
+        let mut reached = self.progress.reached();
+        reached.waiting += 1;
+        while reached.done < self.ticket {
+            reached = self.progress.advanced.wait(reached).unwrap_or_else(PoisonError::into_inner);
         }
+        reached.waiting -= 1;
     }
 }
 
@@ -79,7 +95,7 @@ impl Lane {
 
     /// The last operation done.
     pub(super) fn done(&self) -> Ticket {
-        *self.progress.done.lock().unwrap_or_else(PoisonError::into_inner)
+        self.progress.reached().done
     }
 
     /// Something to wait for until `ticket` is done.
@@ -126,8 +142,13 @@ impl Worker {
             if takes_space {
                 self.is_full = result == Err(DiskError::NoSpace);
             }
-            *self.progress.done.lock().unwrap_or_else(PoisonError::into_inner) = ticket;
-            self.progress.advanced.notify_all();
+            let mut reached = self.progress.reached();
+            reached.done = ticket;
+            let is_awaited = reached.waiting > 0;
+            drop(reached);
+            if is_awaited {
+                self.progress.advanced.notify_all();
+            }
             // The node may have ended without waiting for the last answers.
             let _ = self.answers.send(DiskAnswer { op: id, result });
         }

@@ -70,6 +70,8 @@ pub(super) struct World {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) applied: u64,
+    /// Of these, how often by a leader whose own disk was late.
+    pub(super) ahead: u64,
     pub(super) elections: u64,
     pub(super) snapshots: u64,
     pub(super) compactions: u64,
@@ -85,6 +87,7 @@ pub(super) struct Seen {
 impl Seen {
     pub(super) fn add(&mut self, other: Self) {
         self.applied += other.applied;
+        self.ahead += other.ahead;
         self.elections += other.elections;
         self.snapshots += other.snapshots;
         self.compactions += other.compactions;
@@ -101,6 +104,7 @@ impl Seen {
     pub(super) fn check_variety(&self) {
         let Self {
             applied,
+            ahead,
             elections,
             snapshots,
             compactions,
@@ -114,6 +118,7 @@ impl Seen {
         } = *self;
         for (count, least) in [
             (applied, 1000),
+            (ahead, 20),
             (elections, 100),
             (snapshots, 20),
             (compactions, 50),
@@ -138,6 +143,13 @@ pub(super) fn small_settings() -> Settings {
         window_entries: 6,
         append_bytes: 200,
         ..Settings::default()
+    }
+}
+
+/// Every other group leads ahead.
+fn lead_ahead(seed: u64, group: GroupId, groups: &mut Groups) {
+    if (seed ^ group.0).is_multiple_of(2) {
+        groups.lead_ahead(group);
     }
 }
 
@@ -179,7 +191,9 @@ impl World {
                 node.joined.insert(group);
                 node.machines.insert(group, Machine::FIRST);
                 node.disk.write(Item::Machine(group, Machine::FIRST));
-                assert!(node.groups.as_mut().unwrap().create(group, INCARNATION, origin));
+                let groups = node.groups.as_mut().unwrap();
+                assert!(groups.create(group, INCARNATION, origin));
+                lead_ahead(seed, group, groups);
             }
         }
         world.drain_all();
@@ -227,6 +241,7 @@ impl World {
                     groups.create(group, INCARNATION, origin);
                 }
             }
+            lead_ahead(self.seed, group, &mut groups);
         }
         node.groups = Some(groups);
         self.drain(id);
@@ -271,6 +286,7 @@ impl World {
                 groups.create(group, INCARNATION, Origin::Joins);
             }
         }
+        lead_ahead(self.seed, group, groups);
         self.drain(id);
     }
 
@@ -415,6 +431,11 @@ impl World {
             self.seen.changes += u64::from(matches!(applied.what, Apply::Entry(Content::Members(_))));
             self.hash = mix(self.hash ^ machine.hash ^ (id.0 << 56) ^ applied.id.index);
             let machine = *machine;
+            let is_durable = node.disk.durable.get(&group).is_some_and(|image| image.has(applied.id));
+            let leads = node.groups.as_ref().and_then(|groups| groups.status(group)).is_some_and(|it| it.is_leader);
+            let may_lead_ahead = (self.seed ^ group.0).is_multiple_of(2) && leads;
+            assert!(is_durable || may_lead_ahead, "{id} applied {:?}, which is not durable there", applied.id);
+            self.seen.ahead += u64::from(!is_durable);
             let images = self.nodes.iter().filter_map(|(id, node)| Some((*id, node.disk.durable.get(&group)?)));
             let disks: BTreeMap<NodeId, &Image> = images.collect();
             self.truths.get_mut(&group).unwrap().check_applied(id, &applied, machine, &disks);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::super::{
     Actions, BodyPlace, Boot, Carried, Checkout, Command, CreditMode, DeadLetters, DelayedRetry, DeliveryNumber,
     Enqueue, EntryError, EntryWriter, LogIndex, Meta, NodeId, NumberRange, Numbers, Payload, QuorumQueue, ReturnKind,
-    Rules, SessionId, SessionOp, SessionSeqno, Settings, SnapshotError, decode_entry,
+    Rules, SessionId, SessionOp, SessionSeqno, Settings, SnapshotError, decode_entry, join_entries, only_settles,
 };
 use super::Rng;
 use crate::limits::QUORUM_NUMBERS_MAX;
@@ -128,6 +128,46 @@ fn what_is_written_is_read() {
 fn entries_of_version_1_stay_readable() {
     assert_eq!(hex(&write(&all_commands())), ENTRY_V1);
     assert_eq!(read(&unhex(ENTRY_V1)).unwrap().len(), all_commands().len());
+}
+
+#[test]
+fn joined_entries_say_what_they_said() {
+    let all = all_commands();
+    for at in 0..=all.len() {
+        let (before, after) = all.split_at(at);
+        // An entry begins with its version, also if that is all.
+        let (mut joined, second) = ([&[1], &write(before)[..]].concat(), write(after));
+        joined.drain(..usize::from(!before.is_empty()));
+        let joins = join_entries(&mut joined, &second);
+        assert_eq!(joins, !after.is_empty());
+        let commands = read(&joined).unwrap();
+        assert_eq!(commands.len(), all.len());
+        for (command, (expected, payload)) in commands.iter().zip(&all) {
+            if let Command::Session { op: SessionOp::Enqueue(enqueue), .. } = command {
+                let Payload { at, len } = enqueue.payload;
+                assert_eq!(&joined[at as usize..][..len as usize], *payload);
+            } else if !matches!(command, Command::Carry { .. }) {
+                assert_eq!(command, expected);
+            }
+        }
+    }
+    let mut entry = write(&[(Command::Tick, b"")]);
+    assert!(!join_entries(&mut entry, &[2, 35]), "another version");
+    assert!(!join_entries(&mut Vec::from([2, 35]), &entry), "another version");
+}
+
+#[test]
+fn what_only_settles_is_told_from_what_does_more() {
+    let settle = |seqno| (session(seqno, SessionOp::Settle { tag: 1, numbers: numbers(&[(1, 3)]) }), &b""[..]);
+    assert!(only_settles(&write(&[settle(1)])));
+    assert!(only_settles(&write(&[settle(1), settle(2), settle(9)])));
+    for (command, payload) in all_commands() {
+        let is_settlement = matches!(command, Command::Session { op: SessionOp::Settle { .. }, .. });
+        assert_eq!(only_settles(&write(&[(command.clone(), payload)])), is_settlement, "{command:?}");
+        assert_eq!(only_settles(&write(&[settle(1), (command.clone(), payload)])), is_settlement, "{command:?}");
+    }
+    let entry = write(&[settle(1)]);
+    assert!((0..entry.len()).all(|len| !only_settles(&entry[..len])), "what is cut");
 }
 
 #[test]

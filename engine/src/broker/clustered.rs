@@ -114,6 +114,7 @@ impl Broker {
         for (queue, what) in of_groups {
             self.on_group(queue, what)?;
         }
+        let has_more = self.compact_late_replicas() || has_more;
         for decided in decided {
             self.carry_out(decided)?;
         }

@@ -53,6 +53,8 @@ pub(crate) struct Replicas {
     active: BTreeSet<QueueId>,
     /// Those that had to wait with that: for a link, or for the log to be written.
     waiting: BTreeSet<QueueId>,
+    /// Those whose state would stand for the log before it, once the disk has that far.
+    late: BTreeSet<QueueId>,
     /// Those that lead, by when time alone changes something in them.
     due: BTreeSet<(Instant, QueueId)>,
     /// Those that lead and keep settlements, by until when.
@@ -320,6 +322,7 @@ impl Broker {
         let Some(replica) = self.replicas.by_queue.remove(&id) else { return };
         self.replicas.active.remove(&id);
         self.replicas.waiting.remove(&id);
+        self.replicas.late.remove(&id);
         if let Some(at) = replica.due {
             self.replicas.due.remove(&(at, id));
         }
@@ -404,15 +407,33 @@ impl Broker {
                 && replica.outgoing.iter().all(|outgoing| is_behind(outgoing.body().index))
         };
         // It may be ahead of the disk, of which the group gives up nothing.
-        let is_durable = |mark: &Mark| peers.cluster().is_durable(queue, mark.id.index);
-        let ends = |mark: &Mark| mark.id.index > based && is_over(mark) && is_durable(mark);
-        if replica.candidate.as_ref().is_some_and(|(mark, _)| ends(mark))
+        let is_late = |mark: &Mark| !peers.cluster().is_durable(queue, mark.id.index);
+        if let Some((mark, _)) = replica.candidate.as_ref().filter(|(mark, _)| mark.id.index > based && is_over(mark))
+            && is_late(mark)
+        {
+            self.replicas.late.insert(queue);
+        } else if replica.candidate.as_ref().is_some_and(|(mark, _)| mark.id.index > based && is_over(mark))
             && let Some((mark, state)) = replica.candidate.take()
         {
             peers.cluster_mut().keep_replica(&mut self.log, queue, &mark, &state, limits::REPLICA_LOG_KEPT);
             replica.base = Some((mark, state));
         }
         self.begin_to_carry(queue, entries);
+    }
+
+    /// Does so where the disk was late. Whether there was any.
+    pub(super) fn compact_late_replicas(&mut self) -> bool {
+        let Some(peers) = &self.peers else { return false };
+        let is_late = |queue: &QueueId| {
+            let candidate = self.replicas.by_queue.get(queue).and_then(|replica| replica.candidate.as_ref());
+            candidate.is_some_and(|(mark, _)| !peers.cluster().is_durable(*queue, mark.id.index))
+        };
+        let ready: Vec<QueueId> = self.replicas.late.iter().copied().filter(|queue| !is_late(queue)).collect();
+        for queue in &ready {
+            self.replicas.late.remove(queue);
+            self.compact_replica(*queue);
+        }
+        !ready.is_empty()
     }
 
     /// Checks what must hold between inputs.

@@ -326,9 +326,10 @@ impl Groups {
         });
     }
 
-    /// Up to which entry all is durable here. `None` if the group is not here.
-    pub fn persisted_index(&self, group: GroupId) -> Option<u64> {
-        Some(self.group(group)?.raw.raft.raft_log.persisted)
+    /// Up to which entry all is durable and carried out here, so that a snapshot may stand for it. `None` if the group is not here.
+    pub fn durable_index(&self, group: GroupId) -> Option<u64> {
+        let log = &self.group(group)?.raw.raft.raft_log;
+        Some(log.persisted.min(log.applied))
     }
 
     /// A snapshot of the state machine as it is after all that was handed out. `data` is all of it, or says where to get it.

@@ -257,10 +257,10 @@ impl Cluster {
         self.groups.as_ref()?.mark(group_of(queue))
     }
 
-    /// Whether an entry of a queue's group, and all before it, is durable here.
+    /// Whether an entry of a queue's group, and all before it, is durable and carried out here.
     pub(crate) fn is_durable(&self, queue: QueueId, index: u64) -> bool {
-        let persisted = self.groups.as_ref().and_then(|groups| groups.persisted_index(group_of(queue)));
-        persisted.is_some_and(|persisted| persisted >= index)
+        let durable = self.groups.as_ref().and_then(|groups| groups.durable_index(group_of(queue)));
+        durable.is_some_and(|durable| durable >= index)
     }
 
     /// The last entry of a queue's group that is written here, or being written, or what stands for all; `None` if the group is not here.

@@ -406,17 +406,16 @@ impl Broker {
             replica.machine.first_needed().is_none_or(is_behind)
                 && replica.outgoing.iter().all(|outgoing| is_behind(outgoing.body().index))
         };
-        // It may be ahead of the disk, of which the group gives up nothing.
-        let is_late = |mark: &Mark| !peers.cluster().is_durable(queue, mark.id.index);
-        if let Some((mark, _)) = replica.candidate.as_ref().filter(|(mark, _)| mark.id.index > based && is_over(mark))
-            && is_late(mark)
-        {
-            self.replicas.late.insert(queue);
-        } else if replica.candidate.as_ref().is_some_and(|(mark, _)| mark.id.index > based && is_over(mark))
-            && let Some((mark, state)) = replica.candidate.take()
-        {
-            peers.cluster_mut().keep_replica(&mut self.log, queue, &mark, &state, limits::REPLICA_LOG_KEPT);
-            replica.base = Some((mark, state));
+        let ready = replica.candidate.take_if(|(mark, _)| mark.id.index > based && is_over(mark));
+        if let Some((mark, state)) = ready {
+            if peers.cluster().is_durable(queue, mark.id.index) {
+                peers.cluster_mut().keep_replica(&mut self.log, queue, &mark, &state, limits::REPLICA_LOG_KEPT);
+                replica.base = Some((mark, state));
+            } else {
+                // It is ahead of the disk, of which the group gives up nothing.
+                replica.candidate = Some((mark, state));
+                self.replicas.late.insert(queue);
+            }
         }
         self.begin_to_carry(queue, entries);
     }

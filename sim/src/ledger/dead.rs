@@ -94,6 +94,11 @@ impl Ledger {
         let of = |source: &u32| self.entries.get(&(*source, message));
         let is_persistent = sources.iter().filter_map(of).any(|entry| entry.is_persistent);
         for source in sources {
+            let sent = self.entries.get(&(source, message)).and_then(|entry| entry.sent);
+            // It may have died before its queue's node ended, which need not remember that.
+            if self.has_home_ended(source, sent) {
+                continue;
+            }
             // What is dead is not there any more, and who died twice is here already.
             if let Some(entry) = self.entries.get_mut(&(source, message))
                 && matches!(entry.presence, Presence::Ready | Presence::Maybe)

@@ -94,7 +94,8 @@ impl Ledger {
         self.judge_deaths(stay, &deaths);
         self.judge_active(key, queue, consumer);
         let at = self.connections.get(&key.0).copied();
-        let out = at.and_then(|at| self.trip(queue, at));
+        // What a consumer gets comes out of the life of the queue's node in which it began, however late.
+        let out = at.and_then(|at| self.trip(queue, at)).map(|out| out.of_life_of(trip));
         let Some(entry) = self.entries.get_mut(&stay) else { return };
         entry.deliveries += 1;
         entry.presence = Presence::Unacked(session);

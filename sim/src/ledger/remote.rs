@@ -56,6 +56,11 @@ pub(super) struct Trip {
 }
 
 impl Trip {
+    /// The same, in the life of the queue's node in which the other began, if that is an earlier one.
+    pub(super) fn of_life_of(self, other: Option<Self>) -> Self {
+        Self { life: other.map_or(self.life, |other| other.life.min(self.life)), ..self }
+    }
+
     /// Whether it began in that life of the queue's node or a later one.
     pub(super) fn is_in(&self, life: u32) -> bool {
         self.life >= life

@@ -122,7 +122,7 @@ pub enum SessionEvent {
     Gone,
     /// The session's number cannot be used any more, as a later one came first: [`Session::restart`] gives it another.
     NeedsNumber,
-    /// The cluster has ended this life of the node. Nothing else follows.
+    /// The queue has given the session up. Nothing else follows; [`Session::take_messages`] has what nobody can tell of.
     Fenced,
     /// The session has ended. Nothing else follows.
     Ended,
@@ -533,7 +533,10 @@ impl Session {
         match self.state {
             // Nothing was applied, or its end would not have been sent: a later session of the node came first.
             State::Open | State::Ending if self.first == SessionSeqno(1) => events.push(SessionEvent::NeedsNumber),
-            State::Open => self.finish(SessionEvent::Fenced, events),
+            State::Open => {
+                self.state = State::Over;
+                events.push(SessionEvent::Fenced);
+            }
             State::Ending => self.finish(SessionEvent::Ended, events),
             State::Over => {}
         }

@@ -501,6 +501,21 @@ fn what_was_lost_on_the_way_is_sent_again_and_confirmed_once() {
     assert_eq!((wire.bench.queue.stat().ready, wire.session.is_waiting()), (3, false));
 }
 
+/// Whether it was taken nobody can tell: its owner is to say so to whoever published it.
+#[test]
+fn what_a_queue_has_not_answered_when_it_gives_a_session_up_is_left_to_its_owner() {
+    let mut wire = Wire::new();
+    wire.publish(10);
+    wire.exchange();
+    wire.events.clear();
+    wire.publish(11);
+    drop(wire.written());
+    wire.session.on_notice(&Notice::Unknown { session: B }, &mut wire.events);
+    assert_eq!(wire.events, [SessionEvent::Fenced]);
+    let tokens: Vec<u64> = wire.session.take_messages().into_iter().map(|(_, _, token)| token).collect();
+    assert_eq!(tokens, [11]);
+}
+
 #[test]
 fn a_lost_delivery_is_noticed_by_the_next_and_a_doubled_one_dropped() {
     let mut wire = Wire::new();

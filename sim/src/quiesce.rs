@@ -41,6 +41,12 @@ const LOOK: Micros = 2 * MILLISECOND;
 
 impl World {
     pub(crate) fn poll(&mut self) {
+        if self.phase == Phase::Resting {
+            let segments = self.nodes.iter().map(|node| node.usage().log_segments).sum();
+            if self.segments.0 != segments {
+                self.segments = (segments, self.scheduler.time());
+            }
+        }
         if self.phase == Phase::Chaos {
             self.heal();
             self.resume_queues();
@@ -144,8 +150,10 @@ impl World {
                     let usage = node.usage();
                     node.idle_segments() <= 3 && usage.body_bytes == 0 && usage.outbox_bytes == 0
                 });
-                // What does not come back in time is the oracle's affair.
-                (!self.in_phase_for(settle) || (!is_at_rest && !self.in_phase_for(10 * SECOND)))
+                // What does not come back in time is the oracle's affair. A log is cleaned segment by segment, each behind the sync of
+                // what was moved.
+                let is_stuck = self.in_phase_for(10 * SECOND) && self.scheduler.time() - self.segments.1 >= 10 * SECOND;
+                (!self.in_phase_for(settle) || (!is_at_rest && !is_stuck))
                     .then(|| "memory and disk to come back".to_owned())
             }
             Phase::Restarting => (!self.in_phase_for(settle)).then(|| "a moment".to_owned()),

@@ -87,6 +87,8 @@ pub(crate) struct World {
     pub(crate) fates: Fate,
     pub(crate) phase: Phase,
     pub(crate) phase_since: Micros,
+    /// Segments of all logs when this was last looked at, and since when there are so many.
+    pub(crate) segments: (u64, Micros),
     pub(crate) counts: Counts,
     pub(crate) failure: Option<Failure>,
     /// Where what is drained in the end goes, if somebody wants it: then queues are left by their consumers only when they are empty.
@@ -238,6 +240,7 @@ impl World {
             fates: Fate::new(seed, "world"),
             phase: Phase::Chaos,
             phase_since: 0,
+            segments: (0, 0),
             counts: Counts::default(),
             failure: None,
             left,

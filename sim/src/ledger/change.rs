@@ -21,6 +21,8 @@ pub(super) enum Existence {
 pub(super) enum Request {
     Declare {
         queue: u32,
+        /// How often it was known to have been deleted.
+        life: u32,
     },
     Delete {
         queue: u32,
@@ -117,7 +119,8 @@ impl Ledger {
         if held.existence == Existence::No {
             held.existence = Existence::Maybe;
         }
-        self.asks(key, Request::Declare { queue });
+        let life = held.life();
+        self.asks(key, Request::Declare { queue, life });
     }
 
     /// A client deletes a queue.
@@ -160,10 +163,13 @@ impl Ledger {
     pub(super) fn carried_out(&mut self, key: (u32, u16), request: Request) {
         let at = self.connections.get(&key.0).copied();
         match request {
-            Request::Declare { queue } => {
+            Request::Declare { queue, life } => {
                 let held = &mut self.queues[queue as usize];
                 held.changes.declaring -= 1;
-                held.changes.declared_by = at;
+                // It may have found the queue that was deleted meanwhile.
+                if life == held.life() {
+                    held.changes.declared_by = at;
+                }
             }
             Request::Delete { queue, before } => {
                 let held = &mut self.queues[queue as usize];
@@ -193,7 +199,7 @@ impl Ledger {
     pub(super) fn in_vain(&mut self, key: (u32, u16)) {
         let request = self.channels.get_mut(&key).and_then(|channel| channel.request.take());
         match request {
-            Some(Request::Declare { queue }) => self.queues[queue as usize].changes.declaring -= 1,
+            Some(Request::Declare { queue, .. }) => self.queues[queue as usize].changes.declaring -= 1,
             Some(Request::Delete { queue, .. } | Request::Purge { queue, .. }) => {
                 self.queues[queue as usize].changes.open -= 1;
             }

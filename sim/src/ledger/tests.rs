@@ -291,6 +291,30 @@ fn a_queue_that_was_declared_again_has_nothing_of_the_one_before() {
     }
 }
 
+/// A node may look for the queue, hear that it is gone, and then say that it has found it.
+#[test]
+fn a_declaration_that_began_before_a_deletion_ended_says_nothing_of_what_is_there_after_it() {
+    for (is_early, expected) in [(true, None), (false, Some("nothing lost"))] {
+        let mut court = court("");
+        let declare = || {
+            let (passive, durable, exclusive, auto_delete) = (false, true, false, false);
+            Said::QueueDeclare { name: b"orders", passive, durable, exclusive, auto_delete }
+        };
+        court.asks(CHURNER, Said::QueueDelete { queue: b"orders" });
+        if is_early {
+            court.asks(PUBLISHER, declare());
+        }
+        court.told(CHURNER, Said::QueueDeleteOk { messages: 0 });
+        if !is_early {
+            court.asks(PUBLISHER, declare());
+        }
+        court.told(PUBLISHER, Said::QueueDeclareOk { name: b"orders", messages: 0, consumers: 0 });
+        court.publish(0, 1);
+        court.consume(b"orders");
+        assert_eq!(court.outcome().as_deref(), expected, "{is_early}");
+    }
+}
+
 #[test]
 fn what_was_purged_does_not_come_and_what_came_after_that_does() {
     for (comes, expected) in [(0, Some("settled stays settled")), (1, None), (2, Some("nothing lost"))] {

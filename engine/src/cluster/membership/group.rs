@@ -82,7 +82,10 @@ impl Cluster {
         scratch.reads.clear();
         self.scratch = scratch;
         let is_long = self.applied.index - self.kept >= self.config.log_entries;
-        out.is_state_wanted |= is_long || !self.wanting.is_empty();
+        // A state that is being taken stands in the log already, and the group's word that the log begins there comes behind it. An
+        // older one in between would be what is found after a crash.
+        let is_taking = self.offered.keys().next_back().is_some_and(|index| *index > self.applied.index);
+        out.is_state_wanted |= (is_long || !self.wanting.is_empty()) && !is_taking;
     }
 
     /// Gives the commands that wait to whoever leads.

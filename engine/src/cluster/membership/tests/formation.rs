@@ -122,3 +122,24 @@ fn a_cluster_at_rest_sends_signs_of_life_and_writes_nothing() {
     let later: usize = world.nodes.iter().map(|node| node.disk.appends as usize).sum();
     assert_eq!(appends, later);
 }
+
+/// A node that lags behind takes the leader's state, and has a reason to write its own down meanwhile: what is found after a crash is
+/// the one that was taken.
+#[test]
+fn a_state_that_is_taken_is_not_written_over() {
+    let mut world = World::new(9, 3, 3);
+    world.check_live();
+    world.crash(0, false);
+    for _ in 0..40 {
+        world.propose(1);
+        world.run_for(20);
+    }
+    world.start(0);
+    world
+        .run_step_by_step(10_000, |world| world.nodes[0].cluster.as_ref().is_some_and(|node| !node.offered.is_empty()));
+    let (states, other) = (world.seen.states, world.number(1).unwrap());
+    world.with(0, |cluster, _, _, _, _| cluster.wanting.push(other));
+    world.run_step_by_step(10_000, |world| world.seen.states > states);
+    world.crash(0, false);
+    world.check_live();
+}

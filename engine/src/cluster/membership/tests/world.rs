@@ -485,6 +485,15 @@ impl World {
         }
     }
 
+    /// Stops at the very step after which it is so.
+    pub(super) fn run_step_by_step(&mut self, millis: u64, is_so: impl Fn(&Self) -> bool) {
+        let end = self.now + Duration::from_millis(millis);
+        while !is_so(self) {
+            self.step();
+            assert!(self.now < end, "{:?}", self.why_not_agreed());
+        }
+    }
+
     pub(super) fn why_not_agreed(&self) -> Option<String> {
         let count = self.nodes.len();
         for node in &self.nodes {

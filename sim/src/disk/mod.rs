@@ -103,6 +103,8 @@ struct File {
     cache: Vec<u8>,
     /// Byte ranges in which the two may differ.
     dirty: Vec<(usize, usize)>,
+    /// The log position of its first byte, as it was when its header was written: that may rot.
+    first: Option<u64>,
 }
 
 impl SimDisk {
@@ -446,13 +448,14 @@ impl SimDisk {
                 if part.is_some_and(|part| part & 4 == 0) {
                     return;
                 }
-                let Some(file) = self.files.remove(&old) else {
+                let Some(mut file) = self.files.remove(&old) else {
                     self.complain(format!("segment {old} is recycled although it does not exist"));
                     return;
                 };
                 if file.cache.len() != size {
                     self.complain(format!("segment {old} has {} bytes and is recycled for {size}", file.cache.len()));
                 }
+                file.first = None;
                 self.move_bad_sectors(old, segment);
                 file
             }
@@ -462,7 +465,7 @@ impl SimDisk {
                     Some(part) => index(part, size + 1) / SECTOR * SECTOR,
                     None => size,
                 };
-                File { stable: vec![0; size], cache: vec![0; size], dirty: Vec::new() }
+                File { stable: vec![0; size], cache: vec![0; size], ..File::default() }
             }
         };
         self.undeleted.remove(&segment);
@@ -498,6 +501,9 @@ impl SimDisk {
             left -= len;
         }
         file.touch(start, at);
+        if start == 0 {
+            file.first = first_lsn(segment, &file.cache);
+        }
         if start < at {
             let written = start / SECTOR..at.div_ceil(SECTOR);
             self.bad_sectors.retain(|(its, sector)| *its != segment || !written.contains(sector));
@@ -572,9 +578,9 @@ impl SimDisk {
         }
     }
 
-    /// The log position of an offset in a segment, as the segment's header has it.
+    /// The log position of an offset in a segment.
     fn position(&self, segment: SegmentId, offset: u64) -> u64 {
-        let first = self.files.get(&segment).and_then(|file| first_lsn(segment, &file.cache));
+        let first = self.files.get(&segment).and_then(|file| file.first);
         first.map_or(0, |first| first + offset)
     }
 

@@ -68,6 +68,22 @@ fn reads_keep_their_order_with_what_changes_their_segment() {
 }
 
 #[test]
+fn a_header_that_rots_moves_nothing() {
+    let mut disk = disk();
+    let mut header = vec![0; 1024];
+    for copy in [0, SECTOR] {
+        header[copy..copy + 8].copy_from_slice(b"LEVERET\0");
+        header[copy + 16] = 1;
+        header[copy + 32] = 64;
+    }
+    run(&mut disk, DiskOp::Append { segment: SegmentId(1), offset: 0, data: vec![Bytes::from(header)], sync: true });
+    assert_eq!(disk.durable(), 64 + 1024);
+    disk.files.get_mut(&SegmentId(1)).unwrap().cache[36] ^= 1;
+    run(&mut disk, write(1, 1024, true));
+    assert_eq!(disk.durable(), 64 + 2048);
+}
+
+#[test]
 fn a_failed_sync_says_so_and_leaves_nothing_half_known() {
     let mut disk = disk();
     disk.trouble_mut().fail_sync = true;

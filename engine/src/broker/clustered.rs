@@ -135,6 +135,9 @@ impl Broker {
         match decided {
             Decided::Command { index, own, bytes } => {
                 if index <= self.metadata.applied() {
+                    // It was in a state already: in what this node's log had when it started, or in what it took from a node of which
+                    // that is true.
+                    self.answer_asked(own.unwrap_or_default());
                     return Ok(());
                 }
                 let command = Command::decode(bytes.clone()).ok().filter(|command| command.since() <= self.spoken());
@@ -165,20 +168,23 @@ impl Broker {
                 if !bytes.is_empty() {
                     self.take_state(&bytes).map_err(|()| unreadable("a state"))?;
                 }
-                let last = own.unwrap_or_default();
-                while let Some(asked) = self.next_asked(last) {
-                    // Whether it was refused is not in the state; what it did is.
-                    let is_so =
-                        self.metadata.check(&asked.command, None).is_ok_and(|answer| answer == Answer::AlreadySo);
-                    let result = if is_so { Ok(()) } else { Err(self.too_late(&asked.command)) };
-                    self.finish(asked, result);
-                }
-                if matches!(self.entry, Entry::Beginning(number) if number <= last) {
-                    self.entry = Entry::Inside;
-                }
+                self.answer_asked(own.unwrap_or_default());
             }
         }
         Ok(())
+    }
+
+    /// What was asked for up to this number is in a state that this node has.
+    fn answer_asked(&mut self, last: u64) {
+        while let Some(asked) = self.next_asked(last) {
+            // Whether it was refused is not in the state; what it did is.
+            let is_so = self.metadata.check(&asked.command, None).is_ok_and(|answer| answer == Answer::AlreadySo);
+            let result = if is_so { Ok(()) } else { Err(self.too_late(&asked.command)) };
+            self.finish(asked, result);
+        }
+        if matches!(self.entry, Entry::Beginning(number) if number <= last) {
+            self.entry = Entry::Inside;
+        }
     }
 
     /// The command that was asked for first, if its number is not beyond that.

@@ -406,7 +406,11 @@ impl Broker {
             replica.machine.first_needed().is_none_or(is_behind)
                 && replica.outgoing.iter().all(|outgoing| is_behind(outgoing.body().index))
         };
-        let ready = replica.candidate.take_if(|(mark, _)| mark.id.index > based && is_over(mark));
+        // A state that is being taken stands in the log already, and the group's word that the log begins there comes behind it. An
+        // older one in between would be what is found after a crash.
+        let taking = replica.offered.as_ref().map_or(0, |(mark, _)| mark.id.index);
+        let is_wanted = |mark: &Mark| mark.id.index > based.max(taking);
+        let ready = replica.candidate.take_if(|(mark, _)| is_wanted(mark) && is_over(mark));
         if let Some((mark, state)) = ready {
             if peers.cluster().is_durable(queue, mark.id.index) {
                 peers.cluster_mut().keep_replica(&mut self.log, queue, &mark, &state, limits::REPLICA_LOG_KEPT);

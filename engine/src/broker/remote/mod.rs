@@ -68,6 +68,8 @@ pub(crate) struct Remote {
     last_shared: u64,
     /// The transaction that is being committed, if any part of it went to another node.
     committing: Option<u64>,
+    /// The highest number under which a session that is over has handed something to its channel.
+    last_out: u64,
     /// Questions that are not answered.
     asks: BTreeMap<u64, Ask>,
     last_ask: u64,
@@ -123,7 +125,8 @@ struct RemoteSession {
     gets: BTreeMap<u32, bool>,
     /// What came and was not handed to the channel yet.
     inbox: VecDeque<Arrived>,
-    /// What the channel has and did not settle, by the number that the channel knows it by.
+    /// What the channel has and did not settle, by the number that the channel knows it by: another one than anything that it has from
+    /// a session before this one.
     out: Window<(u32, DeliveryNumber)>,
     last_out: u64,
     /// Bytes of what was handed to the channel since the link came up, and how much of that the queue's node was told.
@@ -173,6 +176,7 @@ impl Remote {
     /// Forgets a session, with all that stands for it.
     fn remove(&mut self, number: u64) -> Option<RemoteSession> {
         let session = self.sessions.remove(&number)?;
+        self.last_out = self.last_out.max(session.last_out);
         if self.by_user.get(&(session.user, session.queue)) == Some(&number) {
             self.by_user.remove(&(session.user, session.queue));
         }
@@ -247,7 +251,7 @@ impl Broker {
             gets: BTreeMap::new(),
             inbox: VecDeque::new(),
             out: Window::default(),
-            last_out: 0,
+            last_out: self.remote.last_out,
             taken_bytes: 0,
             told_bytes: 0,
         };

@@ -352,6 +352,44 @@ fn when_a_queues_node_is_gone_clients_are_told_as_rabbitmq_does_it() {
     assert!(again, "the queue takes messages again");
 }
 
+/// A client that goes on after its consumer was cancelled may still say something of what it got before: that is about nothing.
+#[test]
+fn what_is_said_of_a_delivery_from_an_earlier_life_of_its_queue_is_about_no_later_one() {
+    let mut world = three();
+    make(&mut world, 0, declare("q", true));
+    let client = world.client(1).unwrap();
+    ask(&mut world, 1, client, confirm::Select { no_wait: false });
+    publish(&mut world, 1, client, "q", "x");
+    hear(&mut world, 1, client, "confirm");
+    let given = |world: &mut World| {
+        assert!(world.send(1, client, consume("q", "c")));
+        for _ in 0..400_000 {
+            let events = world.events(1, client).expect("the client is connected");
+            let tag_of = |event: &ClientEvent| {
+                if let ClientEvent::Delivery { delivery_tag, .. } = event { Some(*delivery_tag) } else { None }
+            };
+            if let Some(tag) = events.iter().find_map(tag_of) {
+                return tag;
+            }
+            world.step();
+        }
+        panic!("no delivery");
+    };
+    let early = given(&mut world);
+    world.crash(0, false);
+    world.start(0);
+    let event = hear(&mut world, 1, client, "the consumer's end");
+    assert!(matches!(event, ClientEvent::ConsumerCancelled { .. }), "{event:?}");
+    world.until("the node", |world| world.nodes[0].is_ready && world.is_agreed());
+    let late = given(&mut world);
+    let unacked = |world: &World| world.nodes[0].engine.as_ref().unwrap().queues()[0].unacked;
+    world.with_client(1, client, |client| client.ack(CHANNEL, early, false).unwrap());
+    silence(&mut world, 1, client);
+    assert_eq!(unacked(&world), 1, "it is the client's once more");
+    world.with_client(1, client, |client| client.ack(CHANNEL, late, false).unwrap());
+    world.until("its ack", |world| unacked(world) == 0);
+}
+
 #[test]
 fn a_link_that_breaks_for_a_moment_is_nothing_that_clients_notice() {
     let mut world = three();

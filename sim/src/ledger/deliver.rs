@@ -32,10 +32,13 @@ impl Ledger {
         if let Some(message) = message {
             self.arrive((queue, message), &deaths);
         }
+        // It was on its way when the queue's node ended, which has it back: what is said of it is said to nobody.
+        let is_late = self.has_home_ended(queue, trip) && !no_ack;
+        let known = message.and_then(|it| self.entries.get(&(queue, it))).filter(|_| !is_late);
+        let turn = known.map_or(0, |entry| entry.deliveries + 1);
         let Some(channel) = self.channels.get_mut(&key) else { return };
         let session = channel.session;
         let comes_back = channel.is_recovering && !no_ack;
-        let turn = message.and_then(|it| self.entries.get(&(queue, it))).map_or(0, |entry| entry.deliveries + 1);
         if let (Some(message), false) = (message, no_ack || comes_back) {
             channel.unacked.insert(tag, Out { stay: (queue, message), consumer, turn });
             if let Some(at) = consumer {
@@ -64,6 +67,7 @@ impl Ledger {
                 Some(Presence::Unacked(_)) if held.may_time_out() => Presence::Maybe,
                 // It was on its way already.
                 Some(Presence::Gone(Departure::Deleted)) if life < held.life() => Presence::Maybe,
+                Some(Presence::Unacked(_) | Presence::Gone(_)) if is_late => Presence::Maybe,
                 // A dead letter may have come twice.
                 Some(Presence::Unacked(_) | Presence::Gone(_)) if may_be_another => Presence::Maybe,
                 // The node of its queue gave up the one of its client, or ended.
@@ -77,7 +81,7 @@ impl Ledger {
             redelivered,
             deliveries: entry.map_or(0, |entry| entry.deliveries),
             maybe_unseen: came_back || entry.is_some_and(|entry| held.endings > entry.endings),
-            crashed_since: may_be_another || has_home_ended,
+            crashed_since: may_be_another || has_home_ended || is_late,
             position: entry.map_or(0, |entry| entry.position),
             of: entry.map(|entry| (number.unwrap_or(0), entry.by)),
             unacked,
@@ -94,6 +98,9 @@ impl Ledger {
         self.judge_deaths(stay, &deaths);
         self.judge_active(key, queue, consumer);
         let at = self.connections.get(&key.0).copied();
+        if is_late {
+            return;
+        }
         // What a consumer gets comes out of the life of the queue's node in which it began, however late.
         let out = at.and_then(|at| self.trip(queue, at)).map(|out| out.of_life_of(trip));
         let Some(entry) = self.entries.get_mut(&stay) else { return };

@@ -30,7 +30,7 @@ pub(super) struct Channel {
     /// It settled what it does not have.
     has_strayed: bool,
     /// What was settled behind such a request, or a get.
-    behind: Vec<Stay>,
+    behind: Vec<Out>,
     /// A change of a queue whose answer is awaited.
     pub(super) request: Option<Request>,
     get: Option<Get>,
@@ -498,7 +498,7 @@ impl Ledger {
             self.sites[at.number()].fresh.push((key, stay));
             if waits && verdict != Verdict::Requeue && is_its {
                 self.sites[at.number()].untold.pop();
-                self.channels.get_mut(&key).expect("just found").behind.push(stay);
+                self.channels.get_mut(&key).expect("just found").behind.push(out);
             }
             if may_be_late {
                 self.doubt(stay);
@@ -544,8 +544,8 @@ impl Ledger {
             self.end_taker(key, queue, no_ack);
         }
         self.all_come_back(channel.unacked.into_values(), channel.session);
-        for stay in channel.behind {
-            self.doubt(stay);
+        for out in channel.behind {
+            self.doubt(out.stay);
         }
         // Whether it will be carried out, and when, nobody can tell any more: it stays open for ever.
         drop(channel.request);

@@ -151,7 +151,7 @@ struct Site {
     /// Its lives so far.
     life: u32,
     /// Messages of which it was told what became of them, and may not have passed that on.
-    untold: Vec<Stay>,
+    untold: Vec<Out>,
     /// Messages that clients published or settled since it last put out something, each with the channel.
     fresh: Vec<((u32, u16), Stay)>,
     /// Queues of which consumers and gets ended here, of which the same holds.
@@ -164,7 +164,7 @@ struct Site {
     level: Level,
     /// How far its log goes, and up to where what was settled in its own queues has to be on the disk.
     log_end: u64,
-    unwritten: VecDeque<(u64, Stay)>,
+    unwritten: VecDeque<(u64, Out)>,
 }
 
 /// The numbers of channels begin here, behind those of the model.
@@ -294,8 +294,8 @@ impl Ledger {
         // When others notice, nobody can tell from outside: of these something may be on its way for ever.
         site.endings.clear();
         site.unwritten.clear();
-        for stay in std::mem::take(&mut site.untold) {
-            self.doubt(stay);
+        for out in std::mem::take(&mut site.untold) {
+            self.doubt(out.stay);
         }
         self.home_ended(at);
         self.breaks(at);
@@ -335,8 +335,8 @@ impl Ledger {
 
     /// All that a node was told is carried out.
     pub(crate) fn has_told(&mut self, at: At) {
-        for stay in std::mem::take(&mut self.sites[at.number()].untold) {
-            self.has_passed_on(at, stay);
+        for out in std::mem::take(&mut self.sites[at.number()].untold) {
+            self.has_passed_on(at, out);
         }
         for queue in std::mem::take(&mut self.sites[at.number()].endings) {
             self.queues[queue as usize].over += 1;
@@ -370,10 +370,13 @@ impl Ledger {
     /// Whether one who was given a message has it, and it was not given to him again since.
     fn is_its(&self, out: &Out, session: Session) -> bool {
         let entry = self.entries.get(&out.stay);
-        entry.is_some_and(|entry| {
-            entry.presence == Presence::Unacked(session)
-                && (self.queues[out.stay.0 as usize].home.is_none() || entry.deliveries == out.turn)
-        })
+        entry.is_some_and(|entry| entry.presence == Presence::Unacked(session)) && self.is_latest(out)
+    }
+
+    /// Whether a message was given to nobody since.
+    fn is_latest(&self, out: &Out) -> bool {
+        let entry = self.entries.get(&out.stay);
+        self.queues[out.stay.0 as usize].home.is_none() || entry.is_some_and(|entry| entry.deliveries == out.turn)
     }
 
     /// A message comes back from one who had it.
@@ -393,7 +396,7 @@ impl Ledger {
         entry.presence = Presence::Gone(how);
         let (queue, message) = (self.queues[out.stay.0 as usize].index, out.stay.1);
         self.facts.push(Fact::Departed { queue, message, how });
-        self.sites[at.number()].untold.push(out.stay);
+        self.sites[at.number()].untold.push(out);
     }
 
     /// What is there may have gone to one who was never seen to get it, and counts as settled; so may what comes until that is over.

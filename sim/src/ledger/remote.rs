@@ -14,7 +14,8 @@
 //! Each thing that is under way remembers what may have been lost by then. If more may be lost by the time at which somebody looks,
 //! nothing is certain of it.
 
-use super::{Entry, Ledger, Stay, stays_of};
+use super::listen::Out;
+use super::{Entry, Ledger, stays_of};
 use crate::clock::{Micros, SECOND};
 use crate::history::{Departure, Presence};
 use crate::nodes::At;
@@ -209,12 +210,17 @@ impl Ledger {
     }
 
     /// What a node was told of a message is carried out. Where it has to be on the disk for good, that is noted once it is.
-    pub(super) fn has_passed_on(&mut self, at: At, stay: Stay) {
+    pub(super) fn has_passed_on(&mut self, at: At, out: Out) {
+        // Of one that was given out again since, it is about what came before.
+        if !self.is_latest(&out) {
+            return;
+        }
+        let stay = out.stay;
         let home = self.queues[stay.0 as usize].home;
         let Some(entry) = self.entries.get(&stay) else { return };
         if home == Some(at) {
             let site = &mut self.sites[at.number()];
-            site.unwritten.push_back((site.log_end, stay));
+            site.unwritten.push_back((site.log_end, out));
         } else if self.may_be_lost(stay.0, entry.out) {
             self.doubt(stay);
         } else if let Some(entry) = self.entries.get_mut(&stay) {
@@ -227,8 +233,8 @@ impl Ledger {
         let site = &mut self.sites[at.number()];
         site.log_end = end;
         let on_disk = site.unwritten.partition_point(|(end, _)| *end <= durable);
-        for (_, stay) in site.unwritten.drain(..on_disk) {
-            if let Some(entry) = self.entries.get_mut(&stay) {
+        for (_, out) in site.unwritten.drain(..on_disk) {
+            if let Some(entry) = self.entries.get_mut(&out.stay).filter(|entry| entry.deliveries == out.turn) {
                 entry.is_done = true;
             }
         }

@@ -9,6 +9,7 @@ use leveret_engine::ids::SegmentId;
 use leveret_engine::input::{DiskError, DiskOutcome};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::page::Tail;
 use super::segments::{Segments, SharedFile};
 use crate::disk::DiskAnswer;
 
@@ -82,8 +83,16 @@ pub(super) fn new(segments: Arc<Segments>, answers: UnboundedSender<DiskAnswer>)
     let (jobs, jobs_out) = mpsc::channel();
     let progress = Arc::new(Progress::default());
     let lane = Lane { jobs, progress: Arc::clone(&progress), last: Ticket::NONE };
-    let worker =
-        Worker { jobs: jobs_out, progress, segments, answers, unsynced: Vec::new(), is_broken: false, is_full: false };
+    let worker = Worker {
+        jobs: jobs_out,
+        progress,
+        segments,
+        answers,
+        unsynced: Vec::new(),
+        tail: Tail::default(),
+        is_broken: false,
+        is_full: false,
+    };
     (lane, worker)
 }
 
@@ -124,6 +133,7 @@ pub(super) struct Worker {
     answers: UnboundedSender<DiskAnswer>,
     /// Segments written since their last sync.
     unsynced: Vec<(SegmentId, SharedFile)>,
+    tail: Tail,
     /// Whether a write or sync has failed. The kernel reports a lost page once and then calls the file clean, so nothing that is
     /// written later may be promised either.
     is_broken: bool,
@@ -167,7 +177,7 @@ impl Worker {
                 Ok(DiskOutcome::Done)
             }
             DiskOp::Append { segment, offset, data, sync } => {
-                self.append(segment, offset, &data, sync)?;
+                self.append(segment, offset, data, sync)?;
                 Ok(DiskOutcome::Done)
             }
             DiskOp::Read { segment, offset, len } => {
@@ -183,12 +193,14 @@ impl Worker {
         }
     }
 
-    fn append(&mut self, segment: SegmentId, offset: u64, data: &[Bytes], sync: bool) -> Result<(), DiskError> {
+    fn append(&mut self, segment: SegmentId, offset: u64, mut data: Vec<Bytes>, sync: bool) -> Result<(), DiskError> {
         if self.is_broken {
             return Err(DiskError::Io);
         }
         let file = self.segments.open(segment).map_err(|error| self.report(&error, "open a segment", Some(segment)))?;
-        if let Err(error) = file.write(offset, data) {
+        let len = data.iter().map(|piece| piece.len() as u64).sum();
+        data.push(Bytes::from_static(self.tail.padding(segment, file.size(), offset, len)));
+        if let Err(error) = file.write(offset, &data) {
             let error = self.report(&error, "append to a segment", Some(segment));
             self.is_broken = error == DiskError::Io;
             return Err(error);

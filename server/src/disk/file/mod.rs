@@ -5,6 +5,7 @@
 //! the same segment (appends and reads: only if they touch the same bytes).
 
 mod lane;
+mod page;
 mod segments;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -17,8 +17,8 @@ use rustix::io::Errno;
 
 /// Files kept open. Reading a long backlog goes through them in order, so a few would do; more serves many queues' backlogs at once.
 const OPEN_FILES: usize = 128;
-/// Bytes zeroed by one write.
-const ZEROES: usize = 1024 * 1024;
+/// Bytes zeroed by one write, and synced: what is to be confirmed meanwhile waits for no more than that.
+const ZEROES: usize = 512 * 1024;
 /// Pieces gathered into one write; the kernel's limit is 1024.
 const WRITE_PIECES: usize = 512;
 /// For the owner only.
@@ -37,7 +37,10 @@ pub(super) struct Segments {
 
 /// An open segment, shared by the lanes.
 #[derive(Clone, Debug)]
-pub(super) struct SharedFile(Arc<File>);
+pub(super) struct SharedFile {
+    file: Arc<File>,
+    size: u64,
+}
 
 impl Segments {
     /// The segments in `directory`.
@@ -67,12 +70,12 @@ impl Segments {
         let path = self.path_of(segment);
         let file = match recycle {
             Some(old) => {
-                let file = self.open(old)?;
-                let len = file.0.metadata()?.len();
-                if len != size {
-                    file.0.set_len(size)?;
-                    file.zero(len.min(size), size)?;
-                    file.0.sync_all()?;
+                let SharedFile { file, size: old_size } = self.open(old)?;
+                let file = SharedFile { file, size };
+                if old_size != size {
+                    file.file.set_len(size)?;
+                    file.zero(old_size.min(size), size)?;
+                    file.file.sync_all()?;
                 }
                 fs::rename(self.path_of(old), &path)?;
                 self.forget(old);
@@ -117,7 +120,9 @@ impl Segments {
             return Ok(file);
         }
         drop(open);
-        let file = SharedFile(Arc::new(OpenOptions::new().read(true).write(true).open(self.path_of(segment))?));
+        let file = OpenOptions::new().read(true).write(true).open(self.path_of(segment))?;
+        let size = file.metadata()?.len();
+        let file = SharedFile { file: Arc::new(file), size };
         self.keep(segment, file.clone());
         Ok(file)
     }
@@ -142,6 +147,11 @@ impl Segments {
 }
 
 impl SharedFile {
+    /// Its size in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
     /// Writes all of `data` at `offset`.
     pub(super) fn write(&self, mut offset: u64, data: &[Bytes]) -> io::Result<()> {
         for pieces in data.chunks(WRITE_PIECES) {
@@ -150,7 +160,7 @@ impl SharedFile {
             // Empty slices count for nothing, so an empty rest is told by its bytes.
             IoSlice::advance_slices(&mut rest, 0);
             while !rest.is_empty() {
-                match rustix::io::pwritev(&*self.0, rest, offset) {
+                match rustix::io::pwritev(&*self.file, rest, offset) {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Ok(count) => {
                         offset += count as u64;
@@ -169,7 +179,7 @@ impl SharedFile {
         let mut data = vec![0; len as usize];
         let mut filled = 0;
         while filled < data.len() {
-            match self.0.read_at(&mut data[filled..], offset + filled as u64) {
+            match self.file.read_at(&mut data[filled..], offset + filled as u64) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -182,7 +192,7 @@ impl SharedFile {
 
     /// Makes what was written durable. The size never changes after the segment is made, so its metadata need not be.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     /// Writes zeroes from `start` to `end`. Allocating alone would not do: the first write to an allocated but unwritten block changes
@@ -192,7 +202,8 @@ impl SharedFile {
         let mut offset = start;
         while offset < end {
             let count = usize::try_from(end - offset).map_or(ZEROES, |rest| rest.min(ZEROES));
-            self.0.write_all_at(&zeroes[..count], offset)?;
+            self.file.write_all_at(&zeroes[..count], offset)?;
+            self.file.sync_data()?;
             offset += count as u64;
         }
         Ok(())
@@ -203,14 +214,14 @@ impl SharedFile {
 fn make(path: &Path, size: u64) -> io::Result<SharedFile> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(true).mode(MODE);
-    let file = SharedFile(Arc::new(options.open(path)?));
+    let file = SharedFile { file: Arc::new(options.open(path)?), size };
     // In one piece, and a full disk is noticed before anything is written. Not every file system can do it.
-    match rustix::fs::fallocate(&*file.0, FallocateFlags::empty(), 0, size) {
+    match rustix::fs::fallocate(&*file.file, FallocateFlags::empty(), 0, size) {
         Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => {}
         Err(error) => return Err(error.into()),
     }
     file.zero(0, size)?;
-    file.0.sync_all()?;
+    file.file.sync_all()?;
     Ok(file)
 }
 

@@ -95,6 +95,23 @@ fn operations_on_one_segment_keep_their_order_across_lanes() {
 }
 
 #[test]
+fn an_append_to_a_recycled_segment_fills_the_page_that_it_ends_in() {
+    static OLD: [u8; 9000] = [b'o'; 9000];
+    let directory = tempfile::tempdir().unwrap();
+    let mut disk = Fixture::at(directory.path());
+    disk.run([create(1, None), append(1, 0, &[&OLD]), create(2, Some(1))]);
+    let results = disk.run([append(2, 0, &[b"ab"]), read(2, 0, 9000), append(2, 2, &[b"cd"]), read(2, 0, 9000)]);
+    let whole = |new: &[u8]| {
+        let mut whole = OLD.to_vec();
+        whole[..4096].fill(0);
+        whole[..new.len()].copy_from_slice(new);
+        Ok(DiskOutcome::Data(Bytes::from(whole)))
+    };
+    assert_eq!((&results[1], &results[3]), (&whole(b"ab"), &whole(b"abcd")));
+    disk.end();
+}
+
+#[test]
 fn a_read_ends_with_the_segment() {
     let directory = tempfile::tempdir().unwrap();
     let mut disk = Fixture::at(directory.path());

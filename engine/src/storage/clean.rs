@@ -22,8 +22,12 @@ use crate::ids::{Lsn, SegmentId};
 use crate::time::Instant;
 use crate::timer::TimerKind;
 
-/// Bytes read at once from a segment that is being cleaned.
+/// Bytes read at once from a segment that is being cleaned, at most and, while others use the log, at least.
 const CLEAN_READ_BYTES: u64 = 1024 * 1024;
+const CLEAN_READ_LEAST: u64 = 128 * 1024;
+/// Bytes that are read for each one that others write: what is to be confirmed waits behind a few small reads, and not behind those of a
+/// whole segment, and a segment is cleaned long before another one is full.
+const CLEAN_READS_PER_BYTE: u64 = 4;
 /// Copies that wait to be written, above which no more is read.
 const MOVES_MAX: usize = 16 * 1024;
 /// Bytes pending above which no more is read.
@@ -64,6 +68,8 @@ pub(super) struct Cleaner {
     /// Bytes needed from the walk's position.
     need: usize,
     is_reading: bool,
+    /// It reads on once others have written more, or nobody uses the log.
+    is_paced: bool,
 }
 
 /// One share of a record that was written again.
@@ -152,13 +158,16 @@ impl Log {
         if self.cleaner.is_none() && is_due && self.is_worth_cleaning() {
             let oldest = self.segments.oldest();
             let walk = Walk::new(oldest.salt, oldest.first + SEGMENT_HEADER_BYTES as u64, 0);
-            self.cleaner = Some(Cleaner { segment: oldest.id, walk, need: 0, is_reading: false });
+            self.cleaner = Some(Cleaner { segment: oldest.id, walk, need: 0, is_reading: false, is_paced: false });
+            self.read_credit = 0;
         }
         let pending = self.pending_bytes();
-        let piece = if self.buggify.is_active(Point::ShortCleaning) { 512 } else { CLEAN_READ_BYTES };
+        let most = if self.buggify.is_active(Point::ShortCleaning) { 512 } else { CLEAN_READ_BYTES };
+        let is_hurried = self.quiet.since + CLEAN_WHEN_IDLE_FOR <= now || self.is_full();
         let Some(cleaner) = &mut self.cleaner else { return };
         let Some(segment) = self.segments.by_id_mut(cleaner.segment) else { return };
         let start = cleaner.walk.position;
+        cleaner.is_paced = false;
         if cleaner.is_reading
             || start >= segment.used_end
             || self.moves.len() >= MOVES_MAX
@@ -166,7 +175,14 @@ impl Log {
         {
             return;
         }
-        let len = piece.max(cleaner.need as u64).min(segment.used_end - start);
+        let rest = segment.used_end - start;
+        cleaner.is_paced = !is_hurried && self.read_credit < CLEAN_READ_LEAST.min(most).min(rest);
+        if cleaner.is_paced {
+            return;
+        }
+        let len = if is_hurried { most } else { self.read_credit.min(most) };
+        let len = len.max(cleaner.need as u64).min(rest);
+        self.read_credit = self.read_credit.saturating_sub(len);
         let len = len32(index(len));
         cleaner.is_reading = true;
         segment.reads += 1;
@@ -185,8 +201,18 @@ impl Log {
         is_before.then(|| self.quiet.since + CLEAN_WHEN_IDLE_FOR)
     }
 
-    /// When cleaning is to begin although it is not earned.
+    /// Others have written so much.
+    pub(super) fn earn(&mut self, bytes: u64) {
+        self.credit += bytes;
+        self.read_credit = (self.read_credit + CLEAN_READS_PER_BYTE * bytes).min(CLEAN_READ_BYTES);
+        self.was_used |= bytes > 0;
+    }
+
+    /// When cleaning is to begin, or to go on, although it is not earned.
     pub(super) fn clean_timeout(&self) -> Option<(Instant, TimerKind)> {
+        if self.cleaner.as_ref().is_some_and(|cleaner| cleaner.is_paced) {
+            return Some((self.quiet.since + CLEAN_WHEN_IDLE_FOR, TimerKind::LogCleaning));
+        }
         let due = self.cleaning_due().filter(|_| self.cleaner.is_none() && !self.can_pay() && self.is_worth_cleaning());
         due.map(|due| (due, TimerKind::LogCleaning))
     }
@@ -238,7 +264,7 @@ impl Log {
             let offset = walk.position - first;
             return LogOutcome::Damaged(format!("the log is corrupt: segment {segment}, offset {offset}"));
         }
-        self.cleaner = Some(Cleaner { segment, walk, need: wanted, is_reading: false });
+        self.cleaner = Some(Cleaner { segment, walk, need: wanted, is_reading: false, is_paced: false });
         self.check_cleaned();
         LogOutcome::Nothing
     }

@@ -64,6 +64,8 @@ pub struct Log {
     pub(super) moves: VecDeque<Move>,
     /// Bytes that cleaning may still copy: earned by what is appended and by what dies, so that an idle log comes to rest.
     pub(super) credit: u64,
+    /// Bytes that it may still read while others use the log.
+    pub(super) read_credit: u64,
     /// Bytes of the open block that the log wrote for itself, and that earn nothing: copies, snapshots, summaries.
     pub(super) own_bytes: u64,
     /// Something else was written since the last batch ended.
@@ -136,6 +138,7 @@ impl Log {
             cleaner: None,
             moves: VecDeque::new(),
             credit: 0,
+            read_credit: 0,
             own_bytes: 0,
             was_used: false,
             quiet: Quiet::default(),
@@ -532,10 +535,9 @@ impl Log {
             0 => u64::from(len),
             own => u64::from(len).saturating_sub(own + (BLOCK_HEADER_BYTES + BLOCK_ALIGN) as u64),
         };
-        self.credit += earned;
-        self.was_used |= earned > 0;
-        self.open.start = end;
         self.commit.push(ClosedBlock { segment: segment.id, offset: from - segment.first, end, parts });
+        self.open.start = end;
+        self.earn(earned);
         for dropped in self.dropped.iter_mut().rev().take_while(|dropped| dropped.gone_at.is_none()) {
             dropped.gone_at = Some(end);
         }

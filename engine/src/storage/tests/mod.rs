@@ -441,6 +441,38 @@ fn check_idle_log(buggify: Buggify) {
     world.check_payloads();
 }
 
+/// What is to be synced waits for small reads, and not for those of a whole segment.
+#[test]
+fn a_segment_is_cleaned_by_and_by_while_others_write() {
+    const MIB: u64 = 1024 * 1024;
+    let config = LogConfig { segment_bytes: 4 * MIB, slack_bytes: MIB, append_bytes: 64 * 1024, ..small_config() };
+    let mut world = World::new(8, config);
+    world.recover_first();
+    let (mut longest, mut count) = (0, 0);
+    while world.queues.moves == 0 || count < 30 {
+        for number in 0..64 {
+            world.publish(&[number % 8], RefFlags::NONE);
+        }
+        for key in world.live_keys().into_iter().filter(|(_, seq)| seq % 64 != 0) {
+            world.settle(key);
+        }
+        world.log.request_sync();
+        world.flush();
+        for request in &world.disk.queue {
+            if let DiskOp::Read { len, .. } = request.op {
+                longest = longest.max(len);
+                count += 1;
+            }
+        }
+        while world.disk_step().is_some() || !world.disk.is_idle() {}
+        world.advance(1000);
+        assert!(world.log.end().0 < 100 * MIB, "nothing is cleaned");
+    }
+    assert!(longest <= 200 * 1024, "{longest} bytes were read at once");
+    world.settle_down();
+    assert!(world.log.cleaner.is_none(), "a log that nobody uses is cleaned to the end");
+}
+
 /// Writes records of `len` bytes over several segments.
 fn check_order_of_segments(len: usize) {
     let mut bare = Bare::new(LogConfig { segment_bytes: 1024 * 1024, ..LogConfig::default() });

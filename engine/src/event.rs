@@ -106,7 +106,21 @@ pub enum Event {
         /// Since which term.
         term: u64,
     },
-    /// A policy would mirror a queue that was declared before it: the queue stays on this node alone.
+    /// A policy has come to mirror a queue of this node: it is about to get replicas. Until it has, nobody is given anything of it.
+    BecomesReplicated {
+        /// Its vhost.
+        vhost: String,
+        /// Its name.
+        queue: String,
+    },
+    /// It has.
+    IsReplicated {
+        /// Its vhost.
+        vhost: String,
+        /// Its name.
+        queue: String,
+    },
+    /// A policy would mirror a queue that cannot have replicas: it stays on this node alone.
     StaysOnOneNode {
         /// Its vhost.
         vhost: String,

@@ -227,6 +227,15 @@ pub const REPLICA_LOG_KEPT: u64 = 256;
 pub const REPLICA_CARRY_MESSAGES: usize = 256;
 /// Bytes of them, unless one alone is longer.
 pub const REPLICA_CARRY_BYTES: u64 = 256 * 1024;
+/// Classic queues of a node that get replicas at the same time, of those that a policy has come to mirror. Each waits for the disk between
+/// its entries, so a few keep that busy.
+pub const TURNINGS_MAX: usize = 4;
+/// Messages of such a queue in one entry: one batch does not keep others of the node waiting.
+pub const TURNING_MESSAGES: usize = 1024;
+/// Bytes of them, beyond which no other follows.
+pub const TURNING_BYTES: usize = 256 * 1024;
+/// Sessions of other nodes that such a queue may have, each some 20 bytes of one entry. One with more of them stays on its node.
+pub const TURNING_SESSIONS_MAX: usize = 10_000;
 /// After this time whoever waits for the leader of a queue asks again, and a leader says again what it has to say.
 pub const REPLICA_RETRY: Duration = Duration::from_millis(500);
 /// How long a leader keeps settlements for the company of what comes next: above the distance of messages at some hundred a second, and
@@ -241,6 +250,8 @@ pub const REPLICA_WISHES_MAX: usize = 1000;
 /// How long a node without a link is waited for, before its queues count as out of reach and its sessions as over. A process that died
 /// and one that restarts are known sooner; this is for a network that is cut, where RabbitMQ's `net_ticktime` takes a minute.
 pub const REMOTE_GRACE: Duration = Duration::from_secs(5);
+/// Sessions with queues on one node that were given up and may have been adopted by replicas, each some 100 bytes.
+pub const REMOTE_FORSAKEN_MAX: usize = 10_000;
 /// Bytes of deliveries on their way to a session of another node, beyond what its channel has taken.
 pub const REMOTE_WINDOW_BYTES: u64 = 1024 * 1024;
 /// Bytes of a session's commands that are sent in one piece.

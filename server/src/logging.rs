@@ -36,10 +36,10 @@ pub(crate) fn report(event: &Event) {
             tracing::info!(leader, term, "who leads the cluster");
         }
         Event::StaysOnOneNode { vhost, queue } => {
-            let text =
-                "a policy mirrors this queue, which was declared before it and stays on this node: declare it again";
-            tracing::warn!(vhost, queue, "{text}");
+            tracing::warn!(vhost, queue, "a policy mirrors this queue, which drops duplicates and stays on this node");
         }
+        Event::BecomesReplicated { vhost, queue } => tracing::info!(vhost, queue, "a policy mirrors this queue"),
+        Event::IsReplicated { vhost, queue } => tracing::info!(vhost, queue, "this queue is replicated"),
         Event::QueueCreated { queue, name, durable } => tracing::debug!(%queue, name, durable, "queue created"),
         Event::QueueDeleted { queue } => tracing::debug!(%queue, "queue deleted"),
         Event::Enqueued { .. } | Event::Left { .. } | Event::Settled { .. } | Event::Confirmed { .. } => {

@@ -12,12 +12,14 @@ use serde_json::json;
 use crate::clock::{Micros, SECOND};
 use crate::nodes::At;
 use crate::plan::Plan;
-use crate::world::World;
+use crate::world::{Event, World};
 
 /// Their requests have numbers from here on.
 const FIRST_ID: u64 = 1 << 40;
 /// After so long without an answer they are made again.
 const PATIENCE: Micros = 2 * SECOND;
+/// Those that come later have numbers from here on.
+const FIRST_LATER_ID: u64 = 1 << 41;
 /// The version of the cluster by which queues can be on several nodes.
 const VERSION: u16 = 3;
 
@@ -27,6 +29,8 @@ pub(crate) struct Mirrors {
     /// The queues whose policy is not known to be there, by the number of the request: each with how many nodes.
     missing: BTreeMap<u64, (String, u32)>,
     asked_at: Option<Micros>,
+    /// Those whose policy is to come later and is not known to be there.
+    later: BTreeMap<u64, (String, u32)>,
 }
 
 impl Mirrors {
@@ -34,7 +38,10 @@ impl Mirrors {
     pub(crate) fn new(plan: &Plan) -> Self {
         let queues = plan.topology.queues.iter().filter(|queue| queue.is_shared(plan.node_count()));
         let mirrored = queues.filter_map(|queue| Some((queue.name.clone(), queue.rules.mirrors?)));
-        Self { missing: (FIRST_ID..).zip(mirrored).collect(), asked_at: None }
+        let later = plan.topology.queues.iter();
+        let later = later.filter_map(|queue| Some((queue.name.clone(), queue.rules.mirrored_later?.1)));
+        let (missing, later) = ((FIRST_ID..).zip(mirrored), (FIRST_LATER_ID..).zip(later));
+        Self { missing: missing.collect(), asked_at: None, later: later.collect() }
     }
 }
 
@@ -55,24 +62,40 @@ impl World {
         if self.mirrors.asked_at.is_none_or(|asked| asked + PATIENCE <= now) {
             self.mirrors.asked_at = Some(now);
             for (id, (queue, count)) in self.mirrors.missing.clone() {
-                let policy = PolicyInfo {
-                    vhost: "/".to_owned(),
-                    name: queue.clone(),
-                    pattern: format!("^{}$", queue.replace('.', "\\.")),
-                    apply_to: "classic_queues".to_owned(),
-                    definition: match count {
-                        0 => [("ha-mode".to_owned(), json!("all"))].into_iter().collect(),
-                        count => [("ha-mode".to_owned(), json!("exactly")), ("ha-params".to_owned(), json!(count))]
-                            .into_iter()
-                            .collect(),
-                    },
-                    priority: 0,
-                };
-                let request = PolicyRequest::Set { kind: PolicyKind::User, policy };
-                self.input(at, Input::Admin { id: AdminId(id), request: Box::new(request.into()) });
+                self.ask_for_mirrors(at, id, &queue, count);
             }
         }
         self.mirrors.missing.is_empty()
+    }
+
+    /// An operator sets the policies that are due by now, and does so again until he hears that it is done.
+    pub(crate) fn mirror_later(&mut self, index: u32) {
+        let id = FIRST_LATER_ID + u64::from(index);
+        let Some((queue, count)) = self.mirrors.later.get(&id).cloned() else { return };
+        let is_asked = |at: &At| self.nodes[*at].is_accepting() && self.nodes[*at].held.is_none();
+        if let Some(at) = (0..self.plan.node_count()).map(At::new).find(is_asked) {
+            self.ask_for_mirrors(at, id, &queue, count);
+        }
+        let again = self.scheduler.time() + PATIENCE;
+        self.scheduler.at(again, Event::Mirror(index));
+    }
+
+    fn ask_for_mirrors(&mut self, at: At, id: u64, queue: &str, count: u32) {
+        let policy = PolicyInfo {
+            vhost: "/".to_owned(),
+            name: queue.to_owned(),
+            pattern: format!("^{}$", queue.replace('.', "\\.")),
+            apply_to: "classic_queues".to_owned(),
+            definition: match count {
+                0 => [("ha-mode".to_owned(), json!("all"))].into_iter().collect(),
+                count => [("ha-mode".to_owned(), json!("exactly")), ("ha-params".to_owned(), json!(count))]
+                    .into_iter()
+                    .collect(),
+            },
+            priority: 0,
+        };
+        let request = PolicyRequest::Set { kind: PolicyKind::User, policy };
+        self.input(at, Input::Admin { id: AdminId(id), request: Box::new(request.into()) });
     }
 
     /// What the operator was answered; whether it was about these policies.
@@ -82,6 +105,7 @@ impl World {
         }
         if answer.reply.is_ok() {
             self.mirrors.missing.remove(&answer.id.0);
+            self.mirrors.later.remove(&answer.id.0);
         }
         true
     }

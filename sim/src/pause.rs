@@ -53,6 +53,7 @@ impl World {
             | Event::Boot(_)
             | Event::EndAgain(..)
             | Event::IdleLook(_)
+            | Event::Mirror(_)
             | Event::Poll
             | Event::Watch => None,
         };

@@ -99,6 +99,8 @@ situations! {
     Reconfigured => "restarts with other settings",
     /// What a newer program brought is used, since all nodes have it by now.
     Upgraded => "clusters of which all nodes were upgraded",
+    /// A queue that was on one node had replicas from then on.
+    Mirrored => "queues mirrored while in use",
     /// The disk had no space for a further segment because of its quota.
     OverQuota => "segments refused by a quota",
     /// The node's wall clock was not what it should be.

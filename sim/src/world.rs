@@ -156,6 +156,8 @@ pub(crate) enum Event {
     Policy(u32),
     /// An operator asks for something.
     Operate(u32),
+    /// An operator sets a policy by which a queue that is in use is on several nodes.
+    Mirror(u32),
     /// A fault begins.
     Begin(u32),
     /// A fault ends.
@@ -268,6 +270,10 @@ impl World {
         for (index, operation) in world.plan.operations.iter().enumerate() {
             world.scheduler.at(operation.at_us, Event::Operate(u32::try_from(index).expect("few operations")));
         }
+        let later = world.plan.topology.queues.iter().filter_map(|queue| queue.rules.mirrored_later);
+        for (index, (after_ms, _)) in (0..).zip(later) {
+            world.scheduler.at(Micros::from(after_ms) * MILLISECOND, Event::Mirror(index));
+        }
         world.scheduler.at(world.plan.chaos_us, Event::Poll);
         if world.plan.longest_unavailability_us.is_some() {
             world.scheduler.at(0, Event::Watch);
@@ -348,6 +354,7 @@ impl World {
             Event::EndAgain(at, boot) => self.end_again(at, boot),
             Event::Policy(index) => self.change_policy(index),
             Event::Operate(index) => self.operate(index),
+            Event::Mirror(index) => self.mirror_later(index),
             Event::Begin(fault) => self.begin_fault(fault),
             Event::Finish(fault) => self.finish_fault(fault),
             Event::IdleLook(fault) => self.look_for_idle(fault),

@@ -118,6 +118,7 @@ impl Broker {
         for decided in decided {
             self.carry_out(decided)?;
         }
+        let has_more = self.go_on_turning() || has_more;
         if is_state_wanted && let Some(peers) = &mut self.peers {
             peers.keep_state(&mut self.log, &self.metadata.snapshot_all());
         }

@@ -35,6 +35,10 @@ impl Broker {
 
     /// What a queue wants done next; reads are begun here.
     pub(crate) fn next_offer(&mut self, key: QueueKey, out: &mut Vec<DiskRequest>) -> Option<Subscription> {
+        if self.queues.is_aside(key) {
+            self.bring(key, out);
+            return None;
+        }
         let queue = self.queues.get(key)?;
         let (is_timed, has_dead) = (queue.is_timed(), queue.dying().next().is_some());
         if is_timed {

@@ -149,6 +149,7 @@ impl Broker {
         self.queues.insert(key, queue);
         self.activate(key);
         self.on_queue_known(id);
+        self.consider_turning(key);
     }
 
     /// Whoever leads a queue tells its replicas what holds from here on, and sees to it that there are as many as are to be.
@@ -184,7 +185,8 @@ impl Broker {
                 return;
             }
             let is_to_be_mirrored = record.settings.mirroring.is_some() && queue.settings().mirroring.is_none();
-            if is_to_be_mirrored && queue.durable && self.peers.is_some() {
+            let stays = is_to_be_mirrored && !record.can_be_replicated();
+            if stays && queue.durable && self.peers.is_some() {
                 let vhost =
                     self.metadata.vhost_by_key(record.vhost).map(|vhost| vhost.name.to_string_lossy().into_owned());
                 let queue = record.name.to_string_lossy().into_owned();
@@ -198,6 +200,7 @@ impl Broker {
             }
             self.activate(key);
         }
+        self.consider_turning(key);
     }
 
     /// Deletes the queues that were one connection's alone.
@@ -215,6 +218,7 @@ impl Broker {
 
     pub(super) fn drop_queue(&mut self, key: QueueKey, id: QueueId) {
         self.forget_for_queue(key);
+        self.forget_turning(key, id);
         let Some(mut queue) = self.queues.remove(key) else {
             self.close_replica(id);
             if let Some(peers) = &mut self.peers {
@@ -272,7 +276,7 @@ impl Name {
         match command {
             Command::Administer(_) | Command::Found { .. } | Command::Begin { .. } => Vec::new(),
             // Where a queue is does not change how its name stands.
-            Command::SetMembers { .. } | Command::SetHome { .. } => Vec::new(),
+            Command::SetMembers { .. } | Command::SetHome { .. } | Command::Replicate { .. } => Vec::new(),
             Command::DeclareExchange { name, .. }
             | Command::DeleteExchange { name, .. }
             | Command::OpenHold { name, .. } => {

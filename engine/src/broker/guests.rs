@@ -18,8 +18,9 @@ use crate::limits;
 use crate::message::Message;
 use crate::mutants::{Mutant, is_planted};
 use crate::queue::quorum::{
-    Applied, Checkout, Command, ConsumerId, ConsumerSync, CreditMode, DeliveryNumber, Enqueue, Notice, NumberRange,
-    Numbers, ReturnKind, SessionId, SessionOp, SessionSeqno, Sync, SyncAnswer, decode_entry,
+    AdoptedConsumer, AdoptedDelivery, AdoptedSession, Applied, Checkout, Command, ConsumerId, ConsumerSync, CreditMode,
+    DeliveryNumber, Enqueue, Notice, NumberRange, Numbers, ReturnKind, SessionId, SessionOp, SessionSeqno, Sync,
+    SyncAnswer, decode_entry,
 };
 use crate::queue::{Consumer, ConsumerKey, Get, Return, Subscriber, Taken};
 use crate::routing::QueueKey;
@@ -129,6 +130,11 @@ impl Broker {
     /// # Errors
     /// If that is nothing that a node may say.
     pub(super) fn on_guest_commands(&mut self, from: NodeId, queue: QueueId, entry: Bytes) -> Result<(), Malformed> {
+        if self.metadata.is_turning(queue) {
+            // They are said again to whoever leads the replicas.
+            self.keep_in_doubt(queue, from, Frame::Commands { queue, entry });
+            return Ok(());
+        }
         if self.replicas.has(queue) {
             self.on_replica_commands(from, queue, &entry);
             return Ok(());
@@ -160,6 +166,9 @@ impl Broker {
                 | Command::Update(_)
                 | Command::DeadLettered { .. }
                 | Command::Carry { .. }
+                | Command::Bring { .. }
+                | Command::Adopt { .. }
+                | Command::Forsake { .. }
                 | Command::Purge
                 | Command::Pause { .. }
                 | Command::DeletePrepare { .. } => {}
@@ -168,6 +177,13 @@ impl Broker {
         self.guests.commands = commands;
         self.trim_returned();
         read
+    }
+
+    /// Keeps what is said to a queue of which it is not known where it is.
+    fn keep_in_doubt(&mut self, queue: QueueId, from: NodeId, frame: Frame) {
+        if self.is_in_doubt(queue) {
+            self.guests.early.entry(queue).or_default().push((from, frame));
+        }
     }
 
     fn is_replicated(&self, queue: QueueId) -> bool {
@@ -483,6 +499,49 @@ impl Broker {
         }
     }
 
+    /// The sessions with a queue of this node.
+    pub(super) fn guests_of(&self, queue: QueueKey) -> impl Iterator<Item = SessionId> {
+        self.guests.by_id.iter().filter(move |(_, guest)| guest.queue == queue).map(|(id, _)| *id)
+    }
+
+    /// Takes all sessions with a queue of this node from it, as those that its replicas are to adopt, with the places that what they have
+    /// has here; `None` if there are none.
+    pub(super) fn take_guests(&mut self, queue: QueueKey) -> Option<Command> {
+        let ids: Vec<SessionId> = self.guests_of(queue).collect();
+        let taken = ids.into_iter().filter_map(|id| Some((id, self.guests.by_id.remove(&id)?)));
+        let taken: Vec<(SessionId, Guest)> = taken.collect();
+        let machine = self.queues.get(queue).filter(|_| !taken.is_empty())?;
+        let mut consumers: Vec<(AdoptedConsumer, bool)> = Vec::new();
+        let delivery = |number: u64, seq: QueueSeq| {
+            let state = machine.entry(seq).map(|entry| machine.state_of(entry, self.now)).unwrap_or_default();
+            AdoptedDelivery { number: DeliveryNumber(number), seq, expires_at: state.expires_at }
+        };
+        for (session, guest) in &taken {
+            for (tag, consumer) in &guest.consumers {
+                let known = consumer.key.and_then(|key| machine.consumers().get(key));
+                let mut checkout = Checkout { tag: *tag, ..Checkout::default() };
+                if let Some(known) = known {
+                    checkout.credit = CreditMode::Prefetch(known.prefetch);
+                    (checkout.priority, checkout.is_exclusive) = (known.priority(), known.exclusive);
+                }
+                let adopted = AdoptedConsumer {
+                    session: *session,
+                    checkout,
+                    is_over: known.is_none(),
+                    next: consumer.next,
+                    unacked: consumer.unacked.iter().map(|(number, seq)| delivery(number, *seq)).collect(),
+                };
+                let is_active = consumer.key.is_some_and(|key| machine.consumers().is_active(key));
+                consumers.push((adopted, is_active));
+            }
+        }
+        // The single active one stays that. Else each comes behind those of its session with smaller tags.
+        consumers.sort_by_key(|(_, is_active)| !is_active);
+        let sessions = taken.iter().map(|(session, guest)| AdoptedSession { session: *session, next: guest.next });
+        let consumers = consumers.into_iter().map(|(adopted, _)| adopted);
+        Some(Command::Adopt { sessions: sessions.collect(), consumers: consumers.collect() })
+    }
+
     /// There is no link to a node for now: its sessions get nothing, and keep what they have.
     pub(super) fn on_guests_cut_off(&mut self, node: NodeId) {
         for (_, guest) in self.guests.by_id.range_mut(all_of(node)) {
@@ -524,6 +583,9 @@ impl Broker {
         let session = sync.session;
         if session.node != from {
             return;
+        }
+        if self.metadata.is_turning(queue) {
+            return self.keep_in_doubt(queue, from, Frame::Sync { queue, sync: sync.clone() });
         }
         if self.is_replicated(queue) {
             return self.on_replica_sync(from, queue, sync);
@@ -679,6 +741,9 @@ impl Broker {
 
     /// Somebody asks about a queue.
     pub(super) fn on_question(&mut self, from: NodeId, number: u64, queue: QueueId, question: Question) {
+        if self.metadata.is_turning(queue) {
+            return self.keep_in_doubt(queue, from, Frame::Ask { number, queue, question });
+        }
         if self.is_replicated(queue) {
             return self.on_replica_question(from, number, queue, question);
         }

@@ -68,7 +68,7 @@ pub(crate) use holds::Holds;
 pub(crate) use publish::Routed;
 use remote::Remote;
 pub(crate) use remote::{Asked, AskedOf, Wanted};
-use replicas::Replicas;
+use replicas::{Replicas, Turnings};
 pub(crate) use reply::is_reply_name;
 pub(crate) use sessions::{ConnectionLimits, Sessions};
 
@@ -96,6 +96,8 @@ pub(crate) struct Broker {
     guests: Guests,
     /// Replicas of quorum queues.
     replicas: Replicas,
+    /// Classic queues of this one that are to have replicas.
+    turnings: Turnings,
     /// What exchanges and queues remember of messages.
     memories: Memories,
     /// Who is connected.
@@ -168,6 +170,8 @@ pub(crate) struct Broker {
 #[derive(Debug, Default)]
 pub(crate) struct Queues {
     by_key: SecondaryMap<QueueKey, ClassicQueue>,
+    /// Those that are on their way to having replicas: nobody uses them, and the log keeps what they have.
+    aside: BTreeMap<QueueKey, ClassicQueue>,
     keys: IdMap<u64, QueueKey>,
 }
 
@@ -195,8 +199,58 @@ impl Queues {
         Some(queue)
     }
 
+    /// A queue is used no more, and is put aside or back.
+    fn take_out(&mut self, key: QueueKey) -> Option<ClassicQueue> {
+        self.by_key.remove(key)
+    }
+
+    fn put_aside(&mut self, key: QueueKey, mut queue: ClassicQueue) {
+        (queue.is_active, queue.is_dropper) = (false, false);
+        self.aside.insert(key, queue);
+    }
+
+    fn take_aside(&mut self, key: QueueKey) -> Option<ClassicQueue> {
+        let queue = self.aside.remove(&key)?;
+        self.keys.remove(&queue.id.0);
+        Some(queue)
+    }
+
+    fn aside_mut(&mut self, key: QueueKey) -> Option<&mut ClassicQueue> {
+        self.aside.get_mut(&key)
+    }
+
+    fn is_aside(&self, key: QueueKey) -> bool {
+        self.aside.contains_key(&key)
+    }
+
+    /// Whether bodies of one that is aside are being read.
+    fn is_aside_reading(&self, key: QueueKey) -> bool {
+        self.aside.get(&key).is_some_and(ClassicQueue::is_reading)
+    }
+
+    fn aside_len(&self) -> usize {
+        self.aside.len()
+    }
+
+    /// All, used or aside.
+    fn all(&self) -> impl Iterator<Item = (QueueKey, &ClassicQueue)> {
+        self.by_key.iter().chain(self.aside.iter().map(|(key, queue)| (*key, queue)))
+    }
+
+    /// One that is used, or aside.
+    fn wherever(&self, key: QueueKey) -> Option<&ClassicQueue> {
+        self.by_key.get(key).or_else(|| self.aside.get(&key))
+    }
+
+    fn wherever_mut(&mut self, key: QueueKey) -> Option<&mut ClassicQueue> {
+        match self.by_key.get_mut(key) {
+            Some(queue) => Some(queue),
+            None => self.aside.get_mut(&key),
+        }
+    }
+
     fn by_owner(&self, owner: u64) -> Option<&ClassicQueue> {
-        self.by_key.get(*self.keys.get(&owner)?)
+        self.wherever(*self.keys.get(&owner)?)
     }
 }
 
@@ -285,6 +339,14 @@ pub(crate) enum Notice {
     ConsumerGone { connection: ConnectionId, channel: ChannelNumber, index: u32, key: ConsumerKey },
     /// What holds for a consumer's queue has changed.
     QueueSettings { connection: ConnectionId, channel: ChannelNumber, index: u32, key: ConsumerKey },
+    /// A consumer's queue is used as one with replicas from here on.
+    ConsumerMoved {
+        connection: ConnectionId,
+        channel: ChannelNumber,
+        queue: QueueKey,
+        key: ConsumerKey,
+        wanted: Wanted,
+    },
     /// What a `basic.get` waited for has gone, or its queue.
     GetGone { connection: ConnectionId, channel: ChannelNumber },
     /// The node of the queue that a `basic.get` asked is lost, or the queue.
@@ -360,6 +422,7 @@ impl Broker {
             remote: Remote::default(),
             guests: Guests::default(),
             replicas: Replicas::default(),
+            turnings: Turnings::default(),
             memories: Memories::default(),
             sessions: Sessions::default(),
             holds: Holds::default(),
@@ -427,7 +490,7 @@ impl Broker {
     /// If one is broken.
     pub(crate) fn check_invariants(&self) {
         let mut bytes = 0;
-        for (key, queue) in self.queues.iter() {
+        for (key, queue) in self.queues.all() {
             queue.check_invariants();
             bytes += queue.body_bytes();
             assert_eq!(

@@ -230,11 +230,15 @@ impl Broker {
             return Ok(());
         }
         let Some(&key) = self.queues.keys.get(&token) else { return self.on_hold_read(token, start, data) };
-        let Some(queue) = self.queues.get_mut(key) else { return Ok(()) };
+        let is_aside = self.queues.is_aside(key);
+        let Some(queue) = self.queues.wherever_mut(key) else { return Ok(()) };
         let before = queue.body_bytes();
         let log = &self.log;
         queue.on_read(start, data, |lsn, record| log.open_record(lsn, record).ok())?;
         self.body_bytes += queue.body_bytes() - before;
+        if is_aside {
+            self.active.push_back(key);
+        }
         self.activate(key);
         Ok(())
     }
@@ -306,7 +310,7 @@ impl Owners for LogOwners<'_> {
             }
             return;
         };
-        if let Some(queue) = self.queues.by_key.get_mut(key) {
+        if let Some(queue) = self.queues.wherever_mut(key) {
             queue.on_moved(QueueSeq(seq), from, to);
         }
     }

@@ -95,10 +95,20 @@ impl Channel {
         key: ConsumerKey,
         result: Result<(), AmqpError>,
     ) -> Outcome {
-        let State::Waiting(Wait::Consume { index, key: awaited, no_wait }) = self.state else { return Outcome::Open };
-        if awaited != key {
+        let awaited = match self.state {
+            State::Waiting(Wait::Consume { index, key: awaited, no_wait }) if awaited == key => Some((index, no_wait)),
+            _ => None,
+        };
+        let Some((index, no_wait)) = awaited else {
+            // It was moved, and another one has come before it that is to be the only one.
+            let of_key = |slot: &Option<ChannelConsumer>| slot.as_ref().is_some_and(|consumer| consumer.key == key);
+            if result.is_err()
+                && let Some(at) = self.consumers.iter().position(of_key)
+            {
+                self.on_consumer_gone(ctx, u32::try_from(at).unwrap_or(u32::MAX), key);
+            }
             return Outcome::Open;
-        }
+        };
         self.state = State::Open;
         if let Err(error) = result {
             return self.fail(ctx, error.blamed_on(&basic::Consume::default().into()));
@@ -156,6 +166,23 @@ impl Channel {
             ctx.outbox.method(self.number, method);
         }
         self.resume(ctx)
+    }
+
+    /// A consumer's queue is used as one with replicas from here on: the consumer goes on there.
+    pub(crate) fn on_consumer_moved(&mut self, ctx: &mut ChannelCtx<'_>, key: ConsumerKey, wanted: Wanted) {
+        let index = wanted.index;
+        let Some(Some(consumer)) = self.consumers.get(index as usize) else { return };
+        if consumer.key != key {
+            return;
+        }
+        let queue = consumer.queue;
+        self.waiting_consumers.retain(|waiting| *waiting != (queue, key));
+        let Ok(next) = ctx.broker.consume_remote(self.reference(ctx.connection), queue, wanted) else {
+            return self.on_consumer_gone(ctx, index, key);
+        };
+        if let Some(Some(consumer)) = self.consumers.get_mut(index as usize) {
+            consumer.key = next;
+        }
     }
 
     /// A consumer's queue has gone (RabbitMQ docs: Consumer Cancellation Notification).

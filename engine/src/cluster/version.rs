@@ -12,6 +12,7 @@
 //! | 1 | links, the cluster's log, replicated queues |
 //! | 2 | bodies that are carried to the end of a queue's log; the classic queues of a node that comes back without its data |
 //! | 3 | classic queues with replicas; how often a message was given out, and how many of a quorum queue came back and wait; connections of all nodes |
+//! | 4 | classic queues that get replicas while they are in use |
 
 /// From this version on nodes know [`Command::Carry`](crate::queue::quorum::Command::Carry).
 pub const CARRY: u16 = 2;
@@ -24,5 +25,9 @@ pub const SET_HOME: u16 = 2;
 pub const COUNTS: u16 = 3;
 /// From this version on nodes ask each other for their connections ([`Inquiry`](super::inquiries::Inquiry)).
 pub const LISTINGS: u16 = 3;
+/// From this version on nodes know [`Command::Replicate`](crate::metadata::Command::Replicate), and of queues
+/// [`Command::Bring`](crate::queue::quorum::Command::Bring), [`Command::Adopt`](crate::queue::quorum::Command::Adopt) and
+/// [`Command::Forsake`](crate::queue::quorum::Command::Forsake).
+pub const TURN: u16 = 4;
 /// The version of a cluster about which its state says nothing.
 pub const FIRST: u16 = 1;

@@ -298,6 +298,11 @@ impl Connection {
         }
     }
 
+    /// A consumer is known by another key from here on, and is not paused.
+    pub(crate) fn forget_waiting(&mut self, queue: QueueKey, consumer: ConsumerKey) {
+        self.waiting_consumers.retain(|waiting| *waiting != (queue, consumer));
+    }
+
     /// Whether a consumer of this channel may get a message: if not, it is kept and resumed once there is room.
     pub(crate) fn accepts(&mut self, ctx: &ConnectionCtx<'_>, queue: QueueKey, subscription: &Subscription) -> bool {
         let Subscription::Consumer { key, who: Subscriber::Channel { channel, .. }, .. } = subscription else {

@@ -592,6 +592,15 @@ impl Engine {
                     });
                 });
             }
+            Notice::ConsumerMoved { connection, channel, queue, key, wanted } => {
+                self.with_connection(now, effects, connection, |connection, ctx| {
+                    connection.forget_waiting(queue, key);
+                    connection.with_channel(ctx, channel, |channel, ctx| {
+                        channel.on_consumer_moved(ctx, key, wanted);
+                        Outcome::Open
+                    });
+                });
+            }
             Notice::GetGone { connection, channel } => {
                 self.with_connection(now, effects, connection, |connection, ctx| {
                     connection.with_channel(ctx, channel, |channel, ctx| channel.on_get_gone(ctx));

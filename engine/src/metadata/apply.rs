@@ -101,6 +101,12 @@ impl Metadata {
                 self.queues[key].home = home;
                 changes.list.push(Change::QueueMoved(key));
             }
+            Command::Replicate { name, node, .. } => {
+                let (key, _) = self.queue(vhost, name.as_bytes()).expect("the check has found the queue");
+                self.queues[key].members.push(node);
+                self.queues[key].home = NodeId(0);
+                changes.list.push(Change::QueueMembers(key));
+            }
             Command::Bind { vhost: name, source, destination, routing_key, arguments } => {
                 let (key, binding) = self.find_ends(vhost, &source, &destination, &routing_key, &arguments)?;
                 let to = binding.destination;

@@ -58,6 +58,12 @@ impl Metadata {
                 }
                 _ => Answer::AlreadySo,
             }),
+            Command::Replicate { name, id, node, .. } => Ok(match self.queue(vhost, name.as_bytes()) {
+                Some((_, queue)) if queue.id == *id && queue.can_be_replicated() && queue.home == *node => {
+                    Answer::NeedsApply
+                }
+                _ => Answer::AlreadySo,
+            }),
             Command::Bind { source, destination, routing_key, arguments, .. } => {
                 let (source, binding) = self.find_ends(vhost, source, destination, routing_key, arguments)?;
                 let exchange = &self.exchanges[source];
@@ -92,9 +98,10 @@ impl Metadata {
             Command::DeleteExchange { name, .. } | Command::OpenHold { name, .. } => {
                 self.is_durable_exchange(vhost, name)
             }
-            Command::DeleteQueue { name, .. } | Command::SetMembers { name, .. } | Command::SetHome { name, .. } => {
-                self.is_durable_queue(vhost, name)
-            }
+            Command::DeleteQueue { name, .. }
+            | Command::SetMembers { name, .. }
+            | Command::SetHome { name, .. }
+            | Command::Replicate { name, .. } => self.is_durable_queue(vhost, name),
             Command::Bind { source, destination, .. } | Command::Unbind { source, destination, .. } => {
                 self.is_durable_exchange(vhost, source)
                     && match destination {

@@ -46,9 +46,28 @@ impl Metadata {
         self.applied = index;
     }
 
-    /// Whether a queue is on this node, and on no other.
+    /// Whether a queue is on this node, and on no other, and is to stay.
     pub(crate) fn is_here(&self, queue: &QueueRecord) -> bool {
-        queue.home == self.own && !queue.is_replicated()
+        queue.home == self.own && !queue.is_replicated() && !self.is_turning(queue.id)
+    }
+
+    /// Whether a queue of this node is on its way to having replicas: it is used as if it had, and they had no leader.
+    pub(crate) fn is_turning(&self, queue: QueueId) -> bool {
+        self.turning.contains(&queue)
+    }
+
+    /// A queue of this node is on its way to having replicas, or not any more. No other node knows of that.
+    pub(crate) fn set_turning(&mut self, queue: QueueId, is_turning: bool) {
+        if is_turning {
+            self.turning.insert(queue);
+        } else {
+            self.turning.remove(&queue);
+        }
+    }
+
+    /// Whether a queue is used as one that has replicas, of which one leads.
+    pub(crate) fn is_led(&self, queue: &QueueRecord) -> bool {
+        queue.is_replicated() || self.is_turning(queue.id)
     }
 
     /// Whether one of a queue's replicas is on this node.
@@ -183,7 +202,7 @@ impl Metadata {
                         ours.members.clone_from(&queue.members);
                         changes.list.push(Change::QueueMembers(key));
                     }
-                    if is_moved {
+                    if is_moved && !queue.is_replicated() {
                         changes.list.push(Change::QueueMoved(key));
                     }
                     continue;
@@ -240,10 +259,10 @@ fn is_same(one: &Exchange, other: &Exchange) -> bool {
 }
 
 /// Whether two queues with the same id are the same: always, unless the two nodes have different pasts. A replicated queue stays the same
-/// when its members become others.
+/// when its members become others, and a classic queue on one node when it gets some.
 fn is_same_queue(one: &QueueRecord, other: &QueueRecord) -> bool {
     one.name == other.name
-        && one.is_replicated() == other.is_replicated()
+        && (one.is_replicated() == other.is_replicated() || one.can_be_replicated())
         && one.durable == other.durable
         && one.exclusive == other.exclusive
         && one.auto_delete == other.auto_delete

@@ -107,6 +107,18 @@ pub enum Command {
         /// The node.
         home: NodeId,
     },
+    /// A classic queue that is on one node has replicas from here on, of which that node has the only one for now. Nothing if it has some
+    /// already, or is on another node. See [`SetMembers`](Self::SetMembers) for what follows.
+    Replicate {
+        /// In which vhost.
+        vhost: ShortStr,
+        /// Its name.
+        name: ShortStr,
+        /// Its incarnation: a younger queue of the same name stays as it is.
+        id: QueueId,
+        /// The node, whose replica has all that was in the queue.
+        node: NodeId,
+    },
     /// `queue.bind` and `exchange.bind`.
     Bind {
         /// In which vhost.
@@ -180,6 +192,7 @@ const FOUND: u8 = 8;
 const BEGIN: u8 = 9;
 const SET_MEMBERS: u8 = 10;
 const SET_HOME: u8 = 11;
+const REPLICATE: u8 = 12;
 
 const TO_QUEUE: u8 = 0;
 const TO_EXCHANGE: u8 = 1;
@@ -251,6 +264,13 @@ impl Command {
                 out.put_u64(id.0);
                 out.put_u64(home.0);
             }
+            Self::Replicate { vhost, name, id, node } => {
+                out.put_u8(REPLICATE);
+                put_short(out, vhost);
+                put_short(out, name);
+                out.put_u64(id.0);
+                out.put_u64(node.0);
+            }
             Self::Bind { vhost, source, destination, routing_key, arguments } => {
                 out.put_u8(BIND);
                 put_binding(out, vhost, source, destination, routing_key, arguments);
@@ -296,8 +316,8 @@ impl Command {
                 reader.finish()?;
                 return Ok(Self::Begin { node, is_alone });
             }
-            (VERSION_3 | VERSION_4, DECLARE_QUEUE) | (VERSION_5, SET_MEMBERS | SET_HOME) => {}
-            (VERSION_3 | VERSION_4 | VERSION_5, other) | (VERSION, other @ (SET_MEMBERS | SET_HOME)) => {
+            (VERSION_3 | VERSION_4, DECLARE_QUEUE) | (VERSION_5, SET_MEMBERS | SET_HOME | REPLICATE) => {}
+            (VERSION_3 | VERSION_4 | VERSION_5, other) | (VERSION, other @ (SET_MEMBERS | SET_HOME | REPLICATE)) => {
                 return Err(DecodeError::Malformed(format!("command of kind {other}")));
             }
             _ => {}
@@ -336,6 +356,10 @@ impl Command {
                 let (name, id) = (reader.short()?, QueueId(reader.u64()?));
                 Self::SetHome { vhost, name, id, home: NodeId(reader.u64()?) }
             }
+            REPLICATE => {
+                let (name, id) = (reader.short()?, QueueId(reader.u64()?));
+                Self::Replicate { vhost, name, id, node: NodeId(reader.u64()?) }
+            }
             BIND | UNBIND => {
                 let source = reader.short()?;
                 let destination = read_destination(&mut reader)?;
@@ -362,6 +386,7 @@ impl Command {
             | Self::DeleteQueue { vhost, .. }
             | Self::SetMembers { vhost, .. }
             | Self::SetHome { vhost, .. }
+            | Self::Replicate { vhost, .. }
             | Self::Bind { vhost, .. }
             | Self::Unbind { vhost, .. } => vhost,
             Self::Administer(_) | Self::Found { .. } | Self::Begin { .. } => return None,
@@ -370,7 +395,11 @@ impl Command {
 
     /// From which [`version`] of their cluster on nodes know it.
     pub(crate) fn since(&self) -> u16 {
-        if matches!(self, Self::SetHome { .. }) { version::SET_HOME } else { version::FIRST }
+        match self {
+            Self::SetHome { .. } => version::SET_HOME,
+            Self::Replicate { .. } => version::TURN,
+            _ => version::FIRST,
+        }
     }
 
     /// The first version that knows the command: what a single node logs stays readable for programs that know no clusters.
@@ -379,7 +408,7 @@ impl Command {
             Self::Administer(_) => VERSION_2,
             Self::Found { .. } | Self::Begin { .. } => VERSION_3,
             Self::DeclareQueue { members, .. } if !members.is_empty() => VERSION_4,
-            Self::SetMembers { .. } | Self::SetHome { .. } => VERSION_5,
+            Self::SetMembers { .. } | Self::SetHome { .. } | Self::Replicate { .. } => VERSION_5,
             Self::DeclareQueue { home, .. } if *home != NodeId(0) => VERSION_3,
             _ => VERSION,
         }

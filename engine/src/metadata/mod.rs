@@ -31,7 +31,7 @@ mod snapshot;
 mod user;
 mod vhost;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -178,6 +178,8 @@ pub struct Metadata {
     access_version: u64,
     /// Which node of a cluster this is; 0 while it is in none.
     own: NodeId,
+    /// Queues of this node that are on their way to having replicas. Nobody else knows.
+    turning: BTreeSet<QueueId>,
     /// Whether the cluster has begun with what its first node had.
     is_founded: bool,
     /// The cluster's command up to which all are carried out.
@@ -207,6 +209,7 @@ impl Metadata {
             global_parameters: BTreeMap::new(),
             access_version: 0,
             own: NodeId(0),
+            turning: BTreeSet::new(),
             is_founded: false,
             applied: 0,
         }

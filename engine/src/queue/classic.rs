@@ -491,6 +491,36 @@ impl ClassicQueue {
         all.into_iter().map(Entry::seq).collect()
     }
 
+    /// Whether nothing is under way in it but what consumers have: nobody waits for the answer to a `basic.get`, and nothing waits for
+    /// its time or to be dead-lettered.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let has_dead = self.dying.iter().next().is_some();
+        self.gets.is_empty() && self.retries.len() == 0 && !has_dead && self.reading_dying.is_none()
+    }
+
+    /// All that is unacked waits again, in its place.
+    pub(crate) fn take_all_back(&mut self) {
+        while let Some((_, Unacked { entry, .. })) = self.unacked.pop_up_to(u64::MAX) {
+            self.ready.give_back(entry);
+        }
+    }
+
+    /// The messages waiting for a consumer, in the order in which they came.
+    pub(crate) fn all_ready(&self) -> Vec<QueueSeq> {
+        let mut all: Vec<QueueSeq> = self.ready.iter().map(Entry::seq).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// A body is not needed in memory, if the log has it.
+    pub(crate) fn drop_body(&mut self, seq: QueueSeq, written: Lsn) {
+        let Some(entry) = self.ready.find_mut(seq) else { return };
+        if entry.place().is_some_and(|place| place.end() <= written) {
+            self.body_bytes -= entry.memory_bytes();
+            entry.message = None;
+        }
+    }
+
     /// A message waiting for a consumer.
     pub(crate) fn ready_entry(&self, seq: QueueSeq) -> Option<&Entry> {
         self.ready.find(seq)

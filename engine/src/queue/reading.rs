@@ -47,6 +47,26 @@ impl ClassicQueue {
         Next::Read { first, len }
     }
 
+    /// Whether bodies are being read for consumers.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.reading.is_some()
+    }
+
+    /// The read that the first of these messages needs, which wait for a consumer and whose bodies are only in the log; `None` while
+    /// others are read.
+    pub(crate) fn read_ready(
+        &mut self,
+        seqs: impl Iterator<Item = QueueSeq>,
+        read_ahead_bytes: u32,
+    ) -> Option<(Place, u32)> {
+        if self.reading.is_some() {
+            return None;
+        }
+        let (reading, first, len) = Reading::plan(seqs.filter_map(|seq| self.ready.find(seq)), read_ahead_bytes);
+        self.reading = Some(reading);
+        Some((first, len))
+    }
+
     /// The read that the next message to be dead-lettered needs; `None` if its body is in memory or being read.
     pub(crate) fn read_dying(&mut self, read_ahead_bytes: u32) -> Option<(Place, u32)> {
         let next = self.dying.next()?;

@@ -112,6 +112,18 @@ impl Channel {
         self.waits || self.get.is_some()
     }
 
+    /// What it has of a queue is the queue's again, and none of its consumers counts it.
+    pub(super) fn give_up(&mut self, queue: u32) -> Vec<Out> {
+        let its = self.unacked.values_mut().filter(|out| out.stay.0 == queue);
+        let given_up = its.map(|out| {
+            if let Some(at) = out.consumer.take() {
+                self.consumers[at].unacked -= 1;
+            }
+            *out
+        });
+        given_up.collect()
+    }
+
     /// Takes the deliveries that an answer is about: one, or all up to it (0: all).
     fn take_unacked(&mut self, tag: u64, multiple: bool) -> Vec<Out> {
         let outs: Vec<Out> = if multiple {

@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use self::alarm::Level;
 use self::change::{Changes, Existence, Request};
 use self::listen::{Channel, Out};
-use self::remote::{Reach, Trip};
+use self::remote::{Reach, Trip, Turn};
 use crate::clock::{MILLISECOND, Micros};
 use crate::history::{Departure, Fact, Presence, QueueIndex, Session};
 use crate::message::MessageNumber;
@@ -67,6 +67,9 @@ pub(crate) struct Ledger {
     is_disturbed: bool,
     /// A disk was full for other reasons than that it seemed so, or may have been.
     maybe_full: bool,
+    /// Queues of a node that were about to get replicas, or have got them. What the node had given out before it said so is seen behind
+    /// that, but at the same time.
+    turns: Vec<Turn>,
     facts: Vec<Fact>,
 }
 
@@ -229,6 +232,7 @@ impl Ledger {
             clocks_apart: has_true_clocks.then_some(apart),
             is_disturbed: false,
             maybe_full: plan.faults.iter().any(|fault| fault.kind.takes_space()),
+            turns: Vec::new(),
             facts: Vec::new(),
         })
     }
@@ -257,6 +261,9 @@ impl Ledger {
 
     /// The time of what comes next.
     pub(crate) fn at(&mut self, time: Micros) {
+        if time > self.time {
+            self.turn_queues();
+        }
         self.time = time;
     }
 

@@ -17,7 +17,7 @@
 use super::listen::Out;
 use super::{Entry, Ledger, stays_of};
 use crate::clock::{Micros, SECOND};
-use crate::history::{Departure, Presence};
+use crate::history::{Departure, Presence, Session};
 use crate::nodes::At;
 
 /// Nodes give another up that is out of reach for 5 s of their own time.
@@ -27,6 +27,15 @@ const GRACE: Micros = 4 * SECOND;
 const NEWS: Micros = 10 * SECOND;
 /// The same for who sees that the other is in another life, which it does at once.
 const GREETING: Micros = 2 * SECOND;
+
+/// What becomes of a queue on one node that a policy comes to mirror.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// It is about to get replicas.
+    Begins { queue: u32, home: At },
+    /// It has them.
+    Ends { queue: u32 },
+}
 
 /// How a node reaches another one, for its clients and the queues there.
 #[derive(Clone, Copy, Debug)]
@@ -206,6 +215,46 @@ impl Ledger {
         let life = self.sites[at.number()].life;
         for queue in (0..).zip(&self.queues).filter(|(_, queue)| queue.home == Some(at)).map(|(queue, _)| queue) {
             self.entries.range_mut(stays_of(queue)).for_each(|(_, entry)| entry.home_ended(life));
+        }
+    }
+
+    /// A queue on one node is about to get replicas.
+    pub(crate) fn becomes_replicated(&mut self, at: At, name: &str) {
+        let queue = self.by_name.get(name.as_bytes());
+        self.turns.extend(queue.map(|queue| Turn::Begins { queue: *queue, home: at }));
+    }
+
+    /// It has them.
+    pub(crate) fn is_replicated(&mut self, name: &str) {
+        let queue = self.by_name.get(name.as_bytes());
+        self.turns.extend(queue.map(|queue| Turn::Ends { queue: *queue }));
+    }
+
+    /// What clients of its node have of a queue that is about to get replicas comes back, and what they say of it is too late. One that
+    /// has them is on no node alone any more.
+    pub(super) fn turn_queues(&mut self) {
+        for turn in std::mem::take(&mut self.turns) {
+            match turn {
+                Turn::Begins { queue, home } => self.take_all_back(queue, home),
+                Turn::Ends { queue } => self.queues[queue as usize].home = None,
+            }
+        }
+    }
+
+    fn take_all_back(&mut self, queue: u32, home: At) {
+        let mut outs: Vec<(Session, Vec<Out>)> = Vec::new();
+        for (key, channel) in &mut self.channels {
+            if self.connections.get(&key.0) == Some(&home) {
+                outs.push((channel.session, channel.give_up(queue)));
+            }
+        }
+        for (session, its) in outs {
+            self.all_come_back(its, session);
+        }
+        for (_, entry) in self.entries.range_mut(stays_of(queue)).filter(|(_, entry)| !entry.is_done) {
+            if let Presence::Gone(Departure::Acked | Departure::AutoAcked | Departure::Rejected) = entry.presence {
+                entry.presence = Presence::Maybe;
+            }
         }
     }
 

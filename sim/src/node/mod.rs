@@ -463,6 +463,17 @@ impl World {
             }
             EngineEvent::ClusterLeader { leader: Some(leader), term } => self.leads(leader, *term),
             EngineEvent::PeerDown { name: Some(name), .. } => self.part(at, name),
+            EngineEvent::BecomesReplicated { queue, .. } => {
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.becomes_replicated(at, queue);
+                }
+            }
+            EngineEvent::IsReplicated { queue, .. } => {
+                self.situations.saw(Situation::Mirrored);
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.is_replicated(queue);
+                }
+            }
             EngineEvent::ClusterVersion { .. } if self.has_upgrades() => self.situations.saw(Situation::Upgraded),
             EngineEvent::Ready { .. }
             | EngineEvent::ConnectionOpened { .. }

@@ -287,6 +287,10 @@ pub struct QueueRules {
     /// Clients of all nodes use it, though it is on one.
     #[serde(skip_serializing_if = "is_default")]
     pub is_remote: bool,
+    /// `ha-mode` of a policy that is set when it is in use: after how many ms, and on
+    /// how many nodes it is from then on, 0 is on all.
+    #[serde(skip_serializing_if = "is_default")]
+    pub mirrored_later: Option<(u32, u32)>,
 }
 
 /// One binding.

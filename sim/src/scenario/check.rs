@@ -116,6 +116,9 @@ fn check_queue(scenario: &Scenario, queue: &QueueSpec) -> Checked {
     if queue.ha_mode.is_some() && (queue.queue_type == QueueType::Quorum || !scenario.is_shared(queue)) {
         return refuse("ha-mode is for classic queues of several nodes");
     }
+    if queue.ha_after.is_some() && (queue.ha_mode.is_none() || !queue.remote) {
+        return refuse("ha-after is for ha-mode of a `remote` queue");
+    }
     if queue.ha_mode.is_some() && queue.max_priority.is_some() {
         return refuse("priorities are not followed where ha-mode is");
     }

@@ -119,6 +119,9 @@ pub struct QueueSpec {
     /// On how many, if not on all.
     #[serde(rename = "ha-params")]
     pub ha_params: Option<u32>,
+    /// When that policy is set, if it comes later: only with `remote`.
+    #[serde(rename = "ha-after")]
+    pub ha_after: Option<Time>,
 }
 
 /// `x-overflow`.

@@ -81,8 +81,12 @@ fn rules(queue: &QueueSpec) -> QueueRules {
         retry_ms: queue.retry,
         is_quorum: queue.queue_type == QueueType::Quorum,
         group_size: queue.group_size,
-        mirrors: queue.ha_mode.map(|_| queue.ha_params.unwrap_or(0)),
+        mirrors: queue.ha_mode.filter(|_| queue.ha_after.is_none()).map(|_| queue.ha_params.unwrap_or(0)),
         is_remote: queue.remote,
+        mirrored_later: queue.ha_after.map(|after| {
+            let after_ms = u32::try_from(after.0 / MILLISECOND).unwrap_or(u32::MAX);
+            (after_ms, queue.ha_params.unwrap_or(0))
+        }),
     }
 }
 

@@ -97,9 +97,10 @@ impl Scenario {
         self.is_replicated(queue) || (self.nodes_max() > 1 && queue.remote)
     }
 
-    /// Whether a queue has replicas on several nodes.
+    /// Whether a queue has replicas on several nodes from the first.
     pub(crate) fn is_replicated(&self, queue: &QueueSpec) -> bool {
-        self.nodes_max() > 1 && (queue.queue_type == QueueType::Quorum || queue.ha_mode.is_some())
+        let is_mirrored = queue.ha_mode.is_some() && queue.ha_after.is_none();
+        self.nodes_max() > 1 && (queue.queue_type == QueueType::Quorum || is_mirrored)
     }
 
     /// The most nodes that one of its runs has.

@@ -49,7 +49,7 @@ pub(super) fn rules(search: &mut Search<'_>) {
 }
 
 /// What can be left out of a queue's rules.
-const RULES_OFF: [fn(&mut QueueRules); 15] = [
+const RULES_OFF: [fn(&mut QueueRules); 16] = [
     |rules| {
         (rules.dead_letter_exchange, rules.dead_letter_key) = (None, None);
         rules.at_least_once = false;
@@ -67,7 +67,8 @@ const RULES_OFF: [fn(&mut QueueRules); 15] = [
     |rules| rules.retry_ms = None,
     |rules| (rules.is_quorum, rules.retry_ms) = (false, None),
     |rules| rules.mirrors = None,
-    |rules| rules.is_remote = false,
+    |rules| (rules.is_remote, rules.mirrored_later) = (false, None),
+    |rules| rules.mirrored_later = None,
 ];
 
 /// Limits of a queue's rules, each with the values that are tried.

@@ -142,6 +142,7 @@ fn queue_arguments(rules: &QueueRules) -> FieldTable {
         mirrors: _,
         // That is about its clients.
         is_remote: _,
+        mirrored_later: _,
     } = rules;
     let mut table = FieldTable::new();
     for (name, number) in [

@@ -112,7 +112,7 @@ impl Broker {
     pub(super) fn counts_of_queues(&self) -> Vec<Counts> {
         let tells_delayed = self.peers.is_none() || self.is_known_to_all(version::COUNTS);
         let counts = |(key, record): (QueueKey, &QueueRecord)| {
-            if let Some(queue) = self.queues.get(key) {
+            if let Some(queue) = self.queues.wherever(key) {
                 let (delayed, delayed_bytes) = if tells_delayed { queue.delayed() } else { (0, 0) };
                 return Some(Counts {
                     delayed,

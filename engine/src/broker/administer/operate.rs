@@ -40,7 +40,7 @@ impl Broker {
     /// The same of a queue that is not here.
     pub(super) fn operate_elsewhere(&mut self, id: AdminId, key: QueueKey, task: Task, operation: Operation) {
         let Some(record) = self.metadata.queue_by_key(key) else { return };
-        let to = if record.is_replicated() { To::Leader(key) } else { To::Node(record.home) };
+        let to = if self.metadata.is_led(record) { To::Leader(key) } else { To::Node(record.home) };
         let inquiry = Inquiry::Operate { queue: record.id, operation };
         self.go_on_with(id, Next::Ask(task, vec![(to, inquiry)]));
     }
@@ -48,7 +48,8 @@ impl Broker {
     /// Another node asks for it.
     pub(super) fn on_operation(&mut self, from: NodeId, number: u64, queue: QueueId, operation: Operation) {
         let leader = self.replicas.leader(queue).flatten().unwrap_or_default();
-        let Some((key, record)) = self.metadata.queue_by_id(queue) else {
+        let known = self.metadata.queue_by_id(queue).filter(|_| !self.metadata.is_turning(queue));
+        let Some((key, record)) = known else {
             return self.report(from, number, Report::NotHere { leader });
         };
         let name = QueueName { vhost: self.vhost_name(record.vhost), name: record.name.clone() };

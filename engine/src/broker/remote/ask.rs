@@ -55,7 +55,7 @@ impl Broker {
             AskedOf::Counts { is_declare } => Question::Counts { is_declare },
             AskedOf::Purge => Question::Purge,
         };
-        let (id, home, is_replicated) = (record.id, record.home, record.is_replicated());
+        let (id, home, is_replicated) = (record.id, record.home, self.metadata.is_led(record));
         let home = if is_replicated { self.guess_leader(queue, NodeId(0)) } else { home };
         let ask = Ask { channel, queue, names, id, home, is_replicated, question };
         if is_replicated {
@@ -91,6 +91,11 @@ impl Broker {
             self.send_ask(*number, ask);
         }
         self.remote.asks = asks;
+    }
+
+    /// A queue has replicas from here on.
+    pub(super) fn ask_replicas(&mut self, queue: QueueKey) {
+        self.remote.asks.values_mut().filter(|ask| ask.queue == queue).for_each(|ask| ask.is_replicated = true);
     }
 
     /// Queues with replicas of which something is asked.

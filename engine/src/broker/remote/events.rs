@@ -54,6 +54,7 @@ impl Broker {
                 self.remote.note_outstanding(applied.session.number);
             }
             Frame::Synced(answer) => {
+                self.on_forsaken_synced(node, &answer);
                 self.with_own(node, answer.session, |session, events| {
                     session.drop_gone(&answer);
                     session.session.on_sync(&answer, events);
@@ -156,8 +157,10 @@ impl Broker {
     pub(super) fn lose_session(&mut self, number: u64) {
         let Some(session) = self.remote.sessions.get_mut(&number) else { return };
         let (user, queue) = (session.user, session.queue);
+        let forsaken = Some(session.session.id()).filter(|_| !session.is_replicated);
         let messages = session.session.take_messages();
         self.end_session(number);
+        forsaken.into_iter().for_each(|id| self.note_forsaken(queue, id));
         for (facts, payload, token) in messages {
             match user {
                 User::Channel(_) => self.part_done(token, true),

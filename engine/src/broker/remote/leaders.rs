@@ -27,6 +27,9 @@ impl Broker {
     /// Who leads a queue, or who may know; not the one that has just failed. 0 if there is nobody to ask.
     pub(in super::super) fn guess_leader(&self, queue: QueueKey, failed: NodeId) -> NodeId {
         let Some(record) = self.metadata.queue_by_key(queue) else { return NodeId(0) };
+        if self.metadata.is_turning(record.id) {
+            return NodeId(0);
+        }
         match self.replicas.leader(record.id) {
             Some(leader) => leader.unwrap_or_default(),
             None => {
@@ -35,6 +38,38 @@ impl Broker {
                 let in_turn = members.iter().cycle().skip(after).take(members.len());
                 in_turn.copied().find(|member| self.can_reach(*member)).unwrap_or_default()
             }
+        }
+    }
+
+    /// A queue that was on one node has replicas: sessions with it go on with whoever leads these, who has adopted them.
+    pub(in super::super) fn follow_to_replicas(&mut self, queue: QueueKey) {
+        let sessions = self.remote.sessions.values_mut().filter(|it| it.queue == queue && !it.is_replicated);
+        let followers = sessions.map(|session| session.is_replicated = true).count();
+        self.ask_replicas(queue);
+        let leader = self.guess_leader(queue, NodeId(0));
+        if followers > 0 || self.has_forsaken(queue) {
+            self.look_at_leaders_later();
+        }
+        if followers == 0 {
+            return;
+        }
+        for (number, session) in self.remote.sessions.iter_mut().filter(|(_, session)| session.queue == queue) {
+            session.home = leader;
+            session.session.on_leader();
+            self.remote.dirty.insert(*number);
+        }
+        if let Some(id) = self.metadata.queue_by_key(queue).map(|record| record.id) {
+            self.ask_leader(id, leader);
+        }
+    }
+
+    /// A queue of this node does not get replicas after all: what waited for their leader is for the queue.
+    pub(in super::super) fn return_sessions(&mut self, queue: QueueKey) {
+        self.drop_asks_about(queue);
+        let sessions = self.remote.sessions.iter().filter(|(_, session)| session.queue == queue);
+        let sessions: Vec<u64> = sessions.map(|(number, _)| *number).collect();
+        for number in sessions {
+            self.lose_session(number);
         }
     }
 
@@ -99,6 +134,7 @@ impl Broker {
             let leader = self.guess_leader(*queue, *home);
             self.ask_leader(*id, leader);
         }
+        are_any |= self.ask_for_forsaken();
         if are_any || !asked.is_empty() {
             self.look_at_leaders_later();
         }

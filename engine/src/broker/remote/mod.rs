@@ -20,6 +20,7 @@
 mod ask;
 mod consume;
 mod events;
+mod forsaken;
 mod leaders;
 mod nodes;
 mod publish;
@@ -46,6 +47,7 @@ use ask::Ask;
 pub(crate) use ask::{Asked, AskedOf};
 pub(super) use consume::Fate;
 pub(crate) use consume::Wanted;
+use forsaken::Forsaken;
 use nodes::NodeLink;
 use publish::Shared;
 
@@ -68,7 +70,7 @@ pub(crate) struct Remote {
     last_shared: u64,
     /// The transaction that is being committed, if any part of it went to another node.
     committing: Option<u64>,
-    /// The highest number under which a session that is over has handed something to its channel.
+    /// The highest number under which a session that is over, or a queue that was on this node, has handed something to its channel.
     last_out: u64,
     /// Questions that are not answered.
     asks: BTreeMap<u64, Ask>,
@@ -85,6 +87,7 @@ pub(crate) struct Remote {
     /// Connections that are not read because of them.
     pub(crate) paused: Vec<ConnectionId>,
     events: Vec<SessionEvent>,
+    forsaken: Forsaken,
 }
 
 /// Who uses a queue.
@@ -173,6 +176,11 @@ impl Remote {
         Some((number, self.sessions.get_mut(&number)?))
     }
 
+    /// Channels may have deliveries up to this number, which are none of a session.
+    pub(super) fn number_from(&mut self, number: u64) {
+        self.last_out = self.last_out.max(number);
+    }
+
     /// Forgets a session, with all that stands for it.
     fn remove(&mut self, number: u64) -> Option<RemoteSession> {
         let session = self.sessions.remove(&number)?;
@@ -231,7 +239,7 @@ impl Broker {
             return Some(*number);
         }
         let record = self.metadata.queue_by_key(queue)?;
-        let (id, is_replicated) = (record.id, record.is_replicated());
+        let (id, is_replicated) = (record.id, self.metadata.is_led(record));
         let home = if is_replicated { self.guess_leader(queue, NodeId(0)) } else { record.home };
         let (node, boot) = self.peers.as_ref()?.own()?;
         self.remote.last_number += 1;

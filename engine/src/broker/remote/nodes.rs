@@ -160,7 +160,10 @@ impl Broker {
     pub(in super::super) fn remote_timeout(&self) -> Option<Instant> {
         let waiting = self.remote.nodes.values().filter(|known| !known.is_up() && !known.is_lost);
         let nodes = waiting.map(|known| known.until).min();
-        [nodes, self.remote.look_at, self.next_replica_due(), self.errand_timeout()].into_iter().flatten().min()
+        [nodes, self.remote.look_at, self.next_replica_due(), self.errand_timeout(), self.turning_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether a queue can be used: it is here, or its node is not given up.
@@ -172,7 +175,7 @@ impl Broker {
             return Ok(());
         }
         let Some(record) = self.metadata.queue_by_key(key) else { return Ok(()) };
-        if record.is_replicated() {
+        if self.metadata.is_led(record) {
             return Ok(());
         }
         let home = record.home;

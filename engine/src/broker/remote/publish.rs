@@ -109,6 +109,10 @@ impl Broker {
 
     /// Gives a message to one queue of another node.
     pub(super) fn send_message(&mut self, user: User, key: QueueKey, facts: Enqueue, payload: Bytes, token: u64) {
+        // It came back here meanwhile.
+        if !self.is_remote(key) {
+            return self.keep_here(key, facts, payload, token);
+        }
         // What the broker publishes waits for the queue's node, but not without end.
         let is_possible = match user {
             User::Channel(_) => self.check_home(key).is_ok(),
@@ -121,6 +125,16 @@ impl Broker {
         let Some(number) = number else { return self.part_done(token, true) };
         self.with_session(number, |session, events| session.session.enqueue(facts, payload, token, events));
         self.remote.note_outstanding(number);
+    }
+
+    fn keep_here(&mut self, key: QueueKey, facts: Enqueue, payload: Bytes, token: u64) {
+        let Some(message) = Message::from_payload(payload) else { return self.part_done(token, true) };
+        self.route_to_queue(key);
+        match self.enqueue_routed(&Arc::new(message), facts.is_persistent, None, None) {
+            Published::KeptAt(end) => self.wait_for_log(end, ChannelRef::OF_GUEST, Durable::Part(token)),
+            Published::Kept | Published::Awaited => self.part_done(token, false),
+            Published::Refused | Published::Unroutable => self.part_done(token, true),
+        }
     }
 
     /// Begins to count who has a part of something. Its token.

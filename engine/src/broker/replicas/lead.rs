@@ -49,7 +49,7 @@ impl Broker {
         }
         self.turn_wishes_away(queue);
         self.turn_operators_away(queue);
-        if let Some(leader) = leader {
+        if let Some(leader) = leader.filter(|_| !self.metadata.is_turning(queue)) {
             self.on_queue_leader(queue, leader);
         }
     }
@@ -261,6 +261,10 @@ impl Broker {
     pub(in super::super) fn see_to(&mut self, queue: QueueId) {
         let Some(peers) = &self.peers else { return };
         let Some((own, boot)) = peers.own() else { return };
+        // Until it is the queue, only what that had is for it to know.
+        if self.metadata.is_turning(queue) {
+            return;
+        }
         let Some(replica) = self.replicas.by_queue.get(&queue).filter(|replica| replica.leads) else { return };
         let now_ms = self.now.wall.as_millis();
         let is_new = !replica.machine.is_configured();

@@ -143,6 +143,9 @@ impl Broker {
     pub(in super::super) fn on_queue_members(&mut self, key: QueueKey) {
         let Some(record) = self.metadata.queue_by_key(key) else { return };
         let id = record.id;
+        self.end_turning(key);
+        self.follow_to_replicas(key);
+        let Some(record) = self.metadata.queue_by_key(key) else { return };
         match (self.metadata.has_replica_here(record), self.replicas.has(id)) {
             (true, false) => self.add_replica(key, id),
             (false, true) if !self.is_member_again(id, record.members_at) => self.close_replica(id),
@@ -163,7 +166,7 @@ impl Broker {
     /// Does the next step for the members of a queue, if this node leads it; then sees to everything else about it.
     pub(in super::super) fn see_to_members(&mut self, queue: QueueId) {
         let leads = self.replicas.by_queue.get(&queue).is_some_and(|replica| replica.leads);
-        if !leads {
+        if !leads || self.metadata.is_turning(queue) {
             return;
         }
         let is_mending = self.mend_members(queue);

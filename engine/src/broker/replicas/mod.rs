@@ -24,6 +24,7 @@ mod lead;
 mod members;
 mod mirrors;
 mod operate;
+mod turn;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -38,11 +39,13 @@ use crate::cluster::queues::Frame;
 use crate::engine::{ReplicaEntry, ReplicaReach, ReplicaStatus};
 use crate::ids::{NodeId, QueueId};
 use crate::limits;
+use crate::metadata::QueueRecord;
 use crate::queue::quorum::{Actions, Command, DeathNumber, LogIndex, QuorumQueue};
 use crate::routing::QueueKey;
 use crate::time::Instant;
 
 use deliver::Outgoing;
+pub(super) use turn::Turnings;
 
 /// All replicas of this node.
 #[derive(Debug, Default)]
@@ -201,9 +204,9 @@ impl Broker {
         self.replicas.by_queue.keys().filter_map(|queue| self.replica_status(*queue))
     }
 
-    /// One of them.
+    /// One of them. One of a queue that is only on its way to having replicas is none yet.
     pub(crate) fn replica_status(&self, queue: QueueId) -> Option<ReplicaStatus> {
-        let replica = self.replicas.by_queue.get(&queue)?;
+        let replica = self.replicas.by_queue.get(&queue).filter(|_| !self.metadata.is_turning(queue))?;
         let stat = replica.machine.stat();
         let record = self.metadata.queue_by_key(replica.key);
         Some(ReplicaStatus {
@@ -221,7 +224,8 @@ impl Broker {
 
     /// How far each of them is.
     pub(crate) fn replica_reaches(&self) -> impl Iterator<Item = ReplicaReach> {
-        self.replicas.by_queue.iter().filter_map(|(queue, replica)| {
+        let replicas = self.replicas.by_queue.iter().filter(|(queue, _)| !self.metadata.is_turning(**queue));
+        replicas.filter_map(|(queue, replica)| {
             let cluster = self.peers.as_ref()?.cluster();
             let (applied, last) = (cluster.replica_mark(*queue)?, cluster.replica_last(*queue)?);
             Some(ReplicaReach {
@@ -257,7 +261,10 @@ impl Broker {
     /// The same, with what the log had of it.
     fn start_replica(&mut self, key: QueueKey, found: Option<FoundReplica>) -> Result<(), String> {
         let Some(record) = self.metadata.queue_by_key(key) else { return Ok(()) };
-        let (id, members, is_as_declared) = (record.id, record.members.clone(), record.members_at == 0);
+        let (id, is_as_declared) = (record.id, record.members_at == 0);
+        // One that is on its way to having replicas begins with this one alone.
+        let is_turning = self.metadata.is_turning(id);
+        let members = if is_turning { Vec::from([self.metadata.own()]) } else { record.members.clone() };
         let Some(voters) = Members::new(members.clone(), Vec::new()) else { return Ok(()) };
         // Who came in later waits until it gets a state: it was no part of what was decided before.
         let origin = if is_as_declared { Origin::First(voters) } else { Origin::Joins };
@@ -292,8 +299,24 @@ impl Broker {
             self.open_replica(key)?;
         }
         self.open_replicas_that_are_members_again()?;
+        self.find_turnings()?;
         if let Some(peers) = &mut self.peers {
             peers.cluster_mut().drop_found_replicas(&mut self.log);
+        }
+        Ok(())
+    }
+
+    /// Replicas of queues that are on this node alone, as far as it has heard: see [`turn`].
+    fn find_turnings(&mut self) -> Result<(), String> {
+        let queues = self.metadata.queues().into_iter();
+        let could_turn = |record: &QueueRecord| record.can_be_replicated() && self.metadata.is_here(record);
+        let here = queues.filter(|(_, record)| could_turn(record)).map(|(key, record)| (key, record.id));
+        let here: Vec<(QueueKey, QueueId)> = here.collect();
+        for (key, id) in here {
+            let Some(peers) = &mut self.peers else { return Ok(()) };
+            if let Some(found) = peers.cluster_mut().take_replica(&mut self.log, id)? {
+                self.keep_found(key, id, found)?;
+            }
         }
         Ok(())
     }
@@ -441,6 +464,7 @@ impl Broker {
 
     /// Checks what must hold between inputs.
     pub(super) fn check_replica_invariants(&self) {
+        self.check_turning_invariants();
         let here = self.metadata.queues().into_iter().filter(|(_, record)| self.metadata.has_replica_here(record));
         for (_, record) in here {
             assert!(self.replicas.has(record.id), "replica {} is open", record.id);

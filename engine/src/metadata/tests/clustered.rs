@@ -55,7 +55,12 @@ fn go_on(metadata: &mut Metadata, rng: &mut Rng, commands: u64) {
                 let queue = metadata.queue(metadata.vhost(b"/").unwrap(), name(rng, "q").as_bytes());
                 let Some((_, queue)) = queue else { continue };
                 let id = if rng.one_in(8) { QueueId(queue.id.0 + 1) } else { queue.id };
-                Command::SetHome { vhost: slash(), name: queue.name.clone(), id, home: NodeId(1 + rng.below(3)) }
+                let (vhost, name, node) = (slash(), queue.name.clone(), NodeId(1 + rng.below(3)));
+                if rng.one_in(2) {
+                    Command::SetHome { vhost, name, id, home: node }
+                } else {
+                    Command::Replicate { vhost, name, id, node }
+                }
             }
             3 => {
                 let queue = metadata.queue(metadata.vhost(b"/").unwrap(), name(rng, "q").as_bytes());
@@ -359,6 +364,9 @@ fn version_5_is_read_and_written() {
     let command = Command::SetHome { vhost: slash(), name: short("q"), id: QueueId(1), home: NodeId(2) };
     assert_eq!(metadata.check(&command, None), Ok(Answer::AlreadySo), "it is replicated");
     apply_written(&mut metadata, command, "050b 012f 0171 0000000000000001 0000000000000002");
+    let command = Command::Replicate { vhost: slash(), name: short("q"), id: QueueId(1), node: NodeId(2) };
+    assert_eq!(metadata.check(&command, None), Ok(Answer::AlreadySo), "it is replicated");
+    apply_written(&mut metadata, command, "050c 012f 0171 0000000000000001 0000000000000002");
     let state = concat!(
         "05 0000000000000002 0000000000000007 01", // version, next id, what is applied, whether the cluster has begun
         "00000001 012f 00000000 00000000 00 00 ffffffffffffffff ffffffffffffffff 00000000 00000000",

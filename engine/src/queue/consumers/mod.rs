@@ -105,6 +105,11 @@ impl<W> Consumer<W> {
         self.credit
     }
 
+    /// Whoever has a higher one gets all messages it is willing to take.
+    pub(crate) fn priority(&self) -> i64 {
+        self.priority
+    }
+
     /// How many deliveries are unacked.
     pub(crate) fn unacked(&self) -> u32 {
         self.unacked
@@ -367,6 +372,13 @@ impl<W> Consumers<W> {
         if let Some(consumer) = self.by_key.get_mut(key) {
             consumer.credit = Some(credit);
             self.enter_ring(key);
+        }
+    }
+
+    /// Counts a delivery that a consumer had before it came.
+    pub(crate) fn on_had(&mut self, key: ConsumerKey) {
+        if let Some(consumer) = self.by_key.get_mut(key) {
+            consumer.on_delivered();
         }
     }
 

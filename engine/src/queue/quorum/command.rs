@@ -8,6 +8,7 @@ use super::ids::{Boot, DeathNumber, DeliveryNumber, NodeId, SessionId, SessionSe
 use super::settings::Settings;
 use super::slot::BodyPlace;
 use crate::cluster::version;
+use crate::ids::QueueSeq;
 use crate::limits::QUORUM_NUMBERS_MAX;
 
 /// One change of the queue. An entry of the log holds one or several, which are applied in order as if each had its own.
@@ -55,6 +56,23 @@ pub enum Command {
         /// Which, in ascending order of where they were.
         bodies: Vec<Carried>,
     },
+    /// Messages of the classic queue that was here before come behind all that are there.
+    Bring {
+        /// In their order.
+        messages: Vec<Brought>,
+    },
+    /// Sessions that other nodes had with that classic queue go on.
+    Adopt {
+        /// In ascending order.
+        sessions: Vec<AdoptedSession>,
+        /// Their consumers, each behind those of its session with smaller tags. What they have has come before.
+        consumers: Vec<AdoptedConsumer>,
+    },
+    /// The node of a session had given it up before it heard that the queue has replicas: it ends, if it is known.
+    Forsake {
+        /// Which.
+        session: SessionId,
+    },
     /// All that waits goes. Answered by how many went.
     Purge,
     /// An operator stops the queue from delivering, or lets it go on.
@@ -76,6 +94,7 @@ impl Command {
     pub(crate) fn since(&self) -> u16 {
         match self {
             Self::Carry { .. } => version::CARRY,
+            Self::Bring { .. } | Self::Adopt { .. } | Self::Forsake { .. } => version::TURN,
             Self::Update(settings) if settings.rules.is_classic() => version::MIRRORS,
             Self::Session { .. }
             | Self::NodeSuspected { .. }
@@ -182,6 +201,60 @@ pub struct Carried {
     pub from: BodyPlace,
     /// Where it is in this entry: as many bytes.
     pub to: Payload,
+}
+
+/// A message that the queue had before it had replicas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Brought {
+    /// Bytes of its body.
+    pub size: u32,
+    /// Its priority.
+    pub priority: u8,
+    /// When it expires, in milliseconds of the wall clock; 0 if it does not.
+    pub expires_at: u64,
+    /// How many of its deliveries failed.
+    pub failed: u16,
+    /// Whether a consumer may have seen it.
+    pub is_redelivered: bool,
+    /// Whether it was published as persistent.
+    pub is_persistent: bool,
+    /// Where its bytes are in the entry.
+    pub payload: Payload,
+}
+
+/// A session that the queue had before it had replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdoptedSession {
+    /// Which.
+    pub session: SessionId,
+    /// Its next command: all before were carried out.
+    pub next: SessionSeqno,
+}
+
+/// A consumer of such a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdoptedConsumer {
+    /// Whose.
+    pub session: SessionId,
+    /// What it had asked for.
+    pub checkout: Checkout,
+    /// Whether it gets nothing any more, and has yet to settle what it has.
+    pub is_over: bool,
+    /// Its next delivery.
+    pub next: DeliveryNumber,
+    /// What it has, in ascending order.
+    pub unacked: Vec<AdoptedDelivery>,
+}
+
+/// A message that a consumer has of the queue that was here before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdoptedDelivery {
+    /// Which of its deliveries.
+    pub number: DeliveryNumber,
+    /// Its place among all messages that came.
+    pub seq: QueueSeq,
+    /// When it expires, in milliseconds of the wall clock; 0 if it does not. While it is out it does not.
+    pub expires_at: u64,
 }
 
 /// A consumer that comes.

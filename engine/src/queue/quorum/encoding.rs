@@ -10,11 +10,13 @@ use core::fmt;
 use smallvec::SmallVec;
 
 use super::command::{
-    Carried, Checkout, Command, CreditMode, Enqueue, NumberRange, Numbers, Payload, ReturnKind, SessionOp,
+    AdoptedConsumer, AdoptedDelivery, AdoptedSession, Brought, Carried, Checkout, Command, CreditMode, Enqueue,
+    NumberRange, Numbers, Payload, ReturnKind, SessionOp,
 };
 use super::ids::{Boot, DeliveryNumber, LogIndex, NodeId, SessionId, SessionSeqno};
 use super::settings::{DeadLetters, DelayedRetry, Rules, Settings};
 use super::slot::BodyPlace;
+use crate::ids::QueueSeq;
 use crate::limits::{QUORUM_NUMBERS_MAX, QUORUM_SEQNO_MAX};
 use crate::storage::codec::{Reader, put_varint};
 
@@ -44,6 +46,9 @@ mod kind {
     pub(super) const PAUSE: u8 = 39;
     pub(super) const DELETE_PREPARE: u8 = 40;
     pub(super) const CARRY: u8 = 41;
+    pub(super) const BRING: u8 = 42;
+    pub(super) const ADOPT: u8 = 43;
+    pub(super) const FORSAKE: u8 = 44;
 }
 
 /// Bytes that are no entry.
@@ -77,7 +82,7 @@ pub struct EntryWriter {
 }
 
 impl EntryWriter {
-    /// Adds a command. `payload` are the bytes of an enqueued message, or of all that are carried in a row, else there are none.
+    /// Adds a command. `payload` are the bytes of an enqueued message, or of all that are carried or brought in a row, else there are none.
     ///
     /// # Panics
     /// If there are bytes for a command that has none, or others than it says.
@@ -101,6 +106,12 @@ impl EntryWriter {
                 self.numbers(deaths);
             }
             Command::Carry { bodies } => self.carry(bodies, payload),
+            Command::Bring { messages } => self.bring(messages, payload),
+            Command::Adopt { sessions, consumers } => self.adopt(sessions, consumers),
+            Command::Forsake { session } => {
+                self.bytes.push(kind::FORSAKE);
+                put_session(&mut self.bytes, *session);
+            }
             Command::Purge => self.bytes.push(kind::PURGE),
             Command::Pause { is_paused } => self.bytes.extend([kind::PAUSE, (*is_paused).into()]),
             Command::DeletePrepare { if_unused, if_empty } => {
@@ -196,6 +207,54 @@ impl EntryWriter {
             payload = rest;
         }
         assert!(payload.is_empty(), "bodies are as long as where they were");
+    }
+
+    fn bring(&mut self, messages: &[Brought], mut payload: &[u8]) {
+        self.bytes.push(kind::BRING);
+        self.number(messages.len() as u64);
+        for message in messages {
+            let Brought {
+                size,
+                priority,
+                expires_at,
+                failed,
+                is_redelivered,
+                is_persistent,
+                payload: Payload { len, .. },
+            } = message;
+            self.bytes.push(flags([*is_redelivered, *is_persistent]));
+            self.number((*size).into());
+            self.bytes.push(*priority);
+            self.number(*expires_at);
+            self.number((*failed).into());
+            self.number((*len).into());
+            let (body, rest) = payload.split_at(*len as usize);
+            self.bytes.extend_from_slice(body);
+            payload = rest;
+        }
+        assert!(payload.is_empty(), "messages are as long as they say");
+    }
+
+    fn adopt(&mut self, sessions: &[AdoptedSession], consumers: &[AdoptedConsumer]) {
+        self.bytes.push(kind::ADOPT);
+        self.number(sessions.len() as u64);
+        for AdoptedSession { session, next } in sessions {
+            put_session(&mut self.bytes, *session);
+            self.number(next.0);
+        }
+        self.number(consumers.len() as u64);
+        for AdoptedConsumer { session, checkout, is_over, next, unacked } in consumers {
+            put_session(&mut self.bytes, *session);
+            self.checkout(checkout);
+            self.bytes.push((*is_over).into());
+            self.number(next.0);
+            self.number(unacked.len() as u64);
+            for AdoptedDelivery { number, seq, expires_at } in unacked {
+                self.number(number.0);
+                self.number(seq.0);
+                self.number(*expires_at);
+            }
+        }
     }
 
     fn checkout(&mut self, checkout: &Checkout) {
@@ -312,6 +371,9 @@ fn read_command(
         kind::UPDATE => Command::Update(Box::new(read_settings(reader)?)),
         kind::DEAD_LETTERED => Command::DeadLettered { deaths: read_numbers(reader)? },
         kind::CARRY => Command::Carry { bodies: read_carried(reader, entry_len)? },
+        kind::BRING => Command::Bring { messages: read_brought(reader, entry_len)? },
+        kind::ADOPT => read_adopted(reader)?,
+        kind::FORSAKE => Command::Forsake { session: read_session(reader)? },
         kind::PURGE => Command::Purge,
         kind::PAUSE => {
             let [is_paused] = read_flags(reader)?;
@@ -380,6 +442,50 @@ fn read_carried(reader: &mut Reader<'_>, entry_len: usize) -> Option<Vec<Carried
         bodies.push(Carried { from, to: Payload { at, len: from.len } });
     }
     Some(bodies)
+}
+
+fn read_brought(reader: &mut Reader<'_>, entry_len: usize) -> Option<Vec<Brought>> {
+    let mut messages = Vec::new();
+    for _ in 0..reader.varint()? {
+        let [is_redelivered, is_persistent] = read_flags(reader)?;
+        let (size, priority, expires_at) = (reader.varint_u32()?, reader.u8()?, reader.varint()?);
+        let failed = u16::try_from(reader.varint()?).ok()?;
+        let len = reader.varint_u32()?;
+        let at = u32::try_from(entry_len - reader.0.len()).ok()?;
+        reader.take(usize::try_from(len).ok()?)?;
+        let payload = Payload { at, len };
+        messages.push(Brought { size, priority, expires_at, failed, is_redelivered, is_persistent, payload });
+    }
+    Some(messages)
+}
+
+fn read_adopted(reader: &mut Reader<'_>) -> Option<Command> {
+    let (mut sessions, mut consumers): (Vec<AdoptedSession>, Vec<AdoptedConsumer>) = (Vec::new(), Vec::new());
+    let is_sound = |next: u64| next > 0 && next <= QUORUM_SEQNO_MAX;
+    for _ in 0..reader.varint()? {
+        let session = read_session(reader)?;
+        let next = SessionSeqno(reader.varint().filter(|next| is_sound(*next))?);
+        if sessions.last().is_some_and(|last| last.session >= session) {
+            return None;
+        }
+        sessions.push(AdoptedSession { session, next });
+    }
+    for _ in 0..reader.varint()? {
+        let (session, checkout) = (read_session(reader)?, read_checkout(reader)?);
+        let [is_over] = read_flags(reader)?;
+        let next = DeliveryNumber(reader.varint().filter(|next| is_sound(*next))?);
+        let mut unacked: Vec<AdoptedDelivery> = Vec::new();
+        for _ in 0..reader.varint()? {
+            let number = DeliveryNumber(reader.varint()?);
+            let (seq, expires_at) = (QueueSeq(reader.varint()?), reader.varint()?);
+            if number >= next || unacked.last().is_some_and(|last| last.number >= number) {
+                return None;
+            }
+            unacked.push(AdoptedDelivery { number, seq, expires_at });
+        }
+        consumers.push(AdoptedConsumer { session, checkout, is_over, next, unacked });
+    }
+    Some(Command::Adopt { sessions, consumers })
 }
 
 /// Ranges that ascend and hold no more numbers than one command may name.

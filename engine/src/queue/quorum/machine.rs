@@ -156,6 +156,9 @@ impl QuorumQueue {
             Command::Update(settings) => self.update(settings, actions),
             Command::DeadLettered { deaths } => self.dead_lettered(deaths),
             Command::Carry { bodies } => self.carry(bodies),
+            Command::Bring { messages } => self.bring(messages),
+            Command::Adopt { sessions, consumers } => self.adopt(sessions, consumers, actions),
+            Command::Forsake { session } => self.end_session(*session, ReturnKind::Requeued, actions),
             Command::Purge => {
                 let answer = Answer::Purged(self.purge());
                 actions.replies.push(Reply { command: at, answer });
@@ -211,7 +214,7 @@ impl QuorumQueue {
         self.tell_applied(session, seqno, actions);
     }
 
-    fn tell_applied(&self, session: SessionId, up_to: SessionSeqno, actions: &mut Actions) {
+    pub(super) fn tell_applied(&self, session: SessionId, up_to: SessionSeqno, actions: &mut Actions) {
         actions.apply(Applied { session, up_to, is_full: self.is_full });
     }
 
@@ -231,14 +234,19 @@ impl QuorumQueue {
             priority: self.settings.rules.priority(priority),
             is_persistent,
         };
+        self.keep(slot);
+    }
+
+    /// Puts a message behind all that are there.
+    pub(super) fn keep(&mut self, slot: Slot) {
         self.next_seq = self.next_seq.next();
         self.live.hold(self.applied);
-        self.persistent += u64::from(is_persistent);
+        self.persistent += u64::from(slot.is_persistent);
         self.expiring += u64::from(slot.expires_at != 0);
         self.ready.push(slot);
     }
 
-    fn checkout(&mut self, session: SessionId, checkout: &Checkout, actions: &mut Actions) {
+    pub(super) fn checkout(&mut self, session: SessionId, checkout: &Checkout, actions: &mut Actions) {
         let Checkout { tag, credit, priority, timeout_ms, is_exclusive } = *checkout;
         if !self.claim_tag(session, tag) {
             return;
@@ -292,7 +300,7 @@ impl QuorumQueue {
     }
 
     /// A session's consumers come in the order of their tags, so that none comes twice.
-    fn claim_tag(&mut self, session: SessionId, tag: u32) -> bool {
+    pub(super) fn claim_tag(&mut self, session: SessionId, tag: u32) -> bool {
         match self.roster.sessions.get_mut(&session) {
             Some(state) if tag >= state.next_tag && tag < u32::MAX => {
                 state.next_tag = tag + 1;

@@ -21,6 +21,7 @@
 
 mod absence;
 mod action;
+mod adopt;
 mod carry;
 mod command;
 mod dead;
@@ -42,7 +43,8 @@ mod taker;
 
 pub use action::{Actions, Answer, Applied, DeadLetter, Delivery, Left, Notice, Reply};
 pub use command::{
-    Carried, Checkout, Command, CreditMode, Enqueue, NumberRange, Numbers, Payload, ReturnKind, SessionOp, deaths,
+    AdoptedConsumer, AdoptedDelivery, AdoptedSession, Brought, Carried, Checkout, Command, CreditMode, Enqueue,
+    NumberRange, Numbers, Payload, ReturnKind, SessionOp, deaths,
 };
 pub use encoding::{EntryError, EntryWriter, decode_entry, join_entries, only_settles};
 pub(crate) use encoding::{put_session, read_session};

@@ -77,6 +77,17 @@ impl Roster {
         Admission::Next
     }
 
+    /// A session goes on that has come so far elsewhere. Nothing if it, or a younger one of its node, is known.
+    pub(super) fn adopt(&mut self, session: SessionId, next: SessionSeqno) {
+        let node = self.nodes.get(&session.node);
+        if node.is_some_and(|node| (session.boot, session.number) <= (node.boot, node.highest)) {
+            return;
+        }
+        let suspected_at = node.and_then(|node| node.suspected_at);
+        self.nodes.insert(session.node, NodeState { boot: session.boot, highest: session.number, suspected_at });
+        self.sessions.insert(session, SessionState { next, next_tag: 0 });
+    }
+
     /// What a session would be called if its node were still in the life that it was in then: a planted bug.
     pub(super) fn name_today(&self, session: SessionId) -> SessionId {
         match self.nodes.get(&session.node) {

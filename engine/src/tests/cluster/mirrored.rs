@@ -22,7 +22,7 @@ use crate::input::Input;
 use crate::management::{AdminReply, ClusterRequest, PolicyInfo, PolicyRequest, ReplicaRequest};
 use crate::metadata::PolicyKind;
 
-fn policy(definition: &str) -> PolicyRequest {
+pub(super) fn policy(definition: &str) -> PolicyRequest {
     let policy = PolicyInfo {
         vhost: "/".into(),
         name: "ha".into(),
@@ -34,7 +34,7 @@ fn policy(definition: &str) -> PolicyRequest {
     PolicyRequest::Set { kind: PolicyKind::User, policy }
 }
 
-fn set(world: &mut World, at: At, definition: &str) {
+pub(super) fn set(world: &mut World, at: At, definition: &str) {
     assert_eq!(administration::ask(world, at, policy(definition)), Ok(AdminReply::Done), "{definition}");
 }
 
@@ -52,7 +52,7 @@ fn on_nodes(names: &[At]) -> String {
     format!(r#"{{"ha-mode":"nodes","ha-params":[{}]}}"#, names.join(","))
 }
 
-const ALL: &str = r#"{"ha-mode":"all"}"#;
+pub(super) const ALL: &str = r#"{"ha-mode":"all"}"#;
 
 fn three() -> World {
     let mut world = World::new(81, 3, 3);
@@ -195,10 +195,10 @@ fn a_queue_may_be_declared_in_one_breath_with_its_policy() {
 }
 
 #[test]
-fn a_queue_that_was_there_before_its_policy_stays_where_it_is() {
+fn a_queue_that_drops_duplicates_stays_where_it_is() {
     let mut world = World::new(86, 3, 3);
     world.until("a cluster", |world| world.is_agreed() && versions(world) == [Versions::SPOKEN.highest].into());
-    make(&mut world, 0, declare("q", true));
+    make(&mut world, 0, with(declare("q", true), &[("x-message-deduplication", FieldValue::Bool(true))]));
     set(&mut world, 1, ALL);
     let client = publisher(&mut world, 2);
     publish_confirmed(&mut world, 2, client, "q", "here");

@@ -10,6 +10,7 @@ mod quorum;
 mod remote;
 mod returns;
 mod service;
+mod turning;
 mod upgrade;
 mod world;
 

@@ -105,7 +105,7 @@ fn a_program_that_is_too_old_says_so_and_stops() {
     world.until("its end", |world| world.nodes[0].stopped.is_some());
     let stopped = format!("{:?}", world.nodes[0].stopped);
     assert!(
-        stopped.contains("this node speaks link version 1, its cluster speaks 3 by now: start a newer program"),
+        stopped.contains("this node speaks link version 1, its cluster speaks 4 by now: start a newer program"),
         "{stopped}"
     );
     assert!(matches!(world.nodes[0].stopped, Some(Stop::Fatal(_))));

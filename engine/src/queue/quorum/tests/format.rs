@@ -7,11 +7,13 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::super::{
-    Actions, BodyPlace, Boot, Carried, Checkout, Command, CreditMode, DeadLetters, DelayedRetry, DeliveryNumber,
-    Enqueue, EntryError, EntryWriter, LogIndex, Meta, NodeId, NumberRange, Numbers, Payload, QuorumQueue, ReturnKind,
-    Rules, SessionId, SessionOp, SessionSeqno, Settings, SnapshotError, decode_entry, join_entries, only_settles,
+    Actions, AdoptedConsumer, AdoptedDelivery, AdoptedSession, BodyPlace, Boot, Brought, Carried, Checkout, Command,
+    CreditMode, DeadLetters, DelayedRetry, DeliveryNumber, Enqueue, EntryError, EntryWriter, LogIndex, Meta, NodeId,
+    NumberRange, Numbers, Payload, QuorumQueue, ReturnKind, Rules, SessionId, SessionOp, SessionSeqno, Settings,
+    SnapshotError, decode_entry, join_entries, only_settles,
 };
 use super::Rng;
+use crate::ids::QueueSeq;
 use crate::limits::QUORUM_NUMBERS_MAX;
 
 const SESSION: SessionId = SessionId { node: NodeId(2), boot: Boot(300), number: 5 };
@@ -74,11 +76,35 @@ fn all_commands() -> Vec<(Command, &'static [u8])> {
         (Command::Pause { is_paused: true }, b""),
         (Command::DeletePrepare { if_unused: true, if_empty: false }, b""),
         (Command::Carry { bodies: vec![carried(1, 2, 3), carried(1, 5, 2)] }, b"abcxy"),
+        (Command::Bring { messages: vec![brought(0, 3), brought(1 << 40, 2)] }, b"abcxy"),
+        (
+            Command::Adopt {
+                sessions: vec![AdoptedSession { session: SESSION, next: SessionSeqno(700) }],
+                consumers: vec![AdoptedConsumer {
+                    session: SESSION,
+                    checkout: Checkout { tag: 3, priority: -1, is_exclusive: true, ..Checkout::default() },
+                    is_over: true,
+                    next: DeliveryNumber(12),
+                    unacked: vec![AdoptedDelivery {
+                        number: DeliveryNumber(9),
+                        seq: QueueSeq(300),
+                        expires_at: 1 << 40,
+                    }],
+                }],
+            },
+            b"",
+        ),
+        (Command::Forsake { session: SESSION }, b""),
     ]
 }
 
 fn carried(index: u64, at: u32, len: u32) -> Carried {
     Carried { from: BodyPlace { index: LogIndex(index), at, len }, to: Payload::default() }
+}
+
+fn brought(expires_at: u64, len: u32) -> Brought {
+    let payload = Payload { at: 0, len };
+    Brought { size: 1, priority: 9, expires_at, failed: 300, is_redelivered: len == 2, is_persistent: true, payload }
 }
 
 fn write(commands: &[(Command, &[u8])]) -> Vec<u8> {
@@ -119,6 +145,10 @@ fn what_is_written_is_read() {
                 places.flat_map(|Payload { at, len }| &entry[at as usize..][..len as usize]).copied().collect();
             assert_eq!(found, payload);
         }
+        if let Command::Bring { messages } = &mut read {
+            let places = messages.iter_mut().map(|brought| core::mem::take(&mut brought.payload.at) as usize);
+            assert!(places.zip([&b"abc"[..], b"xy"]).all(|(at, body)| entry[at..].starts_with(body)));
+        }
         assert_eq!(read, command);
     }
 }
@@ -146,7 +176,7 @@ fn joined_entries_say_what_they_said() {
             if let Command::Session { op: SessionOp::Enqueue(enqueue), .. } = command {
                 let Payload { at, len } = enqueue.payload;
                 assert_eq!(&joined[at as usize..][..len as usize], *payload);
-            } else if !matches!(command, Command::Carry { .. }) {
+            } else if !matches!(command, Command::Carry { .. } | Command::Bring { .. }) {
                 assert_eq!(command, expected);
             }
         }
@@ -370,7 +400,9 @@ fn a_damaged_snapshot_is_refused() {
 
 const ENTRY_V1: &str = "01241f0702e807808080808020e0d4031401e0d40305f403240000000000000102ac020501000306616263646566810702090002787982\
     0102ac020700000000000000c0ee6d820201ffffffffffffffff0302ac0205060384020affffffff0f01850102010002c5018601010200\
-    01860101070200870100238801c8018920032103042203ffffffff0f2502000002e607262701280129020102036162630105027879";
+    01860101070200870100238801c8018920032103042203ffffffff0f2502000002e607262701280129020102036162630105027879\
+    2a0202010900ac0203616263030109808080808020ac020278792b0102ac0205bc050102ac0205030400ffffffffffffffff010c0109ac02808080808020\
+    2c02ac0205";
 const SNAPSHOT_V1: &str = "01000502e807f403840701d6853d640dc0843d010102ac020501d6853d0102ac02051404030202ac020501020000000000000000000202\
     0002ac020502020005000000000000000003010205000000000000000000000000000000000000000302ac02050101050004000203c084\
     3d06040e06040907c1843d000104c0843d0107121204090702ac02050202040164030202030002ac02050300030002000101c0843d0100\

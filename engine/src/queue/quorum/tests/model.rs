@@ -117,7 +117,12 @@ impl Model {
                 self.answers.push(Answer::Purged(count as u64));
             }
             Command::Pause { is_paused } => self.is_paused = *is_paused,
-            Command::NodeDown { .. } | Command::Carry { .. } | Command::DeletePrepare { .. } => {
+            Command::NodeDown { .. }
+            | Command::Carry { .. }
+            | Command::Bring { .. }
+            | Command::Adopt { .. }
+            | Command::Forsake { .. }
+            | Command::DeletePrepare { .. } => {
                 unreachable!("not in these programs")
             }
         }

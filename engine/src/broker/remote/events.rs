@@ -4,11 +4,11 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::super::{Broker, Notice};
-use super::{Arrived, RemoteSession, User};
+use super::{Arrived, NodeLink, RemoteSession, User};
 use crate::cluster::queues::{Delivery, Frame, Malformed};
 use crate::ids::NodeId;
 use crate::message::Message;
-use crate::queue::quorum::{self, BodyPlace, SessionEvent, SessionId};
+use crate::queue::quorum::{self, BodyPlace, SessionEvent, SessionId, SyncAnswer};
 use crate::routing::QueueKey;
 
 impl Broker {
@@ -55,7 +55,11 @@ impl Broker {
             }
             Frame::Synced(answer) => {
                 self.on_forsaken_synced(node, &answer);
+                if self.is_not_adopted(node, &answer) {
+                    self.lose_session(answer.session.number);
+                }
                 self.with_own(node, answer.session, |session, events| {
+                    session.follows = None;
                     session.drop_gone(&answer);
                     session.session.on_sync(&answer, events);
                 });
@@ -71,12 +75,26 @@ impl Broker {
 
     /// As [`Broker::with_session`], if it is one of this life of the node, with a queue of that node.
     fn with_own(&mut self, node: NodeId, id: SessionId, act: impl FnOnce(&mut RemoteSession, &mut Vec<SessionEvent>)) {
-        let session = self.remote.sessions.get(&id.number);
-        // A leader that was is not wrong in what it says, only late; the session copes with that.
-        let is_meant = |session: &RemoteSession| session.home == node || session.is_replicated;
-        if session.is_some_and(|session| is_meant(session) && session.session.id() == id) {
+        if self.own_session(node, id).is_some() {
             self.with_session(id.number, act);
         }
+    }
+
+    fn own_session(&self, node: NodeId, id: SessionId) -> Option<&RemoteSession> {
+        // A leader that was is not wrong in what it says, only late; the session copes with that.
+        let is_meant = |session: &&RemoteSession| session.home == node || session.is_replicated;
+        self.remote.sessions.get(&id.number).filter(is_meant).filter(|session| session.session.id() == id)
+    }
+
+    /// Whether the replicas of a queue that was on one node know nothing of a session, and nobody can tell what that node knew of it: it may
+    /// have been in another life when it gave them what it had.
+    fn is_not_adopted(&self, node: NodeId, answer: &SyncAnswer) -> bool {
+        let Some(session) = self.own_session(node, answer.session) else { return false };
+        let Some(followed) = session.follows.filter(|_| answer.next.is_none() && !answer.is_gone) else { return false };
+        let boot = self.remote.nodes.get(&node).map(NodeLink::boot).unwrap_or_default();
+        // In the same life: what was on its way to that node has come to nothing.
+        let is_unheard = session.session.progress() == 1 && followed == (node, boot);
+        session.session.has_begun() && !is_unheard
     }
 
     fn on_delivery(&mut self, node: NodeId, delivery: &Delivery, bytes: Bytes) -> Result<(), Malformed> {
@@ -157,7 +175,7 @@ impl Broker {
     pub(super) fn lose_session(&mut self, number: u64) {
         let Some(session) = self.remote.sessions.get_mut(&number) else { return };
         let (user, queue) = (session.user, session.queue);
-        let forsaken = Some(session.session.id()).filter(|_| !session.is_replicated);
+        let forsaken = Some(session.session.id()).filter(|_| !session.is_replicated || session.follows.is_some());
         let messages = session.session.take_messages();
         self.end_session(number);
         forsaken.into_iter().for_each(|id| self.note_forsaken(queue, id));

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::super::Broker;
-use super::NodeLink;
+use super::{NodeLink, RemoteSession};
 use crate::ids::{NodeId, QueueId};
 use crate::limits;
 use crate::routing::QueueKey;
@@ -43,8 +43,13 @@ impl Broker {
 
     /// A queue that was on one node has replicas: sessions with it go on with whoever leads these, who has adopted them.
     pub(in super::super) fn follow_to_replicas(&mut self, queue: QueueKey) {
+        let nodes = &self.remote.nodes;
         let sessions = self.remote.sessions.values_mut().filter(|it| it.queue == queue && !it.is_replicated);
-        let followers = sessions.map(|session| session.is_replicated = true).count();
+        let follow = |session: &mut RemoteSession| {
+            let boot = nodes.get(&session.home).map(NodeLink::boot).unwrap_or_default();
+            (session.is_replicated, session.follows) = (true, Some((session.home, boot)));
+        };
+        let followers = sessions.map(follow).count();
         self.ask_replicas(queue);
         let leader = self.guess_leader(queue, NodeId(0));
         if followers > 0 || self.has_forsaken(queue) {
@@ -114,7 +119,8 @@ impl Broker {
         let mut stuck: Vec<(u64, QueueKey, NodeId)> = Vec::new();
         let mut are_any = false;
         for (number, session) in replicated {
-            let progress = session.session.is_waiting().then(|| session.session.progress());
+            let waits = session.session.is_waiting() || session.follows.is_some();
+            let progress = waits.then(|| session.session.progress());
             are_any |= progress.is_some();
             let was = core::mem::replace(&mut session.seen_at_look, progress);
             if progress.is_some() && was == progress {

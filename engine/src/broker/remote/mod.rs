@@ -117,6 +117,8 @@ struct RemoteSession {
     home: NodeId,
     /// Whether its queue has replicas, one of which leads.
     is_replicated: bool,
+    /// The queue's node and its life, when the queue has got replicas of which it is not known yet that they have adopted the session.
+    follows: Option<(NodeId, Boot)>,
     /// How far it was when it was last looked at, while it waited.
     seen_at_look: Option<u64>,
     user: User,
@@ -252,6 +254,7 @@ impl Broker {
             id,
             home,
             is_replicated,
+            follows: None,
             seen_at_look: None,
             user,
             consumers: BTreeMap::new(),
@@ -325,10 +328,15 @@ impl Broker {
     /// Whether all of it could be sent.
     fn flush_session(&mut self, number: u64, home: NodeId) -> bool {
         let Some(session) = self.remote.sessions.get(&number) else { return true };
-        let (queue, is_replicated) = (session.id, session.is_replicated);
+        let (queue, is_replicated, follows) = (session.id, session.is_replicated, session.follows.is_some());
         // A classic queue gives out what it is asked for at once, which does not count as lost with the link before.
         if !is_replicated && !self.is_congested_to(home) {
             self.say_sync(number, home);
+        }
+        // What a former life of the queue's node had of it the replicas do not know.
+        if follows {
+            self.say_sync(number, home);
+            return true;
         }
         loop {
             if self.is_congested_to(home) {

@@ -29,6 +29,11 @@ pub(in super::super) struct NodeLink {
 }
 
 impl NodeLink {
+    /// The life that it is in, as far as is known.
+    pub(super) fn boot(&self) -> Boot {
+        self.boot
+    }
+
     /// Whether there is a link.
     pub(super) fn is_up(&self) -> bool {
         self.link.is_some()

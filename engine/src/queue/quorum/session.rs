@@ -168,6 +168,11 @@ impl Session {
         self.first.0
     }
 
+    /// Whether anything of it was ever sent.
+    pub fn has_begun(&self) -> bool {
+        self.last_sent > SessionSeqno(0)
+    }
+
     /// Whether it waits for the queue: its owner then calls [`Session::on_timeout`] from time to time.
     pub fn is_waiting(&self) -> bool {
         !self.outstanding.is_empty() || self.is_full || self.consumers.values().any(|it| it.get.is_some())

@@ -6,7 +6,8 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::members::{holders, in_order, one_by_one, settle};
+use super::administration;
+use super::members::{holders, in_order, one_by_one, own, settle};
 use super::mirrored::{ALL, policy, set};
 use super::operators::listed;
 use super::quorum::{next, publish_confirmed, publisher, replicas};
@@ -189,6 +190,65 @@ fn whenever_its_node_stops_a_queue_has_all_that_it_confirmed() {
             |world: &World| (0..3).all(|at| replicas(world, at).iter().all(|it| it.ready + it.unacked == 0));
         world.until("nothing", nothing_left);
     }
+}
+
+/// The node stops with publishes under way, and comes back as one that the publisher's cannot reach until the queue has replicas. These
+/// know nothing of the publishes.
+#[test]
+fn who_published_to_a_former_life_of_its_node_hears_what_became_of_it() {
+    let mut heard = 0;
+    for seed in 241..249 {
+        let mut world = three(seed);
+        world.until("all with a vote", |world| voters(world) == 3);
+        make(&mut world, 0, declare("q", true));
+        let client = publisher(&mut world, 2);
+        if seed % 2 == 0 {
+            publish_confirmed(&mut world, 2, client, "q", "before");
+        }
+        world.crash(0, false);
+        let under_way = |number| publish(&mut world, 2, client, "q", &format!("{number}")).unwrap();
+        let mut waiting: BTreeSet<u64> = (0..3).map(under_way).collect();
+        while administration::ask(&mut world, 1, policy(ALL)).is_err() {}
+        let leader = world.nodes[1].engine.as_ref().unwrap().broker.peers.as_ref().unwrap().cluster().leader().0;
+        // Who cannot reach the cluster's leader does not come back.
+        if leader != Some(own(&world, 1)) {
+            continue;
+        }
+        heard += 1;
+        world.start(0);
+        let is_known = |world: &World| {
+            let engine = world.nodes[2].engine.as_ref().unwrap();
+            engine.broker.metadata.queues().iter().all(|(_, record)| record.is_replicated())
+        };
+        let mut steps = 0;
+        while !is_known(&world) {
+            if steps % 6 == 0 {
+                world.sever(0, 2);
+            }
+            world.step();
+            steps += 1;
+            assert!(steps < 200_000, "seed {seed}: it gets no replicas");
+        }
+        for _ in 0..400_000 {
+            for event in world.events(2, client).expect("it is connected") {
+                let (ClientEvent::Acked { seqno, multiple, .. } | ClientEvent::Nacked { seqno, multiple, .. }) = event
+                else {
+                    panic!("seed {seed}: {event:?}")
+                };
+                assert!(waiting.contains(&seqno), "seed {seed}: {seqno} was answered before");
+                waiting.retain(|number| if multiple { *number > seqno } else { *number != seqno });
+            }
+            if waiting.is_empty() {
+                break;
+            }
+            world.step();
+        }
+        assert!(waiting.is_empty(), "seed {seed}: no answer to {waiting:?}");
+        let members = in_order(&world);
+        settle(&mut world, &members);
+        publish_confirmed(&mut world, 2, client, "q", "after");
+    }
+    assert!(heard > 1, "it was hardly tried");
 }
 
 #[test]

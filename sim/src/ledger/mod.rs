@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use self::alarm::Level;
 use self::change::{Changes, Existence, Request};
 use self::listen::{Channel, Out};
-use self::remote::{Reach, Trip, Turn};
+use self::remote::{FormerHome, Reach, Trip, Turn};
 use crate::clock::{MILLISECOND, Micros};
 use crate::history::{Departure, Fact, Presence, QueueIndex, Session};
 use crate::message::MessageNumber;
@@ -82,6 +82,10 @@ struct Queue {
     rules: QueueRules,
     /// The node that it is on; `None` if it has replicas on several.
     home: Option<At>,
+    /// The node that it was on before it got replicas, for what was under way by then.
+    former_home: Option<FormerHome>,
+    /// The life of its node in which it last was about to get replicas.
+    turning_in: Option<u32>,
     /// Where its dead letters go.
     dead_target: Option<u32>,
     /// Dead letters of others come to it.
@@ -191,6 +195,8 @@ impl Ledger {
             .map(|(at, queue)| Queue {
                 index: model.queue_number(&queue.name),
                 home: queue.is_remote(plan.node_count()).then(|| At::new(queue.node)),
+                former_home: None,
+                turning_in: None,
                 name: queue.name,
                 dead_target: target_of(&queue.rules),
                 is_dead_target: targets.contains(&at),
@@ -383,7 +389,8 @@ impl Ledger {
     /// Whether a message was given to nobody since.
     fn is_latest(&self, out: &Out) -> bool {
         let entry = self.entries.get(&out.stay);
-        self.queues[out.stay.0 as usize].home.is_none() || entry.is_some_and(|entry| entry.deliveries == out.turn)
+        let has_no_past = self.queues[out.stay.0 as usize].past_home().is_none();
+        has_no_past || entry.is_some_and(|entry| entry.deliveries == out.turn)
     }
 
     /// A message comes back from one who had it.

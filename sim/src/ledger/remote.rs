@@ -15,7 +15,7 @@
 //! nothing is certain of it.
 
 use super::listen::Out;
-use super::{Entry, Ledger, stays_of};
+use super::{Entry, Ledger, Queue, stays_of};
 use crate::clock::{Micros, SECOND};
 use crate::history::{Departure, Presence, Session};
 use crate::nodes::At;
@@ -35,6 +35,16 @@ pub(super) enum Turn {
     Begins { queue: u32, home: At },
     /// It has them.
     Ends { queue: u32 },
+}
+
+/// The node that a queue was on before it got replicas.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FormerHome {
+    home: At,
+    /// The life in which it began to give the replicas what it had.
+    life: u32,
+    /// Until when some may not know that the queue has replicas.
+    is_news_until: Micros,
 }
 
 /// How a node reaches another one, for its clients and the queues there.
@@ -150,6 +160,13 @@ impl Reach {
     }
 }
 
+impl Queue {
+    /// The node that it is on, or was on before it got replicas.
+    pub(super) fn past_home(&self) -> Option<At> {
+        self.home.or_else(|| self.former_home.map(|former| former.home))
+    }
+}
+
 impl Ledger {
     /// A node says that another one is out of its reach.
     pub(crate) fn parted(&mut self, at: At, other: At) {
@@ -175,21 +192,29 @@ impl Ledger {
 
     /// What clients of a node are about to begin with a queue; `None` if the queue is not on one node.
     pub(super) fn trip(&self, queue: u32, node: At) -> Option<Trip> {
-        let home = self.queues[queue as usize].home?;
+        let Queue { home, former_home, .. } = &self.queues[queue as usize];
+        let former = former_home.filter(|former| self.time < former.is_news_until).map(|former| former.home);
+        let home = home.or(former)?;
         let life = self.sites[home.number()].life;
         Some(Trip { node, losses: self.reach(node, home).least(self.time), life })
     }
 
     /// Whether what was under way may be lost.
     pub(super) fn may_be_lost(&self, queue: u32, trip: Option<Trip>) -> bool {
-        let (Some(trip), Some(home)) = (trip, self.queues[queue as usize].home) else { return false };
+        let (Some(trip), Some(home)) = (trip, self.queues[queue as usize].past_home()) else { return false };
         self.reach(trip.node, home).most(self.time) > trip.losses
     }
 
     /// Whether a queue's node ended since.
     pub(super) fn has_home_ended(&self, queue: u32, trip: Option<Trip>) -> bool {
-        let (Some(trip), Some(home)) = (trip, self.queues[queue as usize].home) else { return false };
-        self.sites[home.number()].life > trip.life
+        let held = &self.queues[queue as usize];
+        // Once it has replicas, that its node ends is nothing to it.
+        let life = match (held.home, held.former_home) {
+            (Some(home), _) => self.sites[home.number()].life,
+            (None, Some(former)) => former.life,
+            (None, None) => return false,
+        };
+        trip.is_some_and(|trip| life > trip.life)
     }
 
     /// Whether clients of a node may be told that a queue is away, and may lose what they have to do with it.
@@ -199,7 +224,7 @@ impl Ledger {
 
     /// Whether links to a queue's node have broken since a moment, so that what was on its way to clients came back to it.
     pub(super) fn may_have_come_back(&self, queue: u32, since: Micros) -> bool {
-        let Some(home) = self.queues[queue as usize].home else { return false };
+        let Some(home) = self.queues[queue as usize].past_home() else { return false };
         self.others_of(home).any(|user| self.reach(user, home).shows(self.time, since))
     }
 
@@ -213,8 +238,9 @@ impl Ledger {
         }
         self.reach_mut(at, at).losses += 1;
         let life = self.sites[at.number()].life;
-        for queue in (0..).zip(&self.queues).filter(|(_, queue)| queue.home == Some(at)).map(|(queue, _)| queue) {
-            self.entries.range_mut(stays_of(queue)).for_each(|(_, entry)| entry.home_ended(life));
+        for (queue, held) in (0..).zip(&self.queues).filter(|(_, queue)| queue.home == Some(at)) {
+            let was_turning = held.turning_in.is_some_and(|turning_in| turning_in + 1 == life);
+            self.entries.range_mut(stays_of(queue)).for_each(|(_, entry)| entry.home_ended(life, was_turning));
         }
     }
 
@@ -235,8 +261,15 @@ impl Ledger {
     pub(super) fn turn_queues(&mut self) {
         for turn in std::mem::take(&mut self.turns) {
             match turn {
-                Turn::Begins { queue, home } => self.take_all_back(queue, home),
-                Turn::Ends { queue } => self.queues[queue as usize].home = None,
+                Turn::Begins { queue, home } => {
+                    self.queues[queue as usize].turning_in = Some(self.sites[home.number()].life);
+                    self.take_all_back(queue, home);
+                }
+                Turn::Ends { queue } => {
+                    let queue = &mut self.queues[queue as usize];
+                    let (Some(home), Some(life)) = (queue.home.take(), queue.turning_in) else { continue };
+                    queue.former_home = Some(FormerHome { home, life, is_news_until: self.time + NEWS });
+                }
             }
         }
     }
@@ -304,14 +337,14 @@ impl Ledger {
 }
 
 impl Entry {
-    /// The node of its queue ended, and is in that life next.
-    fn home_ended(&mut self, life: u32) {
+    /// The node of its queue ended, and is in that life next. If the queue was about to get replicas, those may know who has the message.
+    fn home_ended(&mut self, life: u32, was_turning: bool) {
         let was_in = self.is_promised || self.deliveries > 0;
         self.presence = match self.presence {
             Presence::Ready | Presence::Unacked(_)
                 if self.is_persistent && self.is_promised && !self.is_dead_letter =>
             {
-                Presence::Ready
+                if was_turning && self.presence != Presence::Ready { Presence::Maybe } else { Presence::Ready }
             }
             Presence::Ready | Presence::Unacked(_) | Presence::Maybe => {
                 if !self.is_persistent && was_in {

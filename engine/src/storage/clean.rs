@@ -28,6 +28,8 @@ const CLEAN_READ_LEAST: u64 = 128 * 1024;
 /// Bytes that are read for each one that others write: what is to be confirmed waits behind a few small reads, and not behind those of a
 /// whole segment, and a segment is cleaned long before another one is full.
 const CLEAN_READS_PER_BYTE: u64 = 4;
+/// How often so much is read, however little others write: 2 MiB a second, so that space comes back.
+const CLEAN_READ_EVERY: Duration = Duration::from_micros(62_500);
 /// Copies that wait to be written, above which no more is read.
 const MOVES_MAX: usize = 16 * 1024;
 /// Bytes pending above which no more is read.
@@ -68,8 +70,9 @@ pub(super) struct Cleaner {
     /// Bytes needed from the walk's position.
     need: usize,
     is_reading: bool,
-    /// It reads on once others have written more, or nobody uses the log.
-    is_paced: bool,
+    /// When it reads on, unless others write enough before.
+    reads_at: Option<Instant>,
+    read_last: Instant,
 }
 
 /// One share of a record that was written again.
@@ -158,8 +161,9 @@ impl Log {
         if self.cleaner.is_none() && is_due && self.is_worth_cleaning() {
             let oldest = self.segments.oldest();
             let walk = Walk::new(oldest.salt, oldest.first + SEGMENT_HEADER_BYTES as u64, 0);
-            self.cleaner = Some(Cleaner { segment: oldest.id, walk, need: 0, is_reading: false, is_paced: false });
-            self.read_credit = 0;
+            let cleaner =
+                Cleaner { segment: oldest.id, walk, need: 0, is_reading: false, reads_at: None, read_last: now };
+            (self.cleaner, self.read_credit) = (Some(cleaner), 0);
         }
         let pending = self.pending_bytes();
         let most = if self.buggify.is_active(Point::ShortCleaning) { 512 } else { CLEAN_READ_BYTES };
@@ -167,7 +171,7 @@ impl Log {
         let Some(cleaner) = &mut self.cleaner else { return };
         let Some(segment) = self.segments.by_id_mut(cleaner.segment) else { return };
         let start = cleaner.walk.position;
-        cleaner.is_paced = false;
+        cleaner.reads_at = None;
         if cleaner.is_reading
             || start >= segment.used_end
             || self.moves.len() >= MOVES_MAX
@@ -176,15 +180,17 @@ impl Log {
             return;
         }
         let rest = segment.used_end - start;
-        cleaner.is_paced = !is_hurried && self.read_credit < CLEAN_READ_LEAST.min(most).min(rest);
-        if cleaner.is_paced {
+        let least = CLEAN_READ_LEAST.min(most).min(rest);
+        let reads_at = cleaner.read_last + CLEAN_READ_EVERY;
+        if !is_hurried && self.read_credit < least && now < reads_at {
+            cleaner.reads_at = Some(reads_at);
             return;
         }
-        let len = if is_hurried { most } else { self.read_credit.min(most) };
+        let len = if is_hurried { most } else { self.read_credit.clamp(least, most) };
         let len = len.max(cleaner.need as u64).min(rest);
         self.read_credit = self.read_credit.saturating_sub(len);
         let len = len32(index(len));
-        cleaner.is_reading = true;
+        (cleaner.is_reading, cleaner.read_last) = (true, now);
         segment.reads += 1;
         let (segment, offset) = (segment.id, start - segment.first);
         self.request(Op::Clean { segment, start, len }, DiskOp::Read { segment, offset, len }, out);
@@ -210,8 +216,8 @@ impl Log {
 
     /// When cleaning is to begin, or to go on, although it is not earned.
     pub(super) fn clean_timeout(&self) -> Option<(Instant, TimerKind)> {
-        if self.cleaner.as_ref().is_some_and(|cleaner| cleaner.is_paced) {
-            return Some((self.quiet.since + CLEAN_WHEN_IDLE_FOR, TimerKind::LogCleaning));
+        if let Some(reads_at) = self.cleaner.as_ref().and_then(|cleaner| cleaner.reads_at) {
+            return Some((reads_at, TimerKind::LogCleaning));
         }
         let due = self.cleaning_due().filter(|_| self.cleaner.is_none() && !self.can_pay() && self.is_worth_cleaning());
         due.map(|due| (due, TimerKind::LogCleaning))
@@ -236,7 +242,8 @@ impl Log {
         data: &Bytes,
         owners: &dyn Owners,
     ) -> LogOutcome {
-        let Some(Cleaner { mut walk, .. }) = self.cleaner.filter(|cleaner| cleaner.segment == segment) else {
+        let Some(Cleaner { mut walk, read_last, .. }) = self.cleaner.filter(|cleaner| cleaner.segment == segment)
+        else {
             return LogOutcome::Nothing;
         };
         let (first, end) = {
@@ -264,7 +271,7 @@ impl Log {
             let offset = walk.position - first;
             return LogOutcome::Damaged(format!("the log is corrupt: segment {segment}, offset {offset}"));
         }
-        self.cleaner = Some(Cleaner { segment, walk, need: wanted, is_reading: false, is_paced: false });
+        self.cleaner = Some(Cleaner { segment, walk, need: wanted, is_reading: false, reads_at: None, read_last });
         self.check_cleaned();
         LogOutcome::Nothing
     }

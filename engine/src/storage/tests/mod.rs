@@ -473,6 +473,35 @@ fn a_segment_is_cleaned_by_and_by_while_others_write() {
     assert!(world.log.cleaner.is_none(), "a log that nobody uses is cleaned to the end");
 }
 
+/// However little is written, by somebody who never rests, space comes back.
+#[test]
+fn a_segment_is_cleaned_while_others_write_little() {
+    const KIB: u64 = 1024;
+    let config =
+        LogConfig { segment_bytes: 192 * KIB, slack_bytes: 32 * KIB, append_bytes: 64 * 1024, ..small_config() };
+    let mut world = World::new(9, config);
+    world.recover_first();
+    for number in 0..6_000 {
+        world.publish(&[number % 8], RefFlags::NONE);
+        world.flush();
+    }
+    world.settle_down();
+    for key in world.live_keys().into_iter().filter(|(_, seq)| seq % 64 != 0) {
+        world.settle(key);
+    }
+    let (before, start) = (world.log.usage().segments, world.now);
+    while world.now.saturating_since(start) < Duration::from_secs(10) {
+        world.publish(&[0], RefFlags::NONE);
+        world.log.request_sync();
+        world.flush();
+        while world.disk_step().is_some() || !world.disk.is_idle() {}
+        world.flush();
+        world.advance(100_000);
+    }
+    let after = world.log.usage().segments;
+    assert!(before > 6 && after < before / 2, "{after} of {before} segments");
+}
+
 /// Writes records of `len` bytes over several segments.
 fn check_order_of_segments(len: usize) {
     let mut bare = Bare::new(LogConfig { segment_bytes: 1024 * 1024, ..LogConfig::default() });

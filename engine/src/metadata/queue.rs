@@ -73,7 +73,7 @@ impl QueueRecord {
 
     /// Whether it is a queue on one node that could have replicas: what a queue remembers of messages that are gone is its node's alone.
     pub(crate) fn can_be_replicated(&self) -> bool {
-        let is_lasting = self.durable && self.exclusive.is_none();
+        let is_lasting = self.durable && self.exclusive.is_none() && !self.auto_delete;
         let is_plain = self.arguments.kind == QueueKind::Classic && self.arguments.deduplication.is_none();
         !self.is_replicated() && is_lasting && is_plain
     }

@@ -93,9 +93,10 @@ impl Broker {
         self.remote.asks = asks;
     }
 
-    /// A queue has replicas from here on.
-    pub(super) fn ask_replicas(&mut self, queue: QueueKey) {
-        self.remote.asks.values_mut().filter(|ask| ask.queue == queue).for_each(|ask| ask.is_replicated = true);
+    /// A queue has replicas from here on. Whether something is asked of it.
+    pub(super) fn ask_replicas(&mut self, queue: QueueKey) -> bool {
+        let asks = self.remote.asks.values_mut().filter(|ask| ask.queue == queue);
+        asks.map(|ask| ask.is_replicated = true).count() > 0
     }
 
     /// Queues with replicas of which something is asked.

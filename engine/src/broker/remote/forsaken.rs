@@ -14,26 +14,34 @@ use crate::routing::QueueKey;
 /// Such sessions, by queue.
 #[derive(Debug, Default)]
 pub(super) struct Forsaken {
-    by_queue: BTreeMap<QueueId, BTreeSet<SessionId>>,
+    by_queue: BTreeMap<QueueId, OfQueue>,
     len: usize,
+}
+
+/// Those of one.
+#[derive(Debug, Default)]
+struct OfQueue {
+    sessions: BTreeSet<SessionId>,
+    /// Who was last asked about them.
+    asked: NodeId,
 }
 
 impl Forsaken {
     /// Notes one. Of too many the first are forgotten: their queues have long been where they are.
     fn add(&mut self, queue: QueueId, session: SessionId) {
-        self.len += usize::from(self.by_queue.entry(queue).or_default().insert(session));
+        self.len += usize::from(self.by_queue.entry(queue).or_default().sessions.insert(session));
         if self.len > limits::REMOTE_FORSAKEN_MAX
-            && let Some((_, sessions)) = self.by_queue.pop_first()
+            && let Some((_, first)) = self.by_queue.pop_first()
         {
-            self.len -= sessions.len();
+            self.len -= first.sessions.len();
         }
     }
 
     fn remove(&mut self, session: SessionId) {
-        for sessions in self.by_queue.values_mut() {
-            self.len -= usize::from(sessions.remove(&session));
+        for of_queue in self.by_queue.values_mut() {
+            self.len -= usize::from(of_queue.sessions.remove(&session));
         }
-        self.by_queue.retain(|_, sessions| !sessions.is_empty());
+        self.by_queue.retain(|_, of_queue| !of_queue.sessions.is_empty());
     }
 }
 
@@ -56,10 +64,11 @@ impl Broker {
     pub(super) fn ask_for_forsaken(&mut self) -> bool {
         let mut asked: Vec<(QueueId, NodeId, SessionId)> = Vec::new();
         let mut gone: Vec<SessionId> = Vec::new();
-        for (queue, sessions) in &self.remote.forsaken.by_queue {
+        for (queue, OfQueue { sessions, asked: before }) in &self.remote.forsaken.by_queue {
             match self.metadata.queue_by_id(*queue) {
                 Some((key, record)) if record.is_replicated() => {
-                    let leader = self.guess_leader(key, NodeId(0));
+                    // Whoever was asked before and is asked again did not lead it.
+                    let leader = self.guess_leader(key, *before);
                     asked.extend(sessions.iter().map(|session| (*queue, leader, *session)));
                 }
                 Some(_) => {}
@@ -68,6 +77,9 @@ impl Broker {
         }
         gone.into_iter().for_each(|session| self.remote.forsaken.remove(session));
         for (queue, leader, session) in &asked {
+            if let Some(of_queue) = self.remote.forsaken.by_queue.get_mut(queue) {
+                of_queue.asked = *leader;
+            }
             if self.can_reach(*leader) {
                 let sync = Sync { session: *session, consumers: Vec::new() };
                 self.say(*leader, &Frame::Sync { queue: *queue, sync });
@@ -78,7 +90,7 @@ impl Broker {
 
     /// Somebody who leads a queue says whether he knows such a session.
     pub(super) fn on_forsaken_synced(&mut self, from: NodeId, answer: &SyncAnswer) {
-        let is_it = |(_, sessions): &(&QueueId, &BTreeSet<SessionId>)| sessions.contains(&answer.session);
+        let is_it = |(_, of_queue): &(&QueueId, &OfQueue)| of_queue.sessions.contains(&answer.session);
         let Some((queue, _)) = self.remote.forsaken.by_queue.iter().find(is_it) else { return };
         let queue = *queue;
         if answer.next.is_none() {

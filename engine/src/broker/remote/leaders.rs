@@ -50,12 +50,12 @@ impl Broker {
             (session.is_replicated, session.follows) = (true, Some((session.home, boot)));
         };
         let followers = sessions.map(follow).count();
-        self.ask_replicas(queue);
+        let is_asked = self.ask_replicas(queue);
         let leader = self.guess_leader(queue, NodeId(0));
-        if followers > 0 || self.has_forsaken(queue) {
+        if followers > 0 || is_asked || self.has_forsaken(queue) {
             self.look_at_leaders_later();
         }
-        if followers == 0 {
+        if followers == 0 && !is_asked {
             return;
         }
         for (number, session) in self.remote.sessions.iter_mut().filter(|(_, session)| session.queue == queue) {

@@ -136,7 +136,11 @@ impl Broker {
         if replica.introduced_in == cluster.replica_status(queue)?.term {
             return Some(());
         }
-        let settings = wanted_settings(self.metadata.queue_by_key(replica.key)?, &self.config);
+        let mut settings = wanted_settings(self.metadata.queue_by_key(replica.key)?, &self.config);
+        if self.metadata.is_turning(queue) {
+            // Until it knows what of its messages somebody has, there are more of them than count.
+            (settings.length_max, settings.length_max_bytes) = (None, None);
+        }
         let mut writer = EntryWriter::default();
         writer.push(&Command::Update(settings.into()), &[]);
         let command = encode_command(self.now.wall.as_millis(), &writer.take());

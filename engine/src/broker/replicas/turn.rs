@@ -50,6 +50,8 @@ struct Turning {
     stage: Stage,
     /// Sessions of other nodes, and whether the queue is paused: the last that the group gets.
     last: Vec<Command>,
+    /// What consumers of other nodes have of it: it does not expire.
+    held: BTreeSet<QueueSeq>,
     /// When it is to be tried again, after something was refused.
     again_at: Option<Instant>,
 }
@@ -111,7 +113,8 @@ impl Broker {
     /// Begins with some more. Whether with any.
     fn begin_to_turn(&mut self) -> bool {
         let mut has_begun = false;
-        if self.turnings.wanted.is_empty() || self.is_drained() {
+        // All that is in it is written once more.
+        if self.turnings.wanted.is_empty() || self.is_drained() || self.alarms.raised().next().is_some() {
             return false;
         }
         let wanted: Vec<QueueKey> = self.turnings.wanted.iter().copied().collect();
@@ -169,9 +172,11 @@ impl Broker {
         self.remote.number_from(queue.next_seq().0);
         // The first of them that is brought is the first of the group, and so on.
         let all = queue.all_ready();
+        let mut held = BTreeSet::new();
         for command in &mut last {
             let Command::Adopt { consumers, .. } = command else { continue };
             for delivery in consumers.iter_mut().flat_map(|consumer| &mut consumer.unacked) {
+                held.insert(delivery.seq);
                 let at = all.partition_point(|seq| *seq < delivery.seq);
                 delivery.seq = QueueSeq(at as u64 + 1);
             }
@@ -180,7 +185,7 @@ impl Broker {
         self.queues.put_aside(key, queue);
         self.metadata.set_turning(id, true);
         let stage = Stage::Bringing { left, entry: 0 };
-        self.turnings.under_way.insert(key, Turning { id, stage, last, again_at: None });
+        self.turnings.under_way.insert(key, Turning { id, stage, last, held, again_at: None });
         self.open_replica(key).expect("a replica can begin");
         let (vhost, queue) = self.called(key);
         self.events.push(Event::BecomesReplicated { vhost, queue });
@@ -258,7 +263,7 @@ impl Broker {
             messages.push(Brought {
                 size: waiting.size(),
                 priority: waiting.priority(),
-                expires_at: state.expires_at,
+                expires_at: if turning.held.contains(seq) { 0 } else { state.expires_at },
                 failed: state.deliveries,
                 is_redelivered: waiting.is_redelivered(),
                 is_persistent: !waiting.is_transient() && waiting.place().is_some(),
@@ -344,7 +349,7 @@ impl Broker {
         self.forget_queue_timers(key, &mut queue);
         self.queues.put_aside(key, queue);
         self.metadata.set_turning(id, true);
-        let turning = Turning { id, stage: Stage::Found, last: Vec::new(), again_at: None };
+        let turning = Turning { id, stage: Stage::Found, last: Vec::new(), held: BTreeSet::new(), again_at: None };
         self.turnings.under_way.insert(key, turning);
         self.start_replica(key, Some(found))
     }

@@ -379,6 +379,10 @@ impl<W> Consumers<W> {
     pub(crate) fn on_had(&mut self, key: ConsumerKey) {
         if let Some(consumer) = self.by_key.get_mut(key) {
             consumer.on_delivered();
+            // It may have more than a consumer gets here.
+            if consumer.prefetch > 0 {
+                consumer.prefetch = consumer.prefetch.max(consumer.unacked);
+            }
         }
     }
 

@@ -42,10 +42,16 @@ impl QuorumQueue {
     fn adopt_consumer(&mut self, consumer: &AdoptedConsumer, actions: &mut Actions) {
         let AdoptedConsumer { session, checkout, is_over, next, unacked } = consumer;
         let id = session.consumer(checkout.tag);
+        // They come in whatever order the queue had them.
+        let Some(state) = self.roster.sessions.get_mut(session) else { return };
+        let next_tag = core::mem::replace(&mut state.next_tag, checkout.tag);
         if !is_over {
             self.checkout(*session, checkout, actions);
         } else if self.claim_tag(*session, checkout.tag) {
             self.takers.insert(id, Taker::new(None, None));
+        }
+        if let Some(state) = self.roster.sessions.get_mut(session) {
+            state.next_tag = state.next_tag.max(next_tag);
         }
         let Some(taker) = self.takers.get_mut(&id) else { return };
         taker.next = *next;

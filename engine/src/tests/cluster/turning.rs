@@ -14,7 +14,8 @@ use super::quorum::{next, publish_confirmed, publisher, replicas};
 use super::remote::{CHANNEL, consume, hear, make, publish};
 use super::upgrade::{old, upgrade, versions};
 use super::world::{At, World};
-use super::{ask, declare, voters};
+use super::{ask, declare, short, voters};
+use crate::amqp::FieldValue;
 use crate::amqp::method::basic;
 use crate::client::ClientEvent;
 use crate::cluster::link::Versions;
@@ -96,6 +97,46 @@ fn consumers_go_on_and_what_those_of_its_node_have_comes_again() {
         world
             .until("nothing", |world| (0..3).all(|at| replicas(world, at).iter().all(|it| it.ready + it.unacked == 0)));
         assert_eq!(listed(&mut world, 1)[0].consumers, 1);
+    }
+}
+
+/// One who asked for a message before he became a consumer, in a queue that is as full as it may be.
+#[test]
+fn what_others_have_is_theirs_in_whatever_order_they_came() {
+    for seed in 251..255 {
+        let mut world = three(seed);
+        let mut full = declare("q", true);
+        full.arguments.push(short("x-max-length"), FieldValue::I32(3));
+        make(&mut world, 0, full);
+        let client = publisher(&mut world, 1);
+        for body in bodies(3) {
+            publish_confirmed(&mut world, 1, client, "q", &body);
+        }
+        let taker = world.client(2).unwrap();
+        let answer = ask(&mut world, 2, taker, basic::Get { queue: short("q"), no_ack: false });
+        let ClientEvent::GetOk { delivery_tag, .. } = answer else { panic!("{answer:?}") };
+        ask(&mut world, 2, taker, basic::Qos { prefetch_count: 2, ..basic::Qos::default() });
+        world.send(2, taker, basic::Consume { no_wait: true, ..consume("q", "c") });
+        let mut tags = vec![delivery_tag];
+        while tags.len() < 3 {
+            for event in world.events(2, taker).unwrap() {
+                let ClientEvent::Delivery { delivery_tag, .. } = event else { panic!("seed {seed}: {event:?}") };
+                tags.push(delivery_tag);
+            }
+            world.step();
+        }
+        for body in ["3", "4", "5"] {
+            publish_confirmed(&mut world, 1, client, "q", body);
+        }
+        let members = in_order(&world);
+        set(&mut world, 1, ALL);
+        settle(&mut world, &members);
+        let has = |world: &World, ready: u64, unacked: u64| {
+            (0..3).all(|at| replicas(world, at).iter().all(|it| (it.ready, it.unacked) == (ready, unacked)))
+        };
+        world.until("what was there", |world| has(world, 3, 3));
+        tags.iter().for_each(|tag| world.with_client(2, taker, |client| client.ack(CHANNEL, *tag, false).unwrap()));
+        world.until("two more given", |world| has(world, 1, 2));
     }
 }
 

@@ -535,7 +535,7 @@ impl Broker {
                 consumers.push((adopted, is_active));
             }
         }
-        // The single active one stays that. Else each comes behind those of its session with smaller tags.
+        // The single active one stays that.
         consumers.sort_by_key(|(_, is_active)| !is_active);
         let sessions = taken.iter().map(|(session, guest)| AdoptedSession { session: *session, next: guest.next });
         let consumers = consumers.into_iter().map(|(adopted, _)| adopted);

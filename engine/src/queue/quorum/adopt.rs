@@ -56,7 +56,7 @@ impl QuorumQueue {
         let Some(taker) = self.takers.get_mut(&id) else { return };
         taker.next = *next;
         for delivery in unacked {
-            // One that there was no room for is gone.
+            // What was not brought cannot be had.
             let Some(slot) = self.ready.remove(delivery.seq) else { continue };
             self.expiring -= u64::from(slot.expires_at != 0);
             self.unacked += 1;

@@ -7,6 +7,7 @@ use leveret_engine::engine::{Engine, ReplicaEntry, ReplicaReach};
 use leveret_engine::ids::QueueId;
 
 use crate::history::Fact;
+use crate::node::Node;
 use crate::nodes::{At, Nodes};
 use crate::situation::Situation;
 use crate::world::World;
@@ -172,8 +173,13 @@ impl World {
         let reach = engine.log_reach();
         ledger.written(at, reach.end.0, reach.durable.0);
         if ledger.asks_for_links(at) {
-            let names: Vec<String> = engine.cluster_links().collect();
-            let others = self.nodes.iter().filter(|node| names.contains(&node.name)).map(|node| node.at);
+            let links: Vec<(String, u64)> = engine.cluster_links().collect();
+            // One that leads to a life that is over is no link: who holds on to it has not heard of that yet.
+            let is_linked = |node: &&Node| {
+                let life = node.engine.as_ref().and_then(|engine| engine.cluster_life());
+                life.is_some_and(|life| links.iter().any(|(name, its)| *name == node.name && *its == life))
+            };
+            let others = self.nodes.iter().filter(is_linked).map(|node| node.at);
             ledger.linked(at, &others.collect::<Vec<At>>());
         }
         if ledger.has_untold(at) && !engine.has_outstanding() {

@@ -99,7 +99,10 @@ impl Broker {
         }
         for change in &changes.list {
             match *change {
-                Change::QueueDeleted(key, id) => self.drop_queue(key, id),
+                Change::QueueDeleted(key, id) => {
+                    self.drop_queue(key, id);
+                    self.on_queue_known(id);
+                }
                 Change::QueueCreated(key, id) => {
                     self.add_queue(key, id);
                     self.announce_queue_created(key);

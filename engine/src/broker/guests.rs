@@ -31,7 +31,7 @@ use crate::window::Window;
 pub(crate) struct Guests {
     by_id: BTreeMap<SessionId, Guest>,
     nodes: BTreeMap<NodeId, GuestNode>,
-    /// What came for queues that this node has not heard of yet, in order.
+    /// What came for queues of which this node has not heard yet that they are there, or here, in order.
     early: BTreeMap<QueueId, Vec<(NodeId, Frame)>>,
     /// Sessions that may have to be told that commands are applied.
     untold: Vec<SessionId>,
@@ -144,9 +144,8 @@ impl Broker {
             return Ok(());
         }
         let Some(key) = self.queue_for_guest(queue) else {
-            if queue >= self.metadata.next_queue_id() {
-                let early = self.guests.early.entry(queue).or_default();
-                early.push((from, Frame::Commands { queue, entry }));
+            if self.is_to_hear_of(queue) {
+                self.keep_until_heard(queue, from, Frame::Commands { queue, entry });
                 return Ok(());
             }
             return self.turn_away(from, &entry);
@@ -182,8 +181,22 @@ impl Broker {
     /// Keeps what is said to a queue of which it is not known where it is.
     fn keep_in_doubt(&mut self, queue: QueueId, from: NodeId, frame: Frame) {
         if self.is_in_doubt(queue) {
-            self.guests.early.entry(queue).or_default().push((from, frame));
+            self.keep_until_heard(queue, from, frame);
         }
+    }
+
+    /// Whether this node has not heard yet that a queue is there, or that it is not on another node alone any more, as somebody has who
+    /// says something to it here.
+    fn is_to_hear_of(&self, queue: QueueId) -> bool {
+        match self.metadata.queue_by_id(queue) {
+            Some((_, record)) => !self.metadata.is_led(record) && !self.metadata.is_here(record),
+            None => queue >= self.metadata.next_queue_id(),
+        }
+    }
+
+    /// Keeps what is said to a queue until this node has heard of it.
+    fn keep_until_heard(&mut self, queue: QueueId, from: NodeId, frame: Frame) {
+        self.guests.early.entry(queue).or_default().push((from, frame));
     }
 
     fn is_replicated(&self, queue: QueueId) -> bool {
@@ -212,7 +225,7 @@ impl Broker {
         Ok(())
     }
 
-    /// This node has heard of a queue: what came for it before is for it now.
+    /// This node has heard of a queue, or where it is, or that it is gone: what came for it before is for it now.
     pub(super) fn on_queue_known(&mut self, id: QueueId) {
         for (from, frame) in self.guests.early.remove(&id).unwrap_or_default() {
             // It was understood when it came, as far as that could be told.
@@ -590,9 +603,8 @@ impl Broker {
         if self.is_replicated(queue) {
             return self.on_replica_sync(from, queue, sync);
         }
-        if queue >= self.metadata.next_queue_id() {
-            let frame = Frame::Sync { queue, sync: sync.clone() };
-            return self.guests.early.entry(queue).or_default().push((from, frame));
+        if self.is_to_hear_of(queue) {
+            return self.keep_until_heard(queue, from, Frame::Sync { queue, sync: sync.clone() });
         }
         if !self.guests.by_id.contains_key(&session) {
             let notice = match self.queue_for_guest(queue) {
@@ -748,9 +760,8 @@ impl Broker {
             return self.on_replica_question(from, number, queue, question);
         }
         let answer = match self.queue_for_guest(queue) {
-            None if queue >= self.metadata.next_queue_id() => {
-                let frame = Frame::Ask { number, queue, question };
-                return self.guests.early.entry(queue).or_default().push((from, frame));
+            None if self.is_to_hear_of(queue) => {
+                return self.keep_until_heard(queue, from, Frame::Ask { number, queue, question });
             }
             None => Answer::Gone,
             Some(key) => match question {

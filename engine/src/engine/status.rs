@@ -161,10 +161,15 @@ impl Engine {
         peers.flat_map(|peers| peers.cluster().nodes()).map(|(_, node)| node.name.clone()).collect()
     }
 
-    /// The names of the nodes of the cluster to which there is a link; for the simulator.
-    pub fn cluster_links(&self) -> impl Iterator<Item = String> {
-        let clusters = self.broker.peers.iter().map(|peers| peers.cluster());
-        clusters.flat_map(|it| it.linked().filter_map(|(node, _)| it.name_of(node).map(String::from)))
+    /// The names of the nodes of the cluster to which there is a link, each with which of its lives it leads to; for the simulator.
+    pub fn cluster_links(&self) -> impl Iterator<Item = (String, u64)> {
+        let linked = self.broker.peers.iter().flat_map(|peers| peers.linked().map(move |link| (peers, link)));
+        linked.filter_map(|(peers, (node, _, boot))| Some((String::from(peers.cluster().name_of(node)?), boot.0)))
+    }
+
+    /// Which of its lives in the cluster this node is in; for the simulator. `None` while it is in no cluster.
+    pub fn cluster_life(&self) -> Option<u64> {
+        self.broker.peers.as_ref()?.own().map(|(_, boot)| boot)
     }
 
     /// Which version of the protocol between nodes all nodes of the cluster speak, as far as this one knows; 0 while it is in none.

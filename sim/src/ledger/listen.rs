@@ -501,6 +501,10 @@ impl Ledger {
             let Some(entry) = self.entries.get_mut(&stay) else { continue };
             entry.was_acked |= verdict == Verdict::Ack;
             entry.was_rejected |= verdict == Verdict::Reject;
+            // The queue's node had ended by the time at which it came. If that was giving replicas what it had, they may know who has it.
+            if out.turn == 0 && held.turning_in.is_some() && entry.presence == Presence::Ready {
+                entry.presence = Presence::Maybe;
+            }
             match verdict {
                 _ if !is_its => {}
                 Verdict::Requeue => self.come_back(stay, session),

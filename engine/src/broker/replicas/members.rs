@@ -137,6 +137,7 @@ impl Broker {
             (false, true) => self.drop_queue(key, id),
             (true, true) | (false, false) => {}
         }
+        self.on_queue_known(id);
     }
 
     /// A queue has other members, as all nodes know.
@@ -151,6 +152,7 @@ impl Broker {
             (false, true) if !self.is_member_again(id, record.members_at) => self.close_replica(id),
             (false | true, true) | (false, false) => {}
         }
+        self.on_queue_known(id);
         self.see_to_members(id);
         self.look_at_errands();
     }

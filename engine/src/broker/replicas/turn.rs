@@ -314,7 +314,6 @@ impl Broker {
         if let Some(leader) = self.replicas.leader(id).flatten() {
             self.on_queue_leader(id, leader);
         }
-        self.on_queue_known(id);
         let (vhost, queue) = self.called(key);
         self.events.push(Event::IsReplicated { vhost, queue });
     }

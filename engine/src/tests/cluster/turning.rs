@@ -14,13 +14,16 @@ use super::quorum::{next, publish_confirmed, publisher, replicas};
 use super::remote::{CHANNEL, consume, hear, make, publish};
 use super::upgrade::{old, upgrade, versions};
 use super::world::{At, World};
-use super::{ask, declare, short, voters};
+use super::{ask, declare, queue_names, short, voters};
+use crate::alarm::ResourceLevel;
 use crate::amqp::FieldValue;
-use crate::amqp::method::basic;
+use crate::amqp::method::{Method, basic, queue};
 use crate::client::ClientEvent;
 use crate::cluster::link::Versions;
 use crate::ids::{AdminId, ConnectionId};
 use crate::input::Input;
+use crate::limits;
+use crate::management::{AdminReply, AdminRequest, NodeRequest};
 use crate::storage::codec::mix;
 use crate::storage::tests::rng::{Rng, seeds};
 
@@ -290,6 +293,108 @@ fn who_published_to_a_former_life_of_its_node_hears_what_became_of_it() {
         publish_confirmed(&mut world, 2, client, "q", "after");
     }
     assert!(heard > 1, "it was hardly tried");
+}
+
+/// Of such queues one would go at once that has no consumer for a moment.
+#[test]
+fn a_queue_that_goes_with_its_last_consumer_stays_on_its_node() {
+    let mut world = three(261);
+    make(&mut world, 0, queue::Declare { auto_delete: true, ..declare("q", true) });
+    let consumer = one_by_one(&mut world, 2);
+    let client = publisher(&mut world, 1);
+    set(&mut world, 1, ALL);
+    publish_confirmed(&mut world, 1, client, "q", "after");
+    assert_eq!(next(&mut world, 2, consumer), (b"after".to_vec(), false));
+    assert!(holders(&world).is_empty());
+    world.hang_up(2, consumer);
+    world.until("the queue to go", |world| {
+        world.nodes.iter().all(|node| queue_names(node.engine.as_ref().unwrap()).is_empty())
+    });
+}
+
+/// At any moment, by clients of nodes that have nothing else to do with it.
+#[test]
+fn who_asks_about_a_queue_that_becomes_mirrored_is_answered() {
+    for seed in 271..291 {
+        let mut world = three(seed);
+        make(&mut world, 0, declare("q", true));
+        let client = publisher(&mut world, 1);
+        for body in bodies(5) {
+            publish_confirmed(&mut world, 1, client, "q", &body);
+        }
+        let asking = world.client(2).unwrap();
+        let mut rng = Rng(mix(seed));
+        let members = in_order(&world);
+        let request = alloc::boxed::Box::new(policy(ALL).into());
+        world.input(1, Input::Admin { id: AdminId(7), request });
+        (0..rng.below(120)).for_each(|_| world.step());
+        let answer = ask(&mut world, 2, asking, queue::Declare { passive: true, ..declare("q", true) });
+        let ClientEvent::Method { method: Method::QueueDeclareOk(ok), .. } = &answer else {
+            panic!("seed {seed}: {answer:?}")
+        };
+        assert_eq!(ok.message_count, 5, "seed {seed}");
+        let answer = ask(&mut world, 2, asking, queue::Purge { queue: short("q"), ..queue::Purge::default() });
+        let ClientEvent::Method { method: Method::QueuePurgeOk(ok), .. } = &answer else {
+            panic!("seed {seed}: {answer:?}")
+        };
+        assert_eq!(ok.message_count, 5, "seed {seed}");
+        settle(&mut world, &members);
+    }
+}
+
+/// More than a queue with replicas gives to one consumer at a time (RabbitMQ docs: Quorum Queues / Consumer Prefetch).
+#[test]
+fn a_consumer_that_has_more_than_it_would_be_given_goes_on() {
+    let most = limits::QUORUM_PREFETCH_MAX;
+    let mut world = three(292);
+    make(&mut world, 0, declare("q", true));
+    let client = publisher(&mut world, 0);
+    let count = most + 50;
+    bodies(count).iter().for_each(|body| assert!(publish(&mut world, 0, client, "q", body).is_some()));
+    let taker = world.client(2).unwrap();
+    world.send(2, taker, basic::Consume { no_wait: true, ..consume("q", "c") });
+    let mut last = 0;
+    while last < u64::from(count) {
+        world.step();
+        for event in world.events(2, taker).unwrap() {
+            if let ClientEvent::Delivery { delivery_tag, .. } = event {
+                last = delivery_tag;
+            }
+        }
+    }
+    let members = in_order(&world);
+    set(&mut world, 1, ALL);
+    settle(&mut world, &members);
+    let client = publisher(&mut world, 0);
+    publish_confirmed(&mut world, 0, client, "q", "one more");
+    let has = |world: &World, ready: u64, unacked: u64| {
+        (0..3).all(|at| replicas(world, at).iter().all(|it| (it.ready, it.unacked) == (ready, unacked)))
+    };
+    world.until("what it has", |world| has(world, 1, u64::from(count)));
+    world.with_client(2, taker, |client| client.ack(CHANNEL, last, true).unwrap());
+    let (body, tag) = keep(&mut world, 2, taker);
+    assert_eq!((&body[..], tag), (&b"one more"[..], last + 1));
+    world.with_client(2, taker, |client| client.ack(CHANNEL, tag, false).unwrap());
+    world.until("nothing", |world| has(world, 0, 0));
+}
+
+#[test]
+fn a_queue_stays_on_its_node_while_that_is_short_of_something() {
+    let mut world = three(293);
+    make(&mut world, 0, declare("q", true));
+    let limit = AdminRequest::Node(NodeRequest::SetMemoryHighWatermark(Some(1000)));
+    assert_eq!(administration::ask(&mut world, 0, limit), Ok(AdminReply::Done));
+    let uses = |world: &mut World, memory_bytes| {
+        world.input(0, Input::ResourceLevel(ResourceLevel { memory_bytes, disk_free_bytes: u64::MAX }));
+        world.flush(0);
+    };
+    uses(&mut world, 1001);
+    set(&mut world, 1, ALL);
+    (0..5_000).for_each(|_| world.step());
+    assert!(holders(&world).is_empty());
+    uses(&mut world, 1000);
+    let members = in_order(&world);
+    settle(&mut world, &members);
 }
 
 #[test]

@@ -302,11 +302,12 @@ impl Ledger {
         let stay = out.stay;
         let home = self.queues[stay.0 as usize].home;
         let Some(entry) = self.entries.get(&stay) else { return };
-        if home == Some(at) {
-            let site = &mut self.sites[at.number()];
-            site.unwritten.push_back((site.log_end, out));
-        } else if self.may_be_lost(stay.0, entry.out) {
+        if home != Some(at) && self.may_be_lost(stay.0, entry.out) {
             self.doubt(stay);
+        } else if let Some(home) = home {
+            // A session that ends does not wait for the disk.
+            let site = &mut self.sites[home.number()];
+            site.unwritten.push_back((site.log_end, out));
         } else if let Some(entry) = self.entries.get_mut(&stay) {
             entry.is_done = true;
         }

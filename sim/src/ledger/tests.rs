@@ -504,6 +504,7 @@ fn what_was_settled_in_a_queue_of_another_node_comes_back_only_if_that_was_away(
         if is_before {
             court.asks(CONSUMER, ack);
             court.ledger.has_told(At::new(1));
+            court.ledger.written(At::new(2), 1, 1);
         }
         court.ledger.parted(At::new(1), At::new(2));
         court.ledger.at(away_ms * MILLISECOND);
@@ -514,6 +515,31 @@ fn what_was_settled_in_a_queue_of_another_node_comes_back_only_if_that_was_away(
         let (tag, redelivered) = (2, true);
         court.told(CONSUMER, Said::Deliver { consumer: b"orders", tag, redelivered, message, properties: PERSISTENT });
         assert_eq!(court.objection.as_deref(), expected, "{away_ms} {is_before}");
+    }
+}
+
+/// A client's node may know that it was carried out before it is on the disk: when a session ends.
+#[test]
+fn what_was_settled_in_a_queue_of_another_node_is_settled_once_it_is_on_its_disk() {
+    for (durable, expected) in [(4, Some("settled stays settled")), (3, None)] {
+        let mut court = remote_court("");
+        court.publish(0, 1);
+        court.consume(b"orders");
+        let (message, redelivered) = (Some(MessageNumber(0)), false);
+        court.told(
+            CONSUMER,
+            Said::Deliver { consumer: b"orders", tag: 1, redelivered, message, properties: PERSISTENT },
+        );
+        court.ledger.written(At::new(2), 4, 3);
+        court.asks(CONSUMER, Said::Ack { tag: 1, multiple: false });
+        court.ledger.has_told(At::new(1));
+        court.ledger.written(At::new(2), 4, durable);
+        court.ledger.ended(At::new(2));
+        court.link();
+        court.consume(b"orders");
+        let (tag, redelivered) = (2, true);
+        court.told(CONSUMER, Said::Deliver { consumer: b"orders", tag, redelivered, message, properties: PERSISTENT });
+        assert_eq!(court.objection.as_deref(), expected, "{durable}");
     }
 }
 

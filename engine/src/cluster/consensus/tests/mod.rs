@@ -14,3 +14,4 @@ mod journal;
 #[cfg(feature = "mutants")]
 mod planted;
 mod sleep;
+mod table;

@@ -34,6 +34,12 @@ pub struct Config {
     /// How many replicas a quorum queue has that does not say it, where there are as many nodes (`quorum_queue.initial_cluster_size`);
     /// 0 is 1.
     pub quorum_initial_group_size: u32,
+    /// Whether quorum queues that have fewer replicas than they are to have get more, as soon as there are nodes for them
+    /// (`quorum_queue.continuous_membership_reconciliation.enabled`; RabbitMQ docs: Quorum Queues / Continuous Membership Reconciliation).
+    pub quorum_reconciliation: bool,
+    /// How many those are to have then that do not say it (`quorum_queue.continuous_membership_reconciliation.target_group_size`). `None`:
+    /// as many as they have.
+    pub quorum_target_group_size: Option<u32>,
     /// Channels per connection offered to clients; 0 is no limit.
     pub channel_max: u16,
     /// Consumers per channel; `None` is no limit.
@@ -151,6 +157,8 @@ impl Default for Config {
             loopback_users: vec!["guest".to_owned()],
             default_queue_type: None,
             quorum_initial_group_size: limits::QUORUM_INITIAL_GROUP_SIZE,
+            quorum_reconciliation: false,
+            quorum_target_group_size: None,
             channel_max: limits::CHANNEL_MAX,
             consumer_max_per_channel: None,
             connection_max: None,

@@ -54,6 +54,9 @@ pub struct QueueArguments {
     pub delayed_retry: RetryArguments,
     /// `x-quorum-initial-group-size`, not 0: how many replicas there are to be, if there are as many nodes. `None`: as configured.
     pub initial_group_size: Option<u32>,
+    /// `x-quorum-target-group-size`: how many replicas a quorum queue gets once there are nodes for them. `None`: what the policy says, or
+    /// else the configuration.
+    pub target_group_size: Option<u32>,
     /// `x-queue-leader-locator`.
     pub leader_locator: LeaderLocator,
     /// `x-message-deduplication` and what belongs to it. `None`: duplicates are messages as all others.
@@ -129,11 +132,12 @@ pub(super) const EXCHANGE_EQUIVALENCE: [&str; 1] = [ALTERNATE_EXCHANGE];
 type Check = fn(&FieldValue) -> Result<(), String>;
 
 /// Arguments of quorum queues that did not mean anything in the first version, each with its rule.
-const LATER: [(&str, Check); 4] = [
+const LATER: [(&str, Check); 5] = [
     (DISCONNECTED_TIMEOUT, check_not_negative),
     (RETRY_TYPE, check_retry_kind),
     (RETRY_MIN, check_not_negative),
     (RETRY_MAX, check_not_negative),
+    (TARGET_SIZE, check_positive),
 ];
 
 /// Arguments that a classic queue must not have, since only other types know them.
@@ -158,6 +162,7 @@ const NOT_QUORUM: [&str; 7] = [
 ];
 
 pub(super) const QUEUE_TYPE: &str = "x-queue-type";
+const TARGET_SIZE: &str = "x-quorum-target-group-size";
 const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
 const DISCONNECTED_TIMEOUT: &str = "x-consumer-disconnected-timeout";
 const RETRY_TYPE: &str = "x-delayed-retry-type";
@@ -237,10 +242,8 @@ impl QueueArguments {
                 max_ms: later(RETRY_MAX, check_not_negative).and_then(to_unsigned),
             },
             disconnected_timeout_ms: later(DISCONNECTED_TIMEOUT, check_not_negative).and_then(to_unsigned),
-            // More than there can be nodes are all nodes.
-            initial_group_size: initial_group_size
-                .and_then(to_unsigned)
-                .map(|size| u32::try_from(size).unwrap_or(u32::MAX)),
+            initial_group_size: initial_group_size.and_then(to_size),
+            target_group_size: later(TARGET_SIZE, check_positive).and_then(to_size),
             leader_locator: leader_locator.map(parse_leader_locator).unwrap_or_default(),
             deduplication: Deduplication::parse(arguments)?,
         })
@@ -391,6 +394,11 @@ fn check_positive(value: &FieldValue) -> Result<(), String> {
 /// RabbitMQ 4.0.4 and later take -1 for no limit.
 fn check_delivery_limit(value: &FieldValue) -> Result<(), String> {
     if check_integer(value)? == -1 { Ok(()) } else { check_not_negative(value) }
+}
+
+/// More than there can be nodes are all nodes.
+fn to_size(value: &FieldValue) -> Option<u32> {
+    to_unsigned(value).map(|size| u32::try_from(size).unwrap_or(u32::MAX))
 }
 
 fn check_leader_locator(value: &FieldValue) -> Result<(), String> {
@@ -572,6 +580,7 @@ mod tests {
             dead_letter_strategy: DeadLetterStrategy::AtMostOnce,
             single_active_consumer: true,
             initial_group_size: None,
+            target_group_size: None,
             leader_locator: LeaderLocator::ClientLocal,
             deduplication: None,
         };

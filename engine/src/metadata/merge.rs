@@ -39,6 +39,13 @@ impl QueueRecord {
                         policy,
                         "consumer-disconnected-timeout",
                     ),
+                    // Of two the greater, as of a policy and an operator policy.
+                    target_group_size: if is_quorum {
+                        let theirs = policy.get("target-group-size").and_then(Value::as_u64);
+                        own.target_group_size.max(theirs.map(|size| u32::try_from(size).unwrap_or(u32::MAX)))
+                    } else {
+                        None
+                    },
                     delayed_retry: if is_quorum {
                         self.arguments.delayed_retry.with_policy(policy).settle()
                     } else {

@@ -30,6 +30,9 @@ pub struct QueueSettings {
     pub consumer_timeout_ms: Option<u64>,
     /// On how many nodes a policy wants a classic queue. `None`: on one. It takes effect on queues with replicas alone.
     pub mirroring: Option<Mirroring>,
+    /// How many replicas a quorum queue is to have once there are nodes for them. `None`: as many as the configuration says of the node that
+    /// leads it.
+    pub target_group_size: Option<u32>,
     /// How long messages of a quorum queue stay with a consumer whose node cannot be reached, in milliseconds. `None`: as long as the
     /// configuration of the node says that leads the queue.
     pub disconnected_timeout_ms: Option<u64>,
@@ -68,6 +71,7 @@ impl QueueSettings {
             delivery_limit: delivery_limit(arguments.kind, arguments.delivery_limit),
             consumer_timeout_ms: arguments.consumer_timeout_ms,
             mirroring: None,
+            target_group_size: arguments.target_group_size,
             disconnected_timeout_ms: arguments.disconnected_timeout_ms,
             delayed_retry: arguments.delayed_retry.settle(),
         }

@@ -46,6 +46,8 @@ const KNOWN: &[&str] = &[
     "cluster_formation.target_cluster_size_hint",
     "cluster_partition_handling",
     "quorum_queue.initial_cluster_size",
+    "quorum_queue.continuous_membership_reconciliation.enabled",
+    "quorum_queue.continuous_membership_reconciliation.target_group_size",
     "cluster.secret",
     "cluster.secret_file",
     "cluster.listen",
@@ -155,6 +157,13 @@ pub(super) fn set(settings: &mut FileSettings, key: &str, value: &str, memory_by
         "quorum_queue.initial_cluster_size" => match number(key, value)? {
             0 => return Err(format!("{key}: a queue needs one replica at least")),
             size => engine.quorum_initial_group_size = size,
+        },
+        "quorum_queue.continuous_membership_reconciliation.enabled" => {
+            engine.quorum_reconciliation = boolean(key, value)?;
+        }
+        "quorum_queue.continuous_membership_reconciliation.target_group_size" => match number(key, value)? {
+            0 => return Err(format!("{key}: a queue needs one replica at least")),
+            size => engine.quorum_target_group_size = Some(size),
         },
         "default_pass" => engine.default_pass = value.to_owned(),
         "vm_memory_high_watermark.relative" => {

@@ -16,7 +16,8 @@
 //! 2. Who is no node of the cluster any more goes.
 //! 3. Who has caught up gets a vote.
 //! 4. A classic queue gets as many members as its policy wants (`ha-mode`); see [`super::mirrors`].
-//! 5. Then come the wishes of operators. They are the leader's alone; who asked asks the next one.
+//! 5. A quorum queue gets as many members as it is to have, if the configuration wants that seen to (`target-group-size`).
+//! 6. Then come the wishes of operators. They are the leader's alone; who asked asks the next one.
 //!
 //! A leader that is to go has another lead first, and so does one whose node is under maintenance.
 //!
@@ -208,6 +209,11 @@ impl Broker {
         {
             return self.take_step(queue, step);
         }
+        if record.arguments.kind == QueueKind::Quorum
+            && let Some(node) = self.next_member(record, &mark.members)
+        {
+            return self.change(queue, MemberChange::AddLearner(node)) != Err(Refused::Impossible);
+        }
         let learners = mark.members.learners().to_vec();
         let mut is_behind = false;
         for learner in learners {
@@ -218,6 +224,21 @@ impl Broker {
             }
         }
         self.fulfil(queue, own, &mark.members) || is_behind
+    }
+
+    /// Who comes in next, if a quorum queue has fewer members than it is to have. Nobody goes because there are more (RabbitMQ docs: Quorum
+    /// Queues / Continuous Membership Reconciliation).
+    fn next_member(&self, record: &QueueRecord, members: &Members) -> Option<NodeId> {
+        let target = record.settings.target_group_size.or(self.config.quorum_target_group_size);
+        let target = target.filter(|_| self.config.quorum_reconciliation)?;
+        let is_missing = usize::try_from(target).is_ok_and(|target| members.voters().len() < target);
+        // One at a time: who came last is to catch up first. All queues are looked at to choose, so not unless there is somebody.
+        let is_there = || self.running().iter().any(|node| !members.contains(*node));
+        if !is_missing || !members.learners().is_empty() || !is_there() {
+            return None;
+        }
+        let candidates = self.candidates().into_iter().filter(|it| it.is_up && !members.contains(it.node));
+        candidates.min_by_key(|it| (it.replicas, it.node)).map(|it| it.node)
     }
 
     /// Goes on with what operators wish. Whether anything is left.

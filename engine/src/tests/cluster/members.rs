@@ -19,8 +19,10 @@ use crate::ids::{AdminId, ConnectionId, NodeId};
 use crate::input::Input;
 use crate::limits;
 use crate::management::{
-    AdminError, AdminReply, ClusterRequest, MemberStatus, QueueName, QueuePatterns, ReplicaChange, ReplicaRequest,
+    AdminError, AdminReply, ClusterRequest, MemberStatus, PolicyInfo, PolicyRequest, QueueName, QueuePatterns,
+    ReplicaChange, ReplicaRequest,
 };
+use crate::metadata::PolicyKind;
 use crate::storage::codec::mix;
 use crate::storage::tests::rng::{Rng, seeds};
 
@@ -105,6 +107,66 @@ pub(super) fn settle(world: &mut World, expected: &[At]) {
     }
     let of = |at| (replicas(world, at), status_of(world, at));
     panic!("{wanted:?} do not come: {:#?}", (0..world.nodes.len()).map(of).collect::<Vec<_>>());
+}
+
+/// RabbitMQ docs: Quorum Queues / Continuous Membership Reconciliation.
+#[test]
+fn a_quorum_queue_gets_as_many_members_as_it_is_to_have() {
+    let mut world = nodes(47, 5);
+    make(&mut world, 0, quorum("q", &[]));
+    let order = in_order(&world);
+    let client = publisher(&mut world, 4);
+    publish_confirmed(&mut world, 4, client, "q", "before");
+    let target = |world: &mut World, size: u32| {
+        let policy = PolicyInfo {
+            vhost: "/".into(),
+            name: "size".into(),
+            pattern: "^q".into(),
+            apply_to: "quorum_queues".into(),
+            definition: serde_json::from_str(&format!(r#"{{"target-group-size":{size}}}"#)).unwrap(),
+            priority: 0,
+        };
+        let request = PolicyRequest::Set { kind: PolicyKind::User, policy };
+        assert_eq!(administration::ask(world, 1, request), Ok(AdminReply::Done));
+        (0..3_000).for_each(|_| world.step());
+    };
+    // Nobody sees to it unless the configuration says so.
+    target(&mut world, 5);
+    settle(&mut world, &order[..3]);
+    target(&mut world, 3);
+    for node in &mut world.nodes {
+        node.engine.as_mut().unwrap().broker.config.quorum_reconciliation = true;
+    }
+    target(&mut world, 4);
+    settle(&mut world, &order[..4]);
+    // Who is out of reach comes when it is there.
+    world.crash(order[4], false);
+    target(&mut world, 9);
+    settle(&mut world, &order[..4]);
+    world.start(order[4]);
+    world.until("the fifth", |world| world.nodes[order[4]].is_ready);
+    settle(&mut world, &order);
+    target(&mut world, 2);
+    settle(&mut world, &order);
+    let consumer = one_by_one(&mut world, 3);
+    assert_eq!(next(&mut world, 3, consumer).0, b"before");
+}
+
+#[test]
+fn a_quorum_queue_may_say_itself_how_many_members_it_is_to_have() {
+    let mut world = nodes(48, 5);
+    for node in &mut world.nodes {
+        let config = &mut node.engine.as_mut().unwrap().broker.config;
+        (config.quorum_reconciliation, config.quorum_target_group_size) = (true, Some(3));
+    }
+    let order = in_order(&world);
+    make(&mut world, 0, quorum("q", &[("x-quorum-target-group-size", 4.into())]));
+    settle(&mut world, &order[..4]);
+    let client = world.client(1).unwrap();
+    let wrong = quorum("r", &[("x-quorum-target-group-size", 0.into())]);
+    let ClientEvent::ChannelClosed { reason, .. } = ask(&mut world, 1, client, wrong) else { panic!("it is refused") };
+    let text = reason.reply_text.to_string_lossy().into_owned();
+    assert!(text.starts_with("PRECONDITION_FAILED - invalid arg 'x-quorum-target-group-size' for queue 'r'"), "{text}");
 }
 
 #[test]

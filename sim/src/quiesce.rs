@@ -304,6 +304,12 @@ impl World {
             if leaders > 1 || (leaders == 0 && self.phase == Phase::Draining) {
                 return Some(format!("queue {name} to have one leader, not {leaders}"));
             }
+            let rules = self.plan.topology.queues.iter().find(|queue| queue.name == name).map(|queue| &queue.rules);
+            let target = rules.and_then(|rules| rules.target_size).map(usize::from);
+            let target = target.map_or(0, |size| size.min(self.plan.node_count()));
+            if its().count() < target {
+                return Some(format!("queue {name} to have {target} replicas, not {}", its().count()));
+            }
             let most = its().map(|(_, replica)| replica.applied).max()?;
             let (at, behind) = its().find(|(_, replica)| replica.applied < most)?;
             let name_of = self.nodes.name_of(*at);

@@ -197,6 +197,8 @@ fn config(knobs: &Knobs, options: RunOptions) -> Config {
             disk_retry: Duration::from_micros(knobs.disk_retry_us),
         },
         fine_events: true,
+        // It is about queues alone that say how many members they are to have.
+        quorum_reconciliation: true,
         resources: ResourceLimits { memory_high_bytes: Some(RESOURCE_LIMIT), disk_free_bytes: RESOURCE_LIMIT },
         #[cfg(feature = "mutants")]
         mutant,

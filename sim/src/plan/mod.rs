@@ -281,6 +281,9 @@ pub struct QueueRules {
     /// `x-quorum-initial-group-size`.
     #[serde(skip_serializing_if = "is_default")]
     pub group_size: Option<u32>,
+    /// `x-quorum-target-group-size`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub target_size: Option<u8>,
     /// `ha-mode` of a policy that is there before it: it is on so many nodes, 0 is on all.
     #[serde(skip_serializing_if = "is_default")]
     pub mirrors: Option<u32>,

@@ -110,6 +110,9 @@ pub struct QueueSpec {
     /// How many nodes have a replica of it, of so many as there are; all if left out.
     #[serde(rename = "x-quorum-initial-group-size")]
     pub group_size: Option<u32>,
+    /// How many replicas it gets in the end, if there are as many nodes.
+    #[serde(rename = "x-quorum-target-group-size")]
+    pub target_size: Option<u8>,
     /// Whether clients of all nodes use it, though it is a classic one and on one node.
     #[serde(default)]
     pub remote: bool,

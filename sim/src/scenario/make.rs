@@ -81,6 +81,7 @@ fn rules(queue: &QueueSpec) -> QueueRules {
         retry_ms: queue.retry,
         is_quorum: queue.queue_type == QueueType::Quorum,
         group_size: queue.group_size,
+        target_size: queue.target_size,
         mirrors: queue.ha_mode.filter(|_| queue.ha_after.is_none()).map(|_| queue.ha_params.unwrap_or(0)),
         is_remote: queue.remote,
         mirrored_later: queue.ha_after.map(|after| {

@@ -138,6 +138,7 @@ fn queue_arguments(rules: &QueueRules) -> FieldTable {
         retry_ms,
         is_quorum,
         group_size,
+        target_size,
         // An operator has said it.
         mirrors: _,
         // That is about its clients.
@@ -155,6 +156,7 @@ fn queue_arguments(rules: &QueueRules) -> FieldTable {
         ("x-delayed-retry-min", *retry_ms),
         ("x-delayed-retry-max", retry_ms.map(|ms| 3 * ms)),
         ("x-quorum-initial-group-size", *group_size),
+        ("x-quorum-target-group-size", target_size.map(u32::from)),
     ] {
         if let Some(number) = number {
             table = table.with(name, i64::from(number));

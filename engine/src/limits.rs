@@ -243,8 +243,9 @@ pub const REPLICA_RETRY: Duration = Duration::from_millis(500);
 pub const REPLICA_COMPANY_WAIT: Duration = Duration::from_millis(10);
 /// Bytes of settlements above which they go alone.
 pub const REPLICA_COMPANY_BYTES: usize = 4 * 1024;
-/// Questions that a replica keeps for the moment when it leads.
-pub const REPLICA_EARLY_MAX: usize = 10_000;
+/// Questions of one node about one queue that are kept until they can be answered. Of more the oldest are forgotten: whoever asked them has
+/// most likely gone.
+pub const EARLY_QUESTIONS_MAX: usize = 1000;
 /// What operators may want of one queue's members at the same time; others ask again.
 pub const REPLICA_WISHES_MAX: usize = 1000;
 /// How long a node without a link is waited for, before its queues count as out of reach and its sessions as over. A process that died

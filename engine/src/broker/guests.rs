@@ -9,6 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+use super::early::Early;
 use super::remote::cost;
 use super::{Broker, Published};
 use crate::cluster::queues::{Answer, Delivery, Frame, Malformed, Question, encode_delivery};
@@ -31,8 +32,8 @@ use crate::window::Window;
 pub(crate) struct Guests {
     by_id: BTreeMap<SessionId, Guest>,
     nodes: BTreeMap<NodeId, GuestNode>,
-    /// What came for queues of which this node has not heard yet that they are there, or here, in order.
-    early: BTreeMap<QueueId, Vec<(NodeId, Frame)>>,
+    /// What came for queues of which this node has not heard yet that they are there, or here.
+    early: BTreeMap<QueueId, Early>,
     /// Sessions that may have to be told that commands are applied.
     untold: Vec<SessionId>,
     /// Sessions with consumers that wait for room.
@@ -132,8 +133,7 @@ impl Broker {
     pub(super) fn on_guest_commands(&mut self, from: NodeId, queue: QueueId, entry: Bytes) -> Result<(), Malformed> {
         if self.metadata.is_turning(queue) {
             // They are said again to whoever leads the replicas.
-            self.keep_in_doubt(queue, from, Frame::Commands { queue, entry });
-            return Ok(());
+            return self.early_in_doubt(queue).map_or(Ok(()), |early| early.keep_commands(from, entry));
         }
         if self.replicas.has(queue) {
             self.on_replica_commands(from, queue, &entry);
@@ -145,8 +145,7 @@ impl Broker {
         }
         let Some(key) = self.queue_for_guest(queue) else {
             if self.is_to_hear_of(queue) {
-                self.keep_until_heard(queue, from, Frame::Commands { queue, entry });
-                return Ok(());
+                return self.early(queue).keep_commands(from, entry);
             }
             return self.turn_away(from, &entry);
         };
@@ -178,11 +177,9 @@ impl Broker {
         read
     }
 
-    /// Keeps what is said to a queue of which it is not known where it is.
-    fn keep_in_doubt(&mut self, queue: QueueId, from: NodeId, frame: Frame) {
-        if self.is_in_doubt(queue) {
-            self.keep_until_heard(queue, from, frame);
-        }
+    /// What is kept of what was said to a queue, if it is not known where that is.
+    fn early_in_doubt(&mut self, queue: QueueId) -> Option<&mut Early> {
+        self.is_in_doubt(queue).then(|| self.early(queue))
     }
 
     /// Whether this node has not heard yet that a queue is there, or that it is not on another node alone any more, as somebody has who
@@ -194,9 +191,9 @@ impl Broker {
         }
     }
 
-    /// Keeps what is said to a queue until this node has heard of it.
-    fn keep_until_heard(&mut self, queue: QueueId, from: NodeId, frame: Frame) {
-        self.guests.early.entry(queue).or_default().push((from, frame));
+    /// What is kept of what was said to a queue until this node has heard of it.
+    fn early(&mut self, queue: QueueId) -> &mut Early {
+        self.guests.early.entry(queue).or_default()
     }
 
     fn is_replicated(&self, queue: QueueId) -> bool {
@@ -227,7 +224,7 @@ impl Broker {
 
     /// This node has heard of a queue, or where it is, or that it is gone: what came for it before is for it now.
     pub(super) fn on_queue_known(&mut self, id: QueueId) {
-        for (from, frame) in self.guests.early.remove(&id).unwrap_or_default() {
+        for (from, frame) in self.guests.early.remove(&id).unwrap_or_default().into_frames(id) {
             // It was understood when it came, as far as that could be told.
             let _ = match frame {
                 Frame::Commands { queue, entry } => self.on_guest_commands(from, queue, entry),
@@ -569,7 +566,10 @@ impl Broker {
             self.guests.nodes.insert(node, GuestNode { boot, highest: 0 });
         }
         self.on_guests_cut_off(node);
-        self.guests.early.values_mut().for_each(|early| early.retain(|(from, _)| *from != node));
+        self.guests.early.retain(|_, early| {
+            early.forget(node);
+            !early.is_empty()
+        });
     }
 
     /// A node was out of reach for too long, or is in another life: what its sessions have goes back.
@@ -598,13 +598,13 @@ impl Broker {
             return;
         }
         if self.metadata.is_turning(queue) {
-            return self.keep_in_doubt(queue, from, Frame::Sync { queue, sync: sync.clone() });
+            return self.early_in_doubt(queue).into_iter().for_each(|early| early.keep_sync(sync.clone()));
         }
         if self.is_replicated(queue) {
             return self.on_replica_sync(from, queue, sync);
         }
         if self.is_to_hear_of(queue) {
-            return self.keep_until_heard(queue, from, Frame::Sync { queue, sync: sync.clone() });
+            return self.early(queue).keep_sync(sync.clone());
         }
         if !self.guests.by_id.contains_key(&session) {
             let notice = match self.queue_for_guest(queue) {
@@ -754,14 +754,15 @@ impl Broker {
     /// Somebody asks about a queue.
     pub(super) fn on_question(&mut self, from: NodeId, number: u64, queue: QueueId, question: Question) {
         if self.metadata.is_turning(queue) {
-            return self.keep_in_doubt(queue, from, Frame::Ask { number, queue, question });
+            let early = self.early_in_doubt(queue).into_iter();
+            return early.for_each(|early| early.keep_question(from, number, question));
         }
         if self.is_replicated(queue) {
             return self.on_replica_question(from, number, queue, question);
         }
         let answer = match self.queue_for_guest(queue) {
             None if self.is_to_hear_of(queue) => {
-                return self.keep_until_heard(queue, from, Frame::Ask { number, queue, question });
+                return self.early(queue).keep_question(from, number, question);
             }
             None => Answer::Gone,
             Some(key) => match question {
@@ -835,7 +836,7 @@ impl GuestConsumer {
 }
 
 /// All sessions of a node.
-fn all_of(node: NodeId) -> core::ops::RangeInclusive<SessionId> {
+pub(super) fn all_of(node: NodeId) -> core::ops::RangeInclusive<SessionId> {
     let first = SessionId { node, boot: Boot(0), number: 0 };
     first..=SessionId { node, boot: Boot(u64::MAX), number: u64::MAX }
 }

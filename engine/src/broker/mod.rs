@@ -13,6 +13,7 @@ mod consume;
 mod damaged;
 mod declare;
 mod departures;
+mod early;
 mod expiry;
 mod firehose;
 mod guests;

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::super::Broker;
+use super::super::early::Early;
 use super::apply::encode_command;
 use super::deliver::Outgoing;
 use crate::cluster::consensus::EntryId;
@@ -31,7 +32,7 @@ impl Broker {
     pub(super) fn on_leader(&mut self, queue: QueueId, leader: Option<NodeId>, term: u64) {
         let Some(replica) = self.replicas.by_queue.get_mut(&queue) else { return };
         (replica.leader, replica.term) = (leader, term);
-        replica.early.clear();
+        replica.early = Early::default();
         if replica.leads {
             replica.leads = false;
             (replica.told_members, replica.mend_at) = (None, None);
@@ -69,7 +70,7 @@ impl Broker {
             }
             self.send_dead(queue);
             self.see_to_members(queue);
-            for (from, frame) in early {
+            for (from, frame) in early.into_frames(queue) {
                 match frame {
                     Frame::Sync { sync, .. } => self.on_replica_sync(from, queue, &sync),
                     Frame::Ask { number, question, .. } => self.on_replica_question(from, number, queue, question),
@@ -91,11 +92,10 @@ impl Broker {
     }
 
     /// Keeps what can only be answered by a leader that knows all that was decided, if this node is about to be that one.
-    fn keep_early(&mut self, from: NodeId, queue: QueueId, frame: Frame) {
+    fn keep_early(&mut self, from: NodeId, queue: QueueId, keep: impl FnOnce(&mut Early)) {
         let own = self.peers.as_ref().and_then(|peers| peers.own()).map(|(own, _)| own);
-        let replica = self.replicas.by_queue.get_mut(&queue);
-        match replica.filter(|replica| replica.leader == own && replica.early.len() < limits::REPLICA_EARLY_MAX) {
-            Some(replica) => replica.early.push((from, frame)),
+        match self.replicas.by_queue.get_mut(&queue).filter(|replica| replica.leader == own) {
+            Some(replica) => keep(&mut replica.early),
             None => self.send_elsewhere(from, queue),
         }
     }
@@ -157,7 +157,7 @@ impl Broker {
     /// A session may have missed something.
     pub(in super::super) fn on_replica_sync(&mut self, from: NodeId, queue: QueueId, sync: &Sync) {
         if !self.leads(queue) {
-            return self.keep_early(from, queue, Frame::Sync { queue, sync: sync.clone() });
+            return self.keep_early(from, queue, |early| early.keep_sync(sync.clone()));
         }
         let Some(replica) = self.replicas.by_queue.get_mut(&queue) else { return };
         let answer = replica.machine.answer(sync);
@@ -181,7 +181,7 @@ impl Broker {
         question: Question,
     ) {
         if !self.leads(queue) {
-            return self.keep_early(from, queue, Frame::Ask { number, queue, question });
+            return self.keep_early(from, queue, |early| early.keep_question(from, number, question));
         }
         match question {
             Question::Counts { .. } => {

@@ -33,9 +33,9 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::Broker;
+use super::early::Early;
 use crate::cluster::consensus::{EntryId, Mark, Members, Origin, SnapshotNeed};
 use crate::cluster::membership::{FoundReplica, OfGroup};
-use crate::cluster::queues::Frame;
 use crate::engine::{ReplicaEntry, ReplicaReach, ReplicaStatus};
 use crate::ids::{NodeId, QueueId};
 use crate::limits;
@@ -97,7 +97,7 @@ pub(super) struct Replica {
     /// The entry with what the leader itself had to say last.
     own_proposal: u64,
     /// What came for it between its election and the moment when it had applied all that was decided before.
-    early: Vec<(NodeId, Frame)>,
+    early: Early,
     /// Whether it was asked that the queue be deleted, since nobody uses it.
     is_ending: bool,
     /// The last of the kept dead that was handed out, and those of them that arrived.
@@ -142,7 +142,7 @@ impl Replica {
             offered: None,
             due: None,
             own_proposal: 0,
-            early: Vec::new(),
+            early: Early::default(),
             is_ending: false,
             dead_sent: DeathNumber(0),
             arrived: Vec::new(),

@@ -33,6 +33,7 @@
 use alloc::vec::Vec;
 
 use super::super::Broker;
+use super::mirrors::Step;
 use crate::cluster::consensus::{MemberChange, Members, Refused};
 use crate::cluster::inquiries::{Refusal, Report, Wish};
 use crate::cluster::version;
@@ -200,19 +201,18 @@ impl Broker {
             }
             return false;
         }
-        if let Some(change) = mended(&mark.members, own, |node| peers.cluster().departed(node)) {
-            let changed = self.change(queue, change);
-            return changed != Err(Refused::Impossible);
-        }
-        if record.arguments.kind == QueueKind::Classic
-            && let Some(step) = self.next_mirror(record, &mark.members, own)
+        // What cannot be done keeps nothing else from being done.
+        if let Some(change) = mended(&mark.members, own, |node| peers.cluster().departed(node))
+            && self.change(queue, change) != Err(Refused::Impossible)
         {
-            return self.take_step(queue, step);
+            return true;
         }
-        if record.arguments.kind == QueueKind::Quorum
-            && let Some(node) = self.next_member(record, &mark.members)
-        {
-            return self.change(queue, MemberChange::AddLearner(node)) != Err(Refused::Impossible);
+        let step = self.metadata.queue_by_key(key).and_then(|record| match record.arguments.kind {
+            QueueKind::Classic => self.next_mirror(record, &mark.members, own),
+            QueueKind::Quorum => self.next_member(record, &mark.members),
+        });
+        if step.is_some_and(|step| self.take_step(queue, step)) {
+            return true;
         }
         let learners = mark.members.learners().to_vec();
         let mut is_behind = false;
@@ -228,7 +228,7 @@ impl Broker {
 
     /// Who comes in next, if a quorum queue has fewer members than it is to have. Nobody goes because there are more (RabbitMQ docs: Quorum
     /// Queues / Continuous Membership Reconciliation).
-    fn next_member(&self, record: &QueueRecord, members: &Members) -> Option<NodeId> {
+    fn next_member(&self, record: &QueueRecord, members: &Members) -> Option<Step> {
         let target = record.settings.target_group_size.or(self.config.quorum_target_group_size);
         let target = target.filter(|_| self.config.quorum_reconciliation)?;
         let is_missing = usize::try_from(target).is_ok_and(|target| members.voters().len() < target);
@@ -238,7 +238,8 @@ impl Broker {
             return None;
         }
         let candidates = self.candidates().into_iter().filter(|it| it.is_up && !members.contains(it.node));
-        candidates.min_by_key(|it| (it.replicas, it.node)).map(|it| it.node)
+        let first = candidates.min_by_key(|it| (it.replicas, it.node))?;
+        Some(Step::Change(MemberChange::AddLearner(first.node)))
     }
 
     /// Goes on with what operators wish. Whether anything is left.

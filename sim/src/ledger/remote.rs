@@ -194,11 +194,9 @@ impl Ledger {
     pub(super) fn trip(&self, queue: u32, node: At) -> Option<Trip> {
         let Queue { home, former_home, .. } = &self.queues[queue as usize];
         let former = former_home.filter(|former| self.time < former.is_news_until).map(|former| former.home);
-        let at = home.or(former)?;
-        let life = self.sites[at.number()].life;
-        // What comes behind what may be lost with a former node is lost with it, until somebody has told which of that the replicas have.
-        let losses = if home.is_some() { self.reach(node, at).least(self.time) } else { 0 };
-        Some(Trip { node, losses, life })
+        let home = home.or(former)?;
+        let life = self.sites[home.number()].life;
+        Some(Trip { node, losses: self.reach(node, home).least(self.time), life })
     }
 
     /// Whether what was under way may be lost.

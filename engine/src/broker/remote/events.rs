@@ -8,7 +8,7 @@ use super::{Arrived, NodeLink, RemoteSession, User};
 use crate::cluster::queues::{Delivery, Frame, Malformed};
 use crate::ids::NodeId;
 use crate::message::Message;
-use crate::queue::quorum::{self, BodyPlace, SessionEvent, SessionId, SyncAnswer};
+use crate::queue::quorum::{self, BodyPlace, SessionEvent, SessionId, SyncAnswer, Unconfirmed};
 use crate::routing::QueueKey;
 
 impl Broker {
@@ -171,19 +171,22 @@ impl Broker {
         self.remote.note_outstanding(next);
     }
 
-    /// What a session had with its queue is lost: the queue's node is in another life, or was away for too long.
+    /// What a session had with its queue is lost: the queue's node is in another life, or was away for too long. What was never sent is
+    /// said in another session if the queue can be used; while its node counts as lost it cannot.
     pub(super) fn lose_session(&mut self, number: u64) {
         let Some(session) = self.remote.sessions.get_mut(&number) else { return };
         let (user, queue) = (session.user, session.queue);
         let forsaken = Some(session.session.id()).filter(|_| !session.is_replicated || session.follows.is_some());
+        // Nobody would end another session of its channel.
+        let is_ending = session.session.is_ending();
         let messages = session.session.take_messages();
         self.end_session(number);
         forsaken.into_iter().for_each(|id| self.note_forsaken(queue, id));
-        for (facts, payload, token) in messages {
+        for Unconfirmed { facts, payload, token, was_sent } in messages {
             match user {
-                User::Channel(_) => self.part_done(token, true),
-                // Nobody else would send it again.
-                User::Broker => self.send_message(user, queue, facts, payload, token),
+                User::Channel(_) if was_sent || is_ending => self.part_done(token, true),
+                // What the broker publishes nobody else would send again.
+                User::Channel(_) | User::Broker => self.send_message(user, queue, facts, payload, token),
             }
         }
     }

@@ -51,7 +51,7 @@ pub(crate) use encoding::{put_session, read_session};
 pub use ids::{Boot, ConsumerId, DeathNumber, DeliveryNumber, LogIndex, NodeId, SessionId, SessionSeqno};
 pub use machine::{Meta, QuorumQueue};
 pub use read::{ConsumerSync, Peeked, Stat, Sync, SyncAnswer};
-pub use session::{Session, SessionEvent};
+pub use session::{Session, SessionEvent, Unconfirmed};
 pub use settings::{DeadLetters, DelayedRetry, Rules, Settings};
 pub use slot::BodyPlace;
 pub use snapshot::SnapshotError;

@@ -66,6 +66,19 @@ struct Outstanding {
     is_refused: bool,
 }
 
+/// A message that a session had when that was over.
+#[derive(Debug)]
+pub struct Unconfirmed {
+    /// What the queue is to know of it.
+    pub facts: Enqueue,
+    /// Its bytes.
+    pub payload: Bytes,
+    /// What the owner calls it.
+    pub token: u64,
+    /// Whether it was ever sent, so that nobody can tell whether the queue has it.
+    pub was_sent: bool,
+}
+
 /// A consumer, or somebody who asked for one message.
 #[derive(Debug)]
 struct Subscription {
@@ -122,7 +135,7 @@ pub enum SessionEvent {
     Gone,
     /// The session's number cannot be used any more, as a later one came first: [`Session::restart`] gives it another.
     NeedsNumber,
-    /// The queue has given the session up. Nothing else follows; [`Session::take_messages`] has what nobody can tell of.
+    /// The queue has given the session up. Nothing else follows; [`Session::take_messages`] has what is not known to be in it.
     Fenced,
     /// The session has ended. Nothing else follows.
     Ended,
@@ -259,11 +272,20 @@ impl Session {
         self.state = State::Ending;
     }
 
-    /// Takes out the messages of which nobody can tell whether the queue has them, in order, each with its token. The session is over.
-    pub fn take_messages(&mut self) -> Vec<(Enqueue, Bytes, u64)> {
+    /// Whether its end is on the way.
+    pub fn is_ending(&self) -> bool {
+        self.state == State::Ending
+    }
+
+    /// Takes out the messages that are not known to be in the queue, in order. The session is over.
+    pub fn take_messages(&mut self) -> Vec<Unconfirmed> {
         self.state = State::Over;
-        let left = self.outstanding.drain(..).filter_map(|left| match left.op {
-            SessionOp::Enqueue(facts) => Some((facts, left.payload, left.token)),
+        let (first, last_sent) = (self.first, self.last_sent);
+        let left = self.outstanding.drain(..).enumerate().filter_map(|(at, left)| match left.op {
+            SessionOp::Enqueue(facts) => {
+                let was_sent = SessionSeqno(first.0 + at as u64) <= last_sent;
+                Some(Unconfirmed { facts, payload: left.payload, token: left.token, was_sent })
+            }
             SessionOp::Checkout(_)
             | SessionOp::Get { .. }
             | SessionOp::Credit { .. }

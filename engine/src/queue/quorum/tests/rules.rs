@@ -510,10 +510,11 @@ fn what_a_queue_has_not_answered_when_it_gives_a_session_up_is_left_to_its_owner
     wire.events.clear();
     wire.publish(11);
     drop(wire.written());
+    wire.publish(12);
     wire.session.on_notice(&Notice::Unknown { session: B }, &mut wire.events);
     assert_eq!(wire.events, [SessionEvent::Fenced]);
-    let tokens: Vec<u64> = wire.session.take_messages().into_iter().map(|(_, _, token)| token).collect();
-    assert_eq!(tokens, [11]);
+    let left: Vec<(u64, bool)> = wire.session.take_messages().into_iter().map(|it| (it.token, it.was_sent)).collect();
+    assert_eq!(left, [(11, true), (12, false)]);
 }
 
 #[test]

@@ -129,7 +129,7 @@ pub(crate) struct Member {
 }
 
 /// What is in one queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) queue: QueueId,
     pub(crate) is_paused: bool,
@@ -142,10 +142,13 @@ pub(crate) struct Counts {
     pub(crate) delayed_bytes: u64,
     pub(crate) memory_bytes: u64,
     pub(crate) consumers: u64,
+    /// Members that have no vote yet, since they have not caught up; told since [`version::VOTES`](super::version::VOTES).
+    pub(crate) learners: Vec<NodeId>,
 }
 
-/// A bit beside that of a queue that is paused.
+/// Bits beside that of a queue that is paused.
 const HAS_DELAYED: u8 = 2;
+const HAS_LEARNERS: u8 = 4;
 
 const WISH: u8 = 1;
 const MEMBER: u8 = 2;
@@ -266,12 +269,19 @@ impl Report {
                         delayed_bytes,
                         memory_bytes,
                         consumers,
+                        ref learners,
                     } = *counts;
                     put_varint(out, queue.0);
-                    out.push(u8::from(is_paused) | if delayed > 0 { HAS_DELAYED } else { 0 });
+                    let has = |bit: u8, is: bool| if is { bit } else { 0 };
+                    out.push(
+                        has(1, is_paused) | has(HAS_DELAYED, delayed > 0) | has(HAS_LEARNERS, !learners.is_empty()),
+                    );
                     put(out, &[ready, unacked, ready_bytes, unacked_bytes, memory_bytes, consumers]);
                     if delayed > 0 {
                         put(out, &[delayed, delayed_bytes]);
+                    }
+                    if !learners.is_empty() {
+                        listings::put_list(out, learners, |out, node| put_varint(out, node.0));
                     }
                 });
             }
@@ -448,7 +458,7 @@ pub(super) fn read_bytes<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
 fn read_counts(reader: &mut Reader<'_>) -> Option<Counts> {
     let queue = QueueId(reader.varint()?);
     let flags = reader.u8()?;
-    if flags & !(HAS_DELAYED | 1) != 0 {
+    if flags & !(HAS_LEARNERS | HAS_DELAYED | 1) != 0 {
         return None;
     }
     let mut counts = Counts {
@@ -464,6 +474,9 @@ fn read_counts(reader: &mut Reader<'_>) -> Option<Counts> {
     };
     if flags & HAS_DELAYED != 0 {
         (counts.delayed, counts.delayed_bytes) = (reader.varint()?, reader.varint()?);
+    }
+    if flags & HAS_LEARNERS != 0 {
+        counts.learners = listings::read_list(reader, |reader| reader.varint().map(NodeId))?;
     }
     Some(counts)
 }
@@ -517,12 +530,13 @@ pub(super) fn reports() -> Vec<Report> {
         delayed_bytes: 0,
         memory_bytes: 5,
         consumers: 6,
+        learners: Vec::new(),
     };
     let others = [
         Report::NotHere { leader: NodeId(2) },
         Report::Done,
         Report::Member(member),
-        Report::Queues([counts, Counts { is_paused: false, ..counts }].into()),
+        Report::Queues([counts.clone(), Counts { is_paused: false, ..counts }].into()),
         Report::Outcome(Outcome::Done),
         Report::Outcome(Outcome::Count(300)),
         Report::Outcome(Outcome::Messages(

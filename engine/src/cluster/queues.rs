@@ -517,6 +517,8 @@ mod tests {
         let requests = requests.into_iter().map(Inquiry::Connections);
         frames.extend(requests.map(|inquiry| Frame::Inquire { number: 1, inquiry }));
         frames.extend(reports.into_iter().map(|report| Frame::Report { number: 1, report }));
+        let learning = Counts { queue, learners: [NodeId(3), NodeId(300)].into(), ..Counts::default() };
+        frames.push(Frame::Report { number: 1, report: Report::Queues([learning].into()) });
         frames
     }
 
@@ -587,5 +589,5 @@ mod tests {
         3, 4, 5, 1, 0, 128, 2, 0, 3, 97, 64, 98, 172, 2, 1, 6, 120, 32, 45, 62, 32, 121, 5, 103, 117, 101, 115, 116, 1, 118, 1, 2, 3, 4, 5, 1, 0, 128,
         2, 0, 1, 25, 1, 10, 1, 3, 97, 64, 98, 1, 118, 1, 113, 172, 2, 1, 3, 116, 97, 103, 1, 0, 1, 0, 128, 2, 16, 10, 120, 45, 112, 114, 105, 111,
         114, 105, 116, 121, 73, 0, 0, 0, 3,
-    ];
+        1, 25, 1, 5, 1, 130, 1, 4, 0, 0, 0, 0, 0, 0, 2, 3, 172, 2];
 }

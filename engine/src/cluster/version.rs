@@ -13,6 +13,7 @@
 //! | 2 | bodies that are carried to the end of a queue's log; the classic queues of a node that comes back without its data |
 //! | 3 | classic queues with replicas; how often a message was given out, and how many of a quorum queue came back and wait; connections of all nodes |
 //! | 4 | classic queues that get replicas while they are in use |
+//! | 5 | which members of a queue have no vote yet |
 
 /// From this version on nodes know [`Command::Carry`](crate::queue::quorum::Command::Carry).
 pub const CARRY: u16 = 2;
@@ -29,5 +30,7 @@ pub const LISTINGS: u16 = 3;
 /// [`Command::Bring`](crate::queue::quorum::Command::Bring), [`Command::Adopt`](crate::queue::quorum::Command::Adopt) and
 /// [`Command::Forsake`](crate::queue::quorum::Command::Forsake).
 pub const TURN: u16 = 4;
+/// From this version on nodes tell each other which members of a queue have no vote yet ([`Counts`](super::inquiries::Counts)).
+pub const VOTES: u16 = 5;
 /// The version of a cluster about which its state says nothing.
 pub const FIRST: u16 = 1;

@@ -132,6 +132,8 @@ pub struct QueueInfo {
     pub members: Vec<String>,
     /// Those of them that can be reached.
     pub online: Vec<String>,
+    /// Those of them that have caught up and have a vote: one of them can lead when the leader goes.
+    pub synchronised: Vec<String>,
     /// Whether it, or a replica of it, is on the node that was asked.
     pub is_local: bool,
     /// The policies that apply to it; `None` if none does.

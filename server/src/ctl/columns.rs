@@ -94,7 +94,7 @@ pub(super) const QUEUES: &[Column<QueueInfo>] = &[
     ("members", |queue| if queue.members.is_empty() { json!("") } else { json!(queue.members) }),
     ("online", |queue| if queue.members.is_empty() { json!("") } else { json!(queue.online) }),
     ("slave_pids", |queue| mirrors(queue, &queue.members)),
-    ("synchronised_slave_pids", |queue| mirrors(queue, &queue.online)),
+    ("synchronised_slave_pids", |queue| mirrors(queue, &queue.synchronised)),
     // RabbitMQ knows these too. Here nobody measures them, and they are empty, as RabbitMQ leaves most of them for quorum queues:
     // scripts that ask for them among others go on.
     ("exclusive_consumer_tag", |_| json!("")),

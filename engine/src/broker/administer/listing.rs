@@ -38,7 +38,7 @@ impl Broker {
         let mut said: BTreeMap<QueueId, (NodeId, Counts)> = BTreeMap::new();
         for (_, answer) in answers {
             if let Answer::Said(node, Report::Queues(queues)) = answer {
-                said.extend(queues.iter().map(|counts| (counts.queue, (*node, *counts))));
+                said.extend(queues.iter().map(|counts| (counts.queue, (*node, counts.clone()))));
             }
         }
         // What this node knows of its own is younger.
@@ -46,7 +46,7 @@ impl Broker {
         let running = self.running();
         let queues =
             self.metadata.queues().into_iter().filter(|(_, record)| only.is_none_or(|only| record.vhost == only));
-        queues.map(|(key, record)| self.queue_info(key, record, said.get(&record.id).copied(), &running)).collect()
+        queues.map(|(key, record)| self.queue_info(key, record, said.get(&record.id), &running)).collect()
     }
 
     /// A queue, with what the node where it is, or is led, has said of it. Of a queue of which nobody has said anything a replica here may
@@ -55,7 +55,7 @@ impl Broker {
         &self,
         key: QueueKey,
         record: &QueueRecord,
-        said: Option<(NodeId, Counts)>,
+        said: Option<&(NodeId, Counts)>,
         running: &[NodeId],
     ) -> QueueInfo {
         let has_members = record.is_replicated() || record.arguments.kind == QueueKind::Quorum;
@@ -68,12 +68,13 @@ impl Broker {
             None if online.len() > nodes.len() / 2 => QueueState::Running,
             None => QueueState::Minority,
         };
-        let replica = || self.replicas.machine(record.id).map(|machine| counts_of(record.id, machine));
-        let counts = said.map(|(_, counts)| counts).or_else(replica).unwrap_or_default();
+        let replica = || self.replicas.machine(record.id).map(|machine| self.counts_of(record.id, machine));
+        let counts = said.map(|(_, counts)| counts.clone()).or_else(replica).unwrap_or_default();
+        let synchronised: Vec<NodeId> = online.iter().copied().filter(|node| !counts.learners.contains(node)).collect();
         let names = |nodes: &[NodeId]| nodes.iter().map(|node| self.node_name(*node)).collect::<Vec<_>>();
         QueueInfo {
             id: record.id,
-            node: self.node_name(said.map_or(record.home, |(node, _)| node)),
+            node: self.node_name(said.map_or(record.home, |(node, _)| *node)),
             vhost: self.vhost_name(record.vhost),
             name: record.name.clone(),
             kind: record.arguments.kind.name(),
@@ -99,9 +100,10 @@ impl Broker {
                     Subscriber::Guest(_) => None,
                 }
             }),
-            leader: said.filter(|_| has_members).map(|(node, _)| self.node_name(node)),
+            leader: said.filter(|_| has_members).map(|(node, _)| self.node_name(*node)),
             members: if has_members { names(&nodes) } else { Vec::new() },
             online: if has_members { names(&online) } else { Vec::new() },
+            synchronised: if has_members { names(&synchronised) } else { Vec::new() },
             is_local: nodes.contains(&self.metadata.own()),
             policies: record.policies.clone(),
             settings: Box::new(record.settings.clone()),
@@ -111,6 +113,7 @@ impl Broker {
     /// What is in the queues that are on this node, or led by it.
     pub(super) fn counts_of_queues(&self) -> Vec<Counts> {
         let tells_delayed = self.peers.is_none() || self.is_known_to_all(version::COUNTS);
+        let tells_votes = self.is_known_to_all(version::VOTES);
         let counts = |(key, record): (QueueKey, &QueueRecord)| {
             if let Some(queue) = self.queues.wherever(key) {
                 let (delayed, delayed_bytes) = if tells_delayed { queue.delayed() } else { (0, 0) };
@@ -125,10 +128,12 @@ impl Broker {
                     unacked_bytes: queue.unacked_bytes(),
                     memory_bytes: queue.body_bytes() as u64,
                     consumers: queue.consumers().len() as u64,
+                    learners: Vec::new(),
                 });
             }
             let is_led = self.replicas.leader(record.id).flatten() == Some(self.metadata.own());
-            Some(counts_of(record.id, self.replicas.machine(record.id).filter(|_| is_led)?))
+            let counts = self.counts_of(record.id, self.replicas.machine(record.id).filter(|_| is_led)?);
+            Some(if tells_votes { counts } else { Counts { learners: Vec::new(), ..counts } })
         };
         self.metadata.queues().into_iter().filter_map(counts).collect()
     }
@@ -204,21 +209,23 @@ impl Broker {
     pub(crate) fn vhost_name(&self, key: VhostKey) -> ShortStr {
         self.metadata.vhost_by_key(key).map(|vhost| vhost.name.clone()).unwrap_or_default()
     }
-}
 
-/// What is in a queue with replicas, as one of them has it.
-fn counts_of(queue: QueueId, machine: &QuorumQueue) -> Counts {
-    let stat = machine.stat();
-    Counts {
-        queue,
-        is_paused: stat.is_paused,
-        ready: stat.ready,
-        unacked: stat.unacked,
-        ready_bytes: stat.ready_bytes,
-        unacked_bytes: stat.unacked_bytes,
-        delayed: stat.delayed,
-        delayed_bytes: stat.delayed_bytes,
-        memory_bytes: 0,
-        consumers: stat.consumers,
+    /// What is in a queue with replicas, as the one of this node has it.
+    fn counts_of(&self, queue: QueueId, machine: &QuorumQueue) -> Counts {
+        let stat = machine.stat();
+        let status = self.peers.as_ref().and_then(|peers| peers.cluster().replica_status(queue));
+        Counts {
+            queue,
+            is_paused: stat.is_paused,
+            ready: stat.ready,
+            unacked: stat.unacked,
+            ready_bytes: stat.ready_bytes,
+            unacked_bytes: stat.unacked_bytes,
+            delayed: stat.delayed,
+            delayed_bytes: stat.delayed_bytes,
+            memory_bytes: 0,
+            consumers: stat.consumers,
+            learners: status.map(|status| status.members.learners().to_vec()).unwrap_or_default(),
+        }
     }
 }

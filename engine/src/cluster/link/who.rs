@@ -41,7 +41,7 @@ pub struct Versions {
 
 impl Versions {
     /// Those that this code speaks.
-    pub const SPOKEN: Self = Self { lowest: 1, highest: 4 };
+    pub const SPOKEN: Self = Self { lowest: 1, highest: 5 };
 
     /// The highest that both speak.
     pub fn common(self, other: Self) -> Option<u16> {

@@ -1,5 +1,6 @@
 //! Classic queues that a policy mirrors.
 
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -180,6 +181,26 @@ fn a_queue_on_all_nodes_grows_with_the_cluster() {
     world.start(2);
     world.until("the third", |world| world.nodes[2].is_ready);
     settle(&mut world, &[0, 1, 2]);
+}
+
+/// Operators look at this before they stop the node of its leader.
+#[test]
+fn who_has_no_vote_yet_is_not_synchronised() {
+    let mut world = three();
+    set(&mut world, 0, &exactly(2));
+    make(&mut world, 0, declare("q", true));
+    world.until("two", |world| holders(world).len() == 2);
+    set(&mut world, 0, ALL);
+    for at in 0..3 {
+        let mut seen = BTreeSet::new();
+        while !seen.contains(&(3, 3)) {
+            let queue = listed(&mut world, at).remove(0);
+            assert_eq!(queue.online, queue.members);
+            seen.insert((queue.members.len(), queue.synchronised.len()));
+            world.step();
+        }
+        assert!(at > 0 || seen.contains(&(3, 2)), "{seen:?}");
+    }
 }
 
 /// As after an import of definitions, whose commands go out in one breath.

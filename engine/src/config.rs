@@ -9,6 +9,7 @@ use core::time::Duration;
 use crate::alarm::ResourceLimits;
 use crate::cluster::link::{Secret, Versions};
 use crate::limits;
+use crate::metadata::LeaderLocator;
 
 /// The engine's settings.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct Config {
     pub loopback_users: Vec<String>,
     /// The type of durable queues declared without one, in vhosts that name none; `None` is classic.
     pub default_queue_type: Option<String>,
+    /// Where queues are that do not say it (`queue_leader_locator`, or else `queue_master_locator`). `None`: where they are declared.
+    pub queue_leader_locator: Option<LeaderLocator>,
     /// How many replicas a quorum queue has that does not say it, where there are as many nodes (`quorum_queue.initial_cluster_size`);
     /// 0 is 1.
     pub quorum_initial_group_size: u32,
@@ -157,6 +160,7 @@ impl Default for Config {
             loopback_users: vec!["guest".to_owned()],
             default_queue_type: None,
             quorum_initial_group_size: limits::QUORUM_INITIAL_GROUP_SIZE,
+            queue_leader_locator: None,
             quorum_reconciliation: false,
             quorum_target_group_size: None,
             channel_max: limits::CHANNEL_MAX,

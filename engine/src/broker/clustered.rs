@@ -54,6 +54,12 @@ pub(super) struct Asked {
     is_forsaken: bool,
 }
 
+impl Asked {
+    pub(super) fn command(&self) -> &Command {
+        &self.command
+    }
+}
+
 impl Broker {
     /// Asks the cluster for a command that was checked.
     ///
@@ -76,6 +82,7 @@ impl Broker {
             *self.pending_names.entry(name.clone()).or_default() += 1;
         }
         let until = self.now.mono + limits::METADATA_TIMEOUT;
+        self.loads.add(&command);
         self.asked.push_back(Asked { number, command, names, requester, until, is_forsaken: false });
         Ok(())
     }

@@ -105,6 +105,7 @@ impl Broker {
                 }
                 Change::QueueCreated(key, id) => {
                     self.add_queue(key, id);
+                    self.look_for_departed(key);
                     self.announce_queue_created(key);
                 }
                 Change::QueueSettings(key) => {

@@ -88,6 +88,7 @@ pub(crate) struct Broker {
     entry: clustered::Entry,
     /// Commands that the cluster was asked for and has not decided, in order.
     asked: VecDeque<clustered::Asked>,
+    loads: placement::Loads,
     /// Queues that are to go and for which the cluster could not be asked yet.
     deletions: VecDeque<Command>,
     pub(crate) queues: Queues,
@@ -418,6 +419,7 @@ impl Broker {
             peers: None,
             entry: clustered::Entry::default(),
             asked: VecDeque::new(),
+            loads: placement::Loads::default(),
             deletions: VecDeque::new(),
             queues: Queues::default(),
             remote: Remote::default(),

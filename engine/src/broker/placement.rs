@@ -1,14 +1,15 @@
-//! On which nodes a replicated queue is to have its replicas (RabbitMQ docs: Quorum Queues / Initial Replication Factor, Leader
-//! Placement).
+//! Where a queue that is declared is to be (RabbitMQ docs: Quorum Queues / Initial Replication Factor, Leader Placement; Classic Queues /
+//! Queue Leader Location).
 //!
 //! Who declares the queue chooses, by what its node sees at that moment. The choice is in the command, so that all nodes make the same of
 //! it.
 
-use alloc::collections::BTreeSet;
+use alloc::borrow::Cow;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use super::Broker;
-use crate::amqp::{FieldTable, ShortStr};
+use crate::amqp::ShortStr;
 use crate::cluster::version;
 use crate::ids::NodeId;
 use crate::metadata::{Command, LeaderLocator, QueueArguments};
@@ -22,58 +23,105 @@ pub(super) struct Candidate {
     pub(super) is_up: bool,
     /// How many replicas it has.
     pub(super) replicas: u64,
-    /// Of how many queues it is the first member.
+    /// Of how many queues it is the first member, or the only node.
     pub(super) leads: u64,
 }
 
+/// How many replicas nodes have, and how many queues they lead, those included that the cluster was asked for. Counted once for as long as
+/// nothing is decided, so that many declarations at a time do not look at all queues each.
+#[derive(Debug, Default)]
+pub(super) struct Loads {
+    /// The last command that they count.
+    as_of: u64,
+    by_node: BTreeMap<NodeId, (u64, u64)>,
+}
+
+impl Loads {
+    pub(super) fn add(&mut self, command: &Command) {
+        let Command::DeclareQueue { members, home, .. } = command else { return };
+        for node in members {
+            self.by_node.entry(*node).or_default().0 += 1;
+        }
+        self.by_node.entry(members.first().copied().unwrap_or(*home)).or_default().1 += 1;
+    }
+}
+
 impl Broker {
-    /// The same command; a declaration of a queue that is to have replicas names its members from here on.
-    pub(super) fn with_members(&self, mut command: Command) -> Command {
-        if let Command::DeclareQueue { vhost, name, durable, exclusive, members, home, arguments, .. } = &mut command
+    /// The same command; the declaration of a queue that is not one connection's says where it is to be from here on.
+    pub(crate) fn with_members(&mut self, mut command: Command) -> Command {
+        // What is wrong with arguments is for `Metadata::check` to tell.
+        if let Command::DeclareQueue { vhost, name, durable, exclusive: None, members, home, arguments, .. } =
+            &mut command
             && members.is_empty()
+            && let Some(arguments) = QueueArguments::read(arguments)
         {
-            *members = self.members_for(arguments);
-            // What policies say is known when the command is carried out.
-            if members.is_empty() && *durable && exclusive.is_none() && self.is_known_to_all(version::MIRRORS) {
-                *members = self.mirrors_for(vhost, name, arguments);
-                *home = self.metadata.own();
-                return command;
+            let locator = self.locator_for(vhost, name, &arguments);
+            if locator == LeaderLocator::Balanced || arguments.kind == QueueKind::Quorum {
+                self.count_loads();
             }
-            if !members.is_empty() {
-                *home = NodeId(0);
+            match arguments.kind {
+                QueueKind::Quorum => {
+                    *members = self.members_for(&arguments, locator);
+                    if !members.is_empty() {
+                        *home = NodeId(0);
+                    }
+                }
+                QueueKind::Classic => {
+                    // A node that has just started still loses what was on it and does not survive that.
+                    *home = self.home_for(if *durable { locator } else { LeaderLocator::ClientLocal });
+                    // What a queue remembers of messages that are gone is its node's alone.
+                    if *durable && arguments.deduplication.is_none() && self.is_known_to_all(version::MIRRORS) {
+                        // What policies say is known when the command is carried out.
+                        let mirrors = self.mirrors_for(vhost, name, locator);
+                        *members = if mirrors.is_empty() { Vec::from([*home]) } else { mirrors };
+                    }
+                }
             }
         }
         command
     }
 
-    /// The members of a queue that is to be declared here with these arguments, first who is to lead; none if it is to be on one node.
-    ///
-    /// Looks at all queues, so it is to be asked for queues only that are not there yet. What is wrong with arguments is for
-    /// [`crate::metadata::Metadata::check`] to tell.
-    pub(crate) fn members_for(&self, arguments: &FieldTable) -> Vec<NodeId> {
-        let arguments = QueueArguments::read(arguments).filter(|arguments| arguments.kind == QueueKind::Quorum);
-        let Some(arguments) = arguments else { return Vec::new() };
-        let size = arguments.initial_group_size.unwrap_or(self.config.quorum_initial_group_size);
-        choose(self.metadata.own(), self.candidates(), size, arguments.leader_locator)
+    /// What holds for a queue with these arguments: a policy counts more than an argument does, as in RabbitMQ.
+    fn locator_for(&self, vhost: &ShortStr, name: &ShortStr, arguments: &QueueArguments) -> LeaderLocator {
+        let locators = self.metadata.locators_of(vhost, name, arguments.kind);
+        locators.over(arguments.locators).or(self.config.queue_leader_locator).unwrap_or_default()
     }
 
-    /// The members of a durable queue that is to be declared here, should it be a classic one that a policy mirrors; none if it is to be on
-    /// one node in any case. If no policy is known that mirrors it, or none of the nodes is there that it names, this one alone.
-    fn mirrors_for(&self, vhost: &ShortStr, name: &ShortStr, arguments: &FieldTable) -> Vec<NodeId> {
-        // What a queue remembers of messages that are gone is its node's alone.
-        let arguments = QueueArguments::read(arguments).filter(|arguments| arguments.deduplication.is_none());
-        let Some(arguments) = arguments.filter(|arguments| arguments.kind == QueueKind::Classic) else {
-            return Vec::new();
-        };
+    /// The members of a quorum queue that is to be declared here, first who is to lead; none if this node is in no cluster.
+    ///
+    /// Looks at all queues, so it is to be asked for queues only that are not there yet.
+    fn members_for(&self, arguments: &QueueArguments, locator: LeaderLocator) -> Vec<NodeId> {
+        let size = arguments.initial_group_size.unwrap_or(self.config.quorum_initial_group_size);
+        choose(self.metadata.own(), self.candidates(), size, locator)
+    }
+
+    /// The node of a classic queue that is to be declared here.
+    fn home_for(&self, locator: LeaderLocator) -> NodeId {
         let own = self.metadata.own();
-        let alone = Vec::from([own]);
-        let Some(mirroring) = self.metadata.mirroring_of(vhost, name) else { return alone };
+        match locator {
+            LeaderLocator::ClientLocal => own,
+            LeaderLocator::Balanced => {
+                choose(own, self.candidates(), u32::MAX, locator).first().copied().unwrap_or(own)
+            }
+        }
+    }
+
+    /// The members of a classic queue that is to be declared here; none if no policy is known that mirrors it, or none of the nodes is there
+    /// that it names.
+    fn mirrors_for(&self, vhost: &ShortStr, name: &ShortStr, locator: LeaderLocator) -> Vec<NodeId> {
+        let Some(mirroring) = self.metadata.mirroring_of(vhost, name) else { return Vec::new() };
         let mut candidates = self.candidates();
         candidates.retain(|candidate| mirroring.is_about(&self.node_name(candidate.node)));
-        if candidates.is_empty() {
-            return alone;
+        choose(self.metadata.own(), candidates, mirroring.size(), locator)
+    }
+
+    /// Counts what nodes have, unless it is counted.
+    fn count_loads(&mut self) {
+        let as_of = self.metadata.applied();
+        if self.loads.as_of != as_of || as_of == 0 {
+            self.loads = Loads { as_of, by_node: self.metadata.replica_loads() };
+            self.asked.iter().for_each(|asked| self.loads.add(asked.command()));
         }
-        choose(own, candidates, mirroring.size(), arguments.leader_locator)
     }
 
     /// All nodes, as those that may get a replica; none if this one is in no cluster.
@@ -82,10 +130,13 @@ impl Broker {
         let Some(peers) = self.peers.as_ref().filter(|_| own != NodeId(0)) else { return Vec::new() };
         let linked = peers.linked().map(|(node, ..)| node);
         let up: BTreeSet<NodeId> = linked.filter(|node| !self.is_node_drained(*node)).collect();
-        let loads = self.metadata.replica_loads();
+        let counted = Some(&self.loads).filter(|loads| loads.as_of == self.metadata.applied());
+        let loads =
+            counted.map_or_else(|| Cow::Owned(self.metadata.replica_loads()), |loads| Cow::Borrowed(&loads.by_node));
         let candidate = |node| {
             let (replicas, leads) = loads.get(&node).copied().unwrap_or_default();
-            Candidate { node, is_up: node == own || up.contains(&node), replicas, leads }
+            let is_up = if node == own { !self.is_drained() } else { up.contains(&node) };
+            Candidate { node, is_up, replicas, leads }
         };
         peers.cluster().nodes().map(|(node, _)| candidate(node)).collect()
     }

@@ -30,7 +30,7 @@ impl Channel {
             ctx.broker.metadata.check_exclusive(key, ctx.connection)?;
             ctx.broker.renew_lease(key, true);
             self.last_queue = Some(queue.clone());
-            return if declare.no_wait { Ok(Flow::Done) } else { self.reply_declared(ctx, queue) };
+            return if declare.no_wait { Ok(Flow::Done) } else { self.reply_declared(ctx, queue, false) };
         }
         let name = match stripped(&declare.queue) {
             name if name.is_empty() => server_name("amq.gen-", ctx.broker.random_bytes()),
@@ -70,7 +70,8 @@ impl Channel {
             auto_delete: declare.auto_delete,
             arguments,
         };
-        let reply = if declare.no_wait { Reply::None } else { Reply::QueueDeclared { queue: name.clone() } };
+        let reply =
+            if declare.no_wait { Reply::None } else { Reply::QueueDeclared { queue: name.clone(), is_new: false } };
         let flow = self.change(ctx, command, reply)?;
         if let Some((key, _)) = ctx.broker.metadata.queue(ctx.vhost, name.as_bytes()) {
             ctx.broker.renew_lease(key, true);
@@ -269,16 +270,18 @@ impl Channel {
                 ctx.outbox.method(self.number, method);
                 Ok(Flow::Done)
             }
-            Reply::QueueDeclared { queue } => self.reply_declared(ctx, queue),
+            Reply::QueueDeclared { queue, is_new } => self.reply_declared(ctx, queue, is_new),
         }
     }
 
-    fn reply_declared(&self, ctx: &mut ChannelCtx<'_>, queue: ShortStr) -> Result<Flow, AmqpError> {
+    fn reply_declared(&self, ctx: &mut ChannelCtx<'_>, queue: ShortStr, is_new: bool) -> Result<Flow, AmqpError> {
         let key = ctx.broker.metadata.queue(ctx.vhost, queue.as_bytes()).map(|(key, _)| key);
         let asked = key.map_or_else(Asked::default, |key| counts(ctx, key));
         let question = Question::Declared { queue };
         if let Some(key) = key
             && ctx.broker.is_remote(key)
+            // Nothing is in a new queue, whose node may not have heard of it yet. Of one with replicas it is awaited that it has a leader.
+            && !(is_new && ctx.broker.is_on_one_node(key))
         {
             ctx.broker.ask(self.reference(ctx.connection), key, AskedOf::Counts { is_declare: true })?;
             return Ok(Flow::Wait(Wait::Queue(question)));

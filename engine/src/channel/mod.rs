@@ -162,7 +162,11 @@ enum Reply {
     /// This method.
     Method(Method),
     /// `queue.declare-ok`.
-    QueueDeclared { queue: ShortStr },
+    QueueDeclared {
+        queue: ShortStr,
+        /// Whether it was not there when it was declared.
+        is_new: bool,
+    },
 }
 
 /// A message that is out with this channel.
@@ -308,9 +312,12 @@ impl Channel {
         if !matches!(self.state, State::Waiting(Wait::Metadata(_))) {
             return Outcome::Open;
         }
-        let State::Waiting(Wait::Metadata(reply)) = core::mem::replace(&mut self.state, State::Open) else {
+        let State::Waiting(Wait::Metadata(mut reply)) = core::mem::replace(&mut self.state, State::Open) else {
             unreachable!("it was looked at");
         };
+        if let Reply::QueueDeclared { is_new, .. } = &mut reply {
+            *is_new = true;
+        }
         match result.and_then(|()| self.reply(ctx, reply)) {
             Ok(flow) => {
                 self.state = flow.into_state();

@@ -8,8 +8,8 @@ use alloc::format;
 use alloc::string::String;
 
 use super::deduplication::Deduplication;
+use super::locator::{LeaderLocator, Locators};
 use super::name::Named;
-use super::queue::LeaderLocator;
 use super::settings::{DeadLetterStrategy, RetryArguments, RetryKind};
 use crate::amqp::{AmqpError, FieldTable, FieldValue, LongStr, ReplyCode};
 use crate::queue::QueueKind;
@@ -17,8 +17,8 @@ use crate::routing::{ErlangTerm, ExchangeKind, HashOn};
 
 /// What the broker knows of a queue's arguments (RabbitMQ docs: Queues / Optional Arguments).
 ///
-/// Accepted without effect: `x-queue-leader-locator`, `x-queue-mode`, `x-queue-version` and `x-queue-master-locator` on classic queues;
-/// `x-max-in-memory-length` and `x-max-in-memory-bytes` on quorum queues.
+/// Accepted without effect: `x-queue-mode` and `x-queue-version` on classic queues; `x-max-in-memory-length` and
+/// `x-max-in-memory-bytes` on quorum queues.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueArguments {
     /// `x-queue-type`.
@@ -57,8 +57,8 @@ pub struct QueueArguments {
     /// `x-quorum-target-group-size`: how many replicas a quorum queue gets once there are nodes for them. `None`: what the policy says, or
     /// else the configuration.
     pub target_group_size: Option<u32>,
-    /// `x-queue-leader-locator`.
-    pub leader_locator: LeaderLocator,
+    /// `x-queue-leader-locator`, and `x-queue-master-locator` of a classic queue.
+    pub locators: Locators,
     /// `x-message-deduplication` and what belongs to it. `None`: duplicates are messages as all others.
     pub deduplication: Option<Box<Deduplication>>,
 }
@@ -201,7 +201,7 @@ impl QueueArguments {
         argument("x-queue-mode", check_queue_mode)?;
         argument("x-queue-version", check_queue_version)?;
         let single_active_consumer = argument("x-single-active-consumer", check_bool)?;
-        argument("x-queue-master-locator", check_master_locator)?;
+        let master_locator = argument("x-queue-master-locator", check_master_locator)?;
         let delivery_limit = argument("x-delivery-limit", check_delivery_limit)?;
         let consumer_timeout = argument("x-consumer-timeout", check_positive)?;
         for name in ["x-max-in-memory-length", "x-max-in-memory-bytes"] {
@@ -244,7 +244,10 @@ impl QueueArguments {
             disconnected_timeout_ms: later(DISCONNECTED_TIMEOUT, check_not_negative).and_then(to_unsigned),
             initial_group_size: initial_group_size.and_then(to_size),
             target_group_size: later(TARGET_SIZE, check_positive).and_then(to_size),
-            leader_locator: leader_locator.map(parse_leader_locator).unwrap_or_default(),
+            locators: Locators {
+                leader: leader_locator.and_then(parse_locator),
+                master: master_locator.and_then(parse_locator),
+            },
             deduplication: Deduplication::parse(arguments)?,
         })
     }
@@ -408,9 +411,8 @@ fn check_leader_locator(value: &FieldValue) -> Result<(), String> {
     if is_known { Ok(()) } else { Err(String::from("invalid_queue_locator_arg")) }
 }
 
-/// `least-leaders` and `random` are what RabbitMQ had before `balanced`, and mean that.
-fn parse_leader_locator(value: &FieldValue) -> LeaderLocator {
-    if value.as_bytes() == Some(b"client-local") { LeaderLocator::ClientLocal } else { LeaderLocator::Balanced }
+fn parse_locator(value: &FieldValue) -> Option<LeaderLocator> {
+    LeaderLocator::named(value.as_bytes()?)
 }
 
 fn check_message_ttl(value: &FieldValue) -> Result<(), String> {
@@ -581,7 +583,7 @@ mod tests {
             single_active_consumer: true,
             initial_group_size: None,
             target_group_size: None,
-            leader_locator: LeaderLocator::ClientLocal,
+            locators: Locators { leader: None, master: Some(LeaderLocator::Balanced) },
             deduplication: None,
         };
         assert_eq!(parsed, expected);
@@ -684,7 +686,7 @@ mod tests {
             ("least-leaders", LeaderLocator::Balanced),
             ("random", LeaderLocator::Balanced),
         ] {
-            assert_eq!(parse("x-queue-leader-locator", name.into()).unwrap().leader_locator, locator);
+            assert_eq!(parse("x-queue-leader-locator", name.into()).unwrap().locators.leader, Some(locator));
         }
     }
 

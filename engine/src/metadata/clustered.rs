@@ -75,10 +75,13 @@ impl Metadata {
         queue.members.contains(&self.own)
     }
 
-    /// How many replicas each node has, and of how many queues it is the first member. Nodes without any are left out.
+    /// How many replicas each node has, and of how many queues it is the first member or the only node. Nodes without any are left out.
     pub(crate) fn replica_loads(&self) -> BTreeMap<NodeId, (u64, u64)> {
         let mut loads: BTreeMap<NodeId, (u64, u64)> = BTreeMap::new();
         for queue in self.queues.values() {
+            if !queue.is_replicated() {
+                loads.entry(queue.home).or_default().1 += 1;
+            }
             for (at, node) in queue.members.iter().enumerate() {
                 let (replicas, leads) = loads.entry(*node).or_default();
                 *replicas += 1;

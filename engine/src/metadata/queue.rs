@@ -11,16 +11,6 @@ use crate::amqp::{FieldTable, ShortStr};
 use crate::ids::{ConnectionId, NodeId, QueueId};
 use crate::queue::QueueKind;
 
-/// Who is to lead the replicas of a queue at first (RabbitMQ docs: Quorum Queues / Leader Placement).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LeaderLocator {
-    /// The node on which it is declared.
-    #[default]
-    ClientLocal,
-    /// The member that leads the fewest queues.
-    Balanced,
-}
-
 /// The record of a queue.
 #[derive(Clone, Debug)]
 pub struct QueueRecord {

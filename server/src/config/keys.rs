@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use leveret_engine::limits;
+use leveret_engine::metadata::LeaderLocator;
 
 use super::FileSettings;
 use super::size::{fraction_of, parse_size};
@@ -45,6 +46,8 @@ const KNOWN: &[&str] = &[
     "cluster_formation.dns.hostname",
     "cluster_formation.target_cluster_size_hint",
     "cluster_partition_handling",
+    "queue_leader_locator",
+    "queue_master_locator",
     "quorum_queue.initial_cluster_size",
     "quorum_queue.continuous_membership_reconciliation.enabled",
     "quorum_queue.continuous_membership_reconciliation.target_group_size",
@@ -116,8 +119,6 @@ const MEANINGLESS: &[&str] = &[
     "prometheus.",
     "proxy_protocol",
     "queue_index_",
-    "queue_leader_locator",
-    "queue_master_locator",
     "quorum_",
     "raft.",
     "reverse_dns_lookups",
@@ -154,6 +155,11 @@ pub(super) fn set(settings: &mut FileSettings, key: &str, value: &str, memory_by
         "default_permissions.read" => engine.default_permissions[2] = value.to_owned(),
         "default_user" => engine.default_user = value.to_owned(),
         "default_queue_type" => engine.default_queue_type = Some(queue_type(key, value)?.to_owned()),
+        "queue_leader_locator" => engine.queue_leader_locator = Some(locator(key, value)?),
+        "queue_master_locator" => {
+            let locator = locator(key, value)?;
+            engine.queue_leader_locator.get_or_insert(locator);
+        }
         "quorum_queue.initial_cluster_size" => match number(key, value)? {
             0 => return Err(format!("{key}: a queue needs one replica at least")),
             size => engine.quorum_initial_group_size = size,
@@ -297,6 +303,12 @@ fn queue_type(key: &str, value: &str) -> Result<&'static str, String> {
         "quorum" | "rabbit_quorum_queue" => Ok("quorum"),
         _ => Err(format!("{key}: \"{value}\" is no type of queue: expected classic or quorum")),
     }
+}
+
+/// Where queues are.
+fn locator(key: &str, value: &str) -> Result<LeaderLocator, String> {
+    let unknown = || format!("{key}: {value:?} is neither client-local nor balanced");
+    LeaderLocator::named(value.as_bytes()).ok_or_else(unknown)
 }
 
 /// A number, or `infinity` for none.

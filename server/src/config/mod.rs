@@ -93,6 +93,7 @@ pub fn parse(path: &Path, text: &str, engine: Config, memory_bytes: u64) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use leveret_engine::metadata::LeaderLocator;
     use std::time::Duration;
 
     fn read(text: &str) -> Result<FileSettings, String> {
@@ -144,6 +145,22 @@ mod tests {
         assert_eq!(settings.warnings.len(), 2);
         assert!(settings.warnings[0].contains("a.conf:1: cluster_formation.node_type"), "{:?}", settings.warnings);
         assert!(!settings.cluster.is_wanted());
+    }
+
+    #[test]
+    fn a_locator_goes_by_either_name() {
+        let check =
+            |text: &str, expected| assert_eq!(read(text).unwrap().engine.queue_leader_locator, expected, "{text}");
+        check("", None);
+        check("queue_master_locator = min-masters", Some(LeaderLocator::Balanced));
+        for text in [
+            "queue_master_locator = random\nqueue_leader_locator = client-local",
+            "queue_leader_locator = client-local\nqueue_master_locator = random",
+        ] {
+            check(text, Some(LeaderLocator::ClientLocal));
+        }
+        let wrong = read("queue_leader_locator = nearest").unwrap_err();
+        assert!(wrong.contains("neither client-local nor balanced"), "{wrong}");
     }
 
     #[test]

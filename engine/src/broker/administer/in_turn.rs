@@ -29,6 +29,8 @@ struct Current {
     id: AdminId,
     /// How many of its changes are on their way.
     pending: usize,
+    /// Those that follow when these are done.
+    then: Vec<(Command, bool)>,
     result: Result<AdminReply, AdminError>,
 }
 
@@ -84,7 +86,7 @@ impl Broker {
         {
             return Ok(Some(AdminReply::Done));
         }
-        self.administration.current = Some(Current { id, pending: 1, result: Ok(AdminReply::Done) });
+        self.administration.current = Some(Current { id, pending: 1, then: Vec::new(), result: Ok(AdminReply::Done) });
         Ok(None)
     }
 
@@ -93,7 +95,7 @@ impl Broker {
     fn begin_import(
         &mut self,
         id: AdminId,
-        commands: Vec<(Command, bool)>,
+        mut commands: Vec<(Command, bool)>,
         next_queue_id: QueueId,
     ) -> Option<AdminReply> {
         if commands.is_empty() {
@@ -104,12 +106,20 @@ impl Broker {
         {
             self.metadata.skip_queue_ids(QueueId(last));
         }
+        // Where a queue is to be policies say, which are to be known by then.
+        let is_queue = |(command, _): &(Command, bool)| matches!(command, Command::DeclareQueue { .. });
+        let first_queue = commands.iter().position(is_queue).filter(|at| self.peers.is_some() && *at > 0);
+        let then = first_queue.map(|at| commands.split_off(at)).unwrap_or_default();
         let result = Ok(AdminReply::Done);
-        self.administration.current = Some(Current { id, pending: commands.len(), result });
+        self.administration.current = Some(Current { id, pending: commands.len(), then, result });
+        self.import(id, commands);
+        None
+    }
+
+    fn import(&mut self, id: AdminId, commands: Vec<(Command, bool)>) {
         for (command, is_durable) in commands {
             self.put_on_its_way(command, is_durable, Some(Requester::Admin { id, reply: AdminReply::Done }));
         }
-        None
     }
 
     /// One change of the current request was applied, or failed because of something that came between.
@@ -123,6 +133,11 @@ impl Broker {
         }
         if current.pending > 0 {
             return;
+        }
+        let then = core::mem::take(&mut current.then);
+        if !then.is_empty() {
+            current.pending = then.len();
+            return self.import(id, then);
         }
         if let Some(Current { id, result, .. }) = self.administration.current.take() {
             self.answer(id, result);

@@ -15,7 +15,7 @@
 //! that is not known to be applied is sent again, and nothing is lost.
 //!
 //! When a classic queue's node has begun another life, or was out of reach for [`limits::REMOTE_GRACE`], what sessions had there is lost:
-//! what was published and not confirmed is nacked, and consumers are cancelled, as RabbitMQ does it when a queue's node goes.
+//! what was sent and not confirmed is nacked, and consumers are cancelled, as RabbitMQ does it when a queue's node goes.
 
 mod ask;
 mod consume;
@@ -233,6 +233,11 @@ impl Broker {
     /// Whether a queue is on another node or on several, so that it is used through a session.
     pub(crate) fn is_remote(&self, key: QueueKey) -> bool {
         self.peers.is_some() && self.metadata.queue_by_key(key).is_some_and(|record| !self.metadata.is_here(record))
+    }
+
+    /// Whether a queue is on one node, this one or another.
+    pub(crate) fn is_on_one_node(&self, key: QueueKey) -> bool {
+        self.metadata.queue_by_key(key).is_some_and(|record| !self.metadata.is_led(record))
     }
 
     /// The session of a user with a queue of another node, which begins with this if there is none. `None` if the queue is gone.

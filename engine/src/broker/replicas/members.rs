@@ -99,6 +99,15 @@ impl Broker {
         }
     }
 
+    /// A queue may have been declared on a node that left at the same time.
+    pub(in super::super) fn look_for_departed(&mut self, queue: QueueKey) {
+        let Some(peers) = &self.peers else { return };
+        let home = self.metadata.queue_by_key(queue).map(|record| record.home);
+        if home.is_some_and(|home| peers.cluster().departed(home).is_some()) {
+            self.replicas.roster_seen = Default::default();
+        }
+    }
+
     /// Whoever leads the cluster sees to it that queues go whose only node is none of it any more (RabbitMQ: `forget_cluster_node`). If it
     /// came back without its data, it gets those again that are to survive a restart; what was in them is lost.
     fn see_to_queues_of_departed(&mut self) {

@@ -219,9 +219,12 @@ fn replicas_are_counted_by_node() {
     for (name, members) in [("q1", &[1, 2, 3][..]), ("q2", &[1, 3]), ("q3", &[3])] {
         metadata.apply(replicated(name, members.iter().copied().map(NodeId).collect())).unwrap();
     }
-    let command = queue_with(&mut metadata, "on one", "d", FieldTable::new());
+    let mut command = queue_with(&mut metadata, "on one", "d", FieldTable::new());
+    if let Command::DeclareQueue { home, .. } = &mut command {
+        *home = NodeId(2);
+    }
     metadata.apply(command).unwrap();
-    let loads = [(NodeId(1), (2, 2)), (NodeId(2), (1, 0)), (NodeId(3), (3, 1))];
+    let loads = [(NodeId(1), (2, 2)), (NodeId(2), (1, 1)), (NodeId(3), (3, 1))];
     assert_eq!(metadata.replica_loads(), loads.into());
 }
 

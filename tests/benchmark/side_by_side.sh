@@ -1,12 +1,19 @@
 #!/usr/bin/env bash
 # Leveret and an installed RabbitMQ, beside each other on this machine, under the same workloads in turns.
 #
-#   tests/benchmark/side_by_side.sh [options of `leveret-sim perf compare`, such as --rounds 5 --workload all]
+#   tests/benchmark/side_by_side.sh [--nodes 3] [options of `leveret-sim perf compare`, such as --rounds 5 --workload all]
 #
 # Both get free ports and data folders of their own below $TMPDIR, and are gone at the end. Both confirm persistent messages
-# after they are on the disk. With LEVERET_BUILT=1 it takes the release binaries as they are. Exits with 0 without a word on ratios if no RabbitMQ is installed.
+# after they are on the disk. With --nodes each is a cluster of so many processes, and clients use the first of them.
+# With LEVERET_BUILT=1 it takes the release binaries as they are. Exits with 0 without a word on ratios if no RabbitMQ is installed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+
+nodes=1
+if [ "${1:-}" = --nodes ]; then
+    nodes=$2
+    shift 2
+fi
 
 rabbitmq=$(ls -d /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin 2> /dev/null | sort -V | tail -n 1 || true)
 if [ -z "$rabbitmq" ]; then
@@ -19,46 +26,85 @@ version=${version##*-}
 [ -n "${LEVERET_BUILT:-}" ] || cargo build --quiet --release --package leveret-server --package leveret-sim
 target=${CARGO_TARGET_DIR:-target}/release
 dir=$(mktemp -d "${TMPDIR:-/tmp}/leveret-side-by-side.XXXXXX")
-leveret_pid=
-rabbitmq_pid=
+pids=()
 finish() {
-    [ -z "$leveret_pid" ] || kill "$leveret_pid" 2> /dev/null || true
-    [ ! -s "$dir/pid" ] || kill -KILL "$(cat "$dir/pid")" 2> /dev/null || true
-    [ -z "$rabbitmq_pid" ] || wait "$rabbitmq_pid" 2> /dev/null || true
+    for pidfile in "$dir"/rabbitmq*/pid; do
+        [ ! -s "$pidfile" ] || kill -KILL "$(cat "$pidfile")" 2> /dev/null || true
+    done
+    for pid in "${pids[@]}"; do
+        kill "$pid" 2> /dev/null || true
+        wait "$pid" 2> /dev/null || true
+    done
     [ -z "${ERL_EPMD_PORT:-}" ] || epmd -port "$ERL_EPMD_PORT" -kill > /dev/null 2>&1 || true
     rm -rf "$dir"
 }
 trap finish EXIT
 
-# Ports that nobody listens on.
+# Ports that nobody listens on, each once.
 free_port() {
     local port
     while :; do
         port=$((20000 + RANDOM % 10000))
-        (exec 3<> "/dev/tcp/127.0.0.1/$port") 2> /dev/null || break
+        if (exec 3<> "/dev/tcp/127.0.0.1/$port") 2> /dev/null || [ -e "$dir/port-$port" ]; then continue; fi
+        : > "$dir/port-$port"
+        break
     done
     echo "$port"
 }
 
-"$target/leveret" --listen 127.0.0.1:0 --data-dir "$dir/leveret" --log warn > "$dir/ready" &
-leveret_pid=$!
+: > "$dir/leveret.conf"
+if [ "$nodes" -gt 1 ]; then
+    for node in $(seq "$nodes"); do
+        printf 'cluster_formation.classic_config.nodes.%s = leveret@%s\n' "$node" "$node" >> "$dir/leveret.conf"
+        printf 'cluster.addresses.leveret@%s = 127.0.0.1:%s\n' "$node" "$(free_port)" >> "$dir/leveret.conf"
+    done
+    echo "cluster.secret = $RANDOM-side-by-side-$RANDOM" >> "$dir/leveret.conf"
+fi
+for node in $(seq "$nodes"); do
+    "$target/leveret" --node-name "leveret@$node" --config "$dir/leveret.conf" --listen 127.0.0.1:0 --data-dir "$dir/leveret$node" --log warn \
+        > "$dir/ready$node" 2> "$dir/leveret$node.log" &
+    pids+=($!)
+done
 
-mkdir -p "$dir/home" "$dir/log"
+mkdir -p "$dir/home"
 (umask 077 && echo side-by-side > "$dir/home/.erlang.cookie")
 chmod 400 "$dir/home/.erlang.cookie"
-: > "$dir/env.conf"
-echo '[].' > "$dir/enabled_plugins"
-port=$(free_port)
 ERL_EPMD_PORT=$(free_port)
 export ERL_EPMD_PORT ERL_EPMD_ADDRESS=127.0.0.1
-printf 'listeners.tcp.1 = 127.0.0.1:%s\nlog.file.level = warning\n' "$port" > "$dir/rabbitmq.conf"
-HOME="$dir/home" RABBITMQ_NODENAME="beside$port@localhost" RABBITMQ_NODE_PORT=$port RABBITMQ_DIST_PORT=$(free_port) \
-    RABBITMQ_MNESIA_BASE="$dir/mnesia" RABBITMQ_LOG_BASE="$dir/log" RABBITMQ_PID_FILE="$dir/pid" \
-    RABBITMQ_CONFIG_FILE="$dir/rabbitmq.conf" RABBITMQ_CONF_ENV_FILE="$dir/env.conf" \
-    RABBITMQ_ENABLED_PLUGINS_FILE="$dir/enabled_plugins" \
-    RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1}' \
-    "$rabbitmq/rabbitmq-server" > "$dir/log/stdout" 2>&1 < /dev/null &
-rabbitmq_pid=$!
+port=$(free_port)
+
+# A command of RabbitMQ's, for a node by its number.
+rabbitmq() (
+    node=$1 command=$2 here=$dir/rabbitmq$1
+    shift 2
+    exec env HOME="$dir/home" ERL_CRASH_DUMP="$dir/erl_crash.dump" RABBITMQ_NODENAME="beside$node-$port@localhost" \
+        RABBITMQ_MNESIA_BASE="$here/mnesia" RABBITMQ_LOG_BASE="$here/log" RABBITMQ_PID_FILE="$here/pid" \
+        RABBITMQ_CONFIG_FILE="$here/rabbitmq.conf" RABBITMQ_CONF_ENV_FILE="$here/env.conf" \
+        RABBITMQ_ENABLED_PLUGINS_FILE="$here/enabled_plugins" \
+        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1}' \
+        "$rabbitmq/$command" "$@"
+)
+
+for node in $(seq "$nodes"); do
+    here=$dir/rabbitmq$node
+    mkdir -p "$here/log"
+    : > "$here/env.conf"
+    echo '[].' > "$here/enabled_plugins"
+    node_port=$port
+    [ "$node" = 1 ] || node_port=$(free_port)
+    printf 'listeners.tcp.1 = 127.0.0.1:%s\nlog.file.level = warning\n' "$node_port" > "$here/rabbitmq.conf"
+    RABBITMQ_NODE_PORT=$node_port RABBITMQ_DIST_PORT=$(free_port) \
+        rabbitmq "$node" rabbitmq-server > "$here/log/stdout" 2>&1 < /dev/null &
+    pids+=($!)
+    # The first one starts the daemon that all of them need; two at once would each start one.
+    [ "$nodes" = 1 ] || rabbitmq "$node" rabbitmqctl --quiet wait --timeout 120 "$here/pid" > /dev/null
+done
+for node in $(seq 2 "$nodes"); do
+    for step in stop_app "join_cluster beside1-$port@localhost" start_app; do
+        # shellcheck disable=SC2086
+        rabbitmq "$node" rabbitmqctl --quiet $step > /dev/null
+    done
+done
 
 # Both are ready when they answer a client: one message through each.
 await() {
@@ -67,11 +113,18 @@ await() {
         sleep 0.2
     done
     echo "the broker at $1 does not answer" >&2
-    cat "$dir/log/stdout" >&2
+    cat "$dir"/leveret*.log "$dir"/rabbitmq*/log/stdout >&2
     exit 1
 }
-for _ in $(seq 50); do [ -s "$dir/ready" ] && break || sleep 0.1; done
-leveret=amqp://$(sed 's/.* //' "$dir/ready")
+for node in $(seq "$nodes"); do
+    for _ in $(seq 100); do [ -s "$dir/ready$node" ] && break || sleep 0.1; done
+    if [ ! -s "$dir/ready$node" ]; then
+        echo "node $node of leveret does not start" >&2
+        cat "$dir/leveret$node.log" >&2
+        exit 1
+    fi
+done
+leveret=amqp://$(sed 's/.* //' "$dir/ready1")
 await "$leveret"
 await "amqp://127.0.0.1:$port"
 

@@ -167,9 +167,15 @@ pub(super) struct CompareOptions {
     /// Seconds of one run, after two seconds that do not count.
     #[arg(short = 'z', long, default_value_t = 8.0)]
     pub(super) time: f64,
-    /// Exits with code 2 unless the first broker delivers at least so many times as much in every workload.
+    /// Seconds between two runs, so that a broker is done with the one before. What is written late costs the other one otherwise.
+    #[arg(long, default_value_t = 0.5, value_name = "SECONDS")]
+    pub(super) rest: f64,
+    /// Exits with code 2 unless the first broker delivers at least so many times as much in every workload that has no rate.
     #[arg(long, value_name = "RATIO")]
     pub(super) at_least: Option<f64>,
+    /// Exits with code 2 unless the slowest of a hundred confirms takes at most so many times as long, in every workload with a rate.
+    #[arg(long, value_name = "RATIO")]
+    pub(super) p99_at_most: Option<f64>,
     /// Prints every run and the medians as one JSON object.
     #[arg(long)]
     pub(super) json: bool,

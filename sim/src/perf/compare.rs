@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use leveret_engine::amqp::FieldTable;
+use leveret_engine::amqp::{FieldTable, ShortStr};
 
 use super::options::{CompareOptions, duration};
 use super::report::{Live, group, micros, say, say_json};
-use super::run::{Outcome, Workload, run};
+use super::run::{Exchange, Outcome, Workload, run};
 
 /// Not counted at the beginning of each run.
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -34,6 +34,10 @@ fn workloads() -> Vec<Named> {
         ..durable()
     };
     let four = |workload| Workload { producers: 4, consumers: 4, queues: 4, ..workload };
+    let exchange = |name, kind, other_bindings| {
+        let [name, kind, routing_key] = [name, kind, "perf.message.key"].map(ShortStr::from_static);
+        Some(Exchange { name, kind, routing_key, other_bindings })
+    };
     let named = |name, about, workload| Named { name, about, workload };
     vec![
         named("transient-1k", "1 KiB, transient, auto-ack", transient(1024)),
@@ -46,6 +50,13 @@ fn workloads() -> Vec<Named> {
             "window 1, persistent, confirmed and acknowledged",
             Workload { confirm: Some(1), prefetch: 1, ..durable() },
         ),
+        named("fanout-10", "1 KiB, auto-ack, fanout to 10 queues with a consumer each", {
+            let exchange = exchange("leveret-perf-fanout", "fanout", 0);
+            Workload { queues: 10, consumers: 10, exchange, ..transient(1024) }
+        }),
+        named("topic-1000", "1 KiB, auto-ack, topic exchange with 1,000 bindings", {
+            Workload { exchange: exchange("leveret-perf-topic", "topic", 999), ..transient(1024) }
+        }),
         named("quorum-1k", "1 KiB, quorum queue, confirms 256, manual ack, prefetch 256", quorum()),
         named("quorum-1k-paced", "the same with 1,000 messages per second", Workload { rate: 1000, ..quorum() }),
     ]

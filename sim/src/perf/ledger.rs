@@ -1,5 +1,7 @@
 //! Which messages arrived: what every body carries, and the account that is kept of it.
 
+use std::iter::Sum;
+
 /// Bytes that a body begins with: its [`Stamp`].
 pub(super) const STAMP_LEN: usize = 16;
 
@@ -128,6 +130,19 @@ impl Ledger {
             verdict.corrupted += distinct.saturating_sub(*published);
         }
         verdict
+    }
+}
+
+impl Sum for Verdict {
+    fn sum<I: Iterator<Item = Self>>(verdicts: I) -> Self {
+        verdicts.fold(Self::default(), |sum, more| Self {
+            received: sum.received + more.received,
+            lost: sum.lost + more.lost,
+            duplicated: sum.duplicated + more.duplicated,
+            redelivered: sum.redelivered + more.redelivered,
+            out_of_order: sum.out_of_order + more.out_of_order,
+            corrupted: sum.corrupted + more.corrupted,
+        })
     }
 }
 

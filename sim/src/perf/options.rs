@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use leveret_engine::amqp::{FieldTable, FieldValue, ShortStr};
 
 use super::ledger::STAMP_LEN;
-use super::run::Workload;
+use super::run::{Exchange, Workload};
 use super::uri::Target;
 
 /// Loads a running broker over real sockets, measures it, and checks every message meanwhile.
@@ -53,6 +53,18 @@ pub(super) struct Load {
     /// An argument of the queues, such as x-max-length=1000.
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', value_parser = argument)]
     queue_args: Vec<(ShortStr, FieldValue)>,
+    /// An exchange to publish to; all queues are bound to it, so each of them gets every message. Otherwise each producer has one queue.
+    #[arg(short = 'e', long, value_parser = short)]
+    exchange: Option<ShortStr>,
+    /// The exchange's type.
+    #[arg(short = 't', long = "type", default_value = "direct", value_name = "TYPE", value_parser = short)]
+    exchange_type: ShortStr,
+    /// What messages are published with, and queues are bound with.
+    #[arg(short = 'k', long, default_value = "perf.message.key", value_name = "KEY", value_parser = short)]
+    routing_key: ShortStr,
+    /// Other bindings of each queue to the exchange, such as perf.7.*, which no message takes.
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    other_bindings: u32,
     /// Bytes of a body, at least 16.
     #[arg(short = 's', long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(i64::try_from(STAMP_LEN).unwrap_or(0)..))]
     size: u32,
@@ -128,6 +140,12 @@ impl Load {
             queues: self.queues,
             queue: self.queue.clone(),
             queue_arguments,
+            exchange: self.exchange.clone().map(|name| Exchange {
+                name,
+                kind: self.exchange_type.clone(),
+                routing_key: self.routing_key.clone(),
+                other_bindings: self.other_bindings,
+            }),
             body_len: usize::try_from(self.size).map_err(|error| error.to_string())?,
             rate: self.rate,
             confirm: self.confirm,
@@ -252,6 +270,10 @@ pub(super) struct SlowReaderOptions {
 /// Seconds of the command line.
 pub(super) fn duration(seconds: f64) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| format!("{seconds} is no number of seconds"))
+}
+
+fn short(text: &str) -> Result<ShortStr, String> {
+    ShortStr::try_from(text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// `key=value`, where whole numbers and truth values are such.

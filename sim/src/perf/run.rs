@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use leveret_engine::amqp::method::{exchange, queue};
 use leveret_engine::amqp::{FieldTable, Routing, ShortStr};
 
 use super::clock::{Clock, nanos, pause};
@@ -32,6 +33,8 @@ pub(super) struct Workload {
     /// The queue's name; of several, what their names begin with.
     pub(super) queue: String,
     pub(super) queue_arguments: FieldTable,
+    /// Where producers publish; `None` for the default exchange, where each has one queue.
+    pub(super) exchange: Option<Exchange>,
     pub(super) body_len: usize,
     /// Messages per second of each producer; 0 for as many as possible.
     pub(super) rate: u64,
@@ -62,6 +65,36 @@ pub(super) struct Workload {
     pub(super) is_paused: Arc<AtomicBool>,
 }
 
+/// An exchange to which all queues are bound, so that each of them gets every message.
+#[derive(Clone, Debug)]
+pub(super) struct Exchange {
+    pub(super) name: ShortStr,
+    pub(super) kind: ShortStr,
+    /// What messages are published with, and queues are bound with.
+    pub(super) routing_key: ShortStr,
+    /// Bindings of each queue that no message takes.
+    pub(super) other_bindings: u32,
+}
+
+impl Exchange {
+    /// The keys of all bindings of a queue.
+    fn binding_keys(&self) -> impl Iterator<Item = String> {
+        // None matches what has another word in the second place. The key of messages is to have one that is no number there.
+        let other = |number: u32| match number % 2 {
+            0 => format!("perf.{number}.*"),
+            _ => format!("*.{number}.#"),
+        };
+        std::iter::once(self.routing_key.to_string_lossy().into_owned()).chain((0..self.other_bindings).map(other))
+    }
+}
+
+impl Workload {
+    /// How many of the queues that are consumed from a message reaches.
+    fn copies(&self) -> u64 {
+        if self.exchange.is_some() { self.queues.max(1).min(self.consumers).max(1).into() } else { 1 }
+    }
+}
+
 impl Default for Workload {
     /// One producer, one consumer, one queue, as fast as possible for ten seconds.
     fn default() -> Self {
@@ -71,6 +104,7 @@ impl Default for Workload {
             queues: 1,
             queue: "leveret-perf".to_owned(),
             queue_arguments: FieldTable::new(),
+            exchange: None,
             body_len: 1024,
             rate: 0,
             confirm: None,
@@ -190,7 +224,10 @@ pub(super) fn run(target: &Target, workload: &Workload, mut watch: impl FnMut(Pr
     let mut producers = Vec::new();
     for (number, (session, counters)) in (0..).zip(producer_sessions) {
         let publishing = Publishing {
-            routing: Routing::new(&ShortStr::new(), &queues[usize::from(number) % queues.len()]),
+            routing: match &workload.exchange {
+                Some(exchange) => Routing::new(&exchange.name, &exchange.routing_key),
+                None => Routing::new(&ShortStr::new(), &queues[usize::from(number) % queues.len()]),
+            },
             body_len: workload.body_len,
             is_persistent: workload.is_persistent,
             is_mandatory: workload.is_mandatory,
@@ -250,7 +287,7 @@ pub(super) fn run(target: &Target, workload: &Workload, mut watch: impl FnMut(Pr
             }
             let expected = match workload.producers {
                 0 => workload.count.unwrap_or(u64::MAX),
-                _ => mark.counts.published,
+                _ => mark.counts.published * workload.copies(),
             };
             let is_drained = workload.consumers == 0 || mark.counts.delivered >= expected;
             let is_over = is_draining && is_drained && (end_at == u64::MAX || last.is_some());
@@ -286,6 +323,9 @@ pub(super) fn run(target: &Target, workload: &Workload, mut watch: impl FnMut(Pr
             for queue in &queues {
                 session.delete_queue(queue)?;
             }
+            if let Some(Exchange { name, .. }) = &workload.exchange {
+                session.call(exchange::Delete { exchange: name.clone(), ..exchange::Delete::default() })?;
+            }
             session.close()?;
         }
         Ok(outcome)
@@ -294,17 +334,28 @@ pub(super) fn run(target: &Target, workload: &Workload, mut watch: impl FnMut(Pr
 
 /// Declares the queues, which must be empty unless the run is to find something in them.
 fn prepare_queues(target: &Target, workload: &Workload) -> Result<Vec<ShortStr>, String> {
-    use leveret_engine::amqp::method::queue::Purge;
     let mut session = Session::open(target)?;
     let mut queues = Vec::new();
+    if let Some(Exchange { name, kind, .. }) = &workload.exchange {
+        let (exchange, kind) = (name.clone(), kind.clone());
+        let durable = workload.is_persistent;
+        session.call(exchange::Declare { exchange, exchange_type: kind, durable, ..exchange::Declare::default() })?;
+    }
     for number in 1..=workload.queues.max(1) {
         let name = if workload.queues > 1 { format!("{}-{number}", workload.queue) } else { workload.queue.clone() };
         let name = ShortStr::try_from(name).map_err(|error| error.to_string())?;
         let ready = session.declare_queue(&name, workload.is_persistent, workload.queue_arguments.clone())?;
         if ready > 0 && workload.purges {
-            session.call(Purge { queue: name.clone(), ..Purge::default() })?;
+            session.call(queue::Purge { queue: name.clone(), ..queue::Purge::default() })?;
         } else if ready > 0 && !workload.expects_backlog {
             return Err(format!("queue {name} holds {ready} messages; --purge drops them"));
+        }
+        if let Some(exchange) = &workload.exchange {
+            for key in exchange.binding_keys() {
+                let routing_key = ShortStr::try_from(key).map_err(|error| error.to_string())?;
+                let (queue, exchange) = (name.clone(), exchange.name.clone());
+                session.call(queue::Bind { queue, exchange, routing_key, ..queue::Bind::default() })?;
+            }
         }
         queues.push(name);
     }
@@ -330,10 +381,12 @@ fn outcome(
         confirm.merge(&producer.confirm_latency);
     }
     let mut latency = Histogram::new();
-    let mut ledger = Ledger::new(workload.producers.max(1));
-    for consumer in consumed {
+    // Of those who get a part of the messages together: all of them, or those of each queue that gets all.
+    let mut ledgers = vec![Ledger::new(workload.producers.max(1)); usize::try_from(workload.copies()).unwrap_or(1)];
+    let accounts = ledgers.len();
+    for (at, consumer) in consumed.iter().enumerate() {
         latency.merge(&consumer.latency);
-        ledger.merge(&consumer.ledger);
+        ledgers[at % accounts].merge(&consumer.ledger);
     }
     let counts: Vec<u64> = match workload.producers {
         0 => vec![workload.count.unwrap_or_default()],
@@ -349,7 +402,7 @@ fn outcome(
         published: published.iter().map(|producer| producer.count).sum(),
         confirmed: total.confirmed,
         nacked: published.iter().map(|producer| producer.nacked).sum(),
-        delivered: ledger.received(),
+        delivered: ledgers.iter().map(Ledger::received).sum(),
         blocked: total.blocked,
         publish_rate: rate(first.counts.published, last.counts.published),
         confirm_rate: rate(first.counts.confirmed, last.counts.confirmed),
@@ -359,6 +412,6 @@ fn outcome(
         end_to_end_latency: Latency::of(&latency).filter(|_| !workload.expects_backlog),
         broker_cpu_ns_per_message: cpu_ns.and_then(|cpu| cpu.checked_div(messages)),
         broker_resident_kib: None,
-        verdict: (workload.consumers > 0).then(|| ledger.verdict(&counts)),
+        verdict: (workload.consumers > 0).then(|| ledgers.iter().map(|ledger| ledger.verdict(&counts)).sum()),
     }
 }

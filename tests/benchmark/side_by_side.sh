@@ -35,7 +35,13 @@ finish() {
         kill "$pid" 2> /dev/null || true
         wait "$pid" 2> /dev/null || true
     done
-    [ -z "${ERL_EPMD_PORT:-}" ] || epmd -port "$ERL_EPMD_PORT" -kill > /dev/null 2>&1 || true
+    if [ -n "${ERL_EPMD_PORT:-}" ]; then
+        # It does not go as long as it knows of a node, and hears a moment late that one is gone.
+        for _ in $(seq 30); do
+            epmd -port "$ERL_EPMD_PORT" -kill 2> /dev/null | grep -q '^Killed' && break
+            sleep 0.1
+        done
+    fi
     rm -rf "$dir"
 }
 trap finish EXIT

@@ -5,6 +5,7 @@ use std::time::Duration;
 use leveret_engine::amqp::{FieldTable, ShortStr};
 
 use super::options::{CompareOptions, duration};
+use super::process::Stopped;
 use super::report::{Live, group, micros, say, say_json};
 use super::run::{Exchange, Outcome, Workload, run};
 
@@ -127,14 +128,15 @@ fn measure(options: &CompareOptions, named: &Named) -> Result<Row, String> {
     let rest = duration(options.rest)?;
     let mut outcomes = [Vec::new(), Vec::new()];
     for round in 1..=options.rounds.max(1) {
-        for ((target, outcomes), name) in
-            [&options.uri, &options.other].into_iter().zip(&mut outcomes).zip(&options.names)
-        {
+        for (at, (target, outcomes)) in [&options.uri, &options.other].into_iter().zip(&mut outcomes).enumerate() {
+            let name = &options.names[at];
+            let idle = options.alone.get(1 - at).map(|pids| Stopped::new(&pids.0)).transpose()?;
             let mut live = Live::new(&format!("{} {round}/{} {name}", named.name, options.rounds), options.json);
             outcomes.push(
                 run(target, &workload, |progress| live.show(progress))
                     .map_err(|error| format!("{} on {name}: {error}", named.name))?,
             );
+            drop(idle);
             super::clock::pause(rest);
         }
     }

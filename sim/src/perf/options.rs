@@ -1,11 +1,13 @@
 //! The command line of `leveret-sim perf`. Flags are called as in RabbitMQ's PerfTest where it has them.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use leveret_engine::amqp::{FieldTable, FieldValue, ShortStr};
+use rustix::process::Pid;
 
 use super::ledger::STAMP_LEN;
 use super::run::{Exchange, Workload};
@@ -188,6 +190,11 @@ pub(super) struct CompareOptions {
     /// Seconds between two runs, so that a broker is done with the one before. What is written late costs the other one otherwise.
     #[arg(long, default_value_t = 0.5, value_name = "SECONDS")]
     pub(super) rest: f64,
+    /// The processes of each broker, such as 70,71 72: those of the one that is not measured are stopped meanwhile, and go on in the
+    /// rest. A broker that has nothing to do still wakes up, starts programs and takes a core from the one that is measured. Who ends
+    /// this early has to let them go on: kill -CONT.
+    #[arg(long, value_name = "PIDS", num_args = 2)]
+    pub(super) alone: Vec<Pids>,
     /// Exits with code 2 unless the first broker delivers at least so many times as much in every workload that has no rate.
     #[arg(long, value_name = "RATIO")]
     pub(super) at_least: Option<f64>,
@@ -197,6 +204,22 @@ pub(super) struct CompareOptions {
     /// Prints every run and the medians as one JSON object.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// Process ids, with commas between them.
+#[derive(Clone, Debug)]
+pub(super) struct Pids(pub(super) Vec<Pid>);
+
+impl FromStr for Pids {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let pid = |word: &str| {
+            let pid = word.parse().ok().filter(|&pid| pid > 0).and_then(Pid::from_raw);
+            pid.ok_or_else(|| format!("{word:?} is no process id; give all of a broker's with commas between them"))
+        };
+        text.split(',').map(pid).collect::<Result<_, _>>().map(Self)
+    }
 }
 
 #[derive(Debug, Args)]

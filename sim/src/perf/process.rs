@@ -70,6 +70,34 @@ impl Drop for Broker {
     }
 }
 
+/// Processes that are stopped until this is dropped.
+#[derive(Debug)]
+pub(super) struct Stopped<'a>(&'a [Pid]);
+
+impl<'a> Stopped<'a> {
+    /// Stops all of them.
+    ///
+    /// # Errors
+    /// If one is gone or somebody else's; none is left stopped then.
+    pub(super) fn new(pids: &'a [Pid]) -> Result<Self, String> {
+        let stopped = Self(pids);
+        for &pid in pids {
+            kill_process(pid, Signal::STOP)
+                .map_err(|error| format!("cannot stop process {}: {error}", pid.as_raw_nonzero()))?;
+        }
+        Ok(stopped)
+    }
+}
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        for &pid in self.0 {
+            // It may have been killed meanwhile.
+            let _ = kill_process(pid, Signal::CONT);
+        }
+    }
+}
+
 /// The process that listens on a port of this machine, if it may be looked at.
 pub(super) fn listener(port: u16) -> Option<u32> {
     let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
@@ -179,6 +207,24 @@ pub(super) fn wait_until(limit: Duration, mut holds: impl FnMut() -> bool) -> bo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processes_are_stopped_for_a_while() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let state = || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
+            stat.rsplit_once(") ").unwrap().1.chars().next()
+        };
+        let stopped = [pid];
+        let stopped = Stopped::new(&stopped).unwrap();
+        assert!(wait_until(Duration::from_secs(30), || state() == Some('T')));
+        drop(stopped);
+        assert!(wait_until(Duration::from_secs(30), || state() == Some('S')));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        Stopped::new(&[pid]).unwrap_err();
+    }
 
     #[test]
     fn a_listening_socket_is_found_by_its_port() {

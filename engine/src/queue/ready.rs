@@ -27,8 +27,9 @@ pub(super) trait Waiting {
 /// belong somewhere in front.
 #[derive(Debug)]
 pub(super) struct Ready<E = Entry> {
-    /// What was never delivered, by priority, in order of arrival.
+    /// What was never delivered, by priority, in order of arrival; up to the highest priority that there was so far.
     levels: Vec<VecDeque<E>>,
+    priority_max: u8,
     /// Which of these hold anything, a bit each.
     occupied: [u64; 4],
     returned: BTreeMap<ReturnKey, E>,
@@ -62,14 +63,13 @@ pub(super) enum Head {
 impl<E: Waiting> Ready<E> {
     /// Nothing, for priorities from 0 to `priority_max`.
     pub(super) fn new(priority_max: u8, place: ReturnPlace) -> Self {
-        let mut levels = Vec::new();
-        levels.resize_with(usize::from(priority_max) + 1, VecDeque::new);
-        Self { levels, occupied: [0; 4], returned: BTreeMap::new(), place, returns: 0, len: 0, bytes: 0 }
+        let (levels, returned) = (Vec::new(), BTreeMap::new());
+        Self { levels, priority_max, occupied: [0; 4], returned, place, returns: 0, len: 0, bytes: 0 }
     }
 
     /// The highest priority there can be.
     pub(super) fn priority_max(&self) -> u8 {
-        priority(self.levels.len() - 1)
+        self.priority_max
     }
 
     /// How many wait.
@@ -84,10 +84,13 @@ impl<E: Waiting> Ready<E> {
 
     /// Adds one behind all others of its priority.
     pub(super) fn push(&mut self, entry: E) {
-        let level = usize::from(entry.priority()).min(self.levels.len() - 1);
+        let level = usize::from(entry.priority().min(self.priority_max));
         self.len += 1;
         self.bytes += u64::from(entry.size());
         self.occupied[level / 64] |= 1 << (level % 64);
+        if level >= self.levels.len() {
+            self.levels.resize_with(level + 1, VecDeque::new);
+        }
         self.levels[level].push_back(entry);
     }
 
@@ -120,7 +123,7 @@ impl<E: Waiting> Ready<E> {
         let in_front = (self.place == ReturnPlace::Front)
             .then(|| self.returned.first_key_value().map(|(key, _)| Head::Returned(*key)))
             .flatten();
-        let levels = (0..self.levels.len()).rev().filter_map(|level| {
+        let levels = (0..=usize::from(self.priority_max)).rev().filter_map(|level| {
             let front = self.occupied[level / 64] & 1 << (level % 64) != 0;
             let returned = match self.place {
                 ReturnPlace::Own if !self.returned.is_empty() => {
@@ -243,8 +246,8 @@ impl<E: Waiting> Ready<E> {
             }
         }
         match self.place {
-            ReturnPlace::Own => (0..self.levels.len())
-                .map(|level| own_key(priority(level), seq))
+            ReturnPlace::Own => (0..=self.priority_max)
+                .map(|priority| own_key(priority, seq))
                 .find(|key| self.returned.contains_key(key))
                 .map(Location::Returned),
             ReturnPlace::Front => {
@@ -362,6 +365,19 @@ mod tests {
         let heads: Vec<_> = ready.heads().map(|head| ready.get(head).unwrap().seq().0).collect();
         assert_eq!(heads, [3, 4, 1]);
         assert_eq!(order(&mut ready), [3, 2, 4, 1]);
+    }
+
+    #[test]
+    fn what_comes_back_is_found_where_nothing_else_ever_had_its_priority() {
+        let mut ready = Ready::new(9, ReturnPlace::Own);
+        assert_eq!(ready.priority_max(), 9);
+        ready.give_back(entry(1, 9));
+        ready.push(entry(2, 3));
+        assert_eq!(ready.find(QueueSeq(1)).map(Entry::priority), Some(9));
+        let heads: Vec<_> = ready.heads().map(|head| ready.get(head).unwrap().seq().0).collect();
+        assert_eq!(heads, [1, 2]);
+        ready.push(entry(3, 200));
+        assert_eq!(order(&mut ready), [1, 3, 2]);
     }
 
     #[test]

@@ -113,6 +113,7 @@ impl Group {
         self.unpersisted.shrink_to_fit();
         self.waiting.shrink_to_fit();
         self.raw.raft.msgs.shrink_to_fit();
+        self.raw.raft.raft_log.unstable.entries.shrink_to_fit();
     }
 
     /// The leader says that it hibernates. Returns whether this member does as well.

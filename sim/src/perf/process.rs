@@ -208,10 +208,20 @@ pub(super) fn wait_until(limit: Duration, mut holds: impl FnMut() -> bool) -> bo
 mod tests {
     use super::*;
 
+    /// A process that does nothing, ended when this is dropped.
+    struct Sleeper(Child);
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
+
     #[test]
     fn processes_are_stopped_for_a_while() {
-        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        let pid = Pid::from_child(&child);
+        let sleeper = Sleeper(Command::new("sleep").arg("60").spawn().unwrap());
+        let pid = Pid::from_child(&sleeper.0);
         let state = || {
             let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
             stat.rsplit_once(") ").unwrap().1.chars().next()
@@ -221,8 +231,7 @@ mod tests {
         assert!(wait_until(Duration::from_secs(30), || state() == Some('T')));
         drop(stopped);
         assert!(wait_until(Duration::from_secs(30), || state() == Some('S')));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        drop(sleeper);
         Stopped::new(&[pid]).unwrap_err();
     }
 

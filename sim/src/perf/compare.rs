@@ -11,6 +11,9 @@ use super::run::{Exchange, Outcome, Workload, run};
 
 /// Not counted at the beginning of each run.
 const WARM_UP: Duration = Duration::from_secs(2);
+/// How often a run is made again at most from which the machine's host took too much.
+const REPEATS: usize = 2;
+
 /// A workload with a name.
 #[derive(Debug)]
 struct Named {
@@ -70,6 +73,8 @@ struct Row {
     about: &'static str,
     /// The runs of both brokers, in the order they were made.
     outcomes: [Vec<Outcome>; 2],
+    /// How many runs were made again, since the machine's host took too much from them.
+    repeated: usize,
     /// Deliveries per second, the median of each broker.
     median: [u64; 2],
     /// How many times as much the first broker delivers.
@@ -101,12 +106,15 @@ pub(super) fn main(options: &CompareOptions) -> Result<bool, String> {
             say(&story(row, &options.names));
         }
     }
-    let is_clean = |outcome: &Outcome| outcome.verdict.is_some_and(|verdict| verdict.is_clean());
     let is_fast = |row: &Row| match row.is_paced {
         true => options.p99_at_most.is_none_or(|most| row.p99_ratio.is_some_and(|ratio| ratio <= most)),
         false => options.at_least.is_none_or(|least| row.ratio >= least),
     };
     Ok(rows.iter().all(|row| is_fast(row) && row.outcomes[0].iter().all(is_clean)))
+}
+
+fn is_clean(outcome: &Outcome) -> bool {
+    outcome.verdict.is_some_and(|verdict| verdict.is_clean())
 }
 
 fn chosen(names: &[String]) -> Result<Vec<Named>, String> {
@@ -127,17 +135,22 @@ fn measure(options: &CompareOptions, named: &Named) -> Result<Row, String> {
         Workload { warm_up: WARM_UP, duration: Some(duration(options.time)?), purges: true, ..named.workload.clone() };
     let rest = duration(options.rest)?;
     let mut outcomes = [Vec::new(), Vec::new()];
+    let mut repeated = 0;
     for round in 1..=options.rounds.max(1) {
         for (at, (target, outcomes)) in [&options.uri, &options.other].into_iter().zip(&mut outcomes).enumerate() {
             let name = &options.names[at];
-            let idle = options.alone.get(1 - at).map(|pids| Stopped::new(&pids.0)).transpose()?;
-            let mut live = Live::new(&format!("{} {round}/{} {name}", named.name, options.rounds), options.json);
-            outcomes.push(
-                run(target, &workload, |progress| live.show(progress))
-                    .map_err(|error| format!("{} on {name}: {error}", named.name))?,
-            );
-            drop(idle);
-            super::clock::pause(rest);
+            let measure = || {
+                let idle = options.alone.get(1 - at).map(|pids| Stopped::new(&pids.0)).transpose()?;
+                let mut live = Live::new(&format!("{} {round}/{} {name}", named.name, options.rounds), options.json);
+                let outcome = run(target, &workload, |progress| live.show(progress))
+                    .map_err(|error| format!("{} on {name}: {error}", named.name))?;
+                drop(idle);
+                super::clock::pause(rest);
+                Ok(outcome)
+            };
+            let (outcome, again) = undisturbed(options.stolen_at_most, measure)?;
+            outcomes.push(outcome);
+            repeated += again;
         }
     }
     let median = outcomes.each_ref().map(|outcomes| median(outcomes.iter().map(|outcome| outcome.delivery_rate)));
@@ -152,7 +165,24 @@ fn measure(options: &CompareOptions, named: &Named) -> Result<Row, String> {
         _ => None,
     };
     let ratio = ratio(first, other);
-    Ok(Row { workload: named.name, about: named.about, outcomes, median, ratio, is_paced, p99_ratio })
+    Ok(Row { workload: named.name, about: named.about, outcomes, repeated, median, ratio, is_paced, p99_ratio })
+}
+
+/// A run from which the machine's host took no more than this share of a core, and how many were made again for it. If there is none,
+/// the one that lost least. A run that harmed messages stands in any case.
+fn undisturbed(at_most: f64, mut measure: impl FnMut() -> Result<Outcome, String>) -> Result<(Outcome, usize), String> {
+    let stolen = |outcome: &Outcome| outcome.stolen_share.unwrap_or_default();
+    let mut best = measure()?;
+    for again in 0..REPEATS {
+        if stolen(&best) <= at_most || !is_clean(&best) {
+            return Ok((best, again));
+        }
+        let next = measure()?;
+        if stolen(&next) < stolen(&best) || !is_clean(&next) {
+            best = next;
+        }
+    }
+    Ok((best, REPEATS))
 }
 
 /// The middle value; of an even number, the upper of the two.
@@ -187,11 +217,19 @@ fn story(row: &Row, names: &[String]) -> String {
         if let Some(resident) = of(|outcome| outcome.broker_resident_kib) {
             text.push_str(&format!("  {} MiB", resident / 1024));
         }
-        let harmed = outcomes.iter().filter(|outcome| !outcome.verdict.is_some_and(|verdict| verdict.is_clean()));
+        let harmed = outcomes.iter().filter(|outcome| !is_clean(outcome));
         match harmed.count() {
             0 => text.push('\n'),
             count => text.push_str(&format!("  {count} runs lost, doubled or disordered messages\n")),
         }
+    }
+    let stolen = row.outcomes.iter().flatten().filter_map(|outcome| outcome.stolen_share).fold(0.0, f64::max);
+    if stolen > 0.0 {
+        let repeated = row.repeated;
+        text.push_str(&format!(
+            "  the host took up to {:.1} % of a core; {repeated} runs made again\n",
+            stolen * 100.0
+        ));
     }
     match row.p99_ratio {
         Some(ratio) => text.push_str(&format!("  ratio of p99 {ratio:.2}\n")),
@@ -202,6 +240,7 @@ fn story(row: &Row, names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ledger::Verdict;
     use super::*;
 
     #[test]
@@ -210,6 +249,25 @@ mod tests {
         check(&[], 0);
         check(&[7], 7);
         check(&[9, 1, 5], 5);
+    }
+
+    #[test]
+    fn a_run_is_made_again_when_the_host_took_too_much() {
+        let check = |runs: &[(f64, u64)], expect| {
+            let mut runs = runs.iter().map(|&(stolen, lost)| {
+                let verdict = Some(Verdict { lost, ..Verdict::default() });
+                Ok(Outcome { stolen_share: Some(stolen), verdict, ..Outcome::default() })
+            });
+            let (outcome, again) = undisturbed(0.01, || runs.next().unwrap()).unwrap();
+            assert_eq!((outcome.stolen_share.unwrap(), again), expect);
+        };
+        check(&[(0.01, 0)], (0.01, 0));
+        check(&[(0.02, 0), (0.0, 0)], (0.0, 1));
+        check(&[(0.3, 0), (0.2, 0), (0.0, 0)], (0.0, 2));
+        check(&[(0.3, 0), (0.2, 0), (0.4, 0)], (0.2, 2));
+        // What it did to messages is not the host's doing.
+        check(&[(0.3, 1)], (0.3, 0));
+        check(&[(0.3, 0), (0.5, 1)], (0.5, 1));
     }
 
     #[test]

@@ -195,6 +195,10 @@ pub(super) struct CompareOptions {
     /// this early has to let them go on: kill -CONT.
     #[arg(long, value_name = "PIDS", num_args = 2)]
     pub(super) alone: Vec<Pids>,
+    /// Makes a run again, twice at most, while the machine's host took more than this share of a core from it. A virtual machine that
+    /// stands still for a hundredth of the time makes up the slowest of a hundred confirms by itself.
+    #[arg(long, default_value_t = 0.005, value_name = "SHARE")]
+    pub(super) stolen_at_most: f64,
     /// Exits with code 2 unless the first broker delivers at least so many times as much in every workload that has no rate.
     #[arg(long, value_name = "RATIO")]
     pub(super) at_least: Option<f64>,

@@ -150,7 +150,23 @@ pub(super) fn cpu_us(pid: u32) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut times = fields.split_ascii_whitespace().skip(11).take(2);
     let ticks = times.next()?.parse::<u64>().ok()? + times.next()?.parse::<u64>().ok()?;
-    Some(ticks * (1_000_000 / rustix::param::clock_ticks_per_second()))
+    Some(micros_of(ticks))
+}
+
+/// Processor time so far, of all cores together, in microseconds, in which this machine had work to do and its host ran another one.
+/// `None` where the kernel does not tell.
+pub(super) fn stolen_us() -> Option<u64> {
+    stolen_ticks(&fs::read_to_string("/proc/stat").ok()?).map(micros_of)
+}
+
+/// What a table like `/proc/stat` says of it.
+fn stolen_ticks(stat: &str) -> Option<u64> {
+    // Behind the name: user, nice, system, idle, iowait, irq, softirq, steal.
+    stat.lines().find_map(|line| line.strip_prefix("cpu "))?.split_ascii_whitespace().nth(7)?.parse().ok()
+}
+
+fn micros_of(ticks: u64) -> u64 {
+    ticks * (1_000_000 / rustix::param::clock_ticks_per_second())
 }
 
 /// Bytes that a folder takes on its disk.
@@ -233,6 +249,13 @@ mod tests {
         assert!(wait_until(Duration::from_secs(30), || state() == Some('S')));
         drop(sleeper);
         Stopped::new(&[pid]).unwrap_err();
+    }
+
+    #[test]
+    fn stolen_time_is_the_eighth() {
+        let stat = "cpu  2394022 106551 345197 1928531 49359 1 57188 7520 3 4\ncpu0 5 5 5 5 5 5 5 5 5 5\n";
+        assert_eq!(stolen_ticks(stat), Some(7520));
+        assert_eq!(stolen_ticks("cpu  2394022 106551 345197 1928531\n"), None);
     }
 
     #[test]

@@ -90,6 +90,9 @@ pub(super) fn table(outcome: &Outcome) -> String {
     if let Some(cpu) = outcome.broker_cpu_ns_per_message {
         line("broker's processor", format!("{:.2} µs per message", micros(cpu)));
     }
+    if let Some(stolen) = outcome.stolen_share.filter(|&share| share > 0.0) {
+        line("stolen by the host", format!("{:.1} % of a core", stolen * 100.0));
+    }
     if let Some(resident) = outcome.broker_resident_kib {
         line("broker's memory", format!("{} MiB", resident / 1024));
     }

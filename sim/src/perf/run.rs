@@ -127,7 +127,7 @@ impl Default for Workload {
 }
 
 /// What was measured.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize)]
 pub(super) struct Outcome {
     pub(super) seconds: f64,
     pub(super) published: u64,
@@ -144,6 +144,8 @@ pub(super) struct Outcome {
     pub(super) end_to_end_latency: Option<Latency>,
     /// The broker's processor time per message within the measured time, where its process can be looked at.
     pub(super) broker_cpu_ns_per_message: Option<u64>,
+    /// How much of a core the machine's host took from it within the measured time, where the kernel tells.
+    pub(super) stolen_share: Option<f64>,
     /// The broker's resident memory at the end of the measured time.
     pub(super) broker_resident_kib: Option<u64>,
     /// Without consumers nobody knows.
@@ -181,6 +183,7 @@ struct Mark {
     at: u64,
     counts: Counts,
     cpu_us: Option<u64>,
+    stolen_us: Option<u64>,
 }
 
 /// Carries a workload out.
@@ -239,7 +242,7 @@ pub(super) fn run(target: &Target, workload: &Workload, mut watch: impl FnMut(Pr
     }
     let look = || {
         let counts = Counts::sum(counters.iter().map(|counters| &**counters));
-        Mark { at: clock.now(), counts, cpu_us: broker.and_then(process::cpu_us) }
+        Mark { at: clock.now(), counts, cpu_us: broker.and_then(process::cpu_us), stolen_us: process::stolen_us() }
     };
     let started = look();
     std::thread::scope(|scope| {
@@ -396,9 +399,12 @@ fn outcome(
         0 => last.counts.published.saturating_sub(first.counts.published),
         _ => last.counts.delivered.saturating_sub(first.counts.delivered),
     };
-    let cpu_ns = last.cpu_us.zip(first.cpu_us).map(|(last, first)| last.saturating_sub(first) * 1000);
+    let spent_ns = |(last, first): (u64, u64)| last.saturating_sub(first) * 1000;
+    let cpu_ns = last.cpu_us.zip(first.cpu_us).map(spent_ns);
+    let stolen_ns = last.stolen_us.zip(first.stolen_us).map(spent_ns);
+    let seconds = |nanos| Duration::from_nanos(nanos).as_secs_f64();
     Outcome {
-        seconds: Duration::from_nanos(elapsed).as_secs_f64(),
+        seconds: seconds(elapsed),
         published: published.iter().map(|producer| producer.count).sum(),
         confirmed: total.confirmed,
         nacked: published.iter().map(|producer| producer.nacked).sum(),
@@ -411,6 +417,7 @@ fn outcome(
         // What waited in the queue before the run began was stamped by another clock.
         end_to_end_latency: Latency::of(&latency).filter(|_| !workload.expects_backlog),
         broker_cpu_ns_per_message: cpu_ns.and_then(|cpu| cpu.checked_div(messages)),
+        stolen_share: stolen_ns.map(|stolen| seconds(stolen) / seconds(elapsed)),
         broker_resident_kib: None,
         verdict: (workload.consumers > 0).then(|| ledgers.iter().map(|ledger| ledger.verdict(&counts)).sum()),
     }

@@ -182,8 +182,24 @@ pub(super) struct Progress {
 struct Mark {
     at: u64,
     counts: Counts,
+}
+
+/// What the measured time costs, as the kernel counts it. To ask it takes longer than to look at the counts, and a core.
+#[derive(Clone, Copy, Debug)]
+struct Spent {
     cpu_us: Option<u64>,
     stolen_us: Option<u64>,
+    resident_kib: Option<u64>,
+}
+
+impl Spent {
+    fn now(broker: Option<u32>) -> Self {
+        Self {
+            cpu_us: broker.and_then(process::cpu_us),
+            stolen_us: process::stolen_us(),
+            resident_kib: broker.and_then(process::resident_kib),
+        }
+    }
 }
 
 /// Carries a workload out.
@@ -242,9 +258,9 @@ pub(super) fn run(target: &Target, workload: &Workload, mut watch: impl FnMut(Pr
     }
     let look = || {
         let counts = Counts::sum(counters.iter().map(|counters| &**counters));
-        Mark { at: clock.now(), counts, cpu_us: broker.and_then(process::cpu_us), stolen_us: process::stolen_us() }
+        Mark { at: clock.now(), counts }
     };
-    let started = look();
+    let started = (look(), Spent::now(broker));
     std::thread::scope(|scope| {
         let stop = &stop;
         let spread = |peers: usize, threads: usize| peers.div_ceil(threads.max(1)).max(1);
@@ -270,14 +286,14 @@ pub(super) fn run(target: &Target, workload: &Workload, mut watch: impl FnMut(Pr
         let mut first = None;
         let mut last = None;
         let mut next_watch = start_at;
-        let mut last_delivery = started;
+        let mut last_delivery = started.0;
         loop {
             let mark = look();
             if mark.at >= measure_from && first.is_none() {
-                first = Some(mark);
+                first = Some((mark, Spent::now(broker)));
             }
             if mark.at >= end_at && last.is_none() {
-                last = Some((mark, broker.and_then(process::resident_kib)));
+                last = Some((mark, Spent::now(broker)));
             }
             if mark.counts.delivered != last_delivery.counts.delivered {
                 last_delivery = mark;
@@ -302,7 +318,7 @@ pub(super) fn run(target: &Target, workload: &Workload, mut watch: impl FnMut(Pr
             if is_over || is_given_up || !is_consuming() {
                 // Of a run with a fixed count, the waiting in vain is no part.
                 let end = if is_given_up { last_delivery } else { mark };
-                last.get_or_insert_with(|| (end, broker.and_then(process::resident_kib)));
+                last.get_or_insert_with(|| (end, Spent::now(broker)));
                 break;
             }
             pause(LOOK);
@@ -316,9 +332,9 @@ pub(super) fn run(target: &Target, workload: &Workload, mut watch: impl FnMut(Pr
         for thread in consuming {
             consumed.extend(thread.join().expect("a consumer does not panic")?);
         }
-        let (last, broker_resident_kib) = last.expect("the loop set it");
+        let last = last.expect("the loop set it");
         let first = first.unwrap_or(started);
-        Ok(Outcome { broker_resident_kib, ..outcome(workload, first, last, look().counts, &published, &consumed) })
+        Ok(outcome(workload, first, last, look().counts, &published, &consumed))
     })
     .and_then(|outcome| {
         if !workload.keeps_queues {
@@ -368,8 +384,8 @@ fn prepare_queues(target: &Target, workload: &Workload) -> Result<Vec<ShortStr>,
 
 fn outcome(
     workload: &Workload,
-    first: Mark,
-    last: Mark,
+    (first, before): (Mark, Spent),
+    (last, after): (Mark, Spent),
     total: Counts,
     published: &[Published],
     consumed: &[Consumed],
@@ -400,8 +416,8 @@ fn outcome(
         _ => last.counts.delivered.saturating_sub(first.counts.delivered),
     };
     let spent_ns = |(last, first): (u64, u64)| last.saturating_sub(first) * 1000;
-    let cpu_ns = last.cpu_us.zip(first.cpu_us).map(spent_ns);
-    let stolen_ns = last.stolen_us.zip(first.stolen_us).map(spent_ns);
+    let cpu_ns = after.cpu_us.zip(before.cpu_us).map(spent_ns);
+    let stolen_ns = after.stolen_us.zip(before.stolen_us).map(spent_ns);
     let seconds = |nanos| Duration::from_nanos(nanos).as_secs_f64();
     Outcome {
         seconds: seconds(elapsed),
@@ -418,7 +434,7 @@ fn outcome(
         end_to_end_latency: Latency::of(&latency).filter(|_| !workload.expects_backlog),
         broker_cpu_ns_per_message: cpu_ns.and_then(|cpu| cpu.checked_div(messages)),
         stolen_share: stolen_ns.map(|stolen| seconds(stolen) / seconds(elapsed)),
-        broker_resident_kib: None,
+        broker_resident_kib: after.resident_kib,
         verdict: (workload.consumers > 0).then(|| ledgers.iter().map(|ledger| ledger.verdict(&counts)).sum()),
     }
 }

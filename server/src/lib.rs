@@ -10,6 +10,7 @@ pub mod ctl;
 pub mod data_dir;
 pub mod disk;
 pub mod gauge;
+mod inbox;
 mod listener;
 mod logging;
 pub mod net;

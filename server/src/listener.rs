@@ -4,11 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
+use crate::inbox::{FromStream, Outlet};
 use crate::net::{Accepted, Net};
-use crate::stream::{self, FromStream};
+use crate::stream;
 
 /// How long to wait before accepting again when the system has no descriptors or memory for a connection.
 const RETRY: Duration = Duration::from_millis(100);
@@ -30,7 +31,7 @@ pub(crate) async fn run<N: Net, Id, Who>(
     net: N,
     mut listener: N::Listener,
     welcome: impl Fn(&Accepted<N::Stream>) -> (Id, Who),
-    node: mpsc::Sender<FromStream<Id, Who>>,
+    node: Outlet<Id, Who>,
     mut door: watch::Receiver<Door>,
 ) where
     Id: Copy + Send + 'static,
@@ -67,7 +68,7 @@ pub(crate) async fn run<N: Net, Id, Who>(
                 Ok(accepted) => {
                     let (id, who) = welcome(&accepted);
                     let (handle, task) = stream::join(id, node.clone());
-                    if node.send(FromStream::Opened { id, who, handle }).await.is_err() {
+                    if node.tell(FromStream::Opened { id, who, handle }).await.is_err() {
                         drop(listener);
                         break;
                     }

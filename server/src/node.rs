@@ -18,7 +18,7 @@ use leveret_engine::input::Input;
 use leveret_engine::management::{AdminAnswer, AdminError, AdminReply, DefinitionsRequest};
 use leveret_engine::time::Instant;
 use rustc_hash::FxHashMap;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Sleep, sleep};
 
@@ -26,11 +26,12 @@ use crate::admin::{AdminCall, AdminCalls};
 use crate::clock::Clock;
 use crate::disk::{Disk, DiskAnswer, DiskAnswers};
 use crate::gauge::Gauge;
+use crate::inbox::{self, FromStream, Inbox, Outlet};
 use crate::listener::{self, Door, pass_panic_on};
 use crate::logging;
 use crate::net::{Accepted, Net};
 use crate::peers::{PeerAddresses, Peers};
-use crate::stream::{FromStream, StreamHandle};
+use crate::stream::StreamHandle;
 
 /// Messages from connections that wait for the node. Each holds at most one read, so this bounds the bytes as well: 32 MiB.
 const INBOX: usize = 512;
@@ -157,7 +158,7 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
         next_admin: AdminId(1),
         effects: Effects::default(),
     };
-    let (inbox_in, mut inbox) = mpsc::channel(INBOX);
+    let (inbox_in, mut inbox) = inbox::new(INBOX);
     let mut batch = Vec::with_capacity(BATCH_INPUTS);
     let mut listeners = Listeners { net, tasks: JoinSet::new(), door: watch::Sender::new(Door::Open), node: inbox_in };
     let mut ready = Some(ready);
@@ -216,7 +217,11 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
                 Some(answer) => node.handle_answer(answer),
                 None => return Err(ServeError::DiskGone),
             },
-            () = alarm.wait() => node.handle(Input::Timeout),
+            () = alarm.wait() => {
+                // Whether something still waits decides what is done at that time.
+                node.handle_written(&mut inbox);
+                node.handle(Input::Timeout);
+            }
             Some(call) = admin.recv() => node.handle_call(call),
             () = &mut sampling, if is_sampling => match gauge() {
                 Some(level) => {
@@ -226,13 +231,14 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
                 None => is_sampling = false,
             },
             input = node.peers.next() => node.handle(input),
-            _ = inbox.recv_many(&mut batch, BATCH_INPUTS) => {}
+            _ = inbox.messages.recv_many(&mut batch, BATCH_INPUTS) => {}
         }
         // Whatever else has come meanwhile belongs to the same batch.
         while let Ok(answer) = answers.try_recv() {
             node.handle_answer(answer);
         }
         node.handle_peers();
+        node.handle_written(&mut inbox);
         let mut room = BATCH_BYTES;
         let mut count = batch.len();
         for message in batch.drain(..) {
@@ -240,7 +246,7 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
         }
         while count < BATCH_INPUTS
             && room > 0
-            && let Ok(message) = inbox.try_recv()
+            && let Ok(message) = inbox.messages.try_recv()
         {
             room = room.saturating_sub(node.handle_client(message));
             count += 1;
@@ -249,7 +255,7 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
         if flow.is_continue() && node.handle_ended() {
             flow = node.flush();
         }
-        if !inbox.is_empty() || node.peers.has_more() {
+        if !inbox.messages.is_empty() || node.peers.has_more() {
             // Connections get a turn to write before the next batch is taken, however much is waiting.
             yield_now().await;
         }
@@ -345,14 +351,26 @@ impl<N: Net, D: Disk, C: Clock> Node<N, D, C> {
                 }
                 return count;
             }
-            FromStream::Written(id, bytes) => {
-                if self.clients.contains_key(&id) {
-                    self.handle(Input::ClientWritten { connection: id, bytes });
-                }
-            }
+            FromStream::Written(id, bytes) => self.handle_written_bytes(id, bytes),
             FromStream::Closed(id) => self.ended.push(id),
         }
         0
+    }
+
+    /// Passes on what was written without waking the node.
+    fn handle_written(&mut self, inbox: &mut Inbox<ConnectionId, Ends>) {
+        while let Some((id, bytes)) = inbox.try_written() {
+            self.handle_written_bytes(id, bytes);
+        }
+        while let Some(input) = self.peers.try_written() {
+            self.handle(input);
+        }
+    }
+
+    fn handle_written_bytes(&mut self, connection: ConnectionId, bytes: usize) {
+        if self.clients.contains_key(&connection) {
+            self.handle(Input::ClientWritten { connection, bytes });
+        }
     }
 
     /// Tells the engine which connections ended during the batch, each once. Returns whether there were any.
@@ -407,7 +425,7 @@ impl<N: Net, D: Disk, C: Clock> Node<N, D, C> {
         self,
         stop: Stop,
         mut listeners: Listeners<N>,
-        inbox: mpsc::Receiver<FromClient>,
+        inbox: Inbox<ConnectionId, Ends>,
     ) -> Result<(), ServeError> {
         // Connections neither wait for the node nor it for them: they flush, and end.
         drop(inbox);
@@ -439,7 +457,7 @@ struct Listeners<N> {
     net: N,
     tasks: JoinSet<()>,
     door: watch::Sender<Door>,
-    node: mpsc::Sender<FromClient>,
+    node: Outlet<ConnectionId, Ends>,
 }
 
 impl<N: Net> Listeners<N> {

@@ -11,12 +11,13 @@ use leveret_engine::effect::{PeerControl, PeerSend};
 use leveret_engine::ids::LinkId;
 use leveret_engine::input::Input;
 use rustc_hash::FxHashMap;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
+use crate::inbox::{self, FromStream, Inbox, Outlet};
 use crate::listener::{self, Door, pass_panic_on};
 use crate::net::{Accepted, Net};
-use crate::stream::{self, FromStream, StreamHandle};
+use crate::stream::{self, StreamHandle};
 use crate::tls::{PeerNet, PeerStream, PeerTls};
 
 /// The port on which nodes are expected: that of RabbitMQ's nodes.
@@ -69,13 +70,13 @@ pub(crate) struct Peers<N: Net> {
     /// What accepts connections, and what serves those that were dialed.
     tasks: JoinSet<()>,
     door: watch::Sender<Door>,
-    inbox_in: mpsc::Sender<FromPeer>,
-    inbox: mpsc::Receiver<FromPeer>,
+    inbox_in: Outlet<LinkId, ()>,
+    inbox: Inbox<LinkId, ()>,
 }
 
 impl<N: Net> Peers<N> {
     pub(crate) fn new(net: N, addresses: Option<PeerAddresses>) -> Self {
-        let (inbox_in, inbox) = mpsc::channel(INBOX);
+        let (inbox_in, inbox) = inbox::new(INBOX);
         let tls = addresses.as_ref().and_then(|addresses| addresses.tls.clone());
         Self {
             net: PeerNet::new(net, tls),
@@ -123,7 +124,7 @@ impl<N: Net> Peers<N> {
                     None
                 }
                 Some(ended) = self.dials.join_next_with_id() => self.on_dialed(ended),
-                Some(message) = self.inbox.recv() => self.on_message(message),
+                Some(message) = self.inbox.messages.recv() => self.on_message(message),
             };
             if let Some(input) = input {
                 return input;
@@ -133,7 +134,7 @@ impl<N: Net> Peers<N> {
 
     /// What the engine has to be told next, if that has come already.
     pub(crate) fn try_next(&mut self) -> Option<Input> {
-        while let Ok(message) = self.inbox.try_recv() {
+        while let Ok(message) = self.inbox.messages.try_recv() {
             if let Some(input) = self.on_message(message) {
                 return Some(input);
             }
@@ -141,9 +142,19 @@ impl<N: Net> Peers<N> {
         None
     }
 
+    /// What was written without waking the node.
+    pub(crate) fn try_written(&mut self) -> Option<Input> {
+        loop {
+            let (link, bytes) = self.inbox.try_written()?;
+            if self.links.contains_key(&link) {
+                return Some(Input::PeerWritten { link, bytes });
+            }
+        }
+    }
+
     /// Whether there is more to tell the engine.
     pub(crate) fn has_more(&self) -> bool {
-        !self.inbox.is_empty()
+        !self.inbox.messages.is_empty()
     }
 
     /// Nothing follows a connection's end, and nothing is received from one that is being closed.
@@ -335,10 +346,10 @@ mod tests {
     async fn bytes_go_both_ways_until_the_other_side_ends() {
         let (mut peers, mut other, link) = dialed().await;
         send(&mut peers, link, b"there");
-        let Input::PeerWritten { bytes: 5, .. } = next(&mut peers).await else { panic!("it is not written") };
         let mut heard = [0; 5];
         other.read_exact(&mut heard).await.unwrap();
         assert_eq!(&heard, b"there");
+        assert!(matches!(peers.try_written(), Some(Input::PeerWritten { bytes: 5, .. })));
         other.write_all(b"back").await.unwrap();
         let Input::PeerReceived { bytes, .. } = next(&mut peers).await else { panic!("nothing came") };
         assert_eq!(bytes, "back");

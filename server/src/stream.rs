@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
+use crate::inbox::{FromStream, Outlet};
 use crate::net::Net;
 
 /// How long the other side may take to read what was sent to it before the end.
@@ -34,26 +35,6 @@ const READ_MAX_BYTES: usize = 64 * 1024;
 const READS_AHEAD: usize = 2;
 /// Pieces gathered into one write. More than this seldom fits into a socket's buffer.
 const WRITE_PIECES: usize = 64;
-
-/// What connections tell the node.
-#[derive(Debug)]
-pub(crate) enum FromStream<Id, Who> {
-    /// A connection was accepted. Everything else with its id comes after this.
-    Opened {
-        /// Its number.
-        id: Id,
-        /// What is known of the other side.
-        who: Who,
-        /// The node's end of it.
-        handle: StreamHandle,
-    },
-    /// Bytes arrived. The connection reads on once the permit is dropped.
-    Received(Id, Bytes, OwnedSemaphorePermit),
-    /// The operating system took this many bytes.
-    Written(Id, usize),
-    /// The connection is gone. More than one of these may come; the first one counts.
-    Closed(Id),
-}
 
 /// The node's end of a connection. Dropping it means: write out what was sent, then close.
 #[derive(Debug)]
@@ -79,13 +60,13 @@ impl StreamHandle {
 #[derive(Debug)]
 pub(crate) struct StreamTask<Id, Who> {
     id: Id,
-    node: mpsc::Sender<FromStream<Id, Who>>,
+    node: Outlet<Id, Who>,
     sends: mpsc::UnboundedReceiver<Bytes>,
     paused: watch::Receiver<bool>,
 }
 
 /// Both ends of what joins the node and the connection `id`.
-pub(crate) fn join<Id, Who>(id: Id, node: mpsc::Sender<FromStream<Id, Who>>) -> (StreamHandle, StreamTask<Id, Who>) {
+pub(crate) fn join<Id, Who>(id: Id, node: Outlet<Id, Who>) -> (StreamHandle, StreamTask<Id, Who>) {
     let (send_in, send_out) = mpsc::unbounded_channel();
     let (pause_in, pause_out) = watch::channel(false);
     let handle = StreamHandle { sends: send_in, paused: pause_in };
@@ -119,7 +100,7 @@ pub(crate) async fn run<N: Net, Id: Copy, Who>(stream: N::Stream, task: StreamTa
         };
         if matches!(end, End::HalfClosed) {
             // 1. The node handles what was read before, then this. 2. It drops its handle. 3. What it answered until then goes out.
-            let _ = node.send(FromStream::Closed(id)).await;
+            let _ = node.tell(FromStream::Closed(id)).await;
             let _ = timeout(FLUSH_TIMEOUT, writing).await;
         }
         end
@@ -134,7 +115,7 @@ pub(crate) async fn run<N: Net, Id: Copy, Who>(stream: N::Stream, task: StreamTa
         End::Failed => {}
     }
     drop((read, write));
-    let _ = node.send(FromStream::Closed(id)).await;
+    let _ = node.tell(FromStream::Closed(id)).await;
 }
 
 /// Reads until the other side ends its stream (`Ok`) or the connection fails. When the node is slow, the full channel holds the reader
@@ -143,7 +124,7 @@ async fn pump_in<Id: Copy, Who>(
     read: &mut (impl AsyncRead + Unpin),
     mut paused: watch::Receiver<bool>,
     id: Id,
-    node: &mpsc::Sender<FromStream<Id, Who>>,
+    node: &Outlet<Id, Who>,
 ) -> io::Result<()> {
     let reads_ahead = Arc::new(Semaphore::new(READS_AHEAD));
     let mut size = READ_MIN_BYTES;
@@ -170,7 +151,7 @@ async fn pump_in<Id: Copy, Who>(
         } else if count < size / 8 {
             size = (size / 2).max(READ_MIN_BYTES);
         }
-        if node.send(FromStream::Received(id, buffer.split().freeze(), permit)).await.is_err() {
+        if node.tell(FromStream::Received(id, buffer.split().freeze(), permit)).await.is_err() {
             return std::future::pending().await;
         }
     }
@@ -181,9 +162,10 @@ async fn pump_out<Id: Copy, Who>(
     write: &mut (impl AsyncWrite + Unpin),
     sends: &mut mpsc::UnboundedReceiver<Bytes>,
     id: Id,
-    node: &mpsc::Sender<FromStream<Id, Who>>,
+    node: &Outlet<Id, Who>,
 ) -> io::Result<()> {
     let mut waiting: VecDeque<Bytes> = VecDeque::with_capacity(WRITE_PIECES);
+    let mut untold = 0;
     loop {
         if waiting.is_empty() {
             match sends.recv().await {
@@ -201,7 +183,7 @@ async fn pump_out<Id: Copy, Who>(
         if waiting.is_empty() {
             write.flush().await?;
         }
-        let _ = node.send(FromStream::Written(id, count)).await;
+        node.tell_written(id, count, waiting.is_empty(), &mut untold).await;
     }
 }
 
@@ -250,6 +232,7 @@ async fn linger(read: &mut (impl AsyncRead + Unpin), write: &mut (impl AsyncWrit
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inbox::{self, Inbox};
     use crate::net::Accepted;
     use std::net::SocketAddr;
     use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex, split};
@@ -292,28 +275,31 @@ mod tests {
 
     struct Fixture {
         handle: StreamHandle,
-        inbox: mpsc::Receiver<FromStream<u64, ()>>,
+        inbox: Inbox<u64, ()>,
         client: DuplexStream,
         task: JoinHandle<()>,
     }
 
     fn connect(buffer: usize) -> Fixture {
-        let (node, inbox) = mpsc::channel(16);
+        let (node, inbox) = inbox::new(16);
         let (handle, task) = join(1, node);
         let (client, stream) = duplex(buffer);
         Fixture { handle, inbox, client, task: tokio::spawn(run::<PipeNet, _, _>(stream, task)) }
     }
 
     /// What the node heard until the connection's task ended: bytes received, bytes written, ends.
-    async fn rest(mut inbox: mpsc::Receiver<FromStream<u64, ()>>) -> (usize, usize, usize) {
+    async fn rest(mut inbox: Inbox<u64, ()>) -> (usize, usize, usize) {
         let (mut received, mut written, mut closed) = (0, 0, 0);
-        while let Some(message) = inbox.recv().await {
+        while let Some(message) = inbox.messages.recv().await {
             match message {
                 FromStream::Opened { .. } => panic!("opened twice"),
                 FromStream::Received(_, bytes, _) => received += bytes.len(),
                 FromStream::Written(_, bytes) => written += bytes,
                 FromStream::Closed(_) => closed += 1,
             }
+        }
+        while let Some((_, bytes)) = inbox.try_written() {
+            written += bytes;
         }
         (received, written, closed)
     }
@@ -352,9 +338,9 @@ mod tests {
         let Fixture { handle, mut inbox, mut client, task } = connect(1000);
         client.write_all(b"request").await.unwrap();
         client.shutdown().await.unwrap();
-        let received = inbox.recv().await.unwrap();
+        let received = inbox.messages.recv().await.unwrap();
         assert!(matches!(received, FromStream::Received(_, bytes, _) if bytes == "request"));
-        assert!(matches!(inbox.recv().await.unwrap(), FromStream::Closed(_)));
+        assert!(matches!(inbox.messages.recv().await.unwrap(), FromStream::Closed(_)));
         handle.send(Bytes::from_static(b"answer"));
         drop(handle);
         let mut read = String::new();
@@ -370,12 +356,12 @@ mod tests {
         handle.set_paused(true);
         // The read that was waiting before the pause still brings something; nothing after it does.
         client.write_all(b"first").await.unwrap();
-        assert!(matches!(inbox.recv().await.unwrap(), FromStream::Received(_, bytes, _) if bytes == "first"));
+        assert!(matches!(inbox.messages.recv().await.unwrap(), FromStream::Received(_, bytes, _) if bytes == "first"));
         client.write_all(b"second").await.unwrap();
         sleep(Duration::from_secs(60)).await;
-        assert!(inbox.try_recv().is_err());
+        assert!(inbox.messages.try_recv().is_err());
         handle.set_paused(false);
-        assert!(matches!(inbox.recv().await.unwrap(), FromStream::Received(_, bytes, _) if bytes == "second"));
+        assert!(matches!(inbox.messages.recv().await.unwrap(), FromStream::Received(_, bytes, _) if bytes == "second"));
         drop((handle, client));
         task.await.unwrap();
     }

@@ -133,8 +133,13 @@ impl Broker {
     }
 
     /// Whether something waits to be brought round.
-    fn has_unsettled(&self) -> bool {
-        !self.notices.is_empty() || self.has_looped() || self.replicas.has_active() || self.are_alarms_over()
+    pub(super) fn has_unsettled(&self) -> bool {
+        let is_offering = !self.active.is_empty() || self.remote.has_active() || self.replicas.has_active();
+        is_offering
+            || !self.notices.is_empty()
+            || !self.internal.is_empty()
+            || self.has_looped()
+            || self.are_alarms_over()
     }
 
     fn carry_out(&mut self, decided: Decided) -> Result<(), String> {

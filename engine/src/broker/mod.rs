@@ -492,6 +492,7 @@ impl Broker {
     /// # Panics
     /// If one is broken.
     pub(crate) fn check_invariants(&self) {
+        assert!(!self.has_unsettled(), "what came of an input is brought round before the next");
         let mut bytes = 0;
         for (key, queue) in self.queues.all() {
             queue.check_invariants();

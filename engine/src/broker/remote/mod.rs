@@ -183,6 +183,11 @@ impl Remote {
         self.last_out = self.last_out.max(number);
     }
 
+    /// Whether there are sessions whose channels may be given something.
+    pub(super) fn has_active(&self) -> bool {
+        !self.active.is_empty()
+    }
+
     /// Forgets a session, with all that stands for it.
     fn remove(&mut self, number: u64) -> Option<RemoteSession> {
         let session = self.sessions.remove(&number)?;

@@ -29,7 +29,8 @@ pub enum Input {
         /// Any split of the byte stream.
         bytes: Bytes,
     },
-    /// The operating system took bytes that the engine had sent. Until it is told, the engine counts them as waiting.
+    /// The operating system took bytes that the engine had sent. Until it is told, the engine counts them as waiting. It may be told late
+    /// of less than [`OUTBOX_LOW_BYTES`](crate::limits::OUTBOX_LOW_BYTES), but before the next [`Input::Timeout`].
     ClientWritten {
         /// Which connection.
         connection: ConnectionId,
@@ -60,7 +61,8 @@ pub enum Input {
         /// Any split of the byte stream.
         bytes: Bytes,
     },
-    /// The operating system took bytes that were for another node.
+    /// The operating system took bytes that were for another node. It may be told late of less than
+    /// [`LINK_WINDOW_BYTES`](crate::limits::LINK_WINDOW_BYTES), but before the next [`Input::Timeout`].
     PeerWritten {
         /// Over which link.
         link: LinkId,

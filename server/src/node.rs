@@ -222,7 +222,11 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
                 node.handle_written(&mut inbox);
                 node.handle(Input::Timeout);
             }
-            Some(call) = admin.recv() => node.handle_call(call),
+            Some(call) = admin.recv() => {
+                // An operator may ask what waits.
+                node.handle_written(&mut inbox);
+                node.handle_call(call);
+            }
             () = &mut sampling, if is_sampling => match gauge() {
                 Some(level) => {
                     node.handle(Input::ResourceLevel(level));
@@ -238,7 +242,6 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
             node.handle_answer(answer);
         }
         node.handle_peers();
-        node.handle_written(&mut inbox);
         let mut room = BATCH_BYTES;
         let mut count = batch.len();
         for message in batch.drain(..) {
@@ -251,6 +254,8 @@ pub async fn serve<N: Net, D: Disk, C: Clock>(
             room = room.saturating_sub(node.handle_client(message));
             count += 1;
         }
+        // Behind those that it was woken for, so that all that was written until then is told.
+        node.handle_written(&mut inbox);
         flow = node.flush();
         if flow.is_continue() && node.handle_ended() {
             flow = node.flush();

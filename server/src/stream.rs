@@ -91,7 +91,8 @@ pub(crate) async fn run<N: Net, Id: Copy, Who>(stream: N::Stream, task: StreamTa
         let mut writing = pin!(pump_out(&mut write, &mut sends, id, &node));
         let overdue = pin!(give_up(paused.clone()));
         let reading = pin!(pump_in(&mut read, paused, id, &node));
-        // Writing comes first: it waits for the other side and the node in turn and so cannot starve the others.
+        // Writing comes first: it ends when all that the node has sent is written, and only then can the node send more, so it cannot
+        // starve the others.
         let end = tokio::select! {
             biased;
             result = &mut writing => result.map_or(End::Failed, |()| End::Flushed),

@@ -73,8 +73,8 @@ struct Row {
     about: &'static str,
     /// The runs of both brokers, in the order they were made.
     outcomes: [Vec<Outcome>; 2],
-    /// How many runs were made again, since the machine's host took too much from them.
-    repeated: usize,
+    /// Those that were made again, since the machine's host took too much from them.
+    discarded: [Vec<Outcome>; 2],
     /// Deliveries per second, the median of each broker.
     median: [u64; 2],
     /// How many times as much the first broker delivers.
@@ -135,7 +135,7 @@ fn measure(options: &CompareOptions, named: &Named) -> Result<Row, String> {
         Workload { warm_up: WARM_UP, duration: Some(duration(options.time)?), purges: true, ..named.workload.clone() };
     let rest = duration(options.rest)?;
     let mut outcomes = [Vec::new(), Vec::new()];
-    let mut repeated = 0;
+    let mut discarded = [Vec::new(), Vec::new()];
     for round in 1..=options.rounds.max(1) {
         for (at, (target, outcomes)) in [&options.uri, &options.other].into_iter().zip(&mut outcomes).enumerate() {
             let name = &options.names[at];
@@ -148,9 +148,7 @@ fn measure(options: &CompareOptions, named: &Named) -> Result<Row, String> {
                 super::clock::pause(rest);
                 Ok(outcome)
             };
-            let (outcome, again) = undisturbed(options.stolen_at_most, measure)?;
-            outcomes.push(outcome);
-            repeated += again;
+            outcomes.push(undisturbed(options.stolen_at_most, &mut discarded[at], measure)?);
         }
     }
     let median = outcomes.each_ref().map(|outcomes| median(outcomes.iter().map(|outcome| outcome.delivery_rate)));
@@ -165,24 +163,29 @@ fn measure(options: &CompareOptions, named: &Named) -> Result<Row, String> {
         _ => None,
     };
     let ratio = ratio(first, other);
-    Ok(Row { workload: named.name, about: named.about, outcomes, repeated, median, ratio, is_paced, p99_ratio })
+    Ok(Row { workload: named.name, about: named.about, outcomes, discarded, median, ratio, is_paced, p99_ratio })
 }
 
-/// A run from which the machine's host took no more than this share of a core, and how many were made again for it. If there is none,
-/// the one that lost least. A run that harmed messages stands in any case.
-fn undisturbed(at_most: f64, mut measure: impl FnMut() -> Result<Outcome, String>) -> Result<(Outcome, usize), String> {
+/// A run from which the machine's host took no more than this share of a core. If there is none, the one that lost least. A run that
+/// harmed messages stands in any case.
+fn undisturbed(
+    at_most: f64,
+    discarded: &mut Vec<Outcome>,
+    mut measure: impl FnMut() -> Result<Outcome, String>,
+) -> Result<Outcome, String> {
     let stolen = |outcome: &Outcome| outcome.stolen_share.unwrap_or_default();
     let mut best = measure()?;
-    for again in 0..REPEATS {
+    for _ in 0..REPEATS {
         if stolen(&best) <= at_most || !is_clean(&best) {
-            return Ok((best, again));
+            break;
         }
-        let next = measure()?;
+        let mut next = measure()?;
         if stolen(&next) < stolen(&best) || !is_clean(&next) {
-            best = next;
+            core::mem::swap(&mut best, &mut next);
         }
+        discarded.push(next);
     }
-    Ok((best, REPEATS))
+    Ok(best)
 }
 
 /// The middle value; of an even number, the upper of the two.
@@ -199,7 +202,7 @@ pub(super) fn ratio(one: u64, other: u64) -> f64 {
 
 fn story(row: &Row, names: &[String]) -> String {
     let mut text = format!("{} ({})\n", row.workload, row.about);
-    for ((outcomes, name), rate) in row.outcomes.iter().zip(names).zip(row.median) {
+    for (((outcomes, discarded), name), rate) in row.outcomes.iter().zip(&row.discarded).zip(names).zip(row.median) {
         let of = |value: fn(&Outcome) -> Option<u64>| {
             let values: Vec<u64> = outcomes.iter().filter_map(value).collect();
             (!values.is_empty()).then(|| median(values.into_iter()))
@@ -217,19 +220,18 @@ fn story(row: &Row, names: &[String]) -> String {
         if let Some(resident) = of(|outcome| outcome.broker_resident_kib) {
             text.push_str(&format!("  {} MiB", resident / 1024));
         }
+        let stolen = outcomes.iter().filter_map(|outcome| outcome.stolen_share).fold(0.0, f64::max);
+        if stolen > 0.0 {
+            text.push_str(&format!("  {:.1} % of a core stolen at most", stolen * 100.0));
+        }
+        if !discarded.is_empty() {
+            text.push_str(&format!(" ({} made again)", discarded.len()));
+        }
         let harmed = outcomes.iter().filter(|outcome| !is_clean(outcome));
         match harmed.count() {
             0 => text.push('\n'),
             count => text.push_str(&format!("  {count} runs lost, doubled or disordered messages\n")),
         }
-    }
-    let stolen = row.outcomes.iter().flatten().filter_map(|outcome| outcome.stolen_share).fold(0.0, f64::max);
-    if stolen > 0.0 {
-        let repeated = row.repeated;
-        text.push_str(&format!(
-            "  the host took up to {:.1} % of a core; {repeated} runs made again\n",
-            stolen * 100.0
-        ));
     }
     match row.p99_ratio {
         Some(ratio) => text.push_str(&format!("  ratio of p99 {ratio:.2}\n")),
@@ -258,8 +260,9 @@ mod tests {
                 let verdict = Some(Verdict { lost, ..Verdict::default() });
                 Ok(Outcome { stolen_share: Some(stolen), verdict, ..Outcome::default() })
             });
-            let (outcome, again) = undisturbed(0.01, || runs.next().unwrap()).unwrap();
-            assert_eq!((outcome.stolen_share.unwrap(), again), expect);
+            let mut discarded = Vec::new();
+            let outcome = undisturbed(0.01, &mut discarded, || runs.next().unwrap()).unwrap();
+            assert_eq!((outcome.stolen_share.unwrap(), discarded.len()), expect);
         };
         check(&[(0.01, 0)], (0.01, 0));
         check(&[(0.02, 0), (0.0, 0)], (0.0, 1));

@@ -185,7 +185,7 @@ struct Mark {
 }
 
 /// What the measured time costs, as the kernel counts it. To ask it takes longer than to look at the counts, and a core.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Spent {
     cpu_us: Option<u64>,
     stolen_us: Option<u64>,
@@ -316,9 +316,10 @@ pub(super) fn run(target: &Target, workload: &Workload, mut watch: impl FnMut(Pr
             let silence = mark.at.saturating_sub(last_delivery.at.max(start_at));
             let is_given_up = is_draining && !is_drained && silence > nanos(workload.patience);
             if is_over || is_given_up || !is_consuming() {
-                // Of a run with a fixed count, the waiting in vain is no part.
+                // Of a run with a fixed count, the waiting in vain is no part, and what that cost is not known apart.
                 let end = if is_given_up { last_delivery } else { mark };
-                last.get_or_insert_with(|| (end, Spent::now(broker)));
+                let spent = || if is_given_up { Spent::default() } else { Spent::now(broker) };
+                last.get_or_insert_with(|| (end, spent()));
                 break;
             }
             pause(LOOK);

@@ -137,6 +137,11 @@ impl Link {
         self.written() > self.told
     }
 
+    /// Whether the node's system has taken everything, and less than `most` bytes of that were not told.
+    pub(crate) fn is_little_untold(&self, most: u64) -> bool {
+        self.written() == self.sent && self.sent - self.told < most
+    }
+
     fn written(&self) -> u64 {
         self.sent.min(self.taken + u64::from(self.plan.window_bytes))
     }
@@ -237,5 +242,17 @@ mod tests {
         let taken = link.arrive_down().len();
         assert!(taken > 0);
         assert_eq!(link.newly_written(), taken);
+    }
+
+    #[test]
+    fn what_waits_or_is_much_is_not_told_late() {
+        let mut link = link(0, 10);
+        link.send_down(Bytes::from(vec![0; 8]));
+        assert!(link.is_little_untold(9));
+        assert!(!link.is_little_untold(8));
+        link.send_down(Bytes::from(vec![0; 3]));
+        assert!(!link.is_little_untold(100));
+        link.arrive_down();
+        assert!(link.is_little_untold(100));
     }
 }

@@ -32,7 +32,8 @@ pub(crate) fn generate(scenario: &Scenario, seed: u64) -> Plan {
 fn generate_all(scenario: &Scenario, seed: u64) -> Plan {
     let mut config = Stream::new(seed, "config", 0);
     let chaos_us = scenario.run.chaos_ms.draw(&mut config) * MILLISECOND;
-    let knobs = knobs(scenario, &mut config);
+    let tells_late = scenario.knobs.tells_late && Stream::new(seed, "tells late", 0).chance(1, 2);
+    let knobs = Knobs { tells_late, ..knobs(scenario, &mut config) };
     let disk = disk(&mut config);
     let cluster = cluster::draw(scenario, seed);
     let nodes = cluster.as_ref().map_or(1, |cluster| cluster.nodes);
@@ -143,6 +144,7 @@ pub(crate) fn knobs(scenario: &Scenario, stream: &mut Stream) -> Knobs {
         batch_us: if batches { stream.range(1, 2000) } else { 0 },
         timer_late_us: *stream.pick(&[0, 0, 1000, 20_000]),
         buggify: fixed.buggify,
+        tells_late: false,
     };
     if let Some(bytes) = fixed.segment_bytes {
         knobs.segment_bytes = bytes;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use leveret_engine::effect::{PeerControl, PeerSend};
 use leveret_engine::ids::LinkId;
 use leveret_engine::input::Input;
+use leveret_engine::limits;
 
 use crate::clock::{MILLISECOND, Micros};
 use crate::nodes::At;
@@ -257,6 +258,12 @@ impl Direction {
     fn untold(&self, window: u32) -> u64 {
         self.sent.min(self.taken + u64::from(window)).saturating_sub(self.told)
     }
+
+    /// Whether the sender's system has taken everything, and so little of that was not told that the sender need not know yet.
+    fn is_little_untold(&self, window: u32) -> bool {
+        let untold = self.untold(window);
+        untold == self.sent - self.told && untold < limits::LINK_WINDOW_BYTES as u64
+    }
 }
 
 impl Way {
@@ -390,8 +397,10 @@ impl World {
 
     fn schedule_outflow(&mut self, wire: usize, end: usize) {
         let window = self.peers.plan.window_bytes;
-        let direction = &mut self.peers.wires[wire].under_way[1 - end];
-        if !direction.is_telling && direction.untold(window) > 0 {
+        let Wire { ends, under_way } = &mut self.peers.wires[wire];
+        let direction = &mut under_way[1 - end];
+        let is_late = self.nodes[ends[end].at].knobs.tells_late && direction.is_little_untold(window);
+        if !is_late && !direction.is_telling && direction.untold(window) > 0 {
             direction.is_telling = true;
             self.scheduler.after(2, Event::Outflow(short(wire), side(end)));
         }
@@ -459,6 +468,18 @@ impl World {
         if untold > 0 && matches!(state, EndState::Open | EndState::Closing) {
             let bytes = usize::try_from(untold).expect("what is in memory fits");
             self.input(at, Input::PeerWritten { link: link(number, end), bytes });
+        }
+    }
+
+    /// The same of all that a node was not told of yet, and not about to be.
+    pub(crate) fn tell_what_is_late_of_peers(&mut self, at: At) {
+        for wire in 0..self.peers.wires.len() {
+            for end in 0..2 {
+                let Wire { ends, under_way } = &self.peers.wires[wire];
+                if ends[end].at == at && !under_way[1 - end].is_telling {
+                    self.outflow(short(wire), side(end));
+                }
+            }
         }
     }
 

@@ -510,6 +510,9 @@ impl World {
         if !link.is_open_at_node || link.telling == Telling::Due {
             return;
         }
+        if node.knobs.tells_late && link.is_little_untold(node.knobs.outbox_low_bytes) {
+            return;
+        }
         let place = match link.telling {
             Telling::Kept(place) if !self.scheduler.is_past(place) => place,
             Telling::No | Telling::Kept(_) | Telling::Due => self.scheduler.keep_place(2),
@@ -534,6 +537,19 @@ impl World {
                 self.scheduler.fill(place, Event::Written(u32::try_from(number).expect("few connections")));
             }
         }
+    }
+
+    /// A node is about to be told that its time has come: before that it hears of all that was written.
+    pub(crate) fn tell_what_is_late(&mut self, at: At) {
+        if !self.nodes[at].knobs.tells_late {
+            return;
+        }
+        for number in 0..self.links.len() {
+            if self.links[number].node == at && self.links[number].telling != Telling::Due {
+                self.tell_written(u32::try_from(number).expect("few connections"));
+            }
+        }
+        self.tell_what_is_late_of_peers(at);
     }
 
     fn tell_written(&mut self, number: u32) {

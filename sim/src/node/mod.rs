@@ -611,6 +611,7 @@ impl World {
                     self.fail(Failure::liveness("the engine asks to be woken at once, for ever"));
                     return;
                 }
+                self.tell_what_is_late(at);
                 self.input(at, Input::Timeout);
             }
             Some(_) | None => {}

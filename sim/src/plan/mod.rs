@@ -119,6 +119,9 @@ pub struct Knobs {
     /// Whether the engine goes rarer ways here and there that lead to the same.
     #[serde(default)]
     pub buggify: bool,
+    /// Whether the driver tells what was written as late as it may: of little, and while nothing waits, only with the next timeout.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tells_late: bool,
 }
 
 impl Default for Knobs {
@@ -140,6 +143,7 @@ impl Default for Knobs {
             batch_us: 0,
             timer_late_us: 0,
             buggify: false,
+            tells_late: false,
         }
     }
 }

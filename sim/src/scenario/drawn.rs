@@ -256,4 +256,6 @@ pub struct KnobSpec {
     pub plain_links: bool,
     /// Whether the engine goes rarer ways here and there that lead to the same.
     pub buggify: bool,
+    /// Whether the driver of every other seed tells the engine what was written as late as it may.
+    pub tells_late: bool,
 }

@@ -227,7 +227,7 @@ pub(super) fn settings(search: &mut Search<'_>) {
     }
 }
 
-const KNOBS: [fn(&mut Knobs, Knobs); 13] = [
+const KNOBS: [fn(&mut Knobs, Knobs); 14] = [
     |knobs, usual| (knobs.segment_bytes, knobs.slack_bytes) = (usual.segment_bytes, usual.slack_bytes),
     |knobs, usual| knobs.append_bytes = usual.append_bytes,
     |knobs, usual| knobs.sync_interval_us = usual.sync_interval_us,
@@ -243,4 +243,5 @@ const KNOBS: [fn(&mut Knobs, Knobs); 13] = [
     |knobs, _| (knobs.batch_inputs, knobs.batch_us) = (1, 0),
     |knobs, usual| knobs.batch_us = usual.batch_us,
     |knobs, usual| knobs.timer_late_us = usual.timer_late_us,
+    |knobs, usual| knobs.tells_late = usual.tells_late,
 ];

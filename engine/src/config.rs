@@ -77,6 +77,8 @@ pub struct Config {
     pub gives_up_damaged_data: bool,
     /// With which nodes it is one broker. `None`: it knows no others, and lets nobody in.
     pub cluster: Option<ClusterConfig>,
+    /// What a confirm of a persistent message promises.
+    pub durability: Durability,
     /// How the log is laid out.
     pub log: LogConfig,
     /// Whether events that come once per message are reported.
@@ -87,6 +89,18 @@ pub struct Config {
     /// Decides where rarer ways are gone that lead to the same; `None` goes none of them.
     #[cfg(feature = "buggify")]
     pub buggify: Option<u64>,
+}
+
+/// What a confirm of a persistent message in a durable classic queue promises, and the answer to a `tx.commit`. Replicated queues and the
+/// metadata are always synced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// It is on the disk: it survives a loss of power.
+    #[default]
+    Fsync,
+    /// The operating system has it: it survives the broker's end, also by SIGKILL. Of a loss of power it survives what is older than
+    /// [`LogConfig::sync_interval`]. RabbitMQ 4 promises this much (RabbitMQ docs: Publishers / Publisher Confirms).
+    Os,
 }
 
 /// What a node is told about its cluster.
@@ -180,6 +194,7 @@ impl Default for Config {
             resources: ResourceLimits::default(),
             gives_up_damaged_data: false,
             cluster: None,
+            durability: Durability::default(),
             log: LogConfig::default(),
             fine_events: false,
             #[cfg(feature = "mutants")]

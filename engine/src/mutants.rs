@@ -4,7 +4,7 @@
 /// A bug that can be switched on in [`crate::config::Config`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mutant {
-    /// Publishes are confirmed when their record is on its way to the disk, not when it is durable.
+    /// Publishes are confirmed when their record is on its way to the disk, not when it is durable, or written where that is enough.
     ConfirmBeforeFsync,
     /// The log is not told of acks, so that recovery brings the messages back.
     AckedBackAfterRestart,

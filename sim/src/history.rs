@@ -211,8 +211,8 @@ pub(crate) enum Fact {
         must_be_durable: bool,
         /// Where the log has it.
         lsn: Option<u64>,
-        /// Up to where the log is durable at this moment.
-        durable: u64,
+        /// Up to where the log is as safe as confirms promise at this moment.
+        safe: u64,
     },
     /// A message was delivered, or given to a get.
     Delivered {
@@ -610,14 +610,9 @@ impl fmt::Display for Fact {
                 if mandatory { f.write_str(", mandatory") } else { Ok(()) }
             }
             Self::Returned { session, message, .. } => write!(f, "s{} return {message}", session.0),
-            Self::Answered { session, seqno, message, is_ack, lsn, durable, .. } => {
+            Self::Answered { session, seqno, message, is_ack, lsn, safe, .. } => {
                 let verb = if is_ack { "confirm" } else { "refuse" };
-                write!(
-                    f,
-                    "s{} {verb} {seqno} ({}); at {lsn:?} in the log, durable to {durable}",
-                    session.0,
-                    text(message)
-                )
+                write!(f, "s{} {verb} {seqno} ({}); at {lsn:?} in the log, safe up to {safe}", session.0, text(message))
             }
             Self::Delivered {
                 session, tag, queue, message, before, redelivered, connection, channel, is_get, ..

@@ -145,6 +145,7 @@ pub(crate) fn knobs(scenario: &Scenario, stream: &mut Stream) -> Knobs {
         timer_late_us: *stream.pick(&[0, 0, 1000, 20_000]),
         buggify: fixed.buggify,
         tells_late: false,
+        durability: fixed.durability(),
     };
     if let Some(bytes) = fixed.segment_bytes {
         knobs.segment_bytes = bytes;

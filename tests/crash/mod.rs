@@ -41,11 +41,27 @@ struct Promises {
 
 #[test]
 fn a_killed_broker_keeps_every_confirmed_message_and_invents_none() {
+    check_kills("");
+}
+
+#[test]
+fn a_killed_broker_keeps_what_the_operating_system_had() {
+    check_kills("durability = os\n");
+}
+
+fn check_kills(config: &str) {
     let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("leveret.conf");
+    std::fs::write(&file, config).unwrap();
+    let start = || {
+        Leveret::start_with(directory.path(), |command| {
+            command.args(["--listen", "127.0.0.1:0", "--log", "info", "--config"]).arg(&file)
+        })
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut promises = Promises::default();
     for kill in 0..KILLS {
-        let broker = Leveret::start(directory.path());
+        let broker = start();
         runtime.block_on(patiently(check(broker.address, &mut promises, kill % 3 != 2))).unwrap();
         // Spread over the states of a broker's life: few messages, full windows, a segment's end.
         let uptime = Duration::from_millis(20 + kill * 37 % 300);
@@ -58,7 +74,7 @@ fn a_killed_broker_keeps_every_confirmed_message_and_invents_none() {
         });
         broker.kill();
     }
-    let broker = Leveret::start(directory.path());
+    let broker = start();
     runtime.block_on(patiently(check(broker.address, &mut promises, true))).unwrap();
     assert!(broker.stop().success());
     eprintln!("{KILLS} kills, {} messages published, {} confirmed", promises.next, promises.confirmed);

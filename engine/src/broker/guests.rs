@@ -25,6 +25,7 @@ use crate::queue::quorum::{
 };
 use crate::queue::{Consumer, ConsumerKey, Get, Return, Subscriber, Taken};
 use crate::routing::QueueKey;
+use crate::storage::{Log, Until};
 use crate::window::Window;
 
 /// All sessions of other nodes with queues of this one.
@@ -57,7 +58,9 @@ struct Guest {
     next: SessionSeqno,
     /// The last one that was told to be applied.
     told: SessionSeqno,
-    /// Commands that are applied once the log is durable up to there, in order.
+    /// Whether what it wants counts as applied only once it survives a loss of power.
+    needs_sync: bool,
+    /// Commands that are applied once the log is so far, in order.
     pending: VecDeque<(Lsn, SessionSeqno)>,
     /// The command that asked for one message, and is not answered.
     open_get: Option<(SessionSeqno, u32)>,
@@ -93,9 +96,10 @@ enum GetState {
 }
 
 impl Guest {
-    fn new(queue: QueueKey) -> Self {
+    fn new(queue: QueueKey, needs_sync: bool) -> Self {
         Self {
             queue,
+            needs_sync,
             next: SessionSeqno(1),
             told: SessionSeqno(0),
             pending: VecDeque::new(),
@@ -110,14 +114,19 @@ impl Guest {
         }
     }
 
-    /// The last command up to which all are applied, if the log is durable up to there.
-    fn applied(&mut self, durable: Lsn) -> SessionSeqno {
-        while self.pending.front().is_some_and(|(end, _)| *end <= durable) {
+    /// The last command up to which all are applied.
+    fn applied(&mut self, log: &Log) -> SessionSeqno {
+        while self.pending.front().is_some_and(|(end, _)| log.has(self.until(*end))) {
             self.pending.pop_front();
         }
         let waiting = self.pending.front().map(|(_, seqno)| *seqno);
         let first = [waiting, self.open_get.map(|(seqno, _)| seqno)].into_iter().flatten().min().unwrap_or(self.next);
         SessionSeqno(first.0 - 1)
+    }
+
+    /// When something is safe that lies there in the log.
+    fn until(&self, end: Lsn) -> Until {
+        Until { end, is_durable: self.needs_sync }
     }
 
     fn has_room(&self) -> bool {
@@ -270,7 +279,8 @@ impl Broker {
                     return self.tell_guest(&Notice::ResendFrom { session, seqno: SessionSeqno(1) });
                 }
                 node.highest = session.number;
-                self.guests.by_id.entry(session).or_insert_with(|| Guest::new(queue))
+                let needs_sync = self.needs_sync(queue);
+                self.guests.by_id.entry(session).or_insert_with(|| Guest::new(queue, needs_sync))
             }
         };
         self.guests.untold.push(session);
@@ -329,11 +339,14 @@ impl Broker {
             }
         };
         let Some(guest) = self.guests.by_id.get_mut(&session) else { return };
-        if end > self.log.durable() && !is_planted(Mutant::RemoteConfirmBeforeFsync) {
+        if !self.log.has(guest.until(end)) && !is_planted(Mutant::RemoteConfirmBeforeFsync) {
             guest.pending.push_back((end, seqno));
         }
         if is_awaited && !guest.pending.is_empty() {
-            self.log.request_sync();
+            match guest.needs_sync {
+                true => self.log.request_sync(),
+                false => self.log.request_write(),
+            }
         }
     }
 
@@ -354,7 +367,7 @@ impl Broker {
         self.route_to_queue(queue);
         let publisher = (!facts.is_internal).then_some(super::ChannelRef::OF_GUEST);
         match self.enqueue(&Arc::new(message), facts.is_persistent, publisher, None) {
-            Published::KeptAt(end) => end,
+            Published::KeptAt(until) => until.end,
             Published::Refused => {
                 self.tell_guest(&Notice::Refused { session, seqno });
                 Lsn(0)
@@ -620,10 +633,9 @@ impl Broker {
             self.sync_get(session, *tag, *expected);
         }
         self.trim_returned();
-        let durable = self.log.durable();
         let Some(guest) = self.guests.by_id.get_mut(&session) else { return };
         (guest.is_synced, guest.sent_bytes, guest.taken_bytes) = (true, 0, 0);
-        guest.told = guest.applied(durable);
+        guest.told = guest.applied(&self.log);
         let next = |tag: u32| guest.consumers.get(&tag).map_or(DeliveryNumber(1), |consumer| consumer.next);
         let consumers = sync.consumers.iter().map(|(tag, _)| ConsumerSync {
             tag: *tag,
@@ -780,14 +792,13 @@ impl Broker {
 
     /// Tells sessions how far what they wanted is applied.
     pub(super) fn tell_guests(&mut self) {
-        let durable = self.log.durable();
         let mut untold = core::mem::take(&mut self.guests.untold);
         let mut told = Vec::new();
         untold.sort_unstable();
         untold.dedup();
         untold.retain(|session| {
             let Some(guest) = self.guests.by_id.get_mut(session) else { return false };
-            let up_to = guest.applied(durable);
+            let up_to = guest.applied(&self.log);
             let is_all = up_to.next() == guest.next;
             if up_to > guest.told || (guest.told.0 == 0 && up_to.0 > 0) {
                 guest.told = up_to;

@@ -153,7 +153,7 @@ impl Broker {
                 self.holds.droppers.push(key);
             }
             published = published.and(match place {
-                Some(place) if is_logged => Published::KeptAt(place.end()),
+                Some(place) if is_logged => Published::KeptAt(self.safe_at(place.end())),
                 _ => Published::Kept,
             });
             self.arm_hold(key);

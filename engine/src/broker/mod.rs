@@ -52,7 +52,7 @@ use crate::metadata::{Command, Metadata, VhostKey};
 use crate::queue::quorum::DeathNumber;
 use crate::queue::{ClassicQueue, ConsumerKey};
 use crate::routing::{QueueKey, RouteScratch};
-use crate::storage::{Log, Ref};
+use crate::storage::{Log, Ref, Until};
 use crate::time::{Instant, Now, Timestamp};
 use crate::timer::Timers;
 
@@ -119,7 +119,10 @@ pub(crate) struct Broker {
     /// Queues with bodies to drop once the log has them, each once.
     droppers: Vec<QueueKey>,
     /// Who waits for the log to be durable up to where, in order.
-    waiters: VecDeque<Waiter>,
+    /// Who waits for the log to be durable.
+    sync_waiters: VecDeque<Waiter>,
+    /// Who waits for it to be written.
+    write_waiters: VecDeque<Waiter>,
     /// Metadata commands in the log that are not durable yet, in order.
     proposals: VecDeque<Proposal>,
     /// Names the proposals are about, each with how many.
@@ -277,7 +280,7 @@ struct Waiter {
     what: Durable,
 }
 
-/// What became durable for a channel.
+/// What became safe for a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Durable {
     /// A publish, which is to be confirmed.
@@ -382,8 +385,8 @@ pub(crate) enum Published {
     Unroutable,
     /// Every queue that took it has it for as long as it promised to.
     Kept,
-    /// It is kept once the log is durable up to here.
-    KeptAt(Lsn),
+    /// It is kept once the log is so far.
+    KeptAt(Until),
     /// One queue at least refused it; others may have it.
     Refused,
     /// Queues of other nodes have a part of it. Who waits is told when all have said what became of theirs.
@@ -397,7 +400,7 @@ impl Published {
             (Self::Awaited, _) | (_, Self::Awaited) => Self::Awaited,
             (Self::Unroutable | Self::Kept, other @ (Self::Kept | Self::KeptAt(_))) => other,
             (Self::Refused, _) | (_, Self::Refused) => Self::Refused,
-            (Self::KeptAt(one), Self::KeptAt(other)) => Self::KeptAt(one.max(other)),
+            (Self::KeptAt(one), Self::KeptAt(other)) => Self::KeptAt(one.and(other)),
             (one, _) => one,
         }
     }
@@ -435,7 +438,8 @@ impl Broker {
             active: VecDeque::new(),
             returned: Vec::new(),
             droppers: Vec::new(),
-            waiters: VecDeque::new(),
+            sync_waiters: VecDeque::new(),
+            write_waiters: VecDeque::new(),
             proposals: VecDeque::new(),
             pending_names: BTreeMap::new(),
             blocked_channels: Vec::new(),

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::{Broker, ChannelRef, Durable, Notice, Published, Waiter};
 use crate::amqp::{RawProperties, ShortStr};
 use crate::buggify::Point;
+use crate::config::Durability;
 use crate::event::Event;
 use crate::ids::{Lsn, PublishSeqno};
 use crate::limits;
@@ -15,7 +16,7 @@ use crate::message::Message;
 use crate::metadata::VhostKey;
 use crate::queue::{Arrival, QueueKind};
 use crate::routing::{Aside, ExchangeKey, QueueKey};
-use crate::storage::{Place, Ref, RefFlags, RefState};
+use crate::storage::{Place, Ref, RefFlags, RefState, Until};
 
 /// Where a publish of a transaction goes. Its queues are named, as they may go and come again before the commit, and the default
 /// exchange finds those that came after the publish.
@@ -98,6 +99,7 @@ impl Broker {
         let is_rare = self.buggify.fires(Point::PageOut);
         let pages_out = (is_rare || self.body_bytes > self.config.memory_high_bytes) && !self.log.is_full();
         let mut is_kept_by_log = false;
+        let mut is_durable = self.config.durability == Durability::Fsync;
         let size = u32::try_from(message.body().len()).unwrap_or(u32::MAX);
         let is_plain = self.routed.iter().all(|key| self.queues.get(*key).is_some_and(|queue| !queue.refuses(size)));
         let is_refused = !is_plain && self.drop_refusing(message, size);
@@ -109,6 +111,7 @@ impl Broker {
             let Some(queue) = self.queues.get(*key) else { continue };
             let is_logged = queue.durable && (persistent || queue.kind == QueueKind::Quorum);
             is_kept_by_log |= is_logged;
+            is_durable |= is_logged && queue.kind == QueueKind::Quorum;
             if is_logged || (pages_out && (is_rare || queue.body_bytes() > self.config.queue_cache_bytes)) {
                 let flags = if is_logged { RefFlags::NONE } else { RefFlags::TRANSIENT };
                 let expires_at = queue.expiry_of(expiration_ms, self.now.mono);
@@ -170,7 +173,7 @@ impl Broker {
         }
         match places.last() {
             _ if is_refused => Published::Refused,
-            Some(place) if is_kept_by_log => Published::KeptAt(place.end()),
+            Some(place) if is_kept_by_log => Published::KeptAt(Until { end: place.end(), is_durable }),
             _ => Published::Kept,
         }
     }
@@ -203,18 +206,35 @@ impl Broker {
         true
     }
 
-    /// Tells the channel once the log is durable up to `end`.
-    pub(crate) fn wait_for_log(&mut self, end: Lsn, channel: ChannelRef, what: Durable) {
-        if end <= self.log.durable() {
-            return self.on_durable(channel, what);
-        }
-        self.log.request_sync();
-        // A settlement lies somewhere in a block that publishes may have filled already, whose end they wait for.
-        let end = self.waiters.back().map_or(end, |last| last.end.max(end));
-        self.waiters.push_back(Waiter { end, channel, what });
+    /// When what lies there in the log is as safe as what is not in a quorum queue is to be.
+    pub(crate) fn safe_at(&self, end: Lsn) -> Until {
+        Until { end, is_durable: self.config.durability == Durability::Fsync }
     }
 
-    /// The log is durable up to where somebody waited for.
+    /// Whether what this queue has for a client is safe only once it survives a loss of power.
+    pub(super) fn needs_sync(&self, key: QueueKey) -> bool {
+        let is_quorum = self.queues.get(key).is_some_and(|queue| queue.kind == QueueKind::Quorum);
+        is_quorum || self.config.durability == Durability::Fsync
+    }
+
+    /// Tells the channel once the log is so far.
+    pub(crate) fn wait_for_log(&mut self, until: Until, channel: ChannelRef, what: Durable) {
+        if self.log.has(until) {
+            return self.on_durable(channel, what);
+        }
+        let waiters = if until.is_durable {
+            self.log.request_sync();
+            &mut self.sync_waiters
+        } else {
+            self.log.request_write();
+            &mut self.write_waiters
+        };
+        // A settlement lies somewhere in a block that publishes may have filled already, whose end they wait for.
+        let end = waiters.back().map_or(until.end, |last| last.end.max(until.end));
+        waiters.push_back(Waiter { end, channel, what });
+    }
+
+    /// The log is as far as somebody waited for.
     pub(super) fn on_durable(&mut self, channel: ChannelRef, what: Durable) {
         match what {
             Durable::Publish(_) | Durable::Commit => self.notices.push_back(Notice::Durable { channel, what }),

@@ -24,10 +24,7 @@ use crate::time::Now;
 impl Broker {
     /// Brings round what the log's progress means: bodies that may go, commands to apply, publishers to tell.
     pub(crate) fn on_log_progress(&mut self) {
-        let (written, mut durable) = (self.log.written(), self.log.durable());
-        if is_planted(Mutant::ConfirmBeforeFsync) {
-            durable = self.log.end();
-        }
+        let (mut written, mut durable) = (self.log.written(), self.log.durable());
         let mut index = 0;
         while let Some(&key) = self.droppers.get(index) {
             let still = self.queues.get_mut(key).is_some_and(|queue| {
@@ -44,6 +41,9 @@ impl Broker {
             }
         }
         self.drop_held_bodies();
+        if is_planted(Mutant::ConfirmBeforeFsync) {
+            (written, durable) = (self.log.end(), self.log.end());
+        }
         while self.proposals.front().is_some_and(|proposal| proposal.end <= durable) {
             let Some(Proposal { command, names, requester, .. }) = self.proposals.pop_front() else { break };
             for name in names {
@@ -63,8 +63,12 @@ impl Broker {
             let Some(LateAnswer { asker, outcome, .. }) = self.late_answers.pop_front() else { break };
             self.tell_asker(asker, Ok(outcome));
         }
-        while self.waiters.front().is_some_and(|waiter| waiter.end <= durable) {
-            let Some(Waiter { channel, what, .. }) = self.waiters.pop_front() else { break };
+        while self.sync_waiters.front().is_some_and(|waiter| waiter.end <= durable) {
+            let Some(Waiter { channel, what, .. }) = self.sync_waiters.pop_front() else { break };
+            self.on_durable(channel, what);
+        }
+        while self.write_waiters.front().is_some_and(|waiter| waiter.end <= written) {
+            let Some(Waiter { channel, what, .. }) = self.write_waiters.pop_front() else { break };
             self.on_durable(channel, what);
         }
     }

@@ -92,9 +92,9 @@ impl Channel {
         }
         if let Some(seqno) = seqno {
             match published {
-                Published::KeptAt(end) => {
+                Published::KeptAt(until) => {
                     let channel = self.reference(ctx.connection);
-                    ctx.broker.wait_for_log(end, channel, Durable::Publish(seqno));
+                    ctx.broker.wait_for_log(until, channel, Durable::Publish(seqno));
                 }
                 Published::Kept | Published::Unroutable => self.on_safe(ctx, seqno),
                 Published::Refused => self.on_refused(ctx, seqno),

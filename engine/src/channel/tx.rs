@@ -76,7 +76,7 @@ impl Channel {
     pub(super) fn commit(&mut self, ctx: &mut ChannelCtx<'_>) -> Result<Flow, AmqpError> {
         let Some(tx) = &mut self.tx else { return Err(not_transactional()) };
         let Tx { publishes, settlements, .. } = core::mem::take(tx);
-        let mut end = Lsn(0);
+        let mut until = ctx.broker.safe_at(Lsn(0));
         let mut is_refused = false;
         ctx.broker.begin_commit(self.reference(ctx.connection));
         for TxPublish { message, persistent, mandatory, routed } in publishes {
@@ -93,23 +93,23 @@ impl Channel {
                     }
                 }
                 Published::Unroutable | Published::Kept | Published::Awaited => {}
-                Published::KeptAt(at) => end = end.max(at),
+                Published::KeptAt(kept) => until = until.and(kept),
                 Published::Refused => is_refused = true,
             }
         }
         for (_, delivered, settlement) in settlements {
-            end = end.max(self.apply_settlement(ctx, delivered, settlement));
+            until.end = until.end.max(self.apply_settlement(ctx, delivered, settlement));
         }
         ctx.broker.trim_returned();
         if is_refused {
             return Err(partial_completion());
         }
-        if ctx.broker.end_commit(end) {
+        if ctx.broker.end_commit(until) {
             return Ok(Flow::Wait(Wait::Commit));
         }
-        if end > Lsn(0) {
+        if until.end > Lsn(0) {
             let channel = self.reference(ctx.connection);
-            ctx.broker.wait_for_log(end, channel, Durable::Commit);
+            ctx.broker.wait_for_log(until, channel, Durable::Commit);
             return Ok(Flow::Wait(Wait::Commit));
         }
         self.finish_commit(ctx);

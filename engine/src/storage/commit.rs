@@ -1,8 +1,9 @@
 //! Group commit: at most one append is under way, and what comes meanwhile goes out with the next.
 //!
 //! Records that nobody waits for are held back until there are enough of them or their time has come; records that somebody waits
-//! for go out, with a sync, as soon as the disk is free. Appends take effect in order, and the last one to a segment is synced
-//! before the first one to the next is issued: what is durable is always a prefix of the log.
+//! for go out as soon as the disk is free, with a sync unless it is enough that the operating system has them. Appends take effect in
+//! order, and the last one to a segment is synced before the first one to the next is issued: what is durable is always a prefix of the
+//! log.
 
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -63,6 +64,8 @@ pub(super) struct Commit {
     pub(super) durable: u64,
     /// The position up to which somebody waits for durability.
     pub(super) sync_to: u64,
+    /// The position up to which somebody waits for it to be written.
+    pub(super) write_to: u64,
     /// The segment last written to.
     pub(super) last_written: SegmentId,
     /// Bytes of closed blocks, the ones under way included.
@@ -198,7 +201,8 @@ impl Log {
         let pressed = self.is_full() && !self.dropped.is_empty() && self.commit.unsynced_since.is_some();
         let mut sync = overdue || awaited || pressed || self.commit.closing || self.buggify.fires(Point::ExtraSync);
         let has_content = !self.open.is_empty() || self.end().0 > self.commit.closed_end || self.has_marker_to_write();
-        if has_content && (sync || self.pending_bytes() >= LAZY_BYTES.min(self.config.append_bytes)) {
+        let wanted = self.commit.write_to > self.commit.written;
+        if has_content && (sync || wanted || self.pending_bytes() >= LAZY_BYTES.min(self.config.append_bytes)) {
             self.close_block();
         } else if self.commit.closing
             && !self.commit.closed_for_good
@@ -405,6 +409,7 @@ impl Log {
         self.commit.written = end;
         self.commit.durable = end;
         self.commit.sync_to = end;
+        self.commit.write_to = end;
         self.commit.last_written = self.segments.active().id;
         self.phase = Phase::Running;
     }

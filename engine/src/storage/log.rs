@@ -8,7 +8,7 @@ use super::block::{BLOCK_ALIGN, BLOCK_HEADER_BYTES, OpenBlock};
 use super::clean::{Cleaner, Dropped, Move, Quiet};
 use super::codec::{Reader, VARINT_BYTES, len32};
 use super::commit::{ClosedBlock, Commit, Op};
-use super::place::{Corrupt, LogOutcome, LogUsage, Owners, Place, Ref, STATE_BYTES_MAX};
+use super::place::{Corrupt, LogOutcome, LogUsage, Owners, Place, Ref, STATE_BYTES_MAX, Until};
 use super::ranges::{self, RANGE_BYTES_MAX, SeqRange};
 use super::record::{self, Kind, Parsed, RECORD_HEADER_BYTES};
 use super::recovery::Recovery;
@@ -306,6 +306,16 @@ impl Log {
     /// Somebody waits for all that was appended so far to be durable.
     pub fn request_sync(&mut self) {
         self.commit.sync_to = self.end().0;
+    }
+
+    /// Somebody waits for all that was appended so far to be written.
+    pub fn request_write(&mut self) {
+        self.commit.write_to = self.end().0;
+    }
+
+    /// Whether it is so far.
+    pub fn has(&self, until: Until) -> bool {
+        until.end <= if until.is_durable { self.durable() } else { self.written() }
     }
 
     /// Ends a batch: lets out as much disk work as the rules of group commit allow.

@@ -90,6 +90,6 @@ pub(crate) mod tests;
 pub use log::Log;
 pub use place::{
     Corrupt, Damage, LogOutcome, LogUsage, Owners, Place, Recovered, RecoveredOwner, RecoveredRef, Ref, RefFlags,
-    RefState,
+    RefState, Until,
 };
 pub(crate) use read::payloads;

@@ -33,6 +33,23 @@ impl Place {
     }
 }
 
+/// How far the log has to be for something to be as safe as it was promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Until {
+    /// The position after it.
+    pub end: Lsn,
+    /// Whether it is to survive a loss of power; else the operating system having it is enough.
+    pub is_durable: bool,
+}
+
+impl Until {
+    /// Both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { end: self.end.max(other.end), is_durable: self.is_durable || other.is_durable }
+    }
+}
+
 /// Who a record is for: one message in one queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ref {

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 mod cluster;
 mod delayed;
+mod durability;
 mod limits;
 mod single_active;
 mod timeout;

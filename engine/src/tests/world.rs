@@ -32,6 +32,8 @@ pub(super) struct World {
     disk: BTreeMap<SegmentId, Vec<u8>>,
     /// While set, the disk answers nothing; what it was asked waits.
     pub(super) is_disk_held: bool,
+    /// While set, it does not answer writes that are to be synced.
+    pub(super) are_syncs_held: bool,
     waiting: VecDeque<DiskRequest>,
 }
 
@@ -46,6 +48,7 @@ impl World {
             next_id: 1,
             disk: BTreeMap::new(),
             is_disk_held: false,
+            are_syncs_held: false,
             waiting: VecDeque::new(),
         };
         world.settle(VecDeque::new());
@@ -174,7 +177,7 @@ impl World {
 
     /// The disk answers again.
     pub(super) fn release_disk(&mut self) {
-        self.is_disk_held = false;
+        (self.is_disk_held, self.are_syncs_held) = (false, false);
         let waiting = core::mem::take(&mut self.waiting);
         let inputs = waiting.into_iter().map(|request| self.perform(request)).collect();
         self.settle(inputs);
@@ -228,7 +231,8 @@ impl World {
                 }
             }
             for request in effects.disk {
-                if self.is_disk_held {
+                let is_sync = matches!(request.op, DiskOp::Append { sync: true, .. });
+                if self.is_disk_held || (is_sync && self.are_syncs_held) {
                     self.waiting.push_back(request);
                 } else {
                     let done = self.perform(request);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use leveret_engine::config::Durability;
 use leveret_engine::limits;
 use leveret_engine::metadata::LeaderLocator;
 
@@ -23,6 +24,7 @@ const KNOWN: &[&str] = &[
     "default_permissions.write",
     "default_permissions.read",
     "default_queue_type",
+    "durability",
     "loopback_users.",
     "loopback_users",
     "vm_memory_high_watermark.relative",
@@ -155,6 +157,7 @@ pub(super) fn set(settings: &mut FileSettings, key: &str, value: &str, memory_by
         "default_permissions.read" => engine.default_permissions[2] = value.to_owned(),
         "default_user" => engine.default_user = value.to_owned(),
         "default_queue_type" => engine.default_queue_type = Some(queue_type(key, value)?.to_owned()),
+        "durability" => engine.durability = durability(key, value)?,
         "queue_leader_locator" => engine.queue_leader_locator = Some(locator(key, value)?),
         "queue_master_locator" => {
             let locator = locator(key, value)?;
@@ -302,6 +305,15 @@ fn queue_type(key: &str, value: &str) -> Result<&'static str, String> {
         "classic" | "rabbit_classic_queue" => Ok("classic"),
         "quorum" | "rabbit_quorum_queue" => Ok("quorum"),
         _ => Err(format!("{key}: \"{value}\" is no type of queue: expected classic or quorum")),
+    }
+}
+
+/// What confirms promise.
+fn durability(key: &str, value: &str) -> Result<Durability, String> {
+    match value {
+        "fsync" => Ok(Durability::Fsync),
+        "os" => Ok(Durability::Os),
+        _ => Err(format!("{key}: {value:?} is neither fsync nor os")),
     }
 }
 

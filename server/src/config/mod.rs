@@ -93,6 +93,7 @@ pub fn parse(path: &Path, text: &str, engine: Config, memory_bytes: u64) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use leveret_engine::config::Durability;
     use leveret_engine::metadata::LeaderLocator;
     use std::time::Duration;
 
@@ -161,6 +162,15 @@ mod tests {
         }
         let wrong = read("queue_leader_locator = nearest").unwrap_err();
         assert!(wrong.contains("neither client-local nor balanced"), "{wrong}");
+    }
+
+    #[test]
+    fn confirms_promise_what_was_asked_for() {
+        let check = |text: &str, expected| assert_eq!(read(text).unwrap().engine.durability, expected, "{text}");
+        check("", Durability::Fsync);
+        check("durability = fsync", Durability::Fsync);
+        check("durability = os", Durability::Os);
+        assert!(read("durability = none").unwrap_err().contains("neither fsync nor os"));
     }
 
     #[test]

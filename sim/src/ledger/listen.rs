@@ -483,7 +483,7 @@ impl Ledger {
                 // It is durable on several nodes, which their logs are looked at for.
                 must_be_durable: false,
                 lsn: None,
-                durable: 0,
+                safe: 0,
             });
         }
     }

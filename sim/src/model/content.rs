@@ -87,13 +87,24 @@ pub(crate) struct Copy {
     pub(crate) crashes: u32,
 }
 
+/// Up to which positions a node's log survives the node's end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Survival {
+    /// This ending.
+    pub(crate) kept: u64,
+    /// Up to where a publisher's promise holds.
+    pub(crate) promised: u64,
+    /// Whatever comes next.
+    pub(crate) durable: u64,
+}
+
 /// One message.
 #[derive(Debug, Default)]
 pub(crate) struct Message {
     pub(crate) copies: SmallVec<[Copy; 2]>,
     pub(crate) is_persistent: bool,
-    /// Its publisher was told that it is safe.
-    pub(crate) is_promised: bool,
+    /// Its publisher was told that it is safe; where that depends on the log, if this survives up to here.
+    pub(crate) promised_at: Option<u64>,
 }
 
 /// A message that left, with what recovery may still undo.
@@ -344,9 +355,9 @@ impl Contents {
         }
     }
 
-    /// A node is gone. `keeps_all` after an orderly stop; else `kept` is the position up to which the log survives, and `durable`
-    /// that up to which it survives whatever comes next. `is_alone`: what it was about to change, it has changed in order as well.
-    pub(crate) fn restart(&mut self, at: At, keeps_all: bool, is_alone: bool, kept: u64, durable: u64) {
+    /// A node is gone. `keeps_all` after an orderly stop. `is_alone`: what it was about to change, it has changed in order as well.
+    pub(crate) fn restart(&mut self, at: At, keeps_all: bool, is_alone: bool, survival: Survival) {
+        let Survival { kept, promised, durable } = survival;
         let site = &mut self.sites[at.number()];
         site.restarts += 1;
         site.crashes += u32::from(!keeps_all);
@@ -388,7 +399,9 @@ impl Contents {
             self.queues[index].purges = 0;
         }
         for number in 0..self.messages.len() {
-            let (is_persistent, is_promised) = (self.messages[number].is_persistent, self.messages[number].is_promised);
+            let message = &self.messages[number];
+            let (is_persistent, is_promised) =
+                (message.is_persistent, message.promised_at.is_some_and(|at| at <= promised));
             for place in 0..self.messages[number].copies.len() {
                 if self.queues[self.messages[number].copies[place].queue as usize].home != at {
                     continue;

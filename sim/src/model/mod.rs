@@ -17,6 +17,7 @@ mod topology;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+pub(crate) use self::content::Survival;
 use self::content::{Contents, Queue};
 use self::session::{Channel, Connection};
 use self::table::Table;
@@ -215,8 +216,8 @@ impl Model {
         self.sites.len() > 1
     }
 
-    /// A node ended. `kept` is the position up to which its log survives, `durable` that up to which it survives a further ending.
-    pub(crate) fn ended(&mut self, at: At, how: Ending, by_itself: bool, kept: u64, durable: u64) {
+    /// A node ended.
+    pub(crate) fn ended(&mut self, at: At, how: Ending, by_itself: bool, survival: Survival) {
         let node = self.is_cluster().then_some(at);
         self.facts.push(Fact::Ended { node, how, by_itself });
         let its: Vec<u32> = self.connections.iter().filter(|(_, held)| held.node == at).map(|(its, _)| its).collect();
@@ -241,7 +242,7 @@ impl Model {
         self.sites[at.number()].untold_changes = Untold::default();
         self.floating.retain(|floating| floating.node != at);
         let is_alone = !self.is_cluster();
-        self.contents.restart(at, how == Ending::Shutdown && !by_itself, is_alone, kept, durable);
+        self.contents.restart(at, how == Ending::Shutdown && !by_itself, is_alone, survival);
         let queues = &self.contents.queues;
         self.topology.restart(is_alone, |queue| queues[queue as usize].existence.is_some());
         if !self.floating.is_empty() {
@@ -338,7 +339,7 @@ impl Model {
                 self.facts.push(Fact::Emptied { queue: held });
             }
             for (_, message) in queue.ready.keys() {
-                let was_confirmed = self.contents.messages[message.index()].is_promised;
+                let was_confirmed = self.contents.messages[message.index()].promised_at.is_some();
                 self.facts.push(Fact::NeverCame { queue: held, message, was_confirmed });
             }
         }

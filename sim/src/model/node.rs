@@ -8,8 +8,8 @@ use crate::message::MessageNumber;
 use crate::tap::Said;
 
 impl Model {
-    /// The node says something. `durable` is the position up to which the log is durable.
-    pub(crate) fn node_says(&mut self, connection: u32, number: u16, said: Said<'_>, durable: u64) {
+    /// The node says something. `safe` is the position up to which the log is as safe as confirms promise.
+    pub(crate) fn node_says(&mut self, connection: u32, number: u16, said: Said<'_>, safe: u64) {
         let Some(held) = self.connections.get_mut(connection) else { return };
         if let Said::ConnectionClose { code } = said {
             self.facts.push(Fact::Closed { connection, channel: 0, code });
@@ -48,8 +48,8 @@ impl Model {
                 self.doubt_consumed(connection, number);
                 self.retract(connection, number);
             }
-            Said::Ack { tag, multiple } => self.answered(connection, number, tag, multiple, true, durable),
-            Said::Nack { tag, multiple, .. } => self.answered(connection, number, tag, multiple, false, durable),
+            Said::Ack { tag, multiple } => self.answered(connection, number, tag, multiple, true, safe),
+            Said::Nack { tag, multiple, .. } => self.answered(connection, number, tag, multiple, false, safe),
             Said::Return { message: Some(message) } => self.returned(connection, number, message),
             Said::Deliver { consumer, tag, redelivered, message, .. } => {
                 let at = channel.consumers.iter().rposition(|known| *known.tag == *consumer);
@@ -121,7 +121,7 @@ impl Model {
                     delivery.is_recovered = true;
                 }
             }
-            Said::Done { .. } => self.done(connection, number),
+            Said::Done { .. } => self.done(connection, number, safe),
             _ => {}
         }
     }
@@ -176,7 +176,7 @@ impl Model {
         }
     }
 
-    pub(super) fn done(&mut self, connection: u32, number: u16) {
+    pub(super) fn done(&mut self, connection: u32, number: u16, safe: u64) {
         let channel = self.channel_mut(connection, number);
         match channel.pending.take() {
             Some(Pending::DeclareExchange { name, change, passive: false }) => {
@@ -187,7 +187,7 @@ impl Model {
             Some(Pending::Unbind { key, change }) => self.topology.unbound(&key, change),
             Some(Pending::Commit) => {
                 for message in std::mem::take(&mut channel.transaction.committing) {
-                    self.contents.message_mut(message).is_promised = true;
+                    self.contents.message_mut(message).promised_at = Some(safe);
                 }
             }
             Some(Pending::Other) | None => {}
@@ -217,15 +217,7 @@ impl Model {
         self.topology.touch();
     }
 
-    pub(super) fn answered(
-        &mut self,
-        connection: u32,
-        number: u16,
-        tag: u64,
-        multiple: bool,
-        is_ack: bool,
-        durable: u64,
-    ) {
+    pub(super) fn answered(&mut self, connection: u32, number: u16, tag: u64, multiple: bool, is_ack: bool, safe: u64) {
         let channel = self.channel_mut(connection, number);
         let session = channel.session;
         let first = channel.last_seqno + 1 - channel.unconfirmed.len() as u64;
@@ -243,7 +235,7 @@ impl Model {
                         lacks_return: false,
                         must_be_durable: false,
                         lsn: None,
-                        durable,
+                        safe,
                     });
                 }
                 continue;
@@ -261,7 +253,7 @@ impl Model {
                         && matches!(copy.presence, Presence::Ready | Presence::Unacked(_))
                 });
             if is_ack {
-                self.contents.message_mut(message).is_promised = true;
+                self.contents.message_mut(message).promised_at = Some(lsn.map_or(safe, |lsn| lsn + 1));
             }
             self.facts.push(Fact::Answered {
                 session,
@@ -271,7 +263,7 @@ impl Model {
                 lacks_return: must_return && !was_returned,
                 must_be_durable,
                 lsn,
-                durable,
+                safe,
             });
         }
         let channel = self.channel_mut(connection, number);

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use leveret_engine::alarm::ResourceLimits;
 use leveret_engine::cluster::link::{Secret, Versions};
-use leveret_engine::config::{ClusterConfig, Config, LogConfig};
+use leveret_engine::config::{ClusterConfig, Config, Durability, LogConfig};
 use leveret_engine::effect::Effects;
 use leveret_engine::engine::Engine;
 
 use crate::fault::RESOURCE_LIMIT;
+use crate::model::Survival;
 use crate::nodes::At;
-use crate::plan::{ClusterPlan, Ending, Knobs, Moment};
+use crate::plan::{self, ClusterPlan, Ending, Knobs, Moment};
 use crate::record::{Direction, NodeState};
 use crate::report::Failure;
 use crate::rng::{key, scale};
@@ -82,7 +83,12 @@ impl World {
         let kept = if how == Ending::PowerLoss { self.nodes[at].disk.durable() } else { self.nodes[at].disk.written() };
         self.nodes[at].forget_changes(kept);
         self.replicas.ended(at, kept);
-        self.model.ended(at, how, by_itself, kept, self.nodes[at].disk.durable());
+        let promised = match self.nodes[at].knobs.durability {
+            plan::Durability::Fsync => u64::MAX,
+            plan::Durability::Os => kept,
+        };
+        let survival = Survival { kept, promised, durable: self.nodes[at].disk.durable() };
+        self.model.ended(at, how, by_itself, survival);
         if let Some(ledger) = &mut self.ledger {
             ledger.ended(at);
         }
@@ -195,6 +201,10 @@ fn config(knobs: &Knobs, options: RunOptions) -> Config {
             append_bytes: size(knobs.append_bytes),
             sync_interval: Duration::from_micros(knobs.sync_interval_us),
             disk_retry: Duration::from_micros(knobs.disk_retry_us),
+        },
+        durability: match knobs.durability {
+            plan::Durability::Fsync => Durability::Fsync,
+            plan::Durability::Os => Durability::Os,
         },
         fine_events: true,
         // It is about queues alone that say how many members they are to have.

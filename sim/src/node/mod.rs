@@ -18,7 +18,7 @@ use crate::disk::{Lane, SimDisk};
 use crate::fault::Shortages;
 use crate::nodes::At;
 use crate::outage::Outage;
-use crate::plan::{Ending, Knobs, Moment, Plan};
+use crate::plan::{Durability, Ending, Knobs, Moment, Plan};
 use crate::record::{Direction, NodeState};
 use crate::report::Failure;
 use crate::rng::{Fate, scale};
@@ -283,6 +283,10 @@ impl World {
             Some(_) => LogReach { end: Lsn(0), durable: Lsn(u64::MAX) },
         };
         let durable = node.disk.durable();
+        let safe = match node.knobs.durability {
+            Durability::Fsync => durable,
+            Durability::Os => node.disk.written(),
+        };
         self.heed_all(at);
         if self.plan.cluster.is_some() {
             self.compare(at);
@@ -290,7 +294,7 @@ impl World {
         }
         if !self.nodes[at].effects.sends.is_empty() {
             let mut sends = std::mem::take(&mut self.nodes[at].effects.sends);
-            sends.drain(..).for_each(|send| self.send(at, send, durable));
+            sends.drain(..).for_each(|send| self.send(at, send, safe));
             self.nodes[at].effects.sends = sends;
         }
         if !self.nodes[at].effects.controls.is_empty() {
@@ -500,7 +504,7 @@ impl World {
         }
     }
 
-    fn send(&mut self, at: At, send: ClientSend, durable: u64) {
+    fn send(&mut self, at: At, send: ClientSend, safe: u64) {
         let ClientSend { connection, bytes } = send;
         self.trace.word(10 << 56 | connection.0);
         self.trace.bytes(&bytes);
@@ -518,7 +522,7 @@ impl World {
                 story.at(time);
                 story.node_says(number, channel, said);
             }
-            (None, None) => model.node_says(number, channel, said, durable),
+            (None, None) => model.node_says(number, channel, said, safe),
         });
         if let Some(recorder) = &mut self.recorder {
             recorder.sent(time, number, Direction::Down, &bytes);

@@ -1,4 +1,4 @@
-//! A persistent message in a durable queue is confirmed only when the log has it for good.
+//! A persistent message in a durable queue is confirmed only when the log has it for good, or as safely as `durability` asks for.
 
 use crate::history::Fact;
 use crate::oracle::{Oracle, Verdict};
@@ -12,13 +12,13 @@ impl Oracle for Durable {
     }
 
     fn judge(&mut self, fact: &Fact) -> Verdict {
-        let Fact::Answered { message: Some(message), must_be_durable: true, lsn, durable, .. } = *fact else {
+        let Fact::Answered { message: Some(message), must_be_durable: true, lsn, safe, .. } = *fact else {
             return Verdict::NotMine;
         };
         match lsn {
             None => Verdict::Broken(format!("{message} is confirmed and was never given to the log")),
-            Some(lsn) if lsn >= durable => Verdict::Broken(format!(
-                "{message} is confirmed; its record is at {lsn} and the log is durable only up to {durable}"
+            Some(lsn) if lsn >= safe => Verdict::Broken(format!(
+                "{message} is confirmed; its record is at {lsn} and the log is safe only up to {safe}"
             )),
             Some(_) => Verdict::Kept,
         }

@@ -304,7 +304,7 @@ pub(crate) mod tests {
             lacks_return: false,
             must_be_durable: true,
             lsn: Some(10),
-            durable: 20,
+            safe: 20,
         }
     }
 

@@ -122,6 +122,21 @@ pub struct Knobs {
     /// Whether the driver tells what was written as late as it may: of little, and while nothing waits, only with the next timeout.
     #[serde(default, skip_serializing_if = "is_default")]
     pub tells_late: bool,
+    /// See the engine's `Config`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub durability: Durability,
+}
+
+/// See the engine's `Durability`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// A confirm survives a loss of power.
+    #[default]
+    Fsync,
+    /// A confirm survives the end of the process.
+    Os,
 }
 
 impl Default for Knobs {
@@ -144,6 +159,7 @@ impl Default for Knobs {
             timer_late_us: 0,
             buggify: false,
             tells_late: false,
+            durability: Durability::Fsync,
         }
     }
 }

@@ -182,11 +182,11 @@ pub(super) fn variant(value: &impl Serialize) -> (String, Option<usize>) {
 pub(super) fn expectation(oracle: &str, fact: &Fact, text: &str, queue: &str) -> (String, String) {
     let actual = text.to_owned();
     let expected = match *fact {
-        Fact::Answered { message: Some(message), must_be_durable: true, lsn, durable, is_ack: true, .. } => {
+        Fact::Answered { message: Some(message), must_be_durable: true, lsn, safe, is_ack: true, .. } => {
             let at = lsn.map_or_else(|| "nowhere in the log".to_owned(), |lsn| format!("at byte {lsn} of the log"));
             return (
-                format!("the confirm of {message} waits until the disk has its record for good"),
-                format!("its record is {at}, and the disk has the log for good only up to byte {durable}"),
+                format!("the confirm of {message} waits until its record is on the disk as safely as promised"),
+                format!("its record is {at}, and the log is as safe as that only up to byte {safe}"),
             );
         }
         Fact::NeverCame { message, was_confirmed, .. } => {

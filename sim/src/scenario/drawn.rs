@@ -1,7 +1,9 @@
 //! The parts of a scenario that a seed chooses from. Counts are pairs, the least and the most; what is left out is none.
 
 use serde::Deserialize;
+use toml::Spanned;
 
+use crate::plan::Durability;
 use crate::rng::Stream;
 
 /// The least and the most of something.
@@ -258,4 +260,13 @@ pub struct KnobSpec {
     pub buggify: bool,
     /// Whether the driver of every other seed tells the engine what was written as late as it may.
     pub tells_late: bool,
+    /// What confirms promise (`durability`).
+    #[cfg_attr(test, schemars(with = "Option<Durability>"))]
+    pub durability: Option<Spanned<Durability>>,
+}
+
+impl KnobSpec {
+    pub(crate) fn durability(&self) -> Durability {
+        self.durability.as_ref().map(|durability| *durability.as_ref()).unwrap_or_default()
+    }
 }

@@ -227,7 +227,7 @@ pub(super) fn settings(search: &mut Search<'_>) {
     }
 }
 
-const KNOBS: [fn(&mut Knobs, Knobs); 14] = [
+const KNOBS: [fn(&mut Knobs, Knobs); 15] = [
     |knobs, usual| (knobs.segment_bytes, knobs.slack_bytes) = (usual.segment_bytes, usual.slack_bytes),
     |knobs, usual| knobs.append_bytes = usual.append_bytes,
     |knobs, usual| knobs.sync_interval_us = usual.sync_interval_us,
@@ -244,4 +244,5 @@ const KNOBS: [fn(&mut Knobs, Knobs); 14] = [
     |knobs, usual| knobs.batch_us = usual.batch_us,
     |knobs, usual| knobs.timer_late_us = usual.timer_late_us,
     |knobs, usual| knobs.tells_late = usual.tells_late,
+    |knobs, usual| knobs.durability = usual.durability,
 ];

@@ -5,12 +5,13 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::super::{Broker, ChannelRef, Durable, Notice, Published};
 use super::User;
-use crate::ids::{Lsn, PublishSeqno};
+use crate::ids::PublishSeqno;
 use crate::limits;
 use crate::message::Message;
 use crate::metadata::{Overflow, QueueRecord};
 use crate::queue::quorum::Enqueue;
 use crate::routing::QueueKey;
+use crate::storage::Until;
 
 /// A publish or a transaction that is over once all who have a part of it say so.
 #[derive(Debug)]
@@ -84,10 +85,10 @@ impl Broker {
         // If it is over already, somebody has refused it, which is all that counts.
         if let Some(shared) = self.remote.shared.get_mut(&token) {
             match published {
-                Published::KeptAt(end) => {
+                Published::KeptAt(until) => {
                     shared.parts += 1;
                     let channel = shared.channel;
-                    self.wait_for_log(end, channel, Durable::Part(token));
+                    self.wait_for_log(until, channel, Durable::Part(token));
                 }
                 Published::Refused => shared.is_refused = true,
                 Published::Unroutable | Published::Kept | Published::Awaited => {}
@@ -131,7 +132,7 @@ impl Broker {
         let Some(message) = Message::from_payload(payload) else { return self.part_done(token, true) };
         self.route_to_queue(key);
         match self.enqueue_routed(&Arc::new(message), facts.is_persistent, None, None) {
-            Published::KeptAt(end) => self.wait_for_log(end, ChannelRef::OF_GUEST, Durable::Part(token)),
+            Published::KeptAt(until) => self.wait_for_log(until, ChannelRef::OF_GUEST, Durable::Part(token)),
             Published::Kept | Published::Awaited => self.part_done(token, false),
             Published::Refused | Published::Unroutable => self.part_done(token, true),
         }
@@ -181,9 +182,9 @@ impl Broker {
         self.remote.committing = self.peers.is_some().then(|| self.share(channel, Durable::Commit, 1));
     }
 
-    /// All parts of a transaction are known: those of this node are safe once the log is durable up to `end`. Whether the channel has to
+    /// All parts of a transaction are known: those of this node are safe once the log is as far as `until`. Whether the channel has to
     /// wait for others too, and will be told.
-    pub(crate) fn end_commit(&mut self, end: Lsn) -> bool {
+    pub(crate) fn end_commit(&mut self, until: Until) -> bool {
         let Some(token) = self.remote.committing.take() else { return false };
         let Some(shared) = self.remote.shared.get(&token) else { return false };
         if shared.parts == 1 && !shared.is_refused {
@@ -191,7 +192,7 @@ impl Broker {
             return false;
         }
         let channel = shared.channel;
-        self.wait_for_log(end, channel, Durable::Part(token));
+        self.wait_for_log(until, channel, Durable::Part(token));
         true
     }
 }

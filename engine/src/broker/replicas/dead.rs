@@ -41,7 +41,7 @@ impl Broker {
         let token = self.begin_parts(ChannelRef::OF_GUEST, Durable::DeadLetter { queue, number });
         let persistent = letter.raw_properties().is_persistent();
         match self.enqueue(&letter, persistent, None, None) {
-            Published::KeptAt(end) => self.wait_for_log(end, ChannelRef::OF_GUEST, Durable::Part(token)),
+            Published::KeptAt(until) => self.wait_for_log(until, ChannelRef::OF_GUEST, Durable::Part(token)),
             Published::Kept | Published::Awaited => self.part_done(token, false),
             Published::Refused | Published::Unroutable => self.part_done(token, true),
         }

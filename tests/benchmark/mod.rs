@@ -32,6 +32,36 @@ fn every_message_of_a_measurement_is_accounted_for() {
 }
 
 #[test]
+fn what_comes_and_goes_is_measured() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = Leveret::start(directory.path());
+    let uri = format!("amqp://{}", broker.address);
+    for deed in ["connections", "channels", "queues", "declarations"] {
+        check(&["churn", deed, "--json", "--uri", &uri, "-x", "2", "-C", "10"]);
+    }
+    check(&["idle", "--json", "--uri", &uri, "-C", "10"]);
+    assert!(broker.stop().success());
+}
+
+#[test]
+fn brokers_are_compared_by_what_was_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = Leveret::start(directory.path());
+    let uri = format!("amqp://{}", broker.address);
+    let compare = |workload: &str| {
+        let rounds = ["--rounds", "1", "-z", "0.2", "--rest", "0", "--workload", workload];
+        perf::main_with(&[&["perf", "compare", "--json", &uri, &uri], &rounds[..]].concat())
+    };
+    // It is as fast as itself, more or less.
+    assert_eq!(compare("channel-churn=0.001"), Ok(ExitCode::SUCCESS));
+    assert_eq!(compare("channel-churn=1000"), Ok(ExitCode::from(2)));
+    assert_eq!(compare("transient-1k-paced=1000"), Ok(ExitCode::SUCCESS));
+    assert_eq!(compare("transient-1k-paced=0.0001"), Ok(ExitCode::from(2)));
+    assert!(compare("channel-churn=fast").is_err());
+    assert!(broker.stop().success());
+}
+
+#[test]
 fn a_backlog_is_measured_across_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let (binary, scratch) = (binary().to_str().unwrap(), directory.path().to_str().unwrap());

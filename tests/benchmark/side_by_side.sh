@@ -1,21 +1,26 @@
 #!/usr/bin/env bash
 # Leveret and an installed RabbitMQ, beside each other on this machine, under the same workloads in turns.
 #
-#   tests/benchmark/side_by_side.sh [--nodes 3] [options of `leveret-sim perf compare`, such as --rounds 5 --workload all]
+#   tests/benchmark/side_by_side.sh [--nodes 3] [--durability os] [options of `leveret-sim perf compare`, such as --rounds 5 --workload all]
 #
 # Both get free ports and data folders of their own below $TMPDIR, and are gone at the end. Both confirm persistent messages
-# after they are on the disk. With --nodes each is a cluster of so many processes, and clients use the first of them.
+# after they are on the disk, unless Leveret is told by --durability not to. With --nodes each is a cluster of so many processes, and
+# clients use the first of them.
 # While one is measured the other is stopped: an idle RabbitMQ wakes up and starts programs, which can double what the slowest of a
 # hundred of our confirms takes.
 # With LEVERET_BUILT=1 it takes the release binaries as they are. Exits with 0 without a word on ratios if no RabbitMQ is installed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-nodes=1
-if [ "${1:-}" = --nodes ]; then
-    nodes=$2
+nodes=1 durability=fsync
+while :; do
+    case ${1:-} in
+        --nodes) nodes=$2 ;;
+        --durability) durability=$2 ;;
+        *) break ;;
+    esac
     shift 2
-fi
+done
 
 rabbitmq=$(ls -d /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin 2> /dev/null | sort -V | tail -n 1 || true)
 if [ -z "$rabbitmq" ]; then
@@ -62,7 +67,7 @@ free_port() {
     echo "$port"
 }
 
-: > "$dir/leveret.conf"
+echo "durability = $durability" > "$dir/leveret.conf"
 if [ "$nodes" -gt 1 ]; then
     for node in $(seq "$nodes"); do
         printf 'cluster_formation.classic_config.nodes.%s = leveret@%s\n' "$node" "$node" >> "$dir/leveret.conf"

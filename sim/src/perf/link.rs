@@ -85,6 +85,15 @@ impl Session {
         self.call(queue::Delete { queue: name.clone(), ..queue::Delete::default() }).map(drop)
     }
 
+    /// Opens a further channel and closes it.
+    pub(super) fn churn_channel(&mut self) -> Result<(), String> {
+        const OTHER: u16 = CHANNEL + 1;
+        self.client.open_channel(OTHER).map_err(|error| error.to_string())?;
+        self.wait(|event| matches!(event, ClientEvent::ChannelOpened { .. }).then_some(()))?;
+        self.client.close_channel(OTHER).map_err(|error| error.to_string())?;
+        self.wait(|event| matches!(event, ClientEvent::ChannelClosed { .. }).then_some(()))
+    }
+
     /// Gives the connection over to the fast path, with the first bytes it is to send.
     pub(super) fn into_link(mut self, first: Option<Method>) -> Result<Link, String> {
         if let Some(method) = first {

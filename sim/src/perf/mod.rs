@@ -5,6 +5,7 @@
 //! stamped in place, many are written at once, and deliveries are read where they lie.
 
 mod backlog;
+mod churn;
 mod clock;
 mod compare;
 mod consumer;
@@ -41,6 +42,8 @@ pub fn main(options: &Options) -> Result<ExitCode, String> {
     let is_good = match &options.task {
         None => load(&options.load)?,
         Some(Task::Compare(options)) => compare::main(options)?,
+        Some(Task::Churn(options)) => churn::main(options)?,
+        Some(Task::Idle(options)) => churn::idle_main(options)?,
         Some(Task::Backlog(options)) => backlog::main(options)?,
         Some(Task::Expiry(options)) => expiry::main(options)?,
         Some(Task::SlowReader(options)) => slow_reader::main(options)?,

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use leveret_engine::amqp::{FieldTable, FieldValue, ShortStr};
 use rustix::process::Pid;
 
+use super::churn::Deed;
 use super::ledger::STAMP_LEN;
 use super::run::{Exchange, Workload};
 use super::uri::Target;
@@ -27,6 +28,10 @@ pub struct Options {
 pub(super) enum Task {
     /// Runs the same workloads on two brokers in turns, and prints medians and ratios.
     Compare(Box<CompareOptions>),
+    /// Makes and unmakes connections, channels or queues, again and again.
+    Churn(ChurnOptions),
+    /// Holds connections that do nothing, and looks at the broker's memory.
+    Idle(IdleOptions),
     /// Fills a queue with a long backlog, restarts the broker, and drains it: memory, time and disk.
     Backlog(BacklogOptions),
     /// Lets a million messages expire in queues of different times to live: when they go, and what it costs.
@@ -178,9 +183,10 @@ pub(super) struct CompareOptions {
     /// Their names in the table.
     #[arg(long, default_values = ["leveret", "other"], num_args = 2, value_name = "NAME")]
     pub(super) names: Vec<String>,
-    /// Only these workloads; `all` for every one there is.
-    #[arg(long = "workload", value_name = "NAME", default_values = ["transient-1k", "durable-1k"])]
-    pub(super) workloads: Vec<String>,
+    /// Only these workloads; `all` for every one there is. With a goal, exits with code 2 unless the ratio of what is compared is at
+    /// least that (rates) or at most that (latencies, memory): durable-1k=10, transient-1k-paced=0.33.
+    #[arg(long = "workload", value_name = "NAME[=GOAL]", default_values = ["transient-1k", "durable-1k"])]
+    pub(super) workloads: Vec<Wanted>,
     /// How often each broker runs each workload.
     #[arg(long, default_value_t = 3)]
     pub(super) rounds: usize,
@@ -210,6 +216,28 @@ pub(super) struct CompareOptions {
     pub(super) json: bool,
 }
 
+/// A workload by its name, and what its ratio is to be.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) name: String,
+    pub(super) goal: Option<f64>,
+}
+
+impl FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, goal) = match text.split_once('=') {
+            Some((name, goal)) => {
+                let number = goal.parse().ok().filter(|goal: &f64| goal.is_finite() && *goal > 0.0);
+                (name, Some(number.ok_or_else(|| format!("{goal:?} is no ratio"))?))
+            }
+            None => (text, None),
+        };
+        Ok(Self { name: name.to_owned(), goal })
+    }
+}
+
 /// Process ids, with commas between them.
 #[derive(Clone, Debug)]
 pub(super) struct Pids(pub(super) Vec<Pid>);
@@ -224,6 +252,37 @@ impl FromStr for Pids {
         };
         text.split(',').map(pid).collect::<Result<_, _>>().map(Self)
     }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ChurnOptions {
+    /// What is made and unmade.
+    pub(super) deed: Deed,
+    /// The broker; any that speaks AMQP 0-9-1.
+    #[arg(long, default_value = "amqp://guest:guest@127.0.0.1:5672")]
+    pub(super) uri: Target,
+    /// Clients that do it at the same time, each on a connection of its own.
+    #[arg(short = 'x', long, default_value_t = 1)]
+    pub(super) clients: u16,
+    /// How often they do it, all together.
+    #[arg(short = 'C', long, default_value_t = 1000)]
+    pub(super) count: u64,
+    /// Prints the result as one JSON object.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct IdleOptions {
+    /// The broker, on this machine; any that speaks AMQP 0-9-1.
+    #[arg(long, default_value = "amqp://guest:guest@127.0.0.1:5672")]
+    pub(super) uri: Target,
+    /// Connections, with a channel each. They count as open files, here and there.
+    #[arg(short = 'C', long, default_value_t = 1000)]
+    pub(super) connections: u64,
+    /// Prints the result as one JSON object.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

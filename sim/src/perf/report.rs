@@ -110,7 +110,7 @@ pub(super) fn table(outcome: &Outcome) -> String {
     text
 }
 
-fn latencies(latency: Latency) -> String {
+pub(super) fn latencies(latency: Latency) -> String {
     let Latency { p50_us, p99_us, p999_us, max_us } = latency;
     format!("p50 {} µs, p99 {} µs, p99.9 {} µs, max {} µs", group(p50_us), group(p99_us), group(p999_us), group(max_us))
 }

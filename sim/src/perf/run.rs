@@ -162,7 +162,7 @@ pub(super) struct Latency {
 }
 
 impl Latency {
-    fn of(histogram: &Histogram) -> Option<Self> {
+    pub(super) fn of(histogram: &Histogram) -> Option<Self> {
         let at = |of_ten_thousand| histogram.quantile(of_ten_thousand).map(|nanos| nanos / 1000);
         Some(Self { p50_us: at(5000)?, p99_us: at(9900)?, p999_us: at(9990)?, max_us: histogram.max()? / 1000 })
     }
@@ -186,14 +186,14 @@ struct Mark {
 
 /// What the measured time costs, as the kernel counts it. To ask it takes longer than to look at the counts, and a core.
 #[derive(Clone, Copy, Debug, Default)]
-struct Spent {
-    cpu_us: Option<u64>,
-    stolen_us: Option<u64>,
-    resident_kib: Option<u64>,
+pub(super) struct Spent {
+    pub(super) cpu_us: Option<u64>,
+    pub(super) stolen_us: Option<u64>,
+    pub(super) resident_kib: Option<u64>,
 }
 
 impl Spent {
-    fn now(broker: Option<u32>) -> Self {
+    pub(super) fn now(broker: Option<u32>) -> Self {
         Self {
             cpu_us: broker.and_then(process::cpu_us),
             stolen_us: process::stolen_us(),

@@ -75,6 +75,11 @@ impl<Id, Who> Outlet<Id, Who> {
         self.messages.send(message).await.map_err(|_| NodeGone)
     }
 
+    /// How many messages wait for the node.
+    pub(crate) fn waiting(&self) -> usize {
+        self.messages.max_capacity() - self.messages.capacity()
+    }
+
     /// Tells it that bytes were written. `untold` counts those that it was not woken for.
     pub(crate) async fn tell_written(&self, id: Id, count: usize, is_all: bool, untold: &mut usize) {
         *untold += count;

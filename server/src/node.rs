@@ -33,7 +33,7 @@ use crate::net::{Accepted, Net};
 use crate::peers::{PeerAddresses, Peers};
 use crate::stream::StreamHandle;
 
-/// Messages from connections that wait for the node. Each holds at most one read, so this bounds the bytes as well: 32 MiB.
+/// Messages from connections that wait for the node. Each holds at most one read, so this bounds the bytes as well: little over 32 MiB.
 const INBOX: usize = 512;
 /// Inputs handled before their effects are carried out: what one write per socket and one append to the log is made of.
 const BATCH_INPUTS: usize = 256;

@@ -14,8 +14,8 @@ pub(crate) use delayed::delay_ms;
 pub(crate) use selected::{SelectedKeys, UnacceptableType};
 
 /// Bodies up to this many bytes are copied into an allocation of their own with the rest of the message. Larger ones stay slices of
-/// the buffer they arrived in: what such a slice pins beyond itself is at most a few times its size.
-const COMPACT_BODY_BYTES: usize = 16 * 1024;
+/// the buffer they arrived in, of which such a slice pins at most eight times its size.
+const COMPACT_BODY_BYTES: usize = 32 * 1024;
 
 /// Bytes a message takes in memory beside its parts: the counts of what is shared, the allocator's own, and its entry in a queue, whose
 /// list may be twice as long as it is full.

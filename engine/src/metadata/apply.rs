@@ -184,6 +184,9 @@ impl Metadata {
         exchange.merge_settings();
         let (vhost, name) = (exchange.vhost, exchange.name.clone());
         let key = self.exchanges.insert(exchange);
+        if name.is_empty() {
+            self.vhosts[vhost].default_exchange = Some(key);
+        }
         let replaced = self.vhosts[vhost].exchanges.insert(name, key);
         assert!(replaced.is_none(), "the name of an exchange was taken");
         self.version += 1;

@@ -31,6 +31,9 @@ pub const BROKEN_STREAM_CLOSE_DELAY: Duration = Duration::from_secs(3);
 pub const SHUTDOWN_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of the largest message body; RabbitMQ 4's default `max_message_size`.
 pub const MESSAGE_SIZE_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of a client's input that are handled before the queues they filled are drained. What was just published is then still in the
+/// processor's cache when it is delivered, and its memory is used again for what comes next.
+pub const INPUT_SLICE_BYTES: usize = 32 * 1024;
 /// Bytes waiting for one client's socket above which queues stop delivering to it. Large enough for several full writes of a fast
 /// reader, small enough that ten thousand stopped readers fit in memory only as long as most of them have nothing waiting.
 pub const OUTBOX_HIGH_BYTES: usize = 1024 * 1024;

@@ -170,23 +170,37 @@ impl Connection {
         self.end.take()
     }
 
-    /// Bytes arrived.
-    pub(crate) fn on_bytes(&mut self, ctx: &mut ConnectionCtx<'_>, mut bytes: Bytes) {
+    /// Bytes arrived. Whether some of them are left for [`Connection::go_on`].
+    pub(crate) fn on_bytes(&mut self, ctx: &mut ConnectionCtx<'_>, mut bytes: Bytes) -> bool {
         self.last_received = ctx.now.mono;
         self.received_bytes += bytes.len() as u64;
         if self.state == State::Header {
             self.on_header_bytes(ctx, &mut bytes);
         }
         if matches!(self.state, State::Header | State::Closed) {
-            return;
+            return false;
         }
         self.decoder.feed(bytes);
-        loop {
+        self.go_on(ctx)
+    }
+
+    /// Handles a slice of the bytes that arrived. Whether there are more.
+    pub(crate) fn go_on(&mut self, ctx: &mut ConnectionCtx<'_>) -> bool {
+        let end = self.decoder.buffered_len().saturating_sub(limits::INPUT_SLICE_BYTES);
+        let mut is_more = false;
+        while self.state != State::Closed {
+            if self.decoder.buffered_len() < end {
+                is_more = true;
+                break;
+            }
             let frame = match self.decoder.next_frame() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
                 // What follows cannot be told apart any more.
-                Err(_) if self.state == State::Closing => return self.close_socket(ctx),
+                Err(_) if self.state == State::Closing => {
+                    self.close_socket(ctx);
+                    break;
+                }
                 // The client's answer will not be understood, so its socket is closed once it has had time to read ours.
                 Err(error) => {
                     self.fail(ctx, &error);
@@ -203,11 +217,11 @@ impl Connection {
             if let Err(error) = self.on_frame(ctx, frame) {
                 self.fail(ctx, &error);
             }
-            if self.state == State::Closed {
-                return;
-            }
         }
-        self.check_backlogs(ctx);
+        if self.state != State::Closed {
+            self.check_backlogs(ctx);
+        }
+        is_more
     }
 
     /// The operating system took bytes.

@@ -144,7 +144,14 @@ impl Engine {
                 self.connections.by_id.insert(connection, Box::new(slot));
             }
             Input::ClientReceived { connection, bytes } => {
-                self.with_connection(now, effects, connection, |connection, ctx| connection.on_bytes(ctx, bytes));
+                let mut is_more = false;
+                self.with_connection(now, effects, connection, |connection, ctx| {
+                    is_more = connection.on_bytes(ctx, bytes);
+                });
+                while core::mem::take(&mut is_more) {
+                    self.settle(now, effects);
+                    self.with_connection(now, effects, connection, |connection, ctx| is_more = connection.go_on(ctx));
+                }
             }
             Input::ClientWritten { connection, bytes } => {
                 self.with_connection(now, effects, connection, |connection, ctx| connection.on_written(ctx, bytes));

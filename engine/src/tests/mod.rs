@@ -60,7 +60,7 @@ fn acks_that_wait_behind_a_declaration_count_when_the_connection_closes() {
     world.release_disk();
 }
 
-/// All that one read of the socket brings is carried out before anything is delivered; nobody is to see a difference.
+/// Much of what one read of the socket brings is carried out before anything is delivered; nobody is to see a difference.
 #[test]
 fn what_is_too_much_or_expired_is_gone_before_the_next_method_of_the_same_input() {
     let mut world = World::new(Config::default());
@@ -83,4 +83,34 @@ fn what_is_too_much_or_expired_is_gone_before_the_next_method_of_the_same_input(
         panic!("one message and none: {events:?}")
     };
     assert_eq!((&body[..], method), (&b"two"[..], &Method::BasicGetEmpty(basic::GetEmpty {})));
+}
+
+/// What a client says in one long breath is delivered in between, all of it and in order.
+#[test]
+fn a_long_input_is_delivered_slice_by_slice() {
+    const COUNT: usize = 4 * crate::limits::INPUT_SLICE_BYTES / 1024;
+    let mut world = World::new(Config::default());
+    let client = world.client();
+    world.declare(client, "q", false, FieldTable::new());
+    world.declare(client, "other", false, FieldTable::new());
+    world.consume(client, "q", "c", FieldTable::new());
+    world.events(client);
+    let properties = RawProperties::from(&Properties::default());
+    let routing = Routing::new(&ShortStr::new(), &QUEUE);
+    world.with(client, |client| {
+        for number in 0..COUNT {
+            let body = alloc::format!("{number:0>1024}");
+            client.publish(CHANNEL, &routing, false, &properties, body.as_bytes()).unwrap();
+        }
+        client.send(CHANNEL, basic::Get { queue: ShortStr::from_static("other"), no_ack: true }).unwrap();
+    });
+    let events = world.events(client);
+    let empty = ClientEvent::Method { channel: CHANNEL, method: Method::BasicGetEmpty(basic::GetEmpty {}) };
+    let answered_at = events.iter().position(|event| *event == empty).unwrap();
+    assert!((COUNT / 2..COUNT).contains(&answered_at), "{answered_at} of {COUNT} were delivered before the last slice");
+    let bodies = events.iter().filter_map(|event| match event {
+        ClientEvent::Delivery { body, .. } => Some(core::str::from_utf8(body).unwrap().parse::<usize>().unwrap()),
+        _ => None,
+    });
+    assert!(bodies.eq(0..COUNT));
 }

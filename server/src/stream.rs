@@ -9,14 +9,15 @@
 use std::collections::VecDeque;
 use std::future::{Future as _, poll_fn};
 use std::io::{self, IoSlice};
+use std::mem;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use crate::inbox::{FromStream, Outlet};
@@ -40,41 +41,153 @@ const READS_AHEAD: usize = 2;
 /// Pieces gathered into one write. More than this seldom fits into a socket's buffer.
 const WRITE_PIECES: usize = 64;
 
+/// What joins the node and one of its connections. All that waits on it is one task, so one waker is enough.
+#[derive(Debug, Default)]
+struct Joint {
+    /// What the node has sent and the connection has not taken.
+    sends: VecDeque<Bytes>,
+    /// Nothing is to be read.
+    is_paused: bool,
+    /// The node has let go.
+    is_released: bool,
+    /// The connection is gone, and nobody takes what is sent.
+    is_gone: bool,
+    /// Something to write is waited for; while the socket takes nothing, it is not.
+    awaits_sends: bool,
+    waker: Option<Waker>,
+}
+
+/// A joint as both ends hold it.
+type Shared = Arc<Mutex<Joint>>;
+
+/// Changes a joint. Nobody panics while holding one.
+fn locked(joint: &Shared) -> MutexGuard<'_, Joint> {
+    joint.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The node's end of a connection. Dropping it means: write out what was sent, then close.
 #[derive(Debug)]
-pub(crate) struct StreamHandle {
-    sends: mpsc::UnboundedSender<Bytes>,
-    paused: watch::Sender<bool>,
-}
+pub(crate) struct StreamHandle(Shared);
 
 impl StreamHandle {
     /// Queues bytes after all others. The engine bounds how many are waiting: it counts what was not reported as written.
     pub(crate) fn send(&self, bytes: Bytes) {
-        // It fails only once the connection is gone, and then the node is about to hear of that.
-        let _ = self.sends.send(bytes);
+        let mut joint = locked(&self.0);
+        // If it is gone, the node is about to hear of that.
+        if joint.is_gone {
+            return;
+        }
+        joint.sends.push_back(bytes);
+        if mem::take(&mut joint.awaits_sends) {
+            joint.wake();
+        }
     }
 
     /// Stops or resumes reading.
     pub(crate) fn set_paused(&self, paused: bool) {
-        self.paused.send_replace(paused);
+        let mut joint = locked(&self.0);
+        joint.is_paused = paused;
+        joint.wake();
+    }
+}
+
+impl Drop for StreamHandle {
+    fn drop(&mut self) {
+        let mut joint = locked(&self.0);
+        joint.is_released = true;
+        joint.wake();
+    }
+}
+
+impl Joint {
+    /// Wakes the connection's task, which then looks at all it waits for.
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn wake_later(&mut self, cx: &Context<'_>) {
+        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            self.waker = Some(cx.waker().clone());
+        }
     }
 }
 
 /// The connection's end of a [`StreamHandle`].
 #[derive(Debug)]
+struct Sent(Shared);
+
+impl Sent {
+    /// Waits until there is something to write and takes all of it into `waiting`, which is empty. False once the node has let go.
+    async fn take(&self, waiting: &mut VecDeque<Bytes>) -> bool {
+        poll_fn(|cx| {
+            let mut joint = locked(&self.0);
+            if !joint.sends.is_empty() {
+                mem::swap(&mut joint.sends, waiting);
+                return Poll::Ready(true);
+            }
+            if joint.is_released {
+                return Poll::Ready(false);
+            }
+            // An idle connection holds no lists.
+            (joint.sends, *waiting) = (VecDeque::new(), VecDeque::new());
+            joint.awaits_sends = true;
+            joint.wake_later(cx);
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Takes what there is besides.
+    fn take_more(&self, waiting: &mut VecDeque<Bytes>) {
+        waiting.append(&mut locked(&self.0).sends);
+    }
+
+    /// Waits until something may be read; forever if the node lets go before that: there is nobody to read for, and the writer decides
+    /// the end.
+    async fn resumed(&self) {
+        self.until(|joint| !joint.is_paused).await;
+    }
+
+    /// Waits until the node has let go.
+    async fn released(&self) {
+        self.until(|joint| joint.is_released).await;
+    }
+
+    async fn until(&self, is_so: impl Fn(&Joint) -> bool) {
+        poll_fn(|cx| {
+            let mut joint = locked(&self.0);
+            if is_so(&joint) {
+                return Poll::Ready(());
+            }
+            joint.wake_later(cx);
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        let mut joint = locked(&self.0);
+        joint.is_gone = true;
+        joint.sends = VecDeque::new();
+    }
+}
+
+/// A connection that is to be carried.
+#[derive(Debug)]
 pub(crate) struct StreamTask<Id, Who> {
     id: Id,
     node: Outlet<Id, Who>,
-    sends: mpsc::UnboundedReceiver<Bytes>,
-    paused: watch::Receiver<bool>,
+    sent: Sent,
 }
 
 /// Both ends of what joins the node and the connection `id`.
 pub(crate) fn join<Id, Who>(id: Id, node: Outlet<Id, Who>) -> (StreamHandle, StreamTask<Id, Who>) {
-    let (send_in, send_out) = mpsc::unbounded_channel();
-    let (pause_in, pause_out) = watch::channel(false);
-    let handle = StreamHandle { sends: send_in, paused: pause_in };
-    (handle, StreamTask { id, node, sends: send_out, paused: pause_out })
+    let joint = Shared::default();
+    (StreamHandle(Arc::clone(&joint)), StreamTask { id, node, sent: Sent(joint) })
 }
 
 /// Why the two halves stopped.
@@ -89,12 +202,12 @@ enum End {
 
 /// Carries bytes until the connection is over. The future ends within [`FLUSH_TIMEOUT`] + [`LINGER_TIMEOUT`] of the handle's drop.
 pub(crate) async fn run<N: Net, Id: Copy, Who>(stream: N::Stream, task: StreamTask<Id, Who>) {
-    let StreamTask { id, node, mut sends, paused } = task;
+    let StreamTask { id, node, sent } = task;
     let (mut read, mut write) = N::split(stream);
     let end = {
-        let mut writing = pin!(pump_out(&mut write, &mut sends, id, &node));
-        let overdue = pin!(give_up(paused.clone()));
-        let reading = pin!(pump_in(&mut read, paused, id, &node));
+        let mut writing = pin!(pump_out(&mut write, &sent, id, &node));
+        let overdue = pin!(give_up(&sent));
+        let reading = pin!(pump_in(&mut read, &sent, id, &node));
         // Writing comes first: it ends when all that the node has sent is written, and only then can the node send more, so it cannot
         // starve the others.
         let end = tokio::select! {
@@ -127,7 +240,7 @@ pub(crate) async fn run<N: Net, Id: Copy, Who>(stream: N::Stream, task: StreamTa
 /// back, and the reader the other side.
 async fn pump_in<Id: Copy, Who>(
     read: &mut (impl AsyncRead + Unpin),
-    mut paused: watch::Receiver<bool>,
+    sent: &Sent,
     id: Id,
     node: &Outlet<Id, Who>,
 ) -> io::Result<()> {
@@ -135,10 +248,7 @@ async fn pump_in<Id: Copy, Who>(
     let mut size = READ_MIN_BYTES;
     let mut buffer = BytesMut::new();
     loop {
-        if *paused.borrow() && paused.wait_for(|paused| !paused).await.is_err() {
-            // The node has let go: there is nobody to read for, and the writer decides the end.
-            return std::future::pending().await;
-        }
+        sent.resumed().await;
         let permit = Arc::clone(&reads_ahead).acquire_owned().await.expect("the semaphore is never closed");
         let most = if node.waiting() <= READS_AHEAD { READ_MAX_BYTES } else { READ_SHARED_BYTES };
         let space = poll_fn(|cx| poll_read(read, cx, &mut buffer, size.min(most))).await?;
@@ -190,23 +300,17 @@ fn poll_read(
 /// Writes what the node sends until it has dropped its handle and all is written (`Ok`), or the connection fails.
 async fn pump_out<Id: Copy, Who>(
     write: &mut (impl AsyncWrite + Unpin),
-    sends: &mut mpsc::UnboundedReceiver<Bytes>,
+    sent: &Sent,
     id: Id,
     node: &Outlet<Id, Who>,
 ) -> io::Result<()> {
     let mut waiting: VecDeque<Bytes> = VecDeque::new();
     let mut untold = 0;
     loop {
-        if waiting.is_empty() {
-            match sends.recv().await {
-                Some(bytes) => waiting.push_back(bytes),
-                None => return Ok(()),
-            }
-        }
-        while waiting.len() < WRITE_PIECES
-            && let Ok(bytes) = sends.try_recv()
-        {
-            waiting.push_back(bytes);
+        if !waiting.is_empty() {
+            sent.take_more(&mut waiting);
+        } else if !sent.take(&mut waiting).await {
+            return Ok(());
         }
         let count = write_some(write, &waiting).await?;
         advance(&mut waiting, count);
@@ -219,15 +323,19 @@ async fn pump_out<Id: Copy, Who>(
 
 /// Writes as much of `waiting` as the stream takes at once, in one gathered write where it can do that.
 async fn write_some(write: &mut (impl AsyncWrite + Unpin), waiting: &VecDeque<Bytes>) -> io::Result<usize> {
-    let mut slices = [IoSlice::new(&[]); WRITE_PIECES];
-    let mut pieces = 0;
-    for (slice, bytes) in slices.iter_mut().zip(waiting) {
-        *slice = IoSlice::new(bytes);
-        pieces += 1;
-    }
-    let count = poll_fn(|cx| Pin::new(&mut *write).poll_write_vectored(cx, &slices[..pieces])).await?;
-    let nothing = waiting.iter().all(Bytes::is_empty);
-    if count == 0 && !nothing { Err(io::ErrorKind::WriteZero.into()) } else { Ok(count) }
+    // The list of pieces is made anew each time, so that it is no part of the future of an idle connection.
+    let count = poll_fn(|cx| {
+        let mut slices = [IoSlice::new(&[]); WRITE_PIECES];
+        let mut pieces = 0;
+        for (slice, bytes) in slices.iter_mut().zip(waiting) {
+            *slice = IoSlice::new(bytes);
+            pieces += 1;
+        }
+        Pin::new(&mut *write).poll_write_vectored(cx, &slices[..pieces])
+    })
+    .await?;
+    let is_stuck = count == 0 && waiting.iter().any(|bytes| !bytes.is_empty());
+    if is_stuck { Err(io::ErrorKind::WriteZero.into()) } else { Ok(count) }
 }
 
 /// Takes `count` written bytes off the front of `waiting`, and empty pieces with them.
@@ -244,8 +352,8 @@ fn advance(waiting: &mut VecDeque<Bytes>, mut count: usize) {
 }
 
 /// Ends when the node has dropped its handle and the other side's time to read the rest is over.
-async fn give_up(mut paused: watch::Receiver<bool>) {
-    while paused.changed().await.is_ok() {}
+async fn give_up(sent: &Sent) {
+    sent.released().await;
     sleep(FLUSH_TIMEOUT).await;
 }
 

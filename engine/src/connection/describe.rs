@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::flow::ReadPauses;
 use super::{Connection, ConnectionCtx, State};
-use crate::amqp::{AmqpError, ReplyCode};
+use crate::amqp::{AmqpError, FieldTable, ReplyCode};
 use crate::broker::Broker;
 use crate::ids::ConnectionId;
 use crate::management::{ChannelInfo, ConnectionInfo, ConnectionState, ConsumerInfo};
@@ -47,7 +47,8 @@ impl Connection {
             frame_max: self.frame_max,
             heartbeat_s: self.heartbeat.as_secs(),
             mechanism: String::from(self.mechanism),
-            client_properties: self.client_properties.clone(),
+            // They were decoded when they came.
+            client_properties: FieldTable::decode_entries(self.client_properties.clone()).unwrap_or_default(),
             connected_at: self.connected_at,
             received_bytes: self.received_bytes,
             waiting_bytes: self.outbox.waiting() as u64,

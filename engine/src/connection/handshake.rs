@@ -2,7 +2,7 @@
 
 use alloc::format;
 use alloc::string::String;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use core::time::Duration;
 
 use super::{Connection, ConnectionCtx, State};
@@ -71,7 +71,9 @@ impl Connection {
         start_ok: &class::StartOk,
     ) -> Result<(), AmqpError> {
         self.capabilities = Capabilities::from_client_properties(&start_ok.client_properties);
-        self.client_properties = start_ok.client_properties.detached();
+        let mut properties = BytesMut::new();
+        start_ok.client_properties.encode_entries(&mut properties);
+        self.client_properties = Bytes::copy_from_slice(&properties);
         let Some(mechanism) = Mechanism::from_name(start_ok.mechanism.as_bytes()) else {
             let text = format!("unknown authentication mechanism '{}'", start_ok.mechanism);
             return Err(AmqpError::connection(ReplyCode::CommandInvalid, text));

@@ -25,7 +25,7 @@ use core::time::Duration;
 
 use crate::amqp::method::{channel as channel_class, connection as class};
 use crate::amqp::{
-    AmqpError, FieldTable, Frame, FrameDecoder, FrameKind, Method, ProtocolHeaderDecoder, ReplyCode, Scope, ShortStr,
+    AmqpError, Frame, FrameDecoder, FrameKind, Method, ProtocolHeaderDecoder, ReplyCode, Scope, ShortStr,
 };
 use crate::broker::{Broker, ChannelRef};
 use crate::channel::{Channel, ChannelCtx, Outcome};
@@ -72,8 +72,8 @@ pub(crate) struct Connection {
     /// Bytes of the largest frame agreed on.
     frame_max: u32,
     capabilities: Capabilities,
-    /// What the client said about itself.
-    client_properties: FieldTable,
+    /// What the client said about itself, encoded without its length: nobody looks at it but operators.
+    client_properties: Bytes,
     /// How it logged in; empty before that.
     mechanism: &'static str,
     /// Empty before authentication.
@@ -146,7 +146,7 @@ impl Connection {
             last_received: mono,
             frame_max: limits::INITIAL_FRAME_MAX,
             capabilities: Capabilities::default(),
-            client_properties: FieldTable::new(),
+            client_properties: Bytes::new(),
             mechanism: "",
             user: String::new(),
             vhost: VhostKey::default(),

@@ -9,6 +9,9 @@ use crate::effect::ClientSend;
 use crate::ids::{ChannelNumber, ConnectionId, DeliveryTag};
 use crate::message::Message;
 
+/// Bytes left of a buffer that are not worth keeping: what was sent from it is held as long as they are.
+const LEFT_MIN_BYTES: usize = 1024;
+
 /// Frames for one client, encoded as they come up, handed to the driver batch by batch.
 ///
 /// Bytes count as waiting from when they are encoded until the driver says that the operating system took them.
@@ -139,6 +142,9 @@ impl Outbox {
         sends.extend(self.parts.drain(..).map(|bytes| ClientSend { connection, bytes }));
         if !self.buffer.is_empty() {
             sends.push(ClientSend { connection, bytes: self.buffer.split().freeze() });
+            if self.buffer.capacity() < LEFT_MIN_BYTES {
+                self.buffer = BytesMut::new();
+            }
         }
     }
 

@@ -28,6 +28,10 @@ fn every_message_of_a_measurement_is_accounted_for() {
     for load in loads {
         check(&[&["--json", "--uri", &uri], load].concat());
     }
+    let page = directory.path().join("page.html");
+    check(&["--json", "--uri", &uri, "--html", page.to_str().unwrap(), "-c", "10", "-z", "0.6", "-r", "500"]);
+    let page = std::fs::read_to_string(page).unwrap();
+    assert_eq!(page.matches("<polyline").count(), 5, "three rates and two latencies");
     assert!(broker.stop().success());
 }
 

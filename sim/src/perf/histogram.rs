@@ -45,6 +45,16 @@ impl Histogram {
         Some(middle(at).min(self.max))
     }
 
+    /// Durations in ascending order, each with the share of all that took less: the slowest of a hundred stands at 0.99.
+    pub(super) fn shares(&self) -> impl Iterator<Item = (u64, f64)> {
+        let mut below = 0;
+        self.counts.iter().enumerate().filter(|(_, count)| **count > 0).map(move |(at, count)| {
+            let share = below as f64 / self.total as f64;
+            below += count;
+            (middle(at).min(self.max), share)
+        })
+    }
+
     pub(super) fn max(&self) -> Option<u64> {
         (self.total > 0).then_some(self.max)
     }
@@ -94,5 +104,7 @@ mod tests {
         assert_eq!(histogram.quantile(9800), Some(50));
         assert_eq!(histogram.quantile(9999), Some(1000));
         assert_eq!(histogram.max(), Some(1000));
+        assert_eq!(histogram.shares().next(), Some((1, 0.0)));
+        assert_eq!(histogram.shares().last(), Some((1000, 50.0 / 51.0)));
     }
 }

@@ -15,6 +15,8 @@ mod histogram;
 mod ledger;
 mod link;
 mod options;
+mod page;
+mod plot;
 mod process;
 mod producer;
 mod report;
@@ -64,8 +66,16 @@ pub fn main_with(args: &[&str]) -> Result<ExitCode, String> {
 fn load(options: &Load) -> Result<bool, String> {
     let workload = options.workload()?;
     let mut live = Live::new("", options.json);
-    let outcome = run::run(&options.uri, &workload, |progress| live.show(progress))?;
+    let mut course = Vec::new();
+    let outcome = run::run(&options.uri, &workload, |progress| {
+        course.push(progress);
+        live.show(progress);
+    })?;
     drop(live);
+    if let Some(file) = &options.html {
+        std::fs::write(file, page::page(&page::command(std::env::args()), &outcome, &course))
+            .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    }
     if options.json {
         say_json(&outcome)?;
     } else {

@@ -120,6 +120,9 @@ pub(super) struct Load {
     /// Prints the result as one JSON object.
     #[arg(long)]
     pub(super) json: bool,
+    /// Writes a page with the result, the rates over time and the latencies of all messages.
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -305,6 +308,9 @@ pub(super) struct BacklogOptions {
     /// Prints the result as one JSON object.
     #[arg(long)]
     pub(super) json: bool,
+    /// Writes a page with the result, the rates over time and the latencies of all messages.
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

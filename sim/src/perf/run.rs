@@ -142,6 +142,11 @@ pub(super) struct Outcome {
     pub(super) delivery_rate: u64,
     pub(super) confirm_latency: Option<Latency>,
     pub(super) end_to_end_latency: Option<Latency>,
+    /// All confirm latencies, if there were any.
+    #[serde(skip)]
+    pub(super) confirm_times: Option<Histogram>,
+    #[serde(skip)]
+    pub(super) end_to_end_times: Option<Histogram>,
     /// The broker's processor time per message within the measured time, where its process can be looked at.
     pub(super) broker_cpu_ns_per_message: Option<u64>,
     /// How much of a core the machine's host took from it within the measured time, where the kernel tells.
@@ -420,6 +425,9 @@ fn outcome(
     let cpu_ns = after.cpu_us.zip(before.cpu_us).map(spent_ns);
     let stolen_ns = after.stolen_us.zip(before.stolen_us).map(spent_ns);
     let seconds = |nanos| Duration::from_nanos(nanos).as_secs_f64();
+    // What waited in the queue before the run began was stamped by another clock.
+    let latency = Some(latency).filter(|times| times.max().is_some() && !workload.expects_backlog);
+    let confirm = Some(confirm).filter(|times| times.max().is_some());
     Outcome {
         seconds: seconds(elapsed),
         published: published.iter().map(|producer| producer.count).sum(),
@@ -430,9 +438,10 @@ fn outcome(
         publish_rate: rate(first.counts.published, last.counts.published),
         confirm_rate: rate(first.counts.confirmed, last.counts.confirmed),
         delivery_rate: rate(first.counts.delivered, last.counts.delivered),
-        confirm_latency: Latency::of(&confirm),
-        // What waited in the queue before the run began was stamped by another clock.
-        end_to_end_latency: Latency::of(&latency).filter(|_| !workload.expects_backlog),
+        confirm_latency: confirm.as_ref().and_then(Latency::of),
+        end_to_end_latency: latency.as_ref().and_then(Latency::of),
+        confirm_times: confirm,
+        end_to_end_times: latency,
         broker_cpu_ns_per_message: cpu_ns.and_then(|cpu| cpu.checked_div(messages)),
         stolen_share: stolen_ns.map(|stolen| seconds(stolen) / seconds(elapsed)),
         broker_resident_kib: after.resident_kib,

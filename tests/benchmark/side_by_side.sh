@@ -8,7 +8,8 @@
 # clients use the first of them.
 # While one is measured the other is stopped: an idle RabbitMQ wakes up and starts programs, which can double what the slowest of a
 # hundred of our confirms takes.
-# With LEVERET_BUILT=1 it takes the release binaries as they are. Exits with 0 without a word on ratios if no RabbitMQ is installed.
+# With LEVERET_BUILT=1 it takes the release binaries as they are; with LEVERET_PROFILE=dev, those of another profile, to see whether all
+# of this works. Exits with 0 without a word on ratios if no RabbitMQ is installed, with 1 if LEVERET_REQUIRE_PEERS=1.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -25,13 +26,15 @@ done
 rabbitmq=$(ls -d /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin 2> /dev/null | sort -V | tail -n 1 || true)
 if [ -z "$rabbitmq" ]; then
     echo "SKIPPED: RabbitMQ is not installed" >&2
+    [ "${LEVERET_REQUIRE_PEERS:-}" != 1 ] || exit 1
     exit 0
 fi
 version=${rabbitmq%/sbin}
 version=${version##*-}
 
-[ -n "${LEVERET_BUILT:-}" ] || cargo build --quiet --release --package leveret-server --package leveret-sim
-target=${CARGO_TARGET_DIR:-target}/release
+profile=${LEVERET_PROFILE:-release}
+[ -n "${LEVERET_BUILT:-}" ] || cargo build --quiet --profile "$profile" --package leveret-server --package leveret-sim
+target=${CARGO_TARGET_DIR:-target}/${profile/#dev/debug}
 dir=$(mktemp -d "${TMPDIR:-/tmp}/leveret-side-by-side.XXXXXX")
 pids=()
 finish() {

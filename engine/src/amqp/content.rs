@@ -45,14 +45,14 @@ pub struct ContentHeader {
 impl ContentHeader {
     /// Reads the payload of a header frame; `None` if it lacks the fixed fields.
     pub fn decode(mut payload: Bytes) -> Option<Self> {
-        let [c0, c1, w0, w1, body_size @ ..] = *payload.first_chunk::<12>()?;
+        let (class_id, weight, body_size) = Self::fields(*payload.first_chunk()?);
         payload.advance(12);
-        Some(Self {
-            class_id: u16::from_be_bytes([c0, c1]),
-            weight: u16::from_be_bytes([w0, w1]),
-            body_size: u64::from_be_bytes(body_size),
-            properties: payload,
-        })
+        Some(Self { class_id, weight, body_size, properties: payload })
+    }
+
+    /// The fixed fields, in their order.
+    pub(super) fn fields([c0, c1, w0, w1, body_size @ ..]: [u8; 12]) -> (u16, u16, u64) {
+        (u16::from_be_bytes([c0, c1]), u16::from_be_bytes([w0, w1]), u64::from_be_bytes(body_size))
     }
 }
 

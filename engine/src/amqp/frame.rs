@@ -135,6 +135,24 @@ impl FrameDecoder {
         self.input.len() + self.partial.len()
     }
 
+    /// The greatest payload taken, in bytes.
+    pub(crate) fn payload_max(&self) -> usize {
+        self.payload_max
+    }
+
+    /// Lends what has come and is no frame yet, until it is given back; nothing while an unfinished frame is to be ended first.
+    pub(crate) fn lend_input(&mut self) -> Bytes {
+        if self.partial.is_empty() { core::mem::take(&mut self.input) } else { Bytes::new() }
+    }
+
+    /// Takes the rest back, without the frames that were read out of it.
+    pub(crate) fn take_back(&mut self, rest: Bytes) {
+        if !rest.is_empty() {
+            assert!(self.input.is_empty() && self.partial.is_empty(), "nothing is fed while it is lent");
+            self.input = rest;
+        }
+    }
+
     /// The next frame, or nothing until more is fed.
     ///
     /// # Errors
@@ -218,6 +236,19 @@ impl FrameDecoder {
         self.partial.extend_from_slice(&taken);
         taken.len() == missing
     }
+}
+
+/// The frame that the input begins with, if it is whole, of this kind, and right: its channel, its payload, and what follows it.
+#[inline]
+pub(super) fn split(kind: FrameKind, input: &[u8], payload_max: usize) -> Option<(u16, &[u8], &[u8])> {
+    let (header, rest) = input.split_first_chunk::<FRAME_HEADER_LEN>()?;
+    let header = FrameHeader::new(*header);
+    if header.octet != kind as u8 || header.payload_len > payload_max {
+        return None;
+    }
+    let (payload, rest) = rest.split_at_checked(header.payload_len)?;
+    let (end, rest) = rest.split_first()?;
+    (*end == FRAME_END && kind.accepts(header.payload_len)).then_some((header.channel, payload, rest))
 }
 
 /// The fixed fields of a frame.

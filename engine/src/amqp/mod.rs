@@ -23,6 +23,7 @@ pub mod frame;
 mod long_str;
 pub mod method;
 pub mod properties;
+mod publish;
 mod reply_code;
 mod routing;
 mod short_str;
@@ -36,6 +37,7 @@ pub use frame::{Frame, FrameDecoder, FrameKind, ProtocolHeader, ProtocolHeaderDe
 pub use long_str::LongStr;
 pub use method::Method;
 pub use properties::{Properties, RawProperties};
+pub use publish::{PublishHead, WholePublish};
 pub use reply_code::ReplyCode;
 pub use routing::Routing;
 pub use short_str::{ShortStr, ShortStrTooLong};

@@ -151,9 +151,11 @@ impl Property for FieldTable {
 /// They are checked once, when they are received, and passed through untouched. Single properties are
 /// found by walking over those before them; that costs a few instructions each and no allocation.
 ///
+/// They are held by a `Bytes`, or only looked at where they lie, by a slice.
+///
 /// Invariant: [`Properties::decode`] succeeds.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RawProperties(Bytes);
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct RawProperties<B = Bytes>(B);
 
 impl RawProperties {
     /// No properties at all.
@@ -161,12 +163,30 @@ impl RawProperties {
         Self(Bytes::from_static(&[0, 0]))
     }
 
+    /// Flags and properties as they are on the wire, without a copy.
+    pub fn encoded(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// A copy with memory of its own, for what is kept longer than the buffer it came in.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
+    /// The `message-id` in what [`RawProperties::parse`] has accepted before.
+    pub(crate) fn message_id_in(encoded: &[u8]) -> Option<&[u8]> {
+        find(encoded, 8)
+    }
+}
+
+impl<B: AsRef<[u8]>> RawProperties<B> {
     /// Checks flags and properties, after which nothing may follow.
     ///
     /// # Errors
     /// [`MalformedProperties`].
-    pub fn parse(encoded: Bytes) -> Result<Self, MalformedProperties> {
-        let (flags, mut rest) = encoded.split_first_chunk::<2>().ok_or(MalformedProperties)?;
+    pub fn parse(encoded: B) -> Result<Self, MalformedProperties> {
+        let (flags, mut rest) = encoded.as_ref().split_first_chunk::<2>().ok_or(MalformedProperties)?;
         let flags = u16::from_be_bytes(*flags);
         if flags & CONTINUATION != 0 {
             return Err(MalformedProperties);
@@ -182,30 +202,24 @@ impl RawProperties {
     }
 
     /// What [`RawProperties::parse`] has accepted before.
-    pub(crate) const fn from_checked(encoded: Bytes) -> Self {
+    pub(crate) const fn from_checked(encoded: B) -> Self {
         Self(encoded)
+    }
+
+    /// The same, to be looked at.
+    pub fn borrowed(&self) -> RawProperties<&[u8]> {
+        RawProperties(self.as_bytes())
     }
 
     /// Flags and properties as they are on the wire.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// Flags and properties as they are on the wire, without a copy.
-    pub fn encoded(&self) -> &Bytes {
-        &self.0
-    }
-
-    /// A copy with memory of its own, for what is kept longer than the buffer it came in.
-    #[must_use]
-    pub fn detached(&self) -> Self {
-        Self(Bytes::copy_from_slice(&self.0))
+        self.0.as_ref()
     }
 
     /// All properties, decoded.
     pub fn decode(&self) -> Properties {
         // The invariant makes the default unreachable; it spares this module a panic.
-        Properties::decode(self.0.clone()).unwrap_or_default()
+        Properties::decode(Bytes::copy_from_slice(self.as_bytes())).unwrap_or_default()
     }
 
     /// Whether the message is persistent: only delivery mode 2 is.
@@ -225,13 +239,13 @@ impl RawProperties {
 
     /// The headers, decoded.
     pub fn headers(&self) -> Option<FieldTable> {
-        FieldTable::decode_entries(self.0.slice_ref(self.find(2)?)).ok()
+        FieldTable::decode_entries(Bytes::copy_from_slice(self.find(2)?)).ok()
     }
 
     /// The first header with this name, without decoding the others.
     pub fn header(&self, name: &str) -> Option<FieldValue> {
         let value = field_table::find_value(self.find(2)?, name.as_bytes())?;
-        FieldValue::decode_one(self.0.slice_ref(value)).ok()
+        FieldValue::decode_one(Bytes::copy_from_slice(value)).ok()
     }
 
     /// Whether there are headers at all.
@@ -271,12 +285,7 @@ impl RawProperties {
 
     /// See [`Properties::message_id`].
     pub fn message_id(&self) -> Option<&[u8]> {
-        Self::message_id_in(&self.0)
-    }
-
-    /// The same of what [`RawProperties::parse`] has accepted before.
-    pub(crate) fn message_id_in(encoded: &[u8]) -> Option<&[u8]> {
-        find(encoded, 8)
+        self.find(8)
     }
 
     /// See [`Properties::timestamp`].
@@ -305,7 +314,7 @@ impl RawProperties {
     }
 
     fn flags(&self) -> u16 {
-        flags(&self.0)
+        flags(self.as_bytes())
     }
 
     fn octet(&self, wanted: u32) -> Option<u8> {
@@ -314,7 +323,7 @@ impl RawProperties {
 
     /// The bytes of one property, without its length.
     fn find(&self, wanted: u32) -> Option<&[u8]> {
-        find(&self.0, wanted)
+        find(self.as_bytes(), wanted)
     }
 }
 
@@ -375,7 +384,7 @@ impl Default for RawProperties {
     }
 }
 
-impl fmt::Debug for RawProperties {
+impl<B: AsRef<[u8]>> fmt::Debug for RawProperties<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.decode().fmt(f)
     }

@@ -1,5 +1,6 @@
 //! Exchange and routing key of a message, as the one slice they are on the wire.
 
+use alloc::string::String;
 use core::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -11,10 +12,12 @@ use super::ShortStr;
 /// In `basic.publish`, `basic.deliver`, `basic.get-ok` and `basic.return` the two short strings stand
 /// next to each other, so one slice of a publish serves every later delivery.
 ///
+/// They are held by a `Bytes`, or only looked at where they lie, by a slice.
+///
 /// Invariant: exactly two well-formed short strings. They need not be UTF-8 (RabbitMQ does not check
 /// the strings of methods with content).
-#[derive(Clone, PartialEq, Eq)]
-pub struct Routing(Bytes);
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Routing<B = Bytes>(B);
 
 impl Routing {
     /// Encodes the two strings.
@@ -23,26 +26,6 @@ impl Routing {
         super::wire::put_short(&mut encoded, exchange.as_bytes());
         super::wire::put_short(&mut encoded, routing_key.as_bytes());
         Self(encoded.freeze())
-    }
-
-    /// Takes exactly two encoded short strings, as [`Routing::as_bytes`] gave them.
-    pub fn from_encoded(bytes: Bytes) -> Option<Self> {
-        (Self::encoded_len(&bytes)? == bytes.len()).then_some(Self(bytes))
-    }
-
-    /// The exchange's name; empty for the default exchange.
-    pub fn exchange(&self) -> &[u8] {
-        self.halves().0
-    }
-
-    /// The routing key.
-    pub fn routing_key(&self) -> &[u8] {
-        self.halves().1
-    }
-
-    /// Both strings in their encoding.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
     }
 
     /// Both strings in their encoding, without a copy.
@@ -68,17 +51,6 @@ impl Routing {
         Self(Bytes::copy_from_slice(&self.0))
     }
 
-    fn halves(&self) -> (&[u8], &[u8]) {
-        let split = || {
-            let (&len, rest) = self.0.split_first()?;
-            let (exchange, rest) = rest.split_at_checked(usize::from(len))?;
-            let (_, routing_key) = rest.split_first()?;
-            Some((exchange, routing_key))
-        };
-        // The invariant makes the default unreachable; it spares this module a panic.
-        split().unwrap_or_default()
-    }
-
     /// The length of the two short strings that `bytes` begins with.
     pub(super) fn encoded_len(bytes: &[u8]) -> Option<usize> {
         let exchange_len = usize::from(*bytes.first()?);
@@ -92,17 +64,56 @@ impl Routing {
     }
 }
 
+impl<B: AsRef<[u8]>> Routing<B> {
+    /// Takes exactly two encoded short strings, as [`Routing::as_bytes`] gave them.
+    pub fn from_encoded(bytes: B) -> Option<Self> {
+        (Routing::encoded_len(bytes.as_ref())? == bytes.as_ref().len()).then_some(Self(bytes))
+    }
+
+    /// The same, to be looked at.
+    pub fn borrowed(&self) -> Routing<&[u8]> {
+        Routing(self.as_bytes())
+    }
+
+    /// The exchange's name; empty for the default exchange.
+    pub fn exchange(&self) -> &[u8] {
+        self.halves().0
+    }
+
+    /// The routing key.
+    pub fn routing_key(&self) -> &[u8] {
+        self.halves().1
+    }
+
+    /// Both strings in their encoding.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_ref()
+    }
+
+    fn halves(&self) -> (&[u8], &[u8]) {
+        let split = || {
+            let (&len, rest) = self.as_bytes().split_first()?;
+            let (exchange, rest) = rest.split_at_checked(usize::from(len))?;
+            let (_, routing_key) = rest.split_first()?;
+            Some((exchange, routing_key))
+        };
+        // The invariant makes the default unreachable; it spares this module a panic.
+        split().unwrap_or_default()
+    }
+}
+
 impl Default for Routing {
     fn default() -> Self {
         Self(Bytes::from_static(&[0, 0]))
     }
 }
 
-impl fmt::Debug for Routing {
+impl<B: AsRef<[u8]>> fmt::Debug for Routing<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (exchange, routing_key) = self.halves();
         f.debug_struct("Routing")
-            .field("exchange", &self.exchange_str())
-            .field("routing_key", &self.routing_key_str())
+            .field("exchange", &String::from_utf8_lossy(exchange))
+            .field("routing_key", &String::from_utf8_lossy(routing_key))
             .finish()
     }
 }

@@ -9,9 +9,10 @@ use arbitrary::{Arbitrary, Unstructured};
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
-use super::method::METHODS;
+use super::method::{METHODS, basic};
 use super::{
-    AmqpError, ContentAssembler, FieldTable, FieldValue, Frame, FrameDecoder, Method, Properties, RawProperties, encode,
+    AmqpError, Command, ContentAssembler, FieldTable, FieldValue, Frame, FrameDecoder, Method, Properties,
+    RawProperties, WholePublish, encode,
 };
 
 fn encoded(method: &Method) -> Bytes {
@@ -177,12 +178,12 @@ impl Seeded {
 }
 
 /// A valid stream with a few octets changed, cut out, or put in.
-fn mutated(seeded: &mut Seeded) -> Vec<u8> {
+fn mutated(seeded: &mut Seeded, method: fn(&mut Unstructured<'_>) -> Method) -> Vec<u8> {
     let entropy: Vec<u8> = (0..16 + seeded.below(300)).map(|_| seeded.next().to_be_bytes()[0]).collect();
     let mut u = Unstructured::new(&entropy);
     let mut stream = BytesMut::new();
     for _ in 0..=seeded.below(3) {
-        let method: Method = u.arbitrary().unwrap();
+        let method = method(&mut u);
         let properties: Properties = u.arbitrary().unwrap();
         encode::encode_method_frame(&mut stream, 1, &method);
         if method.has_content() {
@@ -216,7 +217,7 @@ fn a_hundred_thousand_mutated_streams_never_panic() {
     let mut seeded = Seeded(0x1e7e_2e70_5eed_0001);
     let mut refused = 0_u32;
     for _ in 0..100_000 {
-        let bytes = Bytes::from(mutated(&mut seeded));
+        let bytes = Bytes::from(mutated(&mut seeded, |u| u.arbitrary().unwrap()));
         let mut decoder = FrameDecoder::new(4096);
         let mut assembler = ContentAssembler::new(1 << 20);
         let mut rest = bytes.clone();
@@ -250,6 +251,63 @@ fn a_hundred_thousand_mutated_streams_never_panic() {
         }
     }
     assert!(refused > 10_000, "mutations are noticed: {refused}");
+}
+
+/// The command that the first frames make, if they are of one channel and not more than three; with its channel and its length.
+fn first_by_frames(bytes: &Bytes) -> Option<(u16, Command, usize)> {
+    let mut decoder = FrameDecoder::new(4096);
+    let mut assembler = ContentAssembler::new(1 << 20);
+    decoder.feed(bytes.clone());
+    let mut channel = None;
+    for _ in 0..3 {
+        // An unfinished frame is moved to where it is counted too.
+        let frame = decoder.next_frame().ok()??;
+        if *channel.get_or_insert(frame.channel) != frame.channel {
+            return None;
+        }
+        if let Some(command) = assembler.feed(frame).ok()? {
+            return Some((channel?, command, bytes.len() - decoder.buffered_len()));
+        }
+    }
+    None
+}
+
+#[test]
+fn a_publish_taken_whole_is_the_command_that_its_frames_make() {
+    let mut seeded = Seeded(0x1e7e_2e70_5eed_0003);
+    let (mut whole, mut not) = (0_u32, 0_u32);
+    for _ in 0..100_000 {
+        let bytes = Bytes::from(mutated(&mut seeded, |u| u.arbitrary::<basic::Publish>().unwrap().into()));
+        let found = WholePublish::first_of(&bytes, 4096 - 8, 1 << 20);
+        let by_frames = first_by_frames(&bytes).filter(|(_, command, _)| command.method.has_content());
+        assert_eq!(found.is_some(), by_frames.is_some(), "{bytes:?}");
+        let (Some(publish), Some((channel, command, len))) = (found, by_frames) else {
+            not += 1;
+            continue;
+        };
+        whole += 1;
+        let Method::BasicPublish(method) = command.method else { panic!("{:?} is no publish", command.method) };
+        let content = command.content.unwrap();
+        assert_eq!((publish.channel, publish.len), (channel, len));
+        assert_eq!(publish.head.routing, method.routing.borrowed());
+        assert_eq!((publish.head.mandatory, publish.head.immediate), (method.mandatory, method.immediate));
+        assert_eq!(publish.head.properties, content.properties.borrowed());
+        assert_eq!(publish.body, &content.body[..]);
+    }
+    assert!(whole > 30_000 && not > 10_000, "{whole} of one kind, {not} of the other");
+}
+
+#[test]
+fn a_publish_too_large_is_not_taken_whole() {
+    let mut stream = BytesMut::new();
+    encode::encode_method_frame(&mut stream, 1, &basic::Publish::default().into());
+    encode::encode_content(&mut stream, 1, 0, RawProperties::empty().as_bytes(), encode::Body::Whole(&[7; 100]));
+    let is_taken = |payload_max, body_max| WholePublish::first_of(&stream, payload_max, body_max).is_some();
+    assert!(is_taken(100, 100));
+    assert!(!is_taken(99, 100) && !is_taken(100, 99));
+    for len in 0..stream.len() {
+        assert_eq!(WholePublish::first_of(&stream[..len], 100, 100), None, "cut off after {len}");
+    }
 }
 
 #[test]

@@ -29,7 +29,12 @@ pub(crate) struct Routed {
 
 impl Broker {
     /// Finds the queues and holds for a message. Whether there are any; the result is read by [`Broker::take_routed`] or the next [`Broker::enqueue`].
-    pub(crate) fn route(&mut self, exchange: ExchangeKey, routing_keys: &[&[u8]], properties: &RawProperties) -> bool {
+    pub(crate) fn route(
+        &mut self,
+        exchange: ExchangeKey,
+        routing_keys: &[&[u8]],
+        properties: &RawProperties<&[u8]>,
+    ) -> bool {
         self.metadata.route(exchange, routing_keys, properties, &mut self.route_scratch, &mut self.routed);
         !self.routed.is_empty() || !self.route_scratch.aside.is_empty()
     }

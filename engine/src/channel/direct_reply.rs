@@ -76,7 +76,7 @@ impl Channel {
     ///
     /// # Errors
     /// 406 PRECONDITION_FAILED on the channel if it takes no replies.
-    pub(super) fn with_reply_name(&self, properties: &RawProperties) -> Result<RawProperties, AmqpError> {
+    pub(super) fn with_reply_name(&self, properties: &RawProperties<&[u8]>) -> Result<RawProperties, AmqpError> {
         let Some(consumer) = &self.reply_consumer else {
             let text = "fast reply consumer does not exist";
             return Err(AmqpError::channel(ReplyCode::PreconditionFailed, text));

@@ -29,10 +29,13 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use crate::amqp::method::{access, basic, channel as channel_class, confirm as confirm_class, tx as tx_class};
-use crate::amqp::{AmqpError, Command, ContentAssembler, FieldTable, Method, ReplyCode, ShortStr};
+use crate::amqp::{
+    AmqpError, Command, Content, ContentAssembler, FieldTable, Method, PublishHead, ReplyCode, ShortStr, WholePublish,
+};
 use crate::broker::{Asked, Broker, ChannelRef, Durable, Name, Witness};
 use crate::connection::Outbox;
 use crate::ids::{ChannelNumber, ConnectionId, DeliveryTag, QueueId, QueueSeq};
+use crate::message::BodySource;
 use crate::metadata::{VhostKey, stripped};
 use crate::mutants::{Mutant, is_planted};
 use crate::queue::{ConsumerKey, Return};
@@ -449,7 +452,29 @@ impl Channel {
             ctx.outbox.method(self.number, channel_class::CloseOk {});
             return Outcome::Gone;
         }
-        match self.dispatch(ctx, command) {
+        let result = self.dispatch(ctx, command);
+        self.conclude(ctx, result, (class_id, method_id))
+    }
+
+    /// Whether a publish that comes now can be taken by [`Channel::publish_whole`].
+    pub(crate) fn takes_publishes(&self) -> bool {
+        matches!(self.state, State::Open) && !self.assembler.is_in_content()
+    }
+
+    /// Takes a publish that came in one piece.
+    pub(crate) fn publish_whole(&mut self, ctx: &mut ChannelCtx<'_>, publish: &WholePublish<'_>) -> Outcome {
+        let result = self.publish(ctx, publish.head, BodySource::Lent(publish.body));
+        self.conclude(ctx, result, (basic::Publish::CLASS_ID, basic::Publish::METHOD_ID))
+    }
+
+    /// What came of a method.
+    fn conclude(
+        &mut self,
+        ctx: &mut ChannelCtx<'_>,
+        result: Result<Flow, AmqpError>,
+        (class_id, method_id): (u16, u16),
+    ) -> Outcome {
+        match result {
             Ok(Flow::Done) => Outcome::Open,
             Ok(Flow::Wait(wait)) => {
                 if matches!(wait, Wait::Name(_)) {
@@ -488,7 +513,12 @@ impl Channel {
             return Ok(Flow::Wait(Wait::Name(Command { method, content })));
         }
         match method {
-            Method::BasicPublish(publish) => self.publish(ctx, publish, content),
+            Method::BasicPublish(publish) => {
+                let basic::Publish { routing, mandatory, immediate } = publish;
+                let Content { properties, body } = content.expect("a publish comes with its content");
+                let (routing, properties) = (routing.borrowed(), properties.borrowed());
+                self.publish(ctx, PublishHead { routing, mandatory, immediate, properties }, body.into())
+            }
             Method::BasicAck(ack) => self.ack(ctx, &ack),
             Method::BasicNack(nack) => self.nack(ctx, &nack),
             Method::BasicReject(reject) => self.reject(ctx, &reject),

@@ -1,17 +1,17 @@
 //! `basic.publish`: checks, routing, and when to confirm.
 
 use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 
 use super::direct_reply::REPLY_TO;
 use super::tx::TxPublish;
 use super::{Channel, ChannelCtx, Flow};
-use crate::amqp::method::basic;
-use crate::amqp::{AmqpError, Content, RawProperties, ReplyCode};
+use crate::amqp::{AmqpError, PublishHead, RawProperties, ReplyCode};
 use crate::broker::{Durable, Published};
 use crate::event::Event;
 use crate::ids::PublishSeqno;
-use crate::message::{Message, SelectedKeys, UnacceptableType};
+use crate::message::{BodySource, Message, SelectedKeys, UnacceptableType};
 use crate::metadata::{Access, EXPIRY_MAX_MS};
 use crate::mutants::{Mutant, is_planted};
 
@@ -23,26 +23,29 @@ impl Channel {
     pub(super) fn publish(
         &mut self,
         ctx: &mut ChannelCtx<'_>,
-        publish: basic::Publish,
-        content: Option<Content>,
+        head: PublishHead<'_>,
+        body: BodySource<'_>,
     ) -> Result<Flow, AmqpError> {
-        let Content { properties, body } = content.expect("a publish comes with its content");
         ctx.has_published = true;
-        if publish.immediate {
+        let PublishHead { routing, mandatory, immediate, properties } = head;
+        if immediate {
             return Err(AmqpError::connection(ReplyCode::NotImplemented, "immediate=true"));
         }
-        let routing = publish.routing;
         let (exchange, checks_keys) = self.writable.check(ctx, routing.exchange())?;
         if ctx.broker.metadata.exchange_by_key(exchange).is_some_and(|record| record.internal) {
             let text = format!(
                 "cannot publish to internal exchange '{}' in vhost '{}'",
-                routing.exchange_str(),
+                String::from_utf8_lossy(routing.exchange()),
                 ctx.vhost_name
             );
             return Err(AmqpError::channel(ReplyCode::AccessRefused, text));
         }
+        let own;
         let properties = match properties.reply_to() {
-            Some(name) if name == REPLY_TO.as_bytes() => self.with_reply_name(&properties)?,
+            Some(name) if name == REPLY_TO.as_bytes() => {
+                own = self.with_reply_name(&properties)?;
+                own.borrowed()
+            }
             _ => properties,
         };
         self.check_properties(ctx, &properties)?;
@@ -62,9 +65,9 @@ impl Channel {
                         ctx.check_key(Access::Write, routing.exchange(), key)?;
                     }
                 }
-                let properties = selected.stripped.as_ref().unwrap_or(&properties);
-                let is_routed = ctx.broker.route(exchange, &selected.with_own(own_key), properties);
-                (is_routed, Message::with_hidden_keys(&routing, properties, &selected.bcc, body))
+                let properties = selected.stripped.as_ref().map_or(properties, RawProperties::borrowed);
+                let is_routed = ctx.broker.route(exchange, &selected.with_own(own_key), &properties);
+                (is_routed, Message::with_hidden_keys(&routing, &properties, &selected.bcc, body))
             }
         };
         let message = Arc::new(message);
@@ -74,7 +77,7 @@ impl Channel {
         }
         if let Some(tx) = &mut self.tx {
             let routed = ctx.broker.take_routed(&message);
-            tx.publish(TxPublish { message, persistent, mandatory: publish.mandatory, routed })?;
+            tx.publish(TxPublish { message, persistent, mandatory, routed })?;
             return Ok(Flow::Done);
         }
         let seqno = self.confirms.as_mut().map(super::Confirms::number);
@@ -85,8 +88,8 @@ impl Channel {
         };
         let is_replied = ctx.broker.send_reply(&message);
         if published == Published::Unroutable && !is_replied {
-            ctx.broker.note_unroutable(exchange, &message, publish.mandatory);
-            if publish.mandatory {
+            ctx.broker.note_unroutable(exchange, &message, mandatory);
+            if mandatory {
                 self.give_back_unroutable(ctx, &message);
             }
         }
@@ -145,7 +148,7 @@ impl Channel {
     }
 
     /// Checks the properties that say something about the publisher or the queue (RabbitMQ docs: Validated User-ID, TTL).
-    fn check_properties(&self, ctx: &ChannelCtx<'_>, properties: &RawProperties) -> Result<(), AmqpError> {
+    fn check_properties(&self, ctx: &ChannelCtx<'_>, properties: &RawProperties<&[u8]>) -> Result<(), AmqpError> {
         if let Some(expiration) = properties.expiration() {
             check_expiration(expiration)?;
         }
@@ -154,7 +157,7 @@ impl Channel {
             && !ctx.broker.metadata.user(ctx.user.as_bytes()).is_some_and(|user| user.has_tag("impersonator"))
         {
             let text = {
-                let user_id = alloc::string::String::from_utf8_lossy(user_id);
+                let user_id = String::from_utf8_lossy(user_id);
                 format!("user_id property set to '{user_id}' but authenticated user was '{}'", ctx.user)
             };
             return Err(AmqpError::channel(ReplyCode::PreconditionFailed, text));
@@ -174,7 +177,7 @@ fn unacceptable(error: &UnacceptableType) -> AmqpError {
 /// RabbitMQ's.
 fn check_expiration(expiration: &[u8]) -> Result<(), AmqpError> {
     let invalid = |reason: &str| {
-        let shown = alloc::string::String::from_utf8_lossy(expiration);
+        let shown = String::from_utf8_lossy(expiration);
         AmqpError::channel(ReplyCode::PreconditionFailed, format!("invalid expiration '{shown}': {reason}"))
     };
     let text = core::str::from_utf8(expiration).map_err(|_| invalid("no_integer"))?;

@@ -19,13 +19,13 @@ mod outbox;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use core::net::SocketAddr;
 use core::time::Duration;
 
 use crate::amqp::method::{channel as channel_class, connection as class};
 use crate::amqp::{
-    AmqpError, Frame, FrameDecoder, FrameKind, Method, ProtocolHeaderDecoder, ReplyCode, Scope, ShortStr,
+    AmqpError, Frame, FrameDecoder, FrameKind, Method, ProtocolHeaderDecoder, ReplyCode, Scope, ShortStr, WholePublish,
 };
 use crate::broker::{Broker, ChannelRef};
 use crate::channel::{Channel, ChannelCtx, Outcome};
@@ -33,6 +33,7 @@ use crate::effect::ClientControl;
 use crate::event::Event;
 use crate::ids::{ChannelNumber, ConnectionId};
 use crate::limits;
+use crate::message::COMPACT_BODY_BYTES;
 use crate::metadata::VhostKey;
 use crate::queue::{ConsumerKey, Subscriber, Subscription, Taken};
 use crate::routing::QueueKey;
@@ -193,6 +194,7 @@ impl Connection {
                 is_more = true;
                 break;
             }
+            self.take_publishes(ctx, end);
             let frame = match self.decoder.next_frame() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
@@ -412,6 +414,31 @@ impl Connection {
     /// Whether there is something to flush.
     pub(crate) fn is_dirty(&self) -> bool {
         self.outbox.is_dirty() || !self.news.is_empty()
+    }
+
+    /// Takes the publishes that the input begins with, as long as more than `end` bytes are left and nothing is out of the ordinary.
+    fn take_publishes(&mut self, ctx: &mut ConnectionCtx<'_>, end: usize) {
+        if self.state != State::Running {
+            return;
+        }
+        let payload_max = self.decoder.payload_max();
+        let size_max = usize::try_from(ctx.broker.config.message_size_max).unwrap_or(usize::MAX);
+        let body_max = size_max.min(COMPACT_BODY_BYTES);
+        let mut input = self.decoder.lend_input();
+        let mut taken = 0;
+        while self.state == State::Running
+            && input.len() - taken >= end
+            && let Some(publish) = WholePublish::first_of(&input[taken..], payload_max, body_max)
+        {
+            let number = ChannelNumber(publish.channel);
+            if !self.channel_mut(number).is_some_and(|channel| channel.takes_publishes()) {
+                break;
+            }
+            taken += publish.len;
+            self.with_channel(ctx, number, |channel, ctx| channel.publish_whole(ctx, &publish));
+        }
+        input.advance(taken);
+        self.decoder.take_back(input);
     }
 
     fn on_frame(&mut self, ctx: &mut ConnectionCtx<'_>, frame: Frame) -> Result<(), AmqpError> {

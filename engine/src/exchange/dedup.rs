@@ -36,7 +36,7 @@ impl Deduper {
     }
 
     /// Which message this is. `None` if it does not say.
-    pub(crate) fn identify(&self, properties: &RawProperties) -> Option<MessageIdentity> {
+    pub(crate) fn identify(&self, properties: &RawProperties<&[u8]>) -> Option<MessageIdentity> {
         let value = properties.header(self.settings.header.as_str()?)?;
         if value == FieldValue::Void {
             return None;
@@ -88,7 +88,7 @@ mod tests {
 
     /// Whether a message is new; if so it is remembered.
     fn is_new(deduper: &mut Deduper, id: i32, now: Instant) -> bool {
-        let identity = deduper.identify(&properties(FieldTable::new().with("id", id))).unwrap();
+        let identity = deduper.identify(&properties(FieldTable::new().with("id", id)).borrowed()).unwrap();
         let is_new = !deduper.has_seen(identity, now);
         deduper.remember(identity, now);
         is_new
@@ -113,7 +113,7 @@ mod tests {
         assert!(is_new(&mut one, 1, at(199)));
         // A message may have a time of its own.
         let own = properties(FieldTable::new().with("id", 2).with("x-cache-ttl", 500));
-        let identity = one.identify(&own).unwrap();
+        let identity = one.identify(&own.borrowed()).unwrap();
         one.remember(identity, at(0));
         assert!(one.has_seen(identity, at(499)));
         assert!(!one.has_seen(identity, at(500)));
@@ -122,10 +122,10 @@ mod tests {
     #[test]
     fn who_does_not_say_is_always_new() {
         let deduper = deduper(10, None);
-        assert_eq!(deduper.identify(&RawProperties::empty()), None);
-        assert_eq!(deduper.identify(&properties(FieldTable::new().with("id", FieldValue::Void))), None);
-        let text = deduper.identify(&properties(FieldTable::new().with("id", "1")));
-        assert_ne!(text, deduper.identify(&properties(FieldTable::new().with("id", 1))));
+        assert_eq!(deduper.identify(&RawProperties::empty().borrowed()), None);
+        assert_eq!(deduper.identify(&properties(FieldTable::new().with("id", FieldValue::Void)).borrowed()), None);
+        let text = deduper.identify(&properties(FieldTable::new().with("id", "1")).borrowed());
+        assert_ne!(text, deduper.identify(&properties(FieldTable::new().with("id", 1)).borrowed()));
     }
 
     #[test]

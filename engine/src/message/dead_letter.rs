@@ -96,7 +96,8 @@ impl Message {
         };
         properties.headers = Some(sorted(headers));
         let routing = Routing::new(exchange, routing_key);
-        Self::build(&routing, &RawProperties::from(&properties), self.shared_body(), FLAG_DEATHS, &hidden)
+        let properties = RawProperties::from(&properties);
+        Self::build(routing.as_bytes(), properties.as_bytes(), self.shared_body().into(), FLAG_DEATHS, &hidden)
     }
 
     /// Whether dead-lettering this message, which has just died for `reason`, to this queue closes a circle that no consumer is part
@@ -130,7 +131,7 @@ impl Message {
     fn death_entry(
         &self,
         death: &Death<'_>,
-        properties: &RawProperties,
+        properties: &RawProperties<&[u8]>,
         expiration: Option<ShortStr>,
         is_first: bool,
     ) -> FieldTable {

@@ -9,7 +9,7 @@ const X_DELAY: &str = "x-delay";
 /// positive, as it is once it was waited for.
 ///
 /// The plugin delivers at once what asks for more than 2^32 - 1 ms; here any time is kept.
-pub(crate) fn delay_ms(properties: &RawProperties) -> Option<u64> {
+pub(crate) fn delay_ms(properties: &RawProperties<&[u8]>) -> Option<u64> {
     let delay = properties.header(X_DELAY)?.as_integer()?;
     u64::try_from(delay).ok().filter(|delay| *delay > 0)
 }
@@ -32,13 +32,7 @@ impl Message {
             headers.set(&ShortStr::from_static(X_DELAY), waited);
         }
         let flags = self.flags() & FLAG_DEATHS;
-        Self::build(
-            &self.routing_names(),
-            &RawProperties::from(&properties),
-            self.shared_body(),
-            flags,
-            &self.hidden_keys(),
-        )
+        self.with_properties(&properties, flags)
     }
 }
 
@@ -56,13 +50,13 @@ mod tests {
 
     #[test]
     fn only_positive_integers_delay() {
-        assert_eq!(delay_ms(&properties(5)), Some(5));
-        assert_eq!(delay_ms(&properties(FieldValue::U8(200))), Some(200));
-        assert_eq!(delay_ms(&properties(FieldValue::I64(1 << 40))), Some(1 << 40));
-        assert_eq!(delay_ms(&properties(0)), None);
-        assert_eq!(delay_ms(&properties(-5)), None);
-        assert_eq!(delay_ms(&properties("5")), None);
-        assert_eq!(delay_ms(&RawProperties::empty()), None);
+        assert_eq!(delay_ms(&properties(5).borrowed()), Some(5));
+        assert_eq!(delay_ms(&properties(FieldValue::U8(200)).borrowed()), Some(200));
+        assert_eq!(delay_ms(&properties(FieldValue::I64(1 << 40)).borrowed()), Some(1 << 40));
+        assert_eq!(delay_ms(&properties(0).borrowed()), None);
+        assert_eq!(delay_ms(&properties(-5).borrowed()), None);
+        assert_eq!(delay_ms(&properties("5").borrowed()), None);
+        assert_eq!(delay_ms(&RawProperties::empty().borrowed()), None);
     }
 
     #[test]
@@ -72,7 +66,7 @@ mod tests {
             let message = Message::new(&routing, &properties(delay), Bytes::from_static(b"body")).after_delay();
             let properties = message.raw_properties();
             assert_eq!(properties.header(X_DELAY).and_then(|delay| delay.as_integer()), Some(-5));
-            assert_eq!(delay_ms(&properties), None);
+            assert_eq!(delay_ms(&properties.borrowed()), None);
             assert_eq!((properties.priority(), message.body()), (Some(3), &b"body"[..]));
             assert_eq!(message.routing_names(), routing);
         }

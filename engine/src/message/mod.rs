@@ -7,7 +7,7 @@ mod selected;
 use alloc::vec::Vec;
 use bytes::{Buf, BufMut, Bytes};
 
-use crate::amqp::{FieldValue, LongStr, RawProperties, Routing, ShortStr};
+use crate::amqp::{FieldValue, LongStr, Properties, RawProperties, Routing, ShortStr};
 
 pub(crate) use dead_letter::{Death, DeathReason};
 pub(crate) use delayed::delay_ms;
@@ -15,7 +15,7 @@ pub(crate) use selected::{SelectedKeys, UnacceptableType};
 
 /// Bodies up to this many bytes are copied into an allocation of their own with the rest of the message. Larger ones stay slices of
 /// the buffer they arrived in, of which such a slice pins at most eight times its size.
-const COMPACT_BODY_BYTES: usize = 32 * 1024;
+pub(crate) const COMPACT_BODY_BYTES: usize = 32 * 1024;
 
 /// Bytes a message takes in memory beside its parts: the counts of what is shared, the allocator's own, and its entry in a queue, whose
 /// list may be twice as long as it is full.
@@ -75,26 +75,67 @@ enum Body {
     Apart(Bytes),
 }
 
+/// The body of a message that is made.
+#[derive(Clone, Debug)]
+pub(crate) enum BodySource<'a> {
+    /// It is copied.
+    Lent(&'a [u8]),
+    /// It is shared, unless it is so small that it is copied.
+    Shared(Bytes),
+}
+
+impl BodySource<'_> {
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Lent(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Lent(bytes) => Bytes::copy_from_slice(bytes),
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl From<Bytes> for BodySource<'_> {
+    fn from(bytes: Bytes) -> Self {
+        Self::Shared(bytes)
+    }
+}
+
 impl Message {
     /// A message as it was published.
-    pub(crate) fn new(routing: &Routing, properties: &RawProperties, body: Bytes) -> Self {
-        Self::build(routing, properties, body, 0, &[])
+    pub(crate) fn new<'a>(
+        routing: &Routing<impl AsRef<[u8]>>,
+        properties: &RawProperties<impl AsRef<[u8]>>,
+        body: impl Into<BodySource<'a>>,
+    ) -> Self {
+        Self::build(routing.as_bytes(), properties.as_bytes(), body.into(), 0, &[])
     }
 
     /// A message as it was published, which also went by routing keys that nobody is to see.
-    pub(crate) fn with_hidden_keys(
-        routing: &Routing,
-        properties: &RawProperties,
+    pub(crate) fn with_hidden_keys<'a>(
+        routing: &Routing<impl AsRef<[u8]>>,
+        properties: &RawProperties<impl AsRef<[u8]>>,
         hidden: &[LongStr],
-        body: Bytes,
+        body: impl Into<BodySource<'a>>,
     ) -> Self {
-        Self::build(routing, properties, body, 0, hidden)
+        Self::build(routing.as_bytes(), properties.as_bytes(), body.into(), 0, hidden)
     }
 
-    fn build(routing: &Routing, properties: &RawProperties, body: Bytes, flags: u8, hidden: &[LongStr]) -> Self {
-        let routing = routing.as_bytes();
-        let properties = properties.as_bytes();
-        let is_compact = body.len() <= COMPACT_BODY_BYTES;
+    /// The same message with other properties.
+    fn with_properties(&self, properties: &Properties, flags: u8) -> Self {
+        let properties = RawProperties::from(properties);
+        let body = BodySource::Shared(self.shared_body());
+        Self::build(self.routing(), properties.as_bytes(), body, flags, &self.hidden_keys())
+    }
+
+    fn build(routing: &[u8], properties: &[u8], body: BodySource<'_>, flags: u8, hidden: &[LongStr]) -> Self {
+        let body_len = body.as_bytes().len();
+        let is_compact = body_len <= COMPACT_BODY_BYTES;
         let hidden_bytes: usize = hidden.iter().map(|key| 4 + key.as_bytes().len()).sum();
         let flags = flags | if hidden.is_empty() { 0 } else { FLAG_HIDDEN_KEYS };
         let mut head = Vec::with_capacity(
@@ -102,7 +143,7 @@ impl Message {
                 + routing.len()
                 + properties.len()
                 + if hidden.is_empty() { 0 } else { 4 + hidden_bytes }
-                + if is_compact { body.len() } else { 0 },
+                + if is_compact { body_len } else { 0 },
         );
         head.push(if flags == 0 { PAYLOAD_VERSION } else { PAYLOAD_VERSION_FLAGS });
         head.push(flags);
@@ -122,10 +163,10 @@ impl Message {
         }
         let body_at = offset(head.len());
         let body = if is_compact {
-            head.extend_from_slice(&body);
+            head.extend_from_slice(body.as_bytes());
             Body::Compact
         } else {
-            Body::Apart(body)
+            Body::Apart(body.into_bytes())
         };
         Self { head: head.into(), body, properties_end, body_at }
     }
@@ -190,10 +231,10 @@ impl Message {
         &self.head[self.properties_at()..self.properties_end as usize]
     }
 
-    /// The properties to look things up in, sharing the memory.
-    pub(crate) fn raw_properties(&self) -> RawProperties {
+    /// The properties to look things up in.
+    pub(crate) fn raw_properties(&self) -> RawProperties<&[u8]> {
         // They were checked when they came, and the log's checksums were when they were read back.
-        RawProperties::from_checked(self.head.slice(self.properties_at()..self.properties_end as usize))
+        RawProperties::from_checked(self.properties())
     }
 
     /// The same with headers that tell how many of its deliveries failed, and how many came back for whatever reason if that is counted
@@ -206,8 +247,7 @@ impl Message {
             headers.set(&ShortStr::from_static("x-acquired-count"), FieldValue::I64(acquired.into()));
         }
         properties.headers = Some(headers);
-        let properties = RawProperties::from(&properties);
-        Self::build(&self.routing_names(), &properties, self.shared_body(), self.flags(), &self.hidden_keys())
+        self.with_properties(&properties, self.flags())
     }
 
     /// Bytes of its body.
@@ -267,7 +307,7 @@ impl Message {
     }
 
     /// Its own routing key and those of its `CC` header.
-    fn visible_keys(&self, properties: &RawProperties) -> Vec<Bytes> {
+    fn visible_keys(&self, properties: &RawProperties<&[u8]>) -> Vec<Bytes> {
         let mut keys = alloc::vec![self.routing_names().routing_key_str().into_bytes()];
         keys.extend(selected::keys_of(properties, selected::CC).into_iter().map(LongStr::into_bytes));
         keys

@@ -34,7 +34,7 @@ impl SelectedKeys {
     ///
     /// # Errors
     /// [`UnacceptableType`] if one of them is no array. What is no long string in an array counts for nothing, as in RabbitMQ.
-    pub(crate) fn find(properties: &RawProperties) -> Result<Option<Self>, UnacceptableType> {
+    pub(crate) fn find(properties: &RawProperties<&[u8]>) -> Result<Option<Self>, UnacceptableType> {
         if !properties.has_any_header(&[CC, BCC]) {
             return Ok(None);
         }
@@ -59,11 +59,11 @@ impl SelectedKeys {
 }
 
 /// The keys in one of the two headers of a message that was accepted.
-pub(super) fn keys_of(properties: &RawProperties, header: &'static str) -> Vec<LongStr> {
+pub(super) fn keys_of(properties: &RawProperties<&[u8]>, header: &'static str) -> Vec<LongStr> {
     array(properties, header).ok().flatten().unwrap_or_default()
 }
 
-fn array(properties: &RawProperties, header: &'static str) -> Result<Option<Vec<LongStr>>, UnacceptableType> {
+fn array(properties: &RawProperties<&[u8]>, header: &'static str) -> Result<Option<Vec<LongStr>>, UnacceptableType> {
     match properties.header(header) {
         None => Ok(None),
         Some(FieldValue::Array(values)) => Ok(Some(
@@ -96,14 +96,14 @@ mod tests {
 
     #[test]
     fn messages_without_the_headers_are_left_alone() {
-        assert_eq!(SelectedKeys::find(&RawProperties::empty()), Ok(None));
-        assert_eq!(SelectedKeys::find(&properties(FieldTable::new().with("cc", keys(&["a"])))), Ok(None));
+        assert_eq!(SelectedKeys::find(&RawProperties::empty().borrowed()), Ok(None));
+        assert_eq!(SelectedKeys::find(&properties(FieldTable::new().with("cc", keys(&["a"]))).borrowed()), Ok(None));
     }
 
     #[test]
     fn bcc_is_taken_out_and_the_other_headers_stay() {
         let headers = FieldTable::new().with("BCC", keys(&["b"])).with("x", 1_i32).with("CC", keys(&["c", "d"]));
-        let found = SelectedKeys::find(&properties(headers)).unwrap().unwrap();
+        let found = SelectedKeys::find(&properties(headers).borrowed()).unwrap().unwrap();
         assert_eq!(found.with_own(b"own"), [&b"own"[..], b"c", b"d", b"b"]);
         let rest = FieldTable::new().with("x", 1_i32).with("CC", keys(&["c", "d"]));
         assert_eq!(found.stripped.unwrap().headers(), Some(rest));
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn only_long_strings_in_the_arrays_count() {
         let mixed = FieldValue::Array(vec![FieldValue::I32(5), FieldValue::text("x"), FieldValue::Void]);
-        let found = SelectedKeys::find(&properties(FieldTable::new().with("CC", mixed))).unwrap().unwrap();
+        let found = SelectedKeys::find(&properties(FieldTable::new().with("CC", mixed)).borrowed()).unwrap().unwrap();
         assert_eq!(found.with_own(b""), [&b""[..], b"x"]);
         assert_eq!(found.stripped, None);
     }
@@ -123,7 +123,10 @@ mod tests {
             [("CC", FieldValue::text("a"), "longstr"), ("BCC", FieldValue::I32(5), "signedint")]
         {
             let headers = FieldTable::new().with(header, value);
-            assert_eq!(SelectedKeys::find(&properties(headers)), Err(UnacceptableType { header, type_name }));
+            assert_eq!(
+                SelectedKeys::find(&properties(headers).borrowed()),
+                Err(UnacceptableType { header, type_name })
+            );
         }
     }
 }

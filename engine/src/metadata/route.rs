@@ -18,7 +18,7 @@ impl Metadata {
         &self,
         exchange: ExchangeKey,
         routing_keys: &[&[u8]],
-        properties: &RawProperties,
+        properties: &RawProperties<&[u8]>,
         scratch: &mut RouteScratch,
         out: &mut Vec<QueueKey>,
     ) {

@@ -245,12 +245,12 @@ impl Table {
 /// A message's headers, decoded and sorted when the first headers exchange asks for them.
 #[derive(Debug)]
 pub(crate) struct MessageHeaders<'a> {
-    properties: &'a RawProperties,
+    properties: &'a RawProperties<&'a [u8]>,
     sorted: Option<SortedHeaders>,
 }
 
 impl<'a> MessageHeaders<'a> {
-    pub(crate) fn new(properties: &'a RawProperties) -> Self {
+    pub(crate) fn new(properties: &'a RawProperties<&'a [u8]>) -> Self {
         Self { properties, sorted: None }
     }
 

@@ -142,19 +142,24 @@ class! { 60;
     }
 }
 
+/// Bytes of a reserved argument before the others.
+const TICKET_LEN: usize = 2;
+
 impl Publish {
     /// Reads the arguments by narrowing the payload to the routing, which spares the commonest method
     /// of all a reference count. `None` if they are malformed; the payload is untouched then.
     pub(super) fn take_from(payload: &mut Bytes) -> Option<Self> {
-        const TICKET_LEN: usize = 2;
-        let (&bits, routing) = payload.get(TICKET_LEN..)?.split_last()?;
-        if Routing::encoded_len(routing)? != routing.len() {
-            return None;
-        }
+        let (_, mandatory, immediate) = Self::parts(payload)?;
         let mut routing = core::mem::take(payload);
         routing.truncate(routing.len() - 1);
         routing.advance(TICKET_LEN);
-        Some(Self { routing: Routing::from_encoded(routing)?, mandatory: bits & 1 != 0, immediate: bits & 2 != 0 })
+        Some(Self { routing: Routing::from_encoded(routing)?, mandatory, immediate })
+    }
+
+    /// Where it goes, `mandatory` and `immediate`, out of the encoded arguments. `None` if they are malformed.
+    pub(in crate::amqp) fn parts(arguments: &[u8]) -> Option<(Routing<&[u8]>, bool, bool)> {
+        let (&bits, routing) = arguments.get(TICKET_LEN..)?.split_last()?;
+        Some((Routing::from_encoded(routing)?, bits & 1 != 0, bits & 2 != 0))
     }
 }
 

@@ -176,7 +176,7 @@ impl Node {
         let (exchange, _) = self.metadata.exchange(self.vhost(), exchange.as_bytes()).unwrap();
         let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
         let mut found = vec![QueueKey::default()];
-        self.metadata.route(exchange, &keys, &properties, &mut self.scratch, &mut found);
+        self.metadata.route(exchange, &keys, &properties.borrowed(), &mut self.scratch, &mut found);
         let name = |key: &QueueKey| self.metadata.queue_by_key(*key).unwrap().name.to_string();
         let mut names: Vec<String> = found.iter().map(name).collect();
         names.sort();

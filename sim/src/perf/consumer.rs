@@ -130,7 +130,7 @@ impl Peer for Consumer {
             }
         }
         let reads = !self.is_paused.load(Ordering::Relaxed);
-        Ok(Wish { reads, writes: !acks.is_empty(), due: None, is_done: false })
+        Ok(Wish { reads, writes: !acks.is_empty(), due: None })
     }
 
     fn on_readable(&mut self, now: u64) -> Result<(), String> {

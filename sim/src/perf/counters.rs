@@ -1,6 +1,6 @@
 //! What producers and consumers tell while they run.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The counts of one producer or consumer, on cache lines of their own. One thread writes, others look.
 #[derive(Debug, Default)]
@@ -10,6 +10,7 @@ pub(super) struct Counters {
     confirmed: AtomicU64,
     delivered: AtomicU64,
     blocked: AtomicU64,
+    is_done: AtomicBool,
 }
 
 /// The sum of some counters at one moment.
@@ -33,6 +34,15 @@ impl Counters {
 
     pub(super) fn set_delivered(&self, count: u64) {
         self.delivered.store(count, Ordering::Relaxed);
+    }
+
+    /// A producer has published what it is to publish, and nothing of it is unconfirmed.
+    pub(super) fn set_done(&self) {
+        self.is_done.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.is_done.load(Ordering::Relaxed)
     }
 
     pub(super) fn count_blocked(&self) {

@@ -11,7 +11,7 @@ use rustix::process::Pid;
 
 use super::churn::Deed;
 use super::ledger::STAMP_LEN;
-use super::run::{Exchange, Workload};
+use super::run::{Exchange, Threads, Workload};
 use super::uri::Target;
 
 /// Loads a running broker over real sockets, measures it, and checks every message meanwhile.
@@ -117,6 +117,10 @@ pub(super) struct Load {
     /// Threads for the consumers.
     #[arg(long, default_value_t = 1)]
     consumer_threads: usize,
+    /// One thread for all, which never sleeps: latencies without its own wake-ups, which can take longer than a broker does. It keeps
+    /// a core busy.
+    #[arg(long, conflicts_with_all = ["producer_threads", "consumer_threads"])]
+    busy_poll: bool,
     /// Prints the result as one JSON object.
     #[arg(long)]
     pub(super) json: bool,
@@ -170,8 +174,11 @@ impl Load {
             expects_backlog: is_waited_for,
             keeps_queues: self.keep || self.consumers == 0,
             purges: self.purge,
-            producer_threads: self.producer_threads,
-            consumer_threads: self.consumer_threads,
+            threads: if self.busy_poll {
+                Threads::Busy
+            } else {
+                Threads::Sleeping { producers: self.producer_threads, consumers: self.consumer_threads }
+            },
             is_paused: Arc::default(),
         })
     }
@@ -308,9 +315,6 @@ pub(super) struct BacklogOptions {
     /// Prints the result as one JSON object.
     #[arg(long)]
     pub(super) json: bool,
-    /// Writes a page with the result, the rates over time and the latencies of all messages.
-    #[arg(long, value_name = "FILE")]
-    pub(super) html: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

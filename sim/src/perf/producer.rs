@@ -222,14 +222,16 @@ impl Peer for Producer {
                 self.fill(now);
             }
         }
-        let is_done = self.has_published_all(now) && self.book.sent_at.is_empty();
+        if self.has_published_all(now) && self.book.sent_at.is_empty() {
+            self.book.counters.set_done();
+        }
         // Time and rate wake a producer; the window and an alarm open by what is read.
         let due = match self.next_due() {
             _ if now < self.schedule.start_at => Some(self.schedule.start_at),
             Some(due) if due > now => Some(due.min(self.schedule.end_at)),
             _ => Some(self.schedule.end_at),
         };
-        Ok(Wish { reads: true, writes: self.position < self.filled, due: due.filter(|due| *due > now), is_done })
+        Ok(Wish { reads: true, writes: self.position < self.filled, due: due.filter(|due| *due > now) })
     }
 
     fn on_readable(&mut self, now: u64) -> Result<(), String> {

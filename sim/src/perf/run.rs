@@ -16,7 +16,7 @@ use super::link::Session;
 use super::process;
 use super::producer::{Producer, Published, Publishing, Schedule};
 use super::uri::Target;
-use super::worker::drive;
+use super::worker::{Peer, Waiting, drive};
 
 /// How often the counts are looked at.
 const LOOK: Duration = Duration::from_millis(10);
@@ -59,10 +59,62 @@ pub(super) struct Workload {
     pub(super) keeps_queues: bool,
     /// Empties queues that are not empty at the beginning.
     pub(super) purges: bool,
-    pub(super) producer_threads: usize,
-    pub(super) consumer_threads: usize,
+    pub(super) threads: Threads,
     /// While it is set, consumers do not read their sockets.
     pub(super) is_paused: Arc<AtomicBool>,
+}
+
+/// Who does the work.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Threads {
+    /// Threads that sleep while there is nothing to do, for producers and for consumers.
+    Sleeping { producers: usize, consumers: usize },
+    /// One thread for all, which never sleeps.
+    Busy,
+}
+
+/// What one thread drives.
+#[derive(Debug, Default)]
+struct Crew {
+    producers: Vec<Producer>,
+    consumers: Vec<Consumer>,
+}
+
+impl Crew {
+    /// Spreads them over threads.
+    fn spread(mut producers: Vec<Producer>, mut consumers: Vec<Consumer>, threads: Threads) -> (Vec<Self>, Waiting) {
+        let (publishing, consuming) = match threads {
+            Threads::Busy => return (vec![Self { producers, consumers }], Waiting::Spin),
+            Threads::Sleeping { producers, consumers } => (producers.max(1), consumers.max(1)),
+        };
+        let mut crews = Vec::new();
+        let share = consumers.len().div_ceil(consuming);
+        while !consumers.is_empty() {
+            let part = consumers.drain(..share.min(consumers.len())).collect();
+            crews.push(Self { consumers: part, ..Self::default() });
+        }
+        let share = producers.len().div_ceil(publishing);
+        while !producers.is_empty() {
+            let part = producers.drain(..share.min(producers.len())).collect();
+            crews.push(Self { producers: part, ..Self::default() });
+        }
+        (crews, Waiting::Sleep)
+    }
+
+    /// Works until `stop` is set.
+    fn work(
+        mut self,
+        clock: Clock,
+        waiting: Waiting,
+        stop: &AtomicBool,
+    ) -> Result<(Vec<Published>, Vec<Consumed>), String> {
+        let mut peers: Vec<&mut dyn Peer> = Vec::new();
+        peers.extend(self.producers.iter_mut().map(|producer| producer as &mut dyn Peer));
+        peers.extend(self.consumers.iter_mut().map(|consumer| consumer as &mut dyn Peer));
+        drive(&mut peers, clock, waiting, stop)?;
+        let published = self.producers.into_iter().map(Producer::finish).collect();
+        Ok((published, self.consumers.into_iter().map(Consumer::finish).collect()))
+    }
 }
 
 /// An exchange to which all queues are bound, so that each of them gets every message.
@@ -119,8 +171,7 @@ impl Default for Workload {
             expects_backlog: false,
             keeps_queues: false,
             purges: false,
-            producer_threads: 1,
-            consumer_threads: 1,
+            threads: Threads::Sleeping { producers: 1, consumers: 1 },
             is_paused: Arc::default(),
         }
     }
@@ -246,7 +297,9 @@ pub(super) fn run(target: &Target, workload: &Workload, mut watch: impl FnMut(Pr
         consumers.push(Consumer::start(session, &consuming, Arc::clone(&workload.is_paused), counters)?);
     }
     let mut producers = Vec::new();
+    let mut producing = Vec::new();
     for (number, (session, counters)) in (0..).zip(producer_sessions) {
+        producing.push(Arc::clone(&counters));
         let publishing = Publishing {
             routing: match &workload.exchange {
                 Some(exchange) => Routing::new(&exchange.name, &exchange.routing_key),
@@ -268,26 +321,10 @@ pub(super) fn run(target: &Target, workload: &Workload, mut watch: impl FnMut(Pr
     let started = (look(), Spent::now(broker));
     std::thread::scope(|scope| {
         let stop = &stop;
-        let spread = |peers: usize, threads: usize| peers.div_ceil(threads.max(1)).max(1);
-        let mut consuming = Vec::new();
-        let per_thread = spread(consumers.len(), workload.consumer_threads);
-        while !consumers.is_empty() {
-            let mut part: Vec<Consumer> = consumers.drain(..per_thread.min(consumers.len())).collect();
-            consuming.push(scope.spawn(move || {
-                let result = drive(&mut part, clock, stop);
-                result.map(|()| part.into_iter().map(Consumer::finish).collect::<Vec<_>>())
-            }));
-        }
-        let mut publishing = Vec::new();
-        let per_thread = spread(producers.len(), workload.producer_threads);
-        while !producers.is_empty() {
-            let mut part: Vec<Producer> = producers.drain(..per_thread.min(producers.len())).collect();
-            publishing.push(scope.spawn(move || {
-                let result = drive(&mut part, clock, stop);
-                result.map(|()| part.into_iter().map(Producer::finish).collect::<Vec<_>>())
-            }));
-        }
-        let is_consuming = || consuming.iter().all(|thread| !thread.is_finished());
+        let (crews, waiting) = Crew::spread(producers, consumers, workload.threads);
+        let threads: Vec<_> =
+            crews.into_iter().map(|crew| scope.spawn(move || crew.work(clock, waiting, stop))).collect();
+        let has_failed = || threads.iter().any(|thread| thread.is_finished());
         let mut first = None;
         let mut last = None;
         let mut next_watch = start_at;
@@ -303,7 +340,7 @@ pub(super) fn run(target: &Target, workload: &Workload, mut watch: impl FnMut(Pr
             if mark.counts.delivered != last_delivery.counts.delivered {
                 last_delivery = mark;
             }
-            let is_draining = publishing.iter().all(|thread| thread.is_finished());
+            let is_draining = producing.iter().all(|counters| counters.is_done());
             if mark.at >= next_watch {
                 next_watch += 250_000_000;
                 let elapsed = Duration::from_nanos(mark.at.saturating_sub(start_at));
@@ -320,7 +357,7 @@ pub(super) fn run(target: &Target, workload: &Workload, mut watch: impl FnMut(Pr
             }
             let silence = mark.at.saturating_sub(last_delivery.at.max(start_at));
             let is_given_up = is_draining && !is_drained && silence > nanos(workload.patience);
-            if is_over || is_given_up || !is_consuming() {
+            if is_over || is_given_up || has_failed() {
                 // Of a run with a fixed count, the waiting in vain is no part, and what that cost is not known apart.
                 let end = if is_given_up { last_delivery } else { mark };
                 let spent = || if is_given_up { Spent::default() } else { Spent::now(broker) };
@@ -331,12 +368,11 @@ pub(super) fn run(target: &Target, workload: &Workload, mut watch: impl FnMut(Pr
         }
         stop.store(true, Ordering::Relaxed);
         let mut published: Vec<Published> = Vec::new();
-        for thread in publishing {
-            published.extend(thread.join().expect("a producer does not panic")?);
-        }
         let mut consumed: Vec<Consumed> = Vec::new();
-        for thread in consuming {
-            consumed.extend(thread.join().expect("a consumer does not panic")?);
+        for thread in threads {
+            let (publishing, consuming) = thread.join().expect("a crew does not panic")?;
+            published.extend(publishing);
+            consumed.extend(consuming);
         }
         let last = last.expect("the loop set it");
         let first = first.unwrap_or(started);

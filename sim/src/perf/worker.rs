@@ -26,11 +26,24 @@ pub(super) struct Wish {
     pub(super) writes: bool,
     /// When it wants to go on in any case.
     pub(super) due: Option<u64>,
-    pub(super) is_done: bool,
 }
 
-/// Lets peers work until all are done, or until `stop` is set.
-pub(super) fn drive<P: Peer>(peers: &mut [P], clock: Clock, stop: &AtomicBool) -> Result<(), String> {
+/// What a thread does while none of its peers can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// Sleeps. To be woken takes tens of microseconds, which count as latency.
+    Sleep,
+    /// Looks again at once.
+    Spin,
+}
+
+/// Lets peers work until `stop` is set.
+pub(super) fn drive(
+    peers: &mut [&mut dyn Peer],
+    clock: Clock,
+    waiting: Waiting,
+    stop: &AtomicBool,
+) -> Result<(), String> {
     let mut wishes = Vec::with_capacity(peers.len());
     let mut ready = vec![false; peers.len()];
     while !stop.load(Ordering::Relaxed) {
@@ -39,10 +52,14 @@ pub(super) fn drive<P: Peer>(peers: &mut [P], clock: Clock, stop: &AtomicBool) -
         for peer in peers.iter_mut() {
             wishes.push(peer.advance(now)?);
         }
-        if wishes.iter().all(|wish| wish.is_done) {
-            return Ok(());
-        }
-        wait(peers, &wishes, now, &mut ready)?;
+        let timeout_ns = match waiting {
+            Waiting::Spin => 0,
+            Waiting::Sleep => {
+                let due = wishes.iter().filter_map(|wish| wish.due).min().unwrap_or(u64::MAX);
+                due.saturating_sub(now).min(WAIT_MAX_NS)
+            }
+        };
+        wait(peers, &wishes, timeout_ns, &mut ready)?;
         let now = clock.now();
         for (peer, is_ready) in peers.iter_mut().zip(&ready) {
             if *is_ready {
@@ -54,7 +71,7 @@ pub(super) fn drive<P: Peer>(peers: &mut [P], clock: Clock, stop: &AtomicBool) -
 }
 
 /// Waits for the first thing wished for, and notes who can read.
-fn wait<P: Peer>(peers: &[P], wishes: &[Wish], now: u64, ready: &mut [bool]) -> Result<(), String> {
+fn wait(peers: &[&mut dyn Peer], wishes: &[Wish], timeout_ns: u64, ready: &mut [bool]) -> Result<(), String> {
     let mut fds: smallvec::SmallVec<[PollFd<'_>; 8]> = peers
         .iter()
         .zip(wishes)
@@ -65,9 +82,7 @@ fn wait<P: Peer>(peers: &[P], wishes: &[Wish], now: u64, ready: &mut [bool]) -> 
             PollFd::from_borrowed_fd(peer.link().fd(), flags)
         })
         .collect();
-    let due = wishes.iter().filter_map(|wish| wish.due).min().unwrap_or(u64::MAX);
-    let wait = i64::try_from(due.saturating_sub(now).min(WAIT_MAX_NS)).expect("it is bounded");
-    let timeout = Timespec { tv_sec: 0, tv_nsec: wait };
+    let timeout = Timespec { tv_sec: 0, tv_nsec: i64::try_from(timeout_ns).expect("it is bounded") };
     match poll(&mut fds, Some(&timeout)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(format!("poll: {error}")),

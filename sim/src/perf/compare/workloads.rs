@@ -6,7 +6,7 @@ use leveret_engine::amqp::{FieldTable, ShortStr};
 
 use super::sample::{Details, Measure, Sample};
 use crate::perf::churn::{Churn, Deed, churn, idle};
-use crate::perf::run::{Exchange, Progress, Workload, run};
+use crate::perf::run::{Exchange, Progress, Threads, Workload, run};
 use crate::perf::uri::Target;
 
 /// Not counted at the beginning of each run that has a time.
@@ -92,6 +92,7 @@ pub(super) fn workloads() -> Vec<Named> {
         queue_arguments: FieldTable::new().with("x-queue-type", "quorum"),
         ..durable()
     };
+    let busy = |workload| Workload { threads: Threads::Busy, ..workload };
     let four = |workload| Workload { producers: 4, consumers: 4, queues: 4, ..workload };
     let exchange = |name, kind, other_bindings| {
         let [name, kind, routing_key] = [name, kind, "perf.message.key"].map(ShortStr::from_static);
@@ -157,6 +158,34 @@ pub(super) fn workloads() -> Vec<Named> {
             "the same with 10,000 messages per second",
             10_000,
             durable(),
+            Measure::EndToEndLatency,
+        ),
+        paced(
+            "transient-1k-paced-busy",
+            "1,000 transient messages per second, without the meter's own wake-ups",
+            1000,
+            busy(transient(1024)),
+            Measure::EndToEndLatency,
+        ),
+        paced(
+            "transient-1k-paced-10k-busy",
+            "10,000 transient messages per second, without the meter's own wake-ups",
+            10_000,
+            busy(transient(1024)),
+            Measure::EndToEndLatency,
+        ),
+        paced(
+            "durable-1k-paced-busy",
+            "1,000 persistent messages per second, without the meter's own wake-ups",
+            1000,
+            busy(durable()),
+            Measure::EndToEndLatency,
+        ),
+        paced(
+            "durable-1k-paced-10k-busy",
+            "10,000 persistent messages per second, without the meter's own wake-ups",
+            10_000,
+            busy(durable()),
             Measure::EndToEndLatency,
         ),
         Named {

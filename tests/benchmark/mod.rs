@@ -17,11 +17,12 @@ fn every_message_of_a_measurement_is_accounted_for() {
     let directory = tempfile::tempdir().unwrap();
     let broker = Leveret::start(directory.path());
     let uri = format!("amqp://{}", broker.address);
-    let loads: [&[&str]; 6] = [
+    let loads: [&[&str]; 7] = [
         &["-a", "-C", "5000"],
         &["-f", "persistent,mandatory", "-c", "64", "-q", "32", "--multi-ack-every", "5", "-C", "2000"],
         &["-x", "2", "-y", "3", "--queues", "2", "-s", "300000", "-a", "-C", "20"],
         &["-r", "200", "-z", "0.5", "-c", "10", "-s", "16"],
+        &["-r", "2000", "-z", "0.5", "-c", "10", "--busy-poll"],
         &["-e", "perf", "-t", "topic", "--other-bindings", "20", "--queues", "3", "-y", "6", "-a", "-C", "500"],
         &["-e", "perf", "-t", "fanout", "-f", "persistent", "-c", "64", "--queues", "3", "-y", "2", "-C", "500"],
     ];
@@ -45,6 +46,13 @@ fn what_comes_and_goes_is_measured() {
     }
     check(&["idle", "--json", "--uri", &uri, "-C", "10"]);
     assert!(broker.stop().success());
+}
+
+#[test]
+fn parts_of_the_way_are_timed() {
+    check(&["micro", "--json", "-C", "2000"]);
+    let unknown = perf::main_with(&["perf", "micro", "nothing"]).unwrap_err();
+    assert!(unknown.contains("there are decode, route, topic"), "{unknown}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod expiry;
 mod histogram;
 mod ledger;
 mod link;
+mod micro;
 mod options;
 mod page;
 mod plot;
@@ -46,6 +47,7 @@ pub fn main(options: &Options) -> Result<ExitCode, String> {
         Some(Task::Compare(options)) => compare::main(options)?,
         Some(Task::Churn(options)) => churn::main(options)?,
         Some(Task::Idle(options)) => churn::idle_main(options)?,
+        Some(Task::Micro(options)) => micro::main(options)?,
         Some(Task::Backlog(options)) => backlog::main(options)?,
         Some(Task::Expiry(options)) => expiry::main(options)?,
         Some(Task::SlowReader(options)) => slow_reader::main(options)?,

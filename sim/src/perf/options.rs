@@ -32,6 +32,8 @@ pub(super) enum Task {
     Churn(ChurnOptions),
     /// Holds connections that do nothing, and looks at the broker's memory.
     Idle(IdleOptions),
+    /// Times parts of a message's way through the engine, in this process.
+    Micro(MicroOptions),
     /// Fills a queue with a long backlog, restarts the broker, and drains it: memory, time and disk.
     Backlog(BacklogOptions),
     /// Lets a million messages expire in queues of different times to live: when they go, and what it costs.
@@ -291,6 +293,19 @@ pub(super) struct IdleOptions {
     #[arg(short = 'C', long, default_value_t = 1000)]
     pub(super) connections: u64,
     /// Prints the result as one JSON object.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MicroOptions {
+    /// Which parts; all, unless some are named.
+    #[arg(value_name = "CASE")]
+    pub(super) cases: Vec<String>,
+    /// Messages of each, at least.
+    #[arg(short = 'C', long, default_value_t = 1_000_000)]
+    pub(super) count: u64,
+    /// Prints the result as one JSON array.
     #[arg(long)]
     pub(super) json: bool,
 }

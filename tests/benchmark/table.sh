@@ -16,7 +16,7 @@ single=(
     transient-16=16 transient-1k=10 durable-1k=10 quorum-1k=8 fanout-10=8 topic-1000=15 transient-1k-4x4=8 durable-1k-4x4=10
     one-at-a-time=1.6 backlog=15 transient-1k-paced-busy=0.33 transient-1k-paced-10k-busy=0.33 declarations-16=30
     transient-1k-paced transient-1k-paced-10k
-    declarations queue-churn connection-churn channel-churn durable-1k-paced durable-1k-paced-10k
+    declarations declarations-64 queue-churn connection-churn channel-churn durable-1k-paced durable-1k-paced-10k
     idle-connections-1k=0.063 idle-connections-10k=0.063
 )
 os=(one-at-a-time=4 durable-1k-paced-busy=0.33 durable-1k-paced-10k-busy=0.33 durable-1k-paced durable-1k-paced-10k durable-1k durable-1k-4x4)

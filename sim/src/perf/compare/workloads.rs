@@ -204,6 +204,7 @@ pub(super) fn workloads() -> Vec<Named> {
         },
         churn("declarations", "10,000 durable queues declared, by one client", Deed::Declarations, 1, 10_000),
         churn("declarations-16", "the same, by 16 clients at once", Deed::Declarations, 16, 10_000),
+        churn("declarations-64", "the same, by 64 clients at once", Deed::Declarations, 64, 10_000),
         churn("queue-churn", "a durable queue declared and deleted, by one client", Deed::Queues, 1, 1000),
         churn(
             "connection-churn",
